@@ -1,0 +1,40 @@
+# Two commands need no other set-up: `make demo` and `make test`. They want Python 3.11 or newer, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check ui lock
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write its report
+	$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
+	$(BIN)/rrm-analyze runs/demo
+	@echo "MLflow UI: make ui"
+
+test: $(INSTALLED)  ## run all tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## style, types, directions of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: $(INSTALLED)  ## open MLflow on runs/ (http://127.0.0.1:5000/?workflowType=machine_learning)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
+
+lock:  ## pin what a fresh install of pyproject.toml gives into requirements.lock
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install -q torch==2.13.0 '.[dev]'
+	.venv-lock/bin/pip freeze --all --exclude pip --exclude rrm-sweeps | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
+	rm -rf .venv-lock build
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -r requirements.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,151 @@
+"""The report: the answer first, then effects, cells, figures and the ledger of runs, in one self-contained HTML file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.io
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from analysis.figures import ACCURACY, FIGURES, SHORT, FigureData, describe_axis, effects_figure, label
+from analysis.render import interactive, write_static
+from analysis.stats import Effect, axis_effect, summarise_cells
+from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables
+
+RUN_COLUMNS = [
+    "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
+    "val/exact_accuracy", ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the analysis says about a sweep."""
+
+    tables: Tables
+    effects: list[Effect]
+    cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
+    figures: list[FigureData]
+
+    @property
+    def answer(self) -> list[str]:
+        """Sentences, each with its interval; the first says which axis of depth helps or harms."""
+        overall = [effect for effect in self.effects if effect.where == "all cells"]
+        depth = sorted((e for e in overall if e.axis in DEPTH_AXES), key=lambda e: (not e.change.is_clear, -abs(e.change.estimate)))
+        capacity = [effect for effect in overall if effect.axis in CAPACITY_AXES]
+        sentences = [f"At equal parameters and equal {self._matching}, {_sentence(effect)}." for effect in depth]
+        sentences += [f"At equal depth and equal {self._matching}, {_sentence(effect)}." for effect in capacity]
+        if not sentences:
+            sentences = ["No axis was varied with at least two seeds a cell: nothing is claimed."]
+        return sentences + self._floor_and_ceiling()
+
+    def _floor_and_ceiling(self) -> list[str]:
+        """Cells whose accuracy can hardly move say little about an axis."""
+        if self.cells.empty:
+            return []
+        low, high = int((self.cells["mean"] < 0.05).sum()), int((self.cells["mean"] > 0.95).sum())
+        if not low + high:
+            return []
+        return [f"{low} of {len(self.cells)} cells lie below 5 % and {high} above 95 %, where an effect cannot show in full."]
+
+    @property
+    def _matching(self) -> str:
+        return str(self.tables.completed["matching"].iloc[0]).replace("_", " ")
+
+
+def build_report(tables: Tables) -> Report:
+    """Effects, cells and figures of everything that completed."""
+    varied, completed = tables.varied, tables.completed
+    keys = [*varied, "params", "layers_executed"]
+    cells = summarise_cells(completed, keys, ACCURACY) if len(completed) else pd.DataFrame()
+    effects = _effects(tables) if len(completed) else []
+    figures = [figure for draw in FIGURES if len(completed) and (figure := draw(tables)) is not None]
+    overall = effects_figure(effects)
+    return Report(tables, effects, cells, [*([overall] if overall else []), *figures])
+
+
+def _effects(tables: Tables) -> list[Effect]:
+    """Each axis over all cells, then each axis of depth at each width."""
+    completed, varied = tables.completed, tables.varied
+    effects: list[Effect | None] = []
+    for axis in [name for name in varied if name in AXES]:
+        others = [name for name in varied if name != axis]
+        effects.append(axis_effect(completed, axis, others, ACCURACY, "all cells"))
+        if axis in DEPTH_AXES:
+            for capacity in [name for name in varied if name in CAPACITY_AXES]:
+                rest = [name for name in others if name != capacity]
+                for level, part in completed.groupby(capacity, sort=True):
+                    effects.append(axis_effect(part, axis, rest, ACCURACY, label([capacity], (level,))))
+    return [effect for effect in effects if effect is not None]
+
+
+def _sentence(effect: Effect) -> str:
+    """`n 1 to 3 raises exact accuracy by 0.20 (95 % interval 0.15 to 0.25)`."""
+    change = effect.change
+    interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, mean over {effect.pairs} pairs of cells"
+    if not change.is_clear:
+        return f"{describe_axis(effect)} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
+    verb = "raises" if change.estimate > 0 else "lowers"
+    return f"{describe_axis(effect)} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
+
+
+def write_report(report: Report, folder: Path, title: str, commands: list[str]) -> Path:
+    """`report.html`, PNG and SVG of every figure, and the tables as CSV and Parquet.
+
+    Returns:
+        The path of the HTML file, which opens offline.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in (("trials", report.tables.trials), ("curves", report.tables.curves), ("cells", report.cells)):
+        table.to_csv(folder / f"{name}.csv", index=False)
+        _uniform(table).to_parquet(folder / f"{name}.parquet", index=False)
+    figures = []
+    for number, figure in enumerate(report.figures):
+        write_static(figure, folder)
+        drawing = plotly.io.to_html(
+            interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}
+        )
+        figures.append({"data": figure, "html": drawing})
+    environment = Environment(loader=PackageLoader("analysis", "."), autoescape=select_autoescape(["html"]))
+    html = environment.get_template("report.html").render(
+        title=title,
+        answer=report.answer,
+        effects=report.effects,
+        describe_axis=describe_axis,
+        cells=readable_cells(report),
+        figures=figures,
+        runs=_readable_runs(report.tables),
+        counts=report.tables.trials["outcome"].value_counts().to_dict(),
+        commands=commands,
+    )
+    path = folder / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def readable_cells(report: Report) -> pd.DataFrame:
+    """The table of cells as it is printed and shown: short names, rounded."""
+    cells = report.cells
+    if cells.empty:
+        return cells
+    shown = cells[report.tables.varied].rename(columns=lambda name: SHORT.get(name, name.split(".")[-1]))
+    shown["parameters"] = cells["params"].map("{:,}".format)
+    shown["layers"] = cells["layers_executed"]
+    shown["seeds"] = cells["seeds"]
+    shown["test exact accuracy"] = cells["mean"].map("{:.3f}".format)
+    has_interval = not cells["low"].isna().any()
+    pairs = zip(cells["low"], cells["high"], strict=True)
+    shown["95 % interval"] = [f"{low:.3f} to {high:.3f}" if has_interval else "one seed" for low, high in pairs]
+    return shown
+
+
+def _readable_runs(tables: Tables) -> pd.DataFrame:
+    columns = [name for name in [*tables.varied, *RUN_COLUMNS] if name in tables.trials]
+    runs = tables.trials[columns].rename(columns=lambda name: SHORT.get(name, name))
+    return runs.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value).fillna("")
+
+
+def _uniform(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed types as text, which Parquet needs."""
+    mixed = [name for name in table if table[name].dtype == object]
+    return table.assign(**{name: table[name].map(lambda v: v if v is None or isinstance(v, str) else str(v)) for name in mixed})

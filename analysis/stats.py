@@ -1,0 +1,93 @@
+"""Cells, intervals and effects. Seeds are replicates; the puzzles of one test split are not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What going from one level of an axis to another does to a response, all else equal."""
+
+    axis: str
+    low_level: float
+    high_level: float
+    where: str  # which cells it was averaged over
+    pairs: int  # of cells that differ in the axis alone
+    change: Interval
+
+
+def summarise_cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> pd.DataFrame:
+    """Mean and 95 % interval of a response in each cell, seeds as replicates.
+
+    The standard deviation is pooled over cells (with 3 seeds a cell's own is worth little), the interval is Student's t
+    on the pooled degrees of freedom, cut to [0, 1] for accuracies. Columns: `by`, seeds, mean, low, high.
+    """
+    grouped = trials.groupby(list(by), sort=True)[response]
+    cells = grouped.agg(seeds="size", mean="mean").reset_index()
+    deviations = trials[response] - grouped.transform("mean")
+    freedom = len(trials) - len(cells)
+    half = np.nan
+    if freedom > 0:
+        half = float(np.sqrt((deviations**2).sum() / freedom) * stats.t.ppf(0.5 + LEVEL / 2, freedom))
+    margin = half / np.sqrt(cells["seeds"])
+    cells["low"], cells["high"] = cells["mean"] - margin, cells["mean"] + margin
+    if "accuracy" in response:
+        cells[["low", "high"]] = cells[["low", "high"]].clip(0, 1)
+    return cells
+
+
+def axis_effect(trials: pd.DataFrame, axis: str, others: Sequence[str], response: str, where: str) -> Effect | None:
+    """Change of a response from the lowest to the highest level of an axis, averaged over the settings of the other axes.
+
+    Each cell is compared with the one that differs in `axis` alone. The interval is Welch's: each cell has its own
+    variance over seeds, and the degrees of freedom are Satterthwaite's. None without pairs, or without replicates.
+    """
+    levels = sorted(trials[axis].unique())
+    if len(levels) < 2:
+        return None
+    low, high = levels[0], levels[-1]
+    keys = list(others) or [axis]
+    sides = [trials[trials[axis] == level] for level in (low, high)]
+    grouped = [side.groupby(keys if others else [axis], sort=True)[response] for side in sides]
+    summaries = [g.agg(["mean", "var", "size"]) for g in grouped]
+    if not others:
+        summaries = [summary.reset_index(drop=True) for summary in summaries]
+    both = summaries[1].join(summaries[0], lsuffix="_high", rsuffix="_low", how="inner")
+    both = both[(both["size_high"] > 1) & (both["size_low"] > 1)]
+    if both.empty:
+        return None
+    pairs = len(both)
+    parts = np.concatenate([both[f"var_{side}"] / both[f"size_{side}"] for side in ("low", "high")]) / pairs**2
+    freedoms = np.concatenate([both[f"size_{side}"] - 1 for side in ("low", "high")])
+    change = float((both["mean_high"] - both["mean_low"]).mean())
+    return Effect(axis, low, high, where, pairs, welch_interval(change, parts, freedoms))
+
+
+def welch_interval(estimate: float, variances: np.ndarray, freedoms: np.ndarray) -> Interval:
+    """Interval of a sum of independent estimates with their own variances (Welch-Satterthwaite)."""
+    variance = variances.sum()
+    if variance == 0:
+        return Interval(estimate, estimate, estimate)
+    freedom = variance**2 / (variances**2 / freedoms).sum()
+    half = float(np.sqrt(variance) * stats.t.ppf(0.5 + LEVEL / 2, freedom))
+    return Interval(estimate, estimate - half, estimate + half)

@@ -1,0 +1,111 @@
+"""Two tidy tables: a row a trial, and a row a point of a curve."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lightning_modules.yaml_file import read_yaml
+from rrm.errors import UserError
+from sweeps.store import Store
+
+CAPACITY_AXES = ("model.hidden_size", "model.num_layers")
+DEPTH_AXES = ("model.h_cycles", "model.l_cycles", "model.supervision_steps")
+AXES = (*CAPACITY_AXES, *DEPTH_AXES)
+CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value"]
+FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What was measured. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`."""
+
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+
+    @property
+    def completed(self) -> pd.DataFrame:
+        """The trials that may be compared: neither pruned, failed nor unfinished, and asked for by the spec."""
+        return self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]]
+
+    @property
+    def varied(self) -> list[str]:
+        """Parameters that differ between completed trials: the axes first, in their order, then the rest."""
+        completed = self.completed
+        differing = [name for name in completed.columns if is_parameter(name) and completed[name].astype(str).nunique() > 1]
+        rest = sorted(set(differing) - set(AXES))
+        return [axis for axis in AXES if axis in differing] + rest
+
+
+def is_parameter(column: str) -> bool:
+    """Whether a column is a resolved parameter: a dotted path."""
+    return "." in column and "/" not in column
+
+
+def load(target: str | Path, tracking_uri: str | None = None) -> Tables:
+    """Read one sweep.
+
+    Args:
+        target: a store folder (`runs/demo`), a spec, or with `tracking_uri` the name of an MLflow experiment.
+        tracking_uri: read MLflow instead of a store.
+
+    Raises:
+        UserError: there is no such sweep, or it has no trials.
+    """
+    if tracking_uri is not None:
+        return _from_mlflow(tracking_uri, str(target))
+    return _from_store(Store(store_path(Path(target))))
+
+
+def store_path(target: Path) -> Path:
+    """The store folder that a target names.
+
+    Raises:
+        UserError: it is neither a store nor a spec whose sweep was run.
+    """
+    if target.is_file():
+        spec = read_yaml(target)
+        if "name" not in spec:
+            raise UserError("is not a sweep: it has no name", str(target))
+        target = Path(spec.get("storage", "runs")) / spec["name"]
+    if not (target / "trials").is_dir():
+        raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", str(target))
+    return target
+
+
+def merge(tables: list[Tables]) -> Tables:
+    """Several sweeps as one; a trial that is in two of them counts once."""
+    trials = pd.concat([table.trials for table in tables], ignore_index=True).drop_duplicates("fingerprint")
+    curves = pd.concat([table.curves for table in tables], ignore_index=True)
+    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at"]))
+
+
+def _from_store(store: Store) -> Tables:
+    results = store.results()
+    if not results:
+        raise UserError("has no finished trials yet", str(store.path))
+    asked = set(store.design())
+    records, points = [], []
+    for fingerprint, result in results.items():
+        curves = result.pop("curves")
+        records.append(result | {"outside_spec": bool(asked) and fingerprint not in asked})
+        points += [{"fingerprint": fingerprint, **point} for point in curves]
+    return _tables(records, points)
+
+
+def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
+    from sweeps.mlflow_door import read_runs  # takes seconds to import
+
+    found = read_runs(tracking_uri, sweep)
+    if found is None or not found[0]:
+        raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
+    records, points = found
+    return _tables([record | {"sweep": sweep, "outside_spec": False} for record in records], points)
+
+
+def _tables(records: list[dict[str, Any]], points: list[dict[str, Any]]) -> Tables:
+    trials = pd.DataFrame(records)
+    first = [column for column in FIRST_COLUMNS if column in trials]
+    trials = trials[first + [column for column in trials if column not in first]]
+    return Tables(trials, pd.DataFrame(points, columns=CURVE_COLUMNS))

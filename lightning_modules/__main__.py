@@ -1,0 +1,83 @@
+"""`rrm-trial`: one trial, without ray and without mlflow."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from lightning_modules.config import TrialConfig, load_trial
+from lightning_modules.files import write_atomically
+from lightning_modules.record import Record, Row
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+
+RESULT = "result.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0 done, 1 the trial failed, 2 the user can mend it, 130 stopped (the same command continues)."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = load_trial(options.trial)
+        folder = options.out or Path("runs/trials") / config.fingerprint
+        record = _run(config, folder)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"stopped; continue with: rrm-trial {' '.join(arguments or sys.argv[1:])}", file=sys.stderr)
+        return 130
+    return 0 if record["outcome"] == "completed" else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rrm-trial",
+        description="Train and score one trial, and write its record; neither ray nor mlflow is needed. "
+        "A trial that was interrupted goes on from its checkpoint when the command is typed again.",
+        epilog="example: rrm-trial lightning_modules/trials/sudoku4.yaml --out runs/trials/first",
+    )
+    parser.add_argument("trial", type=Path, metavar="TRIAL.yaml", help="a trial; fields that are absent have their defaults")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: runs/trials/<fingerprint>)")
+    return parser
+
+
+def _run(config: TrialConfig, folder: Path) -> Record:
+    """Continue or start the trial in `folder`; a finished one is only shown."""
+    from lightning_modules.fit import fit  # torch and lightning take seconds to import; errors above need neither
+
+    result_file = folder / RESULT
+    if result_file.exists():
+        record = json.loads(result_file.read_text())
+        if record["fingerprint"] != config.fingerprint:
+            raise UserError(f"holds another trial ({record['fingerprint']}, not {config.fingerprint})", str(folder))
+        print(f"already finished: {result_file}")
+    else:
+        result = fit(config, _prepare(folder, config), _print_row)
+        write_atomically(result_file, result.to_json())
+        record = result.record
+        print(f"{record['outcome']}: {result_file}")
+    for name in ("reason", "params", "train_flops", "test/exact_accuracy", "test/token_accuracy", "test/nll", "chosen_depth"):
+        if name in record:
+            print(f"  {name:20} {record[name]:.4g}" if isinstance(record[name], float) else f"  {name:20} {record[name]}")
+    return record
+
+
+def _prepare(folder: Path, config: TrialConfig) -> Path:
+    """Make the folder, unless it holds another trial."""
+    trial_file = folder / "trial.yaml"
+    if trial_file.exists() and load_trial(trial_file).fingerprint != config.fingerprint:
+        raise UserError("holds another trial: choose another --out", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(trial_file, write_yaml(config.resolved()))
+    return folder
+
+
+def _print_row(row: Row) -> bool:
+    scores = "  ".join(f"{name} {value:.4g}" for name, value in row["metrics"].items())
+    print(f"step {row['step']}  {scores}", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What happens at fixed shares of the budget: validation, checkpoint, report, and the end of training."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.datamodule import TaskData
+from lightning_modules.evaluation import depth_curve
+from lightning_modules.module import RecursiveModule
+from lightning_modules.record import Row
+
+Report = Callable[[Row], bool]  # takes a row; False stops the trial
+
+
+class BudgetCallback(pl.Callback):
+    """Scores the validation split `eval.validations` times, saves before it reports, and stops when the budget is used up."""
+
+    def __init__(self, config: TrialConfig, checkpoint: Path | None, report: Report) -> None:
+        self.config, self.checkpoint, self.report = config, checkpoint, report
+        self.stopped = False  # by whoever takes the reports, before the budget was used up
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        assert isinstance(module, RecursiveModule)
+        progress = module.progress_at(trainer.global_step)
+        due = len(module.rows) + 1
+        # The small slack keeps a sum of floats from missing a mark that it should hit.
+        if progress * self.config.eval.validations >= due - 1e-9:
+            row = self._score(trainer, module)
+            module.rows.append(row)
+            if self.checkpoint is not None:
+                save_checkpoint(trainer, self.checkpoint)
+            self.stopped = not self.report(row)
+            module.restart_clock()
+        if self.stopped or progress >= 1:
+            trainer.should_stop = True
+
+    def _score(self, trainer: pl.Trainer, module: RecursiveModule) -> Row:
+        """Validation scores at D = N_sup, with the averaged weights."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, TaskData)
+        loss = module.take_mean_loss()
+        depth = self.config.model.supervision_steps
+        curve = depth_curve(
+            module.average.module,
+            data.splits["validation"],
+            depth,
+            self.config.loss.kind,
+            self.config.eval.batch_size,
+            module.device,
+        )
+        metrics = {"train_curve/loss": loss} | {f"val_curve/{name}": value for name, value in curve.at(depth).items()}
+        return Row(step=trainer.global_step, time=time.time_ns() // 1_000_000, metrics=metrics, used=module.used())
+
+
+def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
+    """Replace the checkpoint in one step; a crash or a full disk leaves the previous one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        trainer.save_checkpoint(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

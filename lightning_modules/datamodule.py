@@ -1,0 +1,83 @@
+"""Data of one trial: three splits, and an endless stream of training batches whose order is a function of (seed, step)."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_modules.config import TrialConfig
+from rrm.reasoner import Batch
+from rrm.tasks import Examples, Split, Task, TaskConfig, build_task
+
+
+@lru_cache(maxsize=4)  # trials that share a warm process share their data
+def load_splits(config: TaskConfig) -> tuple[Task, dict[Split, Examples]]:
+    """The task and its three splits; `task.seed` alone determines them."""
+    task = build_task(config)
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    return task, {split: task.make(split, task.counts[split], config.seed) for split in splits}
+
+
+def to_batch(examples: Examples) -> Batch:
+    """Rows as the tensors that a reasoner takes."""
+    return {
+        "inputs": torch.from_numpy(examples.inputs),
+        "labels": torch.from_numpy(examples.labels),
+        "puzzle_identifiers": torch.from_numpy(examples.puzzle_identifiers),
+    }
+
+
+class TrainingStream(IterableDataset):
+    """Batches from `first_step` on, without end: permutations of the training rows one after the other, augmented afresh.
+
+    Every batch is a function of the seed and its step alone, so that a resumed trial sees what it would have seen.
+    """
+
+    def __init__(self, task: Task, examples: Examples, config: TrialConfig, first_step: int) -> None:
+        self.task, self.examples, self.config, self.first_step = task, examples, config, first_step
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.first_step
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def batch(self, step: int) -> Batch:
+        """The batch that optimizer step `step` (from 0) is offered."""
+        examples = self.examples.take(self._rows(step))
+        if self.config.task.augment:
+            examples = self.task.augment(examples, np.random.default_rng([self.config.seed, step]))
+        return to_batch(examples)
+
+    def _rows(self, step: int) -> np.ndarray:
+        size = self.config.fit.batch_size
+        positions = np.arange(step * size, (step + 1) * size)
+        passes, offsets = np.divmod(positions, len(self.examples))
+        rows = np.empty(size, dtype=np.int64)
+        for number in np.unique(passes):
+            order = _permutation(self.config.seed, int(number), len(self.examples))
+            rows[passes == number] = order[offsets[passes == number]]
+        return rows
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, number: int, count: int) -> np.ndarray:
+    """Order of the rows in pass `number` over the training split."""
+    return np.random.default_rng([seed, number, count]).permutation(count)
+
+
+class TaskData(pl.LightningDataModule):
+    """The task's splits; only training goes through a loader, splits are scored whole (see `evaluation.py`)."""
+
+    def __init__(self, config: TrialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.task, self.splits = load_splits(config.task)
+
+    def train_dataloader(self) -> DataLoader:
+        first_step = self.trainer.global_step if self.trainer else 0  # a resumed trainer knows how far it got
+        stream = TrainingStream(self.task, self.splits["train"], self.config, first_step)
+        return DataLoader(stream, batch_size=None)

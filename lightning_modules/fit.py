@@ -1,0 +1,133 @@
+"""`fit`: run one trial from where its folder left it to its record."""
+
+import logging
+import resource
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from lightning_modules.callbacks import BudgetCallback, Report
+from lightning_modules.config import TrialConfig
+from lightning_modules.datamodule import TaskData
+from lightning_modules.evaluation import DepthCurve, depth_curve
+from lightning_modules.module import Diverged, RecursiveModule
+from lightning_modules.record import FitResult, depth_points, describe, step_points
+
+CHECKPOINT = "checkpoint.ckpt"
+WEIGHTS = "weights.pt"
+
+
+def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda row: True) -> FitResult:
+    """Train and score one trial.
+
+    Args:
+        config: the trial; the same config gives the same numbers on the same hardware and number of threads.
+        folder: where checkpoint and scored weights lie; a checkpoint found there is continued. None keeps nothing.
+        report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
+
+    Returns:
+        The record with outcome `completed`, `pruned` (without test scores) or `failed` (diverged), and its curves.
+    """
+    _quieten()
+    started = time.perf_counter()
+    pl.seed_everything(config.seed, verbose=False)
+    module, data = RecursiveModule(config), TaskData(config)
+    checkpoint = folder / CHECKPOINT if folder else None
+    watcher = BudgetCallback(config, checkpoint, report)
+    trainer = _trainer(config, watcher)
+    saved = _read_checkpoint(checkpoint)
+    try:
+        if saved is not None and saved["trial"]["progress"] >= 1:  # killed between the last checkpoint and the record
+            module.load_state_dict(saved["state_dict"])
+            module.on_load_checkpoint(saved)
+        else:
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint if saved else None)
+    except Diverged as error:
+        return _result(config, module, {"outcome": "failed", "reason": str(error)})
+    if watcher.stopped:
+        return _result(config, module, {"outcome": "pruned"})
+    if folder is not None:
+        torch.save(module.average.module.state_dict(), folder / WEIGHTS)
+    return _score(config, module, data, wall_seconds=time.perf_counter() - started)
+
+
+def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, wall_seconds: float) -> FitResult:
+    """Depth curves on validation and test with the averaged weights, once."""
+    device = module.device
+    module.average.module.to(device)
+    curves: dict[str, DepthCurve] = {
+        split: depth_curve(
+            module.average.module,
+            data.splits[split],  # type: ignore[index]
+            config.eval.max_depth,
+            config.loss.kind,
+            config.eval.batch_size,
+            device,
+        )
+        for split in ("validation", "test")
+    }
+    trained = config.model.supervision_steps
+    record: dict[str, Any] = {"outcome": "completed"}
+    record |= {f"val/{name}": value for name, value in curves["validation"].at(trained).items()}
+    record |= {f"test/{name}": value for name, value in curves["test"].at(trained).items()}
+    record |= {
+        "test/examples": len(data.splits["test"]),
+        "val/examples": len(data.splits["validation"]),
+        "chosen_depth": curves["validation"].best_depth,
+        "wall_seconds": wall_seconds,
+        "peak_memory_bytes": _peak_memory_bytes(device),
+    }
+    now = time.time_ns() // 1_000_000
+    test_metrics = (
+        "exact_accuracy", "token_accuracy", "nll", "residual", "token_change_rate", "ever_correct", "q_auroc",
+    )  # fmt: skip
+    points = depth_points(curves["test"], "depth", test_metrics, now)
+    points += depth_points(curves["validation"], "val_depth", ("exact_accuracy", "nll"), now)
+    result = _result(config, module, record)
+    return FitResult(result.record, result.curves + points)
+
+
+def _result(config: TrialConfig, module: RecursiveModule, ending: dict[str, Any]) -> FitResult:
+    """The record and the curves by step of a trial that ended as `ending` says."""
+    used = module.rows[-1]["used"] if module.rows else {}
+    points = [point for row in module.rows for point in step_points(row)]
+    return FitResult({**describe(config), **used, **ending}, points)
+
+
+def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=-1,  # `watcher` ends the training
+        callbacks=[watcher],
+        gradient_clip_val=config.fit.gradient_clip or None,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _read_checkpoint(path: Path | None) -> dict[str, Any] | None:
+    """What an earlier attempt saved; nothing in it can execute code."""
+    if path is None or not path.exists():
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory of the GPU, or of this process (which may have run other trials before)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _quieten() -> None:
+    """Lightning's banners and its advice on loader workers do not concern a trial."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")

@@ -1,0 +1,83 @@
+"""YAML as users expect it: `1e-4` is a number, a key stands once, an empty section is a mistake."""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rrm.errors import UserError
+
+# YAML 1.2's floats; PyYAML's own resolver reads 1e-4 as a string.
+FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2 floats and without repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The value that `text` stands for; `source` names it in errors.
+
+    Raises:
+        UserError: the text is not YAML (with the line), or a key stands twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"is not valid YAML: {error.problem}", source + line) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"is not valid YAML: {error}", source) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The sections of a YAML file.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML, is empty, or holds a null.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("is not text in UTF-8", str(path)) from None
+    content = parse_yaml(text, str(path))
+    if content is None:
+        raise UserError("is empty", str(path))
+    if not isinstance(content, dict):
+        raise UserError(f"must hold sections of key: value lines, got {type(content).__name__}", str(path))
+    reject_nulls(content, "")
+    return content
+
+
+def reject_nulls(value: Any, path: str) -> None:
+    """Refuse a null anywhere below `path`: absent is how a default is asked for."""
+    if value is None:
+        raise UserError("is empty; null is not a value: leave the key out for its default", path)
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        reject_nulls(child, f"{path}.{key}" if path else str(key))
+
+
+def write_yaml(value: dict[str, Any]) -> str:
+    """`value` as YAML text that `parse_yaml` reads back equal."""
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, allow_unicode=True)

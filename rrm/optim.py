@@ -1,0 +1,169 @@
+"""Optimizers of the papers: AdamAtan2, sign-SGD for puzzle embeddings, warm-up, and the moving average of the weights."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from rrm.config import StrictConfig
+from rrm.reasoner import Reasoner
+
+PUZZLE_EMBEDDING = "puzzle_emb.weights"
+
+
+class OptimConfig(StrictConfig):
+    """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
+
+    kind: Literal["adam_atan2", "adamw"] = "adam_atan2"
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly; constant afterwards
+    puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
+    puzzle_weight_decay: float = Field(0.1, ge=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
+    ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
+
+
+class AdamAtan2(Optimizer):
+    """Adam with atan2 in place of the division, so that no epsilon is needed (official kernel `adam-atan2`).
+
+    p *= 1 - lr wd; m, v moving averages; p -= lr / (1 - b1^t) * atan2(m, sqrt(v) / sqrt(1 - b2^t)).
+    """
+
+    def __init__(self, params: Any, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = _evaluate(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+        return loss
+
+    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["step"] += 1
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        mean.lerp_(parameter.grad, 1 - beta1)
+        square.mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
+        correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.add_(torch.atan2(mean, square.sqrt() / math.sqrt(correction2)), alpha=-group["lr"] / correction1)
+
+
+class SignSGD(Optimizer):
+    """Puzzle embeddings: p <- p (1 - lr wd) - lr sign(g), only for the rows that the batch used (official `sparse_embedding.py`).
+
+    A row is taken as used when its gradient is not all zero.
+    """
+
+    def __init__(self, params: Any, lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = _evaluate(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                used = (parameter.grad != 0).any(dim=1, keepdim=True)
+                updated = parameter * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * parameter.grad.sign()
+                parameter.copy_(torch.where(used, updated, parameter))
+        return loss
+
+
+class JoinedOptimizer(Optimizer):
+    """Optimizers over disjoint parameters that step as one, so that a supervision step is one optimizer step."""
+
+    def __init__(self, optimizers: list[Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        # One list of groups, shared with the parts: a schedule that sets `lr` here sets it there.
+        groups = iter(self.param_groups)
+        for optimizer in optimizers:
+            optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = _evaluate(closure)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+
+def build_optimizer(reasoner: Reasoner, config: OptimConfig) -> Optimizer:
+    """The optimizer of all trained parameters; each group keeps its full rate as `peak_lr`. Weight decay acts on all of them, as in the papers."""
+    weights = [p for name, p in reasoner.named_parameters() if name != PUZZLE_EMBEDDING]
+    kinds: dict[str, type[Optimizer]] = {"adam_atan2": AdamAtan2, "adamw": AdamW}
+    main = kinds[config.kind](  # type: ignore[call-arg]
+        [{"params": weights, "peak_lr": config.lr}], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
+    puzzles = [p for name, p in reasoner.named_parameters() if name == PUZZLE_EMBEDDING]
+    if not puzzles:
+        return main
+    group = {"params": puzzles, "peak_lr": config.puzzle_lr}
+    return JoinedOptimizer([main, SignSGD([group], lr=config.puzzle_lr, weight_decay=config.puzzle_weight_decay)])
+
+
+def set_learning_rates(optimizer: Optimizer, config: OptimConfig, progress: float) -> None:
+    """Linear warm-up over the share `config.warmup` of the budget, then constant; `progress` counts the step to be taken."""
+    factor = min(1.0, progress / config.warmup) if config.warmup else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+class WeightAverage(AveragedModel):
+    """Exponential moving average of a reasoner's weights: the copy that is scored and saved.
+
+    Starts at the initial weights, without bias correction (official `ema.py`). With a warm-up the decay is
+    min(decay, (1 + t) / (10 + t)) at step t, so that a short run forgets its start. The puzzle embedding is copied.
+    """
+
+    def __init__(self, reasoner: Reasoner, config: OptimConfig) -> None:
+        def average(shadow: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+            t = int(steps)
+            decay = min(config.ema_decay, (1 + t) / (10 + t)) if config.ema_warmup else config.ema_decay
+            return torch.lerp(shadow, current, 1 - decay)
+
+        super().__init__(reasoner, avg_fn=average)
+        self.requires_grad_(False)
+        self.eval()
+        self.n_averaged.fill_(1)  # the initial weights count, else the first update would copy
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        super().update_parameters(model)
+        for (name, shadow), (_, current) in _pairs(self.module.named_parameters(), model.named_parameters()):
+            if name == PUZZLE_EMBEDDING:
+                shadow.copy_(current)
+
+
+def _pairs(
+    first: Iterable[tuple[str, Tensor]], second: Iterable[tuple[str, Tensor]]
+) -> Iterable[tuple[tuple[str, Tensor], tuple[str, Tensor]]]:
+    return zip(first, second, strict=True)
+
+
+def _evaluate(closure: Callable[[], float] | None) -> float | None:
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()

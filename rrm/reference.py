@@ -1,0 +1,221 @@
+"""Official models as ours, and the check that ours compute what they computed.
+
+`python -m rrm.reference FILE...` runs golden files of the official code (format: tests/golden/README.md) through our
+models, prints the largest error of each quantity and exits with 1 when one exceeds the tolerance.
+An error is max |ours - golden| / max(1, max |golden|).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from rrm.config import ModelConfig
+from rrm.errors import UserError
+from rrm.losses import is_solved, supervision_loss
+from rrm.models import build_reasoner
+from rrm.optim import PUZZLE_EMBEDDING, OptimConfig, WeightAverage, build_optimizer, set_learning_rates
+from rrm.reasoner import Batch, Carry, Outputs, Reasoner
+from rrm.tasks.task import IGNORED, PuzzleShape
+
+TOLERANCE = 1e-5
+ARCHITECTURES = {"trm": "trm"}  # official name -> ModelConfig.kind
+POSITIONS = {"rope": "rotary", "learned": "learned", "none": "none"}
+
+
+def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Reasoner:
+    """Our model with the official one's config (official names) and weights.
+
+    Raises:
+        UserError: the architecture is not one of ours, or the state dict does not fit the config.
+    """
+    if arch not in ARCHITECTURES:
+        raise UserError(f"must be one of {', '.join(ARCHITECTURES)}, got {arch!r}", "arch")
+    ours = ModelConfig(
+        kind=ARCHITECTURES[arch],  # type: ignore[arg-type]
+        h_cycles=config["H_cycles"],
+        l_cycles=config["L_cycles"],
+        supervision_steps=config["halt_max_steps"],
+        halting="act",
+        halt_exploration=config["halt_exploration_prob"],
+        hidden_size=config["hidden_size"],
+        head_size=config["hidden_size"] // config["num_heads"],
+        num_layers=config["L_layers"],
+        expansion=float(config["expansion"]),
+        mlp_multiple=256,
+        positions=POSITIONS[config["pos_encodings"]],  # type: ignore[arg-type]
+        prefix_length=config["puzzle_emb_len"] if config["puzzle_emb_ndim"] else 0,
+    )
+    shape = PuzzleShape(config["seq_len"], config["vocab_size"], config["num_puzzle_identifiers"])
+    model = build_reasoner(ours, shape)
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise UserError(f"does not fit the config: {error}", "state") from None
+    return model
+
+
+class Golden:
+    """One golden file: what the official code was given and what came out, and our errors against it."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                self.tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"is not a golden file: {error}", str(path)) from None
+        self.kind = metadata["kind"]
+        self.calls = int(metadata["calls"])
+        self.config = json.loads(metadata["config"])
+        self.errors: dict[str, float] = {}
+        self.model = load_reference(metadata["arch"], self.config, self.part("state."))
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+    def batch(self, call: int) -> Batch:
+        return {name: self.tensors[f"call{call}.{name}"] for name in ("inputs", "labels", "puzzle_identifiers")}
+
+    def compare(self, quantity: str, ours: Tensor, name: str) -> None:
+        """Keep the largest error of a quantity; a tensor that the file lacks is not compared."""
+        if name not in self.tensors:
+            return
+        golden = self.tensors[name].double()
+        error = (ours.detach().double() - golden).abs().max() / golden.abs().max().clamp_min(1)
+        self.errors[quantity] = max(self.errors.get(quantity, 0.0), float(error))
+
+    def check(self) -> dict[str, float]:
+        """The largest error of each quantity in the file."""
+        {"calls": self._check_calls, "evaluation": self._check_evaluation, "training": self._check_training}[self.kind]()
+        return self.errors
+
+    def _check_calls(self) -> None:
+        """Consecutive calls in training mode with fixed weights."""
+        self.model.train()
+        carry = self.model.initial_carry(self.batch(0))
+        for call in range(self.calls):
+            carry, outputs = self.model(carry, self.batch(call))
+            loss = supervision_loss(outputs, carry.current["labels"])
+            self.model.zero_grad()
+            loss.total.backward()
+            self._compare_outputs(f"call{call}", outputs)
+            self.compare("loss", loss.total, f"call{call}.loss")
+            self.compare("metrics", loss.lm, f"call{call}.metrics.lm_loss")
+            self.compare("metrics", loss.halt, f"call{call}.metrics.q_halt_loss")
+            self._compare_counts(f"call{call}", carry, outputs)
+            self._compare_carry(f"call{call}", carry)
+            self._compare_gradients(f"call{call}", carry)
+
+    def _check_evaluation(self) -> None:
+        """One batch in evaluation mode over all depths."""
+        self.model.eval()
+        carry, depth = self.model.initial_carry(self.batch(0)), 1
+        with torch.no_grad():
+            while f"depth{depth}.logits" in self.tensors:
+                carry, outputs = self.model(carry, self.batch(0))
+                self._compare_outputs(f"depth{depth}", outputs)
+                self.compare("halted", carry.halted, f"depth{depth}.halted")
+                depth += 1
+
+    def _check_training(self) -> None:
+        """Weights updated after every call: optimizer, warm-up and moving average."""
+        settings = self.config["training"]
+        config = OptimConfig(
+            kind=settings["optimizer"],
+            lr=settings["lr"],
+            betas=tuple(settings["betas"]),
+            weight_decay=settings["weight_decay"],
+            warmup=settings["lr_warmup_steps"] / self.calls,
+            puzzle_lr=settings["puzzle_emb_lr"],
+            puzzle_weight_decay=settings["puzzle_emb_weight_decay"],
+            ema_decay=settings["ema_rate"],
+            ema_warmup=False,
+        )
+        self.model.train()
+        optimizer, average = build_optimizer(self.model, config), WeightAverage(self.model, config)
+        carry = self.model.initial_carry(self.batch(0))
+        for call in range(self.calls):
+            carry, outputs = self.model(carry, self.batch(call))
+            loss = supervision_loss(outputs, carry.current["labels"])
+            optimizer.zero_grad()
+            (loss.total / self.config["batch_size"]).backward()
+            set_learning_rates(optimizer, config, progress=(call + 1) / self.calls)
+            optimizer.step()
+            average.update_parameters(self.model)
+            self.compare("loss", loss.total, f"call{call}.loss")
+            self.compare("lr", torch.tensor(optimizer.param_groups[0]["lr"]), f"call{call}.lr")
+            self._compare_carry(f"call{call}", carry)
+        for name, value in self.model.state_dict().items():
+            self.compare("weights after training", value, f"after.{name}")
+        for name, value in average.module.state_dict().items():
+            self.compare("moving average", value, f"ema.{name}")
+
+    def _compare_outputs(self, prefix: str, outputs: Outputs) -> None:
+        for name in ("logits", "q_halt_logits", "q_continue_logits", "target_q_continue"):
+            ours = getattr(outputs, name)
+            if ours is not None:
+                self.compare(name, ours, f"{prefix}.{name}")
+
+    def _compare_carry(self, prefix: str, carry: Carry) -> None:
+        for name in ("steps", "halted", "z_H", "z_L"):
+            self.compare(f"carry {name}", getattr(carry, name), f"{prefix}.carry.{name}")
+        self.compare("carry inputs", carry.current["inputs"], f"{prefix}.carry.current_inputs")
+
+    def _compare_counts(self, prefix: str, carry: Carry, outputs: Outputs) -> None:
+        """The official loss head's counts, over the rows that halted at this call."""
+        labels = carry.current["labels"]
+        scored = labels != IGNORED
+        counted = carry.halted & scored.any(-1)
+        right = ((outputs.logits.argmax(-1) == labels) & scored).sum(-1) / scored.sum(-1).clamp_min(1)
+        solved = is_solved(outputs.logits, labels)
+        counts = {
+            "count": counted.sum(),
+            "accuracy": right[counted].sum(),
+            "exact_accuracy": (solved & counted).sum(),
+            "q_halt_accuracy": (((outputs.q_halt_logits >= 0) == solved) & counted).sum(),
+            "steps": carry.steps[counted].sum(),
+        }
+        for name, value in counts.items():
+            self.compare("metrics", value, f"{prefix}.metrics.{name}")
+
+    def _compare_gradients(self, prefix: str, carry: Carry) -> None:
+        for name, parameter in self.model.named_parameters():
+            assert parameter.grad is not None
+            self.compare("gradient norms", parameter.grad.norm(), f"{prefix}.grad_norm.{name}")
+            self.compare("gradients", parameter.grad, f"{prefix}.grad.{name}")
+        rows = self.tensors.get(f"{prefix}.grad.puzzle_emb.local_weights")
+        if rows is not None:  # official: one gradient a slot; ours: summed by puzzle
+            table = dict(self.model.named_parameters())[PUZZLE_EMBEDDING]
+            summed = torch.zeros_like(table).index_add(0, carry.current["puzzle_identifiers"].long(), rows)
+            self.tensors[f"{prefix}.grad.{PUZZLE_EMBEDDING}"] = summed
+            assert table.grad is not None
+            self.compare("gradients", table.grad, f"{prefix}.grad.{PUZZLE_EMBEDDING}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m rrm.reference", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="golden .safetensors files")
+    worst = 0.0
+    try:
+        for path in parser.parse_args(arguments).files:
+            errors = Golden(path).check()
+            print(path)
+            for quantity, error in errors.items():
+                print(f"  {quantity:24} {error:.1e}{'' if error <= TOLERANCE else '  too large'}")
+            worst = max(worst, *errors.values())
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"largest error {worst:.1e}, tolerance {TOLERANCE:.0e}")
+    return 0 if worst <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

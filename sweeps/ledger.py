@@ -1,0 +1,230 @@
+"""`Ledger`: the truth about a sweep. Every change of a trial's state goes through here.
+
+The store is the truth, the study a cache of it, tracking a mirror. A state is written in this order: store, study,
+tracking; `reconcile` at every start settles what a driver that died in between has left.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_modules.config import TrialConfig, flatten, load_trial
+from lightning_modules.files import write_atomically
+from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
+from lightning_modules.yaml_file import read_yaml, write_yaml
+from rrm.errors import UserError
+from sweeps.rungs import Rungs
+from sweeps.samplers import Study, objective_value
+from sweeps.spec import SweepSpec
+from sweeps.store import TRIAL, Store, append_line
+from sweeps.tracking import Tracker
+
+CHANGEABLE = {"measure.vary", "measure.seeds", "search.num_trials", "resources", "description", "storage"}
+
+
+@dataclass
+class LiveTrial:
+    """A trial that was started and has not ended."""
+
+    config: TrialConfig
+    rows: list[Row] = field(default_factory=list)
+    stopped: bool = False  # by the scheduler; the trial may not have heard of it yet
+
+
+class Ledger:
+    """Asks, rows and ends of one sweep."""
+
+    def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker) -> None:
+        self.spec, self.store, self.tracker = spec, store, tracker
+        self.live: dict[str, LiveTrial] = {}
+        self.results: dict[str, Record] = {}
+        self._resumed: list[TrialConfig] = []  # started by an earlier driver
+        self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
+        self.planned = spec.design() if spec.measure else []
+        self.study = Study(spec, store.path / "study.db") if spec.search else None
+        self.rungs = Rungs(spec) if spec.search and spec.search.scheduler.kind == "asha" else None
+
+    # -- at the start ---------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Make study and tracking agree with the store, and find what is left to do.
+
+        Raises:
+            UserError: the spec gives another meaning to a sweep that has finished trials.
+        """
+        results = self.store.results()
+        self._refuse_changed_meaning(bool(results))
+        write_atomically(self.store.spec_file, write_yaml(_stored(self.spec)))
+        members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
+        write_atomically(self.store.design_file, json.dumps(members))
+        self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
+        for row in self.store.rows():
+            self._replay(row["fingerprint"], row["row"])
+        self.tracker.sweep(self.spec)
+        for fingerprint, record in self.results.items():
+            config = load_trial(self.store.trial_folder(fingerprint) / TRIAL)
+            self.tracker.end(config, *_split(record))
+
+    def _reconcile_design(self, results: dict[str, Record]) -> list[str]:
+        for config in self.planned:
+            if config.fingerprint not in results:
+                begun = self.store.trial_folder(config.fingerprint).exists()
+                (self._resumed if begun else self._waiting).append(config)
+        return [config.fingerprint for config in self.planned]
+
+    def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
+        assert self.study is not None
+        for fingerprint in self.study.reconcile():
+            trial_file = self.store.trial_folder(fingerprint) / TRIAL
+            if fingerprint in results:
+                self.study.tell(fingerprint, results[fingerprint])
+            elif trial_file.exists():
+                self._resumed.append(load_trial(trial_file))
+            else:
+                self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
+        return self.study.fingerprints()
+
+    def _replay(self, fingerprint: str, row: Row) -> None:
+        """A row that an earlier driver judged: the rungs see it again, and a stop that was not carried out is."""
+        stopped = self.rungs is not None and self.rungs.stops(fingerprint, row)
+        config = next((config for config in self._resumed if config.fingerprint == fingerprint), None)
+        if config is None:
+            return
+        trial = self.live.setdefault(fingerprint, LiveTrial(config))
+        trial.rows.append(row)
+        if stopped:
+            self._resumed.remove(config)
+            self.end(fingerprint, None)
+
+    def _refuse_changed_meaning(self, has_results: bool) -> None:
+        if not has_results or not self.store.spec_file.exists():
+            return
+        before, now = flatten(read_yaml(self.store.spec_file)), flatten(_stored(self.spec))
+        differing = sorted(
+            path
+            for path in before.keys() | now.keys()
+            if before.get(path) != now.get(path) and not any(path.startswith(allowed) for allowed in CHANGEABLE)
+        )
+        if differing:
+            changes = ", ".join(f"{path} was {before.get(path)!r} and is {now.get(path)!r}" for path in differing)
+            raise UserError(
+                f"has finished trials under other settings ({changes}); give the new sweep another name: name=NEW",
+                str(self.store.path),
+            )
+
+    # -- while it runs --------------------------------------------------------------------------------------------
+
+    def ask(self) -> TrialConfig | None:
+        """The next trial to run: one of an earlier driver, then a new one; None when there is none."""
+        if self._resumed:
+            config = self._resumed.pop(0)
+        elif self.study:
+            proposed = self.study.ask()
+            if proposed is None:
+                return None
+            config = proposed
+            write_atomically(self.store.design_file, json.dumps(self.study.fingerprints()))
+        elif self._waiting:
+            config = self._waiting.pop(0)
+        else:
+            return None
+        folder = self.store.trial_folder(config.fingerprint)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / TRIAL, write_yaml(config.resolved()))
+        self.live.setdefault(config.fingerprint, LiveTrial(config))
+        self.tracker.start(config)
+        return config
+
+    def row(self, fingerprint: str, row: Row) -> bool:
+        """Take a reported row and judge it; True stops the trial. A resumed trial's repeated rows are dropped."""
+        trial = self.live[fingerprint]
+        if trial.rows and row["step"] <= trial.rows[-1]["step"]:
+            return trial.stopped
+        trial.rows.append(row)
+        append_line(self.store.rows_file, {"fingerprint": fingerprint, "row": row})
+        if self.study:
+            value = objective_value(self.study.search, row["metrics"])
+            if value is not None:
+                self.study.report(fingerprint, row["step"], value)
+        self.tracker.points(trial.config, step_points(row))
+        if self.rungs is not None and self.rungs.stops(fingerprint, row):
+            trial.stopped = True
+        return trial.stopped
+
+    def end(self, fingerprint: str, ending: dict[str, Any] | None) -> None:
+        """A trial is over.
+
+        Args:
+            ending: the trial's own last word (its record and curves), or None for one that the scheduler stopped.
+        """
+        trial = self.live.pop(fingerprint)
+        if ending is None:
+            ending = _pruned(trial)
+        record, curves = _split(ending)
+        record = self._checked(record) | {"sweep": self.spec.name}
+        self.store.write_result(fingerprint, FitResult(record, curves).to_json())
+        if self.study:
+            self.study.tell(fingerprint, record)
+        self.tracker.end(trial.config, record, curves)
+        self.results[fingerprint] = record
+
+    def requeue(self) -> None:
+        """Ray gave up as a whole: what was live is asked for again and goes on from its checkpoint."""
+        self._resumed += [trial.config for trial in self.live.values() if not trial.stopped]
+        for fingerprint in [f for f, trial in self.live.items() if trial.stopped]:
+            self.end(fingerprint, None)
+        self.live = {c.fingerprint: self.live[c.fingerprint] for c in self._resumed if c.fingerprint in self.live}
+
+    def lose(self, fingerprint: str, reason: str) -> None:
+        """A trial whose process was lost more often than it is retried."""
+        trial = self.live[fingerprint]
+        used = trial.rows[-1]["used"] if trial.rows else {}
+        points = [point for row in trial.rows for point in step_points(row)]
+        self.end(fingerprint, {**describe(trial.config), **used, "outcome": "failed", "reason": reason, "curves": points})
+
+    def _checked(self, record: Record) -> Record:
+        """A completed trial without a finite objective has failed; found out before the result is written."""
+        needed = [objective.metric for objective in self.spec.search.objectives] if self.spec.search else ["test/nll"]
+        if record["outcome"] == "completed":
+            for metric in needed:
+                value = record.get(metric)
+                if value is None or not math.isfinite(value):
+                    return record | {"outcome": "failed", "reason": f"{metric} is {value}"}
+        return record
+
+    @property
+    def total(self) -> int:
+        """Trials that the spec asks for."""
+        return self.spec.search.num_trials if self.spec.search else len(self.planned)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to ask and nothing runs."""
+        if self.live or self._resumed or self._waiting:
+            return False
+        return self.study is None or self.study.is_full
+
+
+def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:
+    """The record and the curves of a `result.json` or of a trial's last word."""
+    return {key: value for key, value in ending.items() if key != "curves"}, ending["curves"]
+
+
+def _pruned(trial: LiveTrial) -> dict[str, Any]:
+    """The record of a stopped trial: its last validation scores and what it used up to there."""
+    last = trial.rows[-1]
+    scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
+    points = [point for row in trial.rows for point in step_points(row)]
+    return {**describe(trial.config), **last["used"], **scores, "outcome": "pruned", "curves": points}
+
+
+def _stored(spec: SweepSpec) -> dict[str, Any]:
+    """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
+    sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
+    located = spec.base.task.model_dump(mode="json", exclude_none=True)
+    task = sections["trial"].get("task", {})
+    for name in ("train", "test"):
+        if name in task:
+            task |= {name: located[name], f"{name}_sha256": located[f"{name}_sha256"]}
+    return sections

@@ -1,0 +1,132 @@
+"""`run_sweep`: make the store equal to the spec, whatever an earlier run left behind."""
+
+import logging
+import os
+import signal
+import warnings
+
+from rich.console import Console
+
+from sweeps.ledger import Ledger
+from sweeps.screen import Screen, best_record
+from sweeps.spec import SweepSpec
+from sweeps.spool import Spool
+from sweeps.store import Store
+from sweeps.tracking import Tracker, tracking_uri
+
+DELIVERY_SECONDS = 60.0  # longest wait for tracking at the end; what is left goes out with the next run
+DONE, SOME_FAILED, STOPPED = 0, 1, 130
+
+# What Ray Tune would otherwise do beside our store; read when ray is imported, and by its workers.
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",  # its default of 2 s stalls a sweep whose trials take longer to end
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the old output is the one that verbose=0 silences
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def run_sweep(spec: SweepSpec, console: Console, continue_command: str) -> int:
+    """Run what is missing, and say how it ended.
+
+    Returns:
+        Exit code: 0 done, 1 some trials failed for good, 130 stopped by Ctrl-C (the printed command continues).
+
+    Raises:
+        UserError: another driver runs this sweep, or the spec gives another meaning to finished trials.
+    """
+    store = Store(spec.store_path)
+    store.create()
+    with store.locked():
+        tracker = Tracker(spec, Spool(store.spool_folder))
+        ledger = Ledger(spec, store, tracker)
+        ledger.reconcile()
+        tracker.delivery.start()
+        finished_before = len(ledger.results)
+        if ledger.finished:
+            console.print(f"{spec.name} is finished: {finished_before} trials, nothing to run")
+        else:
+            if finished_before:
+                console.print(f"{spec.name} goes on: {finished_before} of {ledger.total} trials are finished")
+            _run_missing(ledger, console)
+        if ledger.finished:
+            tracker.done()
+        _deliver(tracker, console)
+        if not ledger.finished:
+            console.print(f"stopped with {len(ledger.results)} of {ledger.total} trials; continue with: {continue_command}")
+            return STOPPED
+        return _conclude(ledger, console)
+
+
+def _run_missing(ledger: Ledger, console: Console) -> None:
+    """`Tuner.fit` in a loop: when Ray aborts as a whole, reconcile and go on, as long as there is progress."""
+    os.environ.update(TUNE_ENVIRONMENT)
+    import ray
+
+    from sweeps.tune import build_tuner
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="ray.*")
+    console.print("starting Ray ...")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": TUNE_ENVIRONMENT})
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
+    try:
+        with Screen(ledger, console).shown():
+            while True:
+                before = _progress(ledger)
+                try:
+                    build_tuner(ledger).fit()
+                    return
+                except (ray.exceptions.RayError, ray.tune.TuneError):
+                    if _progress(ledger) == before:
+                        raise
+                    ledger.requeue()
+    finally:
+        ray.shutdown()
+
+
+def _progress(ledger: Ledger) -> tuple[int, int]:
+    """Grows with every row and every end."""
+    return len(ledger.results), sum(len(trial.rows) for trial in ledger.live.values())
+
+
+def _deliver(tracker: Tracker, console: Console) -> None:
+    if not tracker.delivery.close(DELIVERY_SECONDS):
+        console.print(
+            f"tracking is behind ({tracker.delivery.problem or 'still sending'}): "
+            "the rest lies in the spool and goes out with the next run",
+            markup=False,
+            highlight=False,
+        )
+    if tracker.spool.dead_letters_file.exists():
+        console.print(f"tracking refused some records for good: {tracker.spool.dead_letters_file}", markup=False)
+
+
+def _conclude(ledger: Ledger, console: Console) -> int:
+    """Best trial, failures, and how to open MLflow."""
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    best = best_record(ledger)
+    if best is not None:
+        from lightning_modules.config import load_trial
+
+        folder = ledger.store.trial_folder(best["fingerprint"])
+        name = ledger.tracker.name(load_trial(folder / "trial.yaml"))
+        say(f"best trial: {name}, val exact accuracy {best['val/exact_accuracy']:.3f}, params {best['params']:,} ({folder})")
+    failed = [record for record in ledger.results.values() if record["outcome"] == "failed"]
+    for record in failed:
+        say(f"failed: {record['fingerprint']}: {record['reason']}")
+    uri = tracking_uri(ledger.spec.storage)
+    local = uri.startswith("sqlite:")
+    say(f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
+    if local:
+        say("           then open http://127.0.0.1:5000/?workflowType=machine_learning")
+    return SOME_FAILED if failed else DONE

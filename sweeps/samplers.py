@@ -1,0 +1,124 @@
+"""Optuna's door: the study of a search, told the truth."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+from sqlalchemy import event
+
+from lightning_modules.config import TrialConfig
+from rrm.errors import UserError
+from sweeps.spec import Sampler, Search, SweepSpec
+
+FINGERPRINT = "fingerprint"
+MOST_REPEATS = 100  # proposals in a row that are known already, after which a space counts as used up
+
+
+def build_sampler(config: Sampler, trials_so_far: int) -> BaseSampler:
+    """Optuna's sampler. Its seed moves with the study, else a restarted sweep would propose the same points again."""
+    seed = config.seed + trials_so_far
+    return {"tpe": TPESampler, "random": RandomSampler}[config.kind](seed=seed)
+
+
+class Study:
+    """Trials of a search as Optuna knows them. A trial bears the fingerprint of its config."""
+
+    def __init__(self, spec: SweepSpec, database: Path) -> None:
+        assert spec.search is not None
+        self.spec, self.search = spec, spec.search
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._storage = _sqlite(database)
+        self._study = optuna.create_study(
+            storage=self._storage,
+            study_name=spec.name,
+            directions=[objective.goal for objective in self.search.objectives],
+            load_if_exists=True,
+        )
+        self._study.sampler = build_sampler(self.search.sampler, len(self._study.trials))
+        self._used_up = False  # the sampler proposed nothing new for long
+        self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in self._study.trials if FINGERPRINT in t.user_attrs}
+
+    def ask(self) -> TrialConfig | None:
+        """A config that the study has not seen, or None when enough were asked or the space is used up."""
+        distributions = {path: domain.distribution() for path, domain in self.search.space.items()}
+        for _ in range(MOST_REPEATS):
+            if self.is_full:
+                return None
+            trial = self._study.ask(distributions)
+            try:
+                config = self.spec.trial_with(trial.params, "search.space")
+            except UserError as error:  # values that are valid one by one and not together cost nothing
+                trial.set_user_attr("reason", str(error))
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            if config.fingerprint in self._numbers:
+                trial.set_user_attr("reason", f"same as {config.fingerprint}")
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            trial.set_user_attr(FINGERPRINT, config.fingerprint)
+            self._numbers[config.fingerprint] = trial._trial_id
+            return config
+        self._used_up = True
+        return None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further trial will be proposed."""
+        return self._used_up or len(self._numbers) >= self.search.num_trials
+
+    def report(self, fingerprint: str, step: int, value: float) -> None:
+        """An intermediate value of the first objective; Optuna takes none in a study with several."""
+        if len(self.search.objectives) == 1 and math.isfinite(value):
+            self._storage.set_trial_intermediate_value(self._numbers[fingerprint], step, value)
+
+    def tell(self, fingerprint: str, record: dict[str, Any]) -> None:
+        """The end of a trial: completed with its values, pruned, or failed with its reason. Told twice is told once."""
+        number = self._numbers.get(fingerprint)
+        if number is None or self._storage.get_trial(number).state.is_finished():
+            return
+        if record.get("reason"):
+            self._storage.set_trial_user_attr(number, "reason", record["reason"])
+        states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        state = states[record["outcome"]]
+        values = self.values(record) if state == TrialState.COMPLETE else None
+        self._storage.set_trial_state_values(number, state, values)
+
+    def values(self, record: dict[str, Any]) -> list[float]:
+        """The objectives of a completed trial."""
+        return [float(record[objective.metric]) for objective in self.search.objectives]
+
+    def reconcile(self) -> list[str]:
+        """Fingerprints that are still running. Trials killed between proposal and start are failed."""
+        running = []
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if FINGERPRINT in trial.user_attrs:
+                running.append(trial.user_attrs[FINGERPRINT])
+            else:
+                self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return running
+
+    def fingerprints(self) -> list[str]:
+        """Every trial that was started, in order."""
+        return list(self._numbers)
+
+
+def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
+    """The first objective in a reported row, if it is measured during training."""
+    return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
+
+
+def _sqlite(database: Path) -> optuna.storages.RDBStorage:
+    """One writer beside the store: write-ahead logging halves the time of a trial."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
+
+    def pragma(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(storage.engine, "connect", pragma)
+    storage.engine.dispose()
+    return storage

@@ -1,0 +1,256 @@
+"""`SweepSpec`: the one YAML file that a user writes, checked as a whole before anything is spent."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, Strict, ValidationError, model_validator
+
+from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
+from lightning_modules.record import step_flops
+from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
+from rrm.config import StrictConfig
+from rrm.errors import UserError, from_validation, suggest
+from rrm.tasks import build_task
+from sweeps.space import Domain, Scalar, factorial, with_values
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # a folder, a study and an MLflow experiment bear it
+VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
+COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")
+
+
+class Measure(StrictConfig):
+    """A factorial design times seeds, at a fixed budget: what scaling curves are fitted on."""
+
+    vary: dict[str, list[Scalar]] = Field(min_length=1)
+    seeds: int = Field(3, ge=1)  # n means the seeds 0 .. n - 1
+    matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"  # what all trials have equal
+
+    @model_validator(mode="after")
+    def _values_differ(self) -> Self:
+        for path, values in self.vary.items():
+            if not values or len({repr(value) for value in values}) < len(values):
+                raise ValueError(f"vary.{path} must be a list of different values, got {values}")
+        return self
+
+
+class Sampler(StrictConfig):
+    """Who proposes configurations; each is Optuna's own."""
+
+    kind: Literal["tpe", "random"] = "tpe"
+    seed: int = Field(0, ge=0)
+
+
+class Scheduler(StrictConfig):
+    """Who stops trials early; asha compares trials at shares of the budget."""
+
+    kind: Literal["none", "asha"] = "none"
+    grace: float = Field(0.1, gt=0, lt=1)  # share of the budget before which nobody is stopped
+    reduction: float = Field(3.0, gt=1)  # one in so many goes on from a rung
+
+
+class Objective(StrictConfig):
+    """What a search makes large or small; it sees validation only."""
+
+    metric: str
+    goal: Literal["maximize", "minimize"]
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = (*VALIDATION_METRICS, *COST_METRICS)
+        if self.metric not in known:
+            raise ValueError(f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}")
+        return self
+
+
+class Search(StrictConfig):
+    """A sampler over a space: finds good settings, is never fitted."""
+
+    sampler: Sampler = Sampler()
+    scheduler: Scheduler = Scheduler()
+    space: dict[str, Domain] = Field(min_length=1)
+    objectives: list[Objective] = Field(min_length=1)
+    num_trials: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _asha_follows_a_curve(self) -> Self:
+        first = self.objectives[0].metric
+        if self.scheduler.kind == "asha" and first not in VALIDATION_METRICS:
+            raise ValueError(
+                f"scheduler asha needs a first objective that is measured during training, got {first!r}; "
+                f"choose from: {', '.join(VALIDATION_METRICS)}"
+            )
+        return self
+
+
+class Resources(StrictConfig):
+    """What one trial gets, and how many run at once."""
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+    max_concurrent: int | Literal["auto"] = "auto"  # auto: as many as the resources allow
+    max_retries: int = Field(2, ge=0)  # times a trial is started again after its process was lost
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.max_concurrent != "auto" and self.max_concurrent < 1:
+            raise ValueError(f"max_concurrent must be auto or at least 1, got {self.max_concurrent}")
+        return self
+
+
+class SweepSpec(StrictConfig):
+    """One sweep. `trial` is what every trial shares; `measure` or `search` says what differs."""
+
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    trial: dict[str, Any]
+    measure: Measure | None = None
+    search: Search | None = None
+    resources: Resources = Resources()
+    storage: Annotated[Path, Strict(False)] = Path("runs")
+    folder: Annotated[Path, Strict(False)] = Field(Path("."), exclude=True)  # of the file: data paths start there
+
+    @model_validator(mode="after")
+    def _one_design(self) -> Self:
+        if (self.measure is None) == (self.search is None):
+            raise ValueError("must have exactly one of the sections measure and search")
+        return self
+
+    @property
+    def store_path(self) -> Path:
+        """Folder of this sweep."""
+        return self.storage / self.name
+
+    @cached_property
+    def anchor(self) -> dict[str, Scalar]:
+        """The first value of everything that is varied: `trial` alone need not be a valid config."""
+        if self.measure:
+            return {path: values[0] for path, values in self.measure.vary.items()}
+        assert self.search is not None
+        return {path: domain.values_to_check()[0] for path, domain in self.search.space.items()}
+
+    @cached_property
+    def base(self) -> TrialConfig:
+        """One trial of the sweep, for what all of them share; seed 0."""
+        return self.trial_with(self.anchor, "trial")
+
+    @property
+    def budget_unit(self) -> BudgetUnit:
+        return self.base.fit.budget.unit
+
+    def trial_with(self, values: dict[str, Scalar], prefix: str) -> TrialConfig:
+        """The trial with fields at dotted paths replaced; errors name the field below `prefix`."""
+        return parse_trial(with_values(self.trial, values), self.folder, prefix)
+
+    def design(self) -> list[TrialConfig]:
+        """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
+        assert self.measure is not None
+        cells = [self.trial_with(values, "trial") for values in factorial(self.measure.vary)]
+        cells.sort(key=step_flops, reverse=True)
+        trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
+        return list({trial.fingerprint: trial for trial in trials}.values())
+
+    def validate_trials(self) -> None:
+        """Build every trial that can be known now.
+
+        Raises:
+            UserError: one of them is not valid; the error names the field in the spec.
+        """
+        self._check_paths()
+        if self.base.seed != 0:
+            raise UserError("is set by the sweep: leave it out (measure.seeds says how many)", "trial.seed")
+        if self.measure is not None:
+            if self.measure.matching != self.budget_unit:
+                raise UserError(
+                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}", "measure.matching"
+                )
+            for path, levels in self.measure.vary.items():
+                for level in levels:
+                    self._check_value(path, level, f"measure.vary.{path}")
+            self.design()
+        if self.search is not None:
+            for path, domain in self.search.space.items():
+                for value in domain.values_to_check():
+                    self._check_value(path, value, f"search.space.{path}")
+
+    def check_data(self) -> None:
+        """Read every data file that the spec names.
+
+        Raises:
+            UserError: a file is missing or has a bad row.
+        """
+        trials = self.design() if self.measure else [self.base]
+        for task in {trial.task for trial in trials}:
+            build_task(task)
+
+    def _check_value(self, path: str, value: Scalar, where: str) -> None:
+        try:
+            self.trial_with(self.anchor | {path: value}, "")
+        except UserError as error:
+            raise UserError(f"the value {value!r} is not valid: {error}", where) from None
+
+    def _check_paths(self) -> None:
+        """Every varied path is a field of a trial, other than the seed."""
+        known = [path for path in _paths(TrialConfig) if path != "seed"]
+        section, varied = (
+            ("measure.vary", self.measure.vary.keys())
+            if self.measure
+            else ("search.space", self.search.space.keys() if self.search else ())
+        )
+        for path in varied:
+            if path not in known:
+                raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{section}.{path}")
+
+
+def _suggest_path(path: str, known: list[str]) -> str:
+    """The nearest field, or the fields of the same section."""
+    same_section = [other for other in known if other.split(".")[0] == path.split(".")[0]]
+    return suggest(path, same_section or known)
+
+
+def _paths(model: type, prefix: str = "") -> list[str]:
+    """Dotted paths of all fields of a config class."""
+    paths = []
+    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+        path = f"{prefix}.{name}" if prefix else name
+        nested = hasattr(field.annotation, "model_fields")
+        paths += _paths(field.annotation, path) if nested else [path]
+    return paths
+
+
+def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
+    """The sweep in a YAML file, with `dotted.path=value` overrides, checked down to every trial and data file.
+
+    Raises:
+        UserError: anything that the user can mend, in one line.
+    """
+    sections = read_yaml(path)
+    if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
+        raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
+    for override in overrides or []:
+        sections = _override(sections, override)
+    try:
+        spec = SweepSpec.model_validate_json(json.dumps(sections | {"folder": str(path.parent.resolve())}))
+    except ValidationError as error:
+        raise from_validation(error, SweepSpec) from None
+    spec.validate_trials()
+    return spec
+
+
+def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
+    """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise UserError(f"must be dotted.path=value, got {override!r}", "override")
+    value = parse_yaml(text, dotted)
+    reject_nulls(value, dotted)
+    if dotted in {"trial.task.train", "trial.task.test"}:
+        value = str(Path(str(value)).resolve())
+    # Paths inside `vary` and `space` are keys with dots in them.
+    for mapping in ("measure.vary", "search.space"):
+        if dotted.startswith(f"{mapping}."):
+            section, name = mapping.split(".")
+            inner = sections.get(section, {}).get(name, {}) | {dotted.removeprefix(f"{mapping}."): value}
+            return with_values(sections, {mapping: inner})
+    return with_values(sections, {dotted: value})

@@ -1,0 +1,87 @@
+"""The spool: an append-only file of what tracking is to say, and a cursor that moves after it was said.
+
+Always a local folder under the driver's lock. A record that was spooled once is not spooled again, so that a restarted
+driver may offer everything it knows.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.files import write_atomically
+from sweeps.store import append_line, read_lines
+
+Event = dict[str, Any]
+BATCH_EVENTS = 200
+
+
+class Spool:
+    """Events in the order in which they happened; `kind` is sweep, start, points, end or done."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.events_file, self.cursor_file = folder / "events.jsonl", folder / "cursor"
+        self.dead_letters_file = folder / "dead_letters.jsonl"
+        self._said: set[tuple[str, str]] = set()  # (kind, fingerprint) of events that come once
+        self._last_step: dict[str, int] = {}
+        for event in read_lines(self.events_file):
+            self._remember(event)
+
+    def add_once(self, event: Event) -> None:
+        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint)."""
+        if (event["kind"], event.get("fingerprint", "")) not in self._said:
+            append_line(self.events_file, event)
+            self._remember(event)
+
+    def add_points(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
+        """Spool points of curves by step; steps that were spooled before are dropped."""
+        fresh = [point for point in points if point["at"] > self._last_step.get(fingerprint, -1)]
+        if fresh:
+            event = {"kind": "points", "fingerprint": fingerprint, "points": fresh}
+            append_line(self.events_file, event)
+            self._remember(event)
+
+    def reopen(self, kind: str) -> None:
+        """Let an event that comes once come again (a sweep that was extended ends anew)."""
+        self._said.discard((kind, ""))
+
+    def pending(self) -> tuple[list[Event], int]:
+        """Some events that were not said yet, in order, and where the cursor stands after them."""
+        if not self.events_file.exists():
+            return [], 0
+        events, position = [], self._cursor()
+        with self.events_file.open("rb") as file:
+            file.seek(position)
+            for line in file:
+                if not line.endswith(b"\n") or len(events) == BATCH_EVENTS:
+                    break
+                events.append(json.loads(line))
+                position += len(line)
+        return events, position
+
+    def advance(self, position: int) -> None:
+        """The events before `position` were said."""
+        write_atomically(self.cursor_file, str(position))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was said."""
+        return not self.events_file.exists() or self._cursor() >= self.events_file.stat().st_size
+
+    def bury(self, events: list[Event], reason: str) -> None:
+        """Set events aside that the server will never take."""
+        for event in events:
+            append_line(self.dead_letters_file, {"reason": reason, "event": event})
+
+    def _cursor(self) -> int:
+        return int(self.cursor_file.read_text()) if self.cursor_file.exists() else 0
+
+    def _remember(self, event: Event) -> None:
+        fingerprint = event.get("fingerprint", "")
+        if event["kind"] == "points":
+            last = max(point["at"] for point in event["points"])
+            self._last_step[fingerprint] = max(last, self._last_step.get(fingerprint, -1))
+        else:
+            self._said.add((event["kind"], fingerprint))
+            if event["kind"] == "sweep":
+                self._said.discard(("done", ""))

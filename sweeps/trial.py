@@ -1,0 +1,57 @@
+"""What runs on a worker: one trial, from its folder to its last word. Workers hold no credentials and know no server."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from lightning_modules.config import load_trial
+from lightning_modules.fit import fit
+from lightning_modules.record import FitResult, Row, describe
+from sweeps.store import TRIAL, append_line
+
+ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
+
+
+def run_trial(job: dict[str, Any]) -> None:
+    """Tune's trainable. The trial ends itself: its outcome is its last report, so that the actor stays warm.
+
+    Args:
+        job: `folder` of the trial in the store, `cpus` it may use.
+    """
+    folder = Path(job["folder"])
+    torch.set_num_threads(max(1, int(job["cpus"])))
+    append_line(
+        folder / "attempts.jsonl",
+        {"time": time.time(), "host": os.uname().nodename, "process": os.getpid(), "from_checkpoint": _saved_step(folder)},
+    )
+    stop: SystemExit | None = None
+
+    def report(row: Row) -> bool:
+        nonlocal stop
+        try:
+            tune.report({ROW: json.dumps(row)})
+        except SystemExit as scheduler_stop:  # through `Trainer.fit` it would skip the hooks that end a fit
+            stop = scheduler_stop
+        return stop is None
+
+    config = load_trial(folder / TRIAL)
+    try:
+        result = fit(config, folder, report)
+    except Exception as error:  # a raise through Tune would cost the warm actor; the reason goes into the record
+        result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
+    if stop is not None:
+        raise stop
+    tune.report({ENDING: result.to_json()})
+
+
+def _saved_step(folder: Path) -> int:
+    """Optimizer steps in the checkpoint that this attempt goes on from; 0 without one."""
+    path = folder / "checkpoint.ckpt"
+    if not path.exists():
+        return 0
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
