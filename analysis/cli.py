@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from rrm.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.report import Report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -20,7 +24,8 @@ def analyze(
         typer.Argument(metavar="SWEEP...", help="A sweep's folder (runs/demo), its spec, or with --tracking-uri its MLflow name."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; default: report/ in the sweep's folder.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to write; default: report/ in the sweep's folder."),
     ] = None,
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", metavar="URI", help="Read MLflow, such as sqlite:///runs/mlflow.db.")
@@ -43,14 +48,15 @@ def analyze(
     _print(report, path)
 
 
-def _print(report, path: Path) -> None:  # type: ignore[no-untyped-def]
+def _print(report: "Report", path: Path) -> None:
+    """The table of cells and the answer, for a terminal."""
     from analysis.report import readable_cells
 
     console = Console()
     cells = readable_cells(report)
-    table = Table(title="test exact accuracy by cell, each at D = N_sup", title_justify="left")
+    table = Table(title="exact accuracy on test by cell, each at D = N_sup", title_justify="left", box=box.SIMPLE_HEAD)
     for column in cells.columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in cells.itertuples(index=False, name=None):
         table.add_row(*map(str, row))
     console.print(table)

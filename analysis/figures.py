@@ -1,7 +1,7 @@
 """Figures: each one function from tables to `FigureData`, which one static and one interactive renderer draw."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -115,6 +115,7 @@ def width_depth_map(tables: Tables) -> FigureData | None:
     means = completed.groupby([*depth, *capacity])[ACCURACY].mean().unstack(capacity)
     params = completed.groupby(capacity)["params"].first()
     layers = completed.groupby(depth)["layers_executed"].first()
+    means = means.loc[layers.sort_values(kind="stable").index]
     columns = [f"{label(capacity, _tuple(key))}\n{params[key]:,} parameters" for key in means.columns]
     rows = [f"{label(depth, _tuple(key))}\n{layers[key]} layers" for key in means.index]
     values = [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()]
@@ -156,10 +157,8 @@ def accuracy_by_training_flops(tables: Tables) -> FigureData | None:
         return None
     cells = summarise_cells(tables.completed, [*keys, "train_flops"], ACCURACY).sort_values("train_flops")
     front = cells[cells["mean"] > cells["mean"].cummax().shift(fill_value=-1.0)]
-    series = [
-        Series(label(keys, _tuple(key)), *_columns(part, "train_flops"), color=index, dash=index // 8, style="points")
-        for index, (key, part) in enumerate(cells.groupby(keys))
-    ]
+    lines = _lines(cells, keys, x="train_flops", colors=keys[:1], dashes=keys[1:])
+    series = [replace(line, style="points") for line in lines]
     pareto = Series("best for its cost", front["train_flops"].tolist(), front["mean"].tolist(), color=-1)
     return FigureData(
         "accuracy_by_training_flops",
@@ -242,9 +241,7 @@ def _lines(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], dash
     lines = []
     for key, part in cells.groupby(keys, sort=True):
         setting = dict(zip(keys, _tuple(key), strict=True))
-        color, dash = (
-            rank[tuple(setting[name] for name in names)] for rank, names in zip(ranks, (colors, dashes), strict=True)
-        )
+        color, dash = (rank[tuple(setting[name] for name in names)] for rank, names in zip(ranks, (colors, dashes), strict=True))
         lines.append(Series(label(keys, _tuple(key)), *_columns(part.sort_values(x), x), color=color, dash=dash))
     return lines
 

@@ -1,5 +1,6 @@
 """One static (matplotlib) and one interactive (plotly) renderer for any `FigureData`."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ STATIC_DASHES = ["-", "--", ":", "-."]
 MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
+MOST_TICKS, CLOSEST_TICKS = 8, 1.3
 
 
 def write_static(figure: FigureData, folder: Path) -> list[Path]:
@@ -40,9 +42,9 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
     axes.set_ylabel(figure.y_label)
     if figure.x_scale == "log":
         axes.set_xscale("log")
-        values = sorted({x for series in figure.series for x in series.x})
-        if len(values) <= 8:
-            axes.set_xticks(values, [_number(value) for value in values])
+        ticks = _log_ticks(figure)
+        if ticks:
+            axes.set_xticks(ticks, [_number(value) for value in ticks])
             axes.minorticks_off()
     if figure.y_range:
         axes.set_ylim(figure.y_range[0], figure.y_range[1] + 0.02)
@@ -118,9 +120,10 @@ def interactive(figure: FigureData) -> go.Figure:
         yaxis={"title": {"text": figure.y_label}},
     )
     if figure.x_scale == "log":
-        values = sorted({x for series in figure.series for x in series.x})
-        ticks = {"tickvals": values, "ticktext": [_number(value) for value in values]} if len(values) <= 8 else {}
-        drawing.update_xaxes(type="log", **ticks)
+        ticks = _log_ticks(figure)
+        drawing.update_xaxes(type="log")
+        if ticks:
+            drawing.update_xaxes(tickvals=ticks, ticktext=[_number(value) for value in ticks])
     if figure.y_range:
         drawing.update_yaxes(range=[figure.y_range[0], figure.y_range[1] + 0.02])
     for marks, update in ((figure.x_marks, drawing.update_xaxes), (figure.y_marks, drawing.update_yaxes)):
@@ -165,6 +168,13 @@ def _interactive_heatmap(heatmap: Heatmap) -> go.Heatmap:
         texttemplate="%{z:.3f}",
         colorbar={"title": {"text": "exact accuracy"}},
     )
+
+
+def _log_ticks(figure: FigureData) -> list[float]:
+    """The values that occur, where they are few and their labels do not touch; else the renderer's own ticks."""
+    values = sorted({x for series in figure.series for x in series.x})
+    apart = all(second / first > CLOSEST_TICKS for first, second in itertools.pairwise(values))
+    return values if apart and len(values) <= MOST_TICKS else []
 
 
 def _number(value: float) -> str:

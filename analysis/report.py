@@ -132,10 +132,10 @@ def readable_cells(report: Report) -> pd.DataFrame:
     shown["parameters"] = cells["params"].map("{:,}".format)
     shown["layers"] = cells["layers_executed"]
     shown["seeds"] = cells["seeds"]
-    shown["test exact accuracy"] = cells["mean"].map("{:.3f}".format)
+    shown["exact accuracy"] = cells["mean"].map("{:.3f}".format)
     has_interval = not cells["low"].isna().any()
     pairs = zip(cells["low"], cells["high"], strict=True)
-    shown["95 % interval"] = [f"{low:.3f} to {high:.3f}" if has_interval else "one seed" for low, high in pairs]
+    shown["95 % interval"] = [f"{low:.3f} .. {high:.3f}" if has_interval else "one seed" for low, high in pairs]
     return shown
 
 
@@ -148,4 +148,7 @@ def _readable_runs(tables: Tables) -> pd.DataFrame:
 def _uniform(table: pd.DataFrame) -> pd.DataFrame:
     """Columns of mixed types as text, which Parquet needs."""
     mixed = [name for name in table if table[name].dtype == object]
-    return table.assign(**{name: table[name].map(lambda v: v if v is None or isinstance(v, str) else str(v)) for name in mixed})
+    uniform = table.copy()
+    for name in mixed:
+        uniform[name] = table[name].map(lambda value: value if value is None or isinstance(value, str) else str(value))
+    return uniform

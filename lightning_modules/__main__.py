@@ -57,7 +57,15 @@ def _run(config: TrialConfig, folder: Path) -> Record:
         write_atomically(result_file, result.to_json())
         record = result.record
         print(f"{record['outcome']}: {result_file}")
-    for name in ("reason", "params", "train_flops", "test/exact_accuracy", "test/token_accuracy", "test/nll", "chosen_depth"):
+    for name in (
+        "reason",
+        "params",
+        "train_flops",
+        "test/exact_accuracy",
+        "test/token_accuracy",
+        "test/nll",
+        "chosen_depth",
+    ):
         if name in record:
             print(f"  {name:20} {record[name]:.4g}" if isinstance(record[name], float) else f"  {name:20} {record[name]}")
     return record

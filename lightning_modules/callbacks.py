@@ -47,14 +47,8 @@ class BudgetCallback(pl.Callback):
         assert isinstance(data, TaskData)
         loss = module.take_mean_loss()
         depth = self.config.model.supervision_steps
-        curve = depth_curve(
-            module.average.module,
-            data.splits["validation"],
-            depth,
-            self.config.loss.kind,
-            self.config.eval.batch_size,
-            module.device,
-        )
+        size = self.config.eval.batch_size
+        curve = depth_curve(module.average.reasoner, data.splits["validation"], depth, self.config.loss.kind, size)
         metrics = {"train_curve/loss": loss} | {f"val_curve/{name}": value for name, value in curve.at(depth).items()}
         return Row(step=trainer.global_step, time=time.time_ns() // 1_000_000, metrics=metrics, used=module.used())
 

@@ -35,20 +35,18 @@ class DepthCurve:
 
 
 @torch.no_grad()
-def depth_curve(
-    reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str, batch_size: int, device: torch.device
-) -> DepthCurve:
+def depth_curve(reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str, batch_size: int) -> DepthCurve:
     """Run a split through supervision steps 1 .. depth without halting.
 
     Args:
-        reasoner: the weights to score, on `device`.
+        reasoner: the weights to score, on the device to use.
         examples: N rows of L tokens.
         depth: largest number of supervision steps D.
         loss_kind: the distribution under which the NLL is taken.
     """
     reasoner.eval()
     parts = [
-        _score_batch(reasoner, examples.take(rows.numpy()), depth, loss_kind, device)
+        _score_batch(reasoner, examples.take(rows.numpy()), depth, loss_kind)
         for rows in torch.arange(len(examples)).split(batch_size)
     ]
     names = parts[0].keys()
@@ -67,10 +65,9 @@ def depth_curve(
     )
 
 
-def _score_batch(
-    reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str, device: torch.device
-) -> dict[str, Tensor]:
+def _score_batch(reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str) -> dict[str, Tensor]:
     """Per-row scores at every depth, each [D, B]."""
+    device = reasoner.H_init.device
     batch = {name: rows.to(device) for name, rows in to_batch(examples).items()}
     labels, unknown = batch["labels"], torch.from_numpy(examples.unknown).to(device)
     state_before = reasoner.initial_state(len(labels)).z_H

@@ -13,9 +13,10 @@ import torch
 from lightning_modules.callbacks import BudgetCallback, Report
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
-from lightning_modules.evaluation import DepthCurve, depth_curve
+from lightning_modules.evaluation import depth_curve
 from lightning_modules.module import Diverged, RecursiveModule
 from lightning_modules.record import FitResult, depth_points, describe, step_points
+from rrm.tasks import Split
 
 CHECKPOINT = "checkpoint.ckpt"
 WEIGHTS = "weights.pt"
@@ -51,24 +52,17 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     if watcher.stopped:
         return _result(config, module, {"outcome": "pruned"})
     if folder is not None:
-        torch.save(module.average.module.state_dict(), folder / WEIGHTS)
-    return _score(config, module, data, wall_seconds=time.perf_counter() - started)
+        torch.save(module.average.reasoner.state_dict(), folder / WEIGHTS)
+    return _score(config, module, data, trainer.strategy.root_device, wall_seconds=time.perf_counter() - started)
 
 
-def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, wall_seconds: float) -> FitResult:
+def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, wall_seconds: float) -> FitResult:
     """Depth curves on validation and test with the averaged weights, once."""
-    device = module.device
-    module.average.module.to(device)
-    curves: dict[str, DepthCurve] = {
-        split: depth_curve(
-            module.average.module,
-            data.splits[split],  # type: ignore[index]
-            config.eval.max_depth,
-            config.loss.kind,
-            config.eval.batch_size,
-            device,
-        )
-        for split in ("validation", "test")
+    scored = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
+    splits: tuple[Split, ...] = ("validation", "test")
+    curves = {
+        split: depth_curve(scored, data.splits[split], config.eval.max_depth, config.loss.kind, config.eval.batch_size)
+        for split in splits
     }
     trained = config.model.supervision_steps
     record: dict[str, Any] = {"outcome": "completed"}

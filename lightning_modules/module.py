@@ -105,7 +105,10 @@ class RecursiveModule(pl.LightningModule):
         return mean
 
     def _staggered(self, batch: Batch) -> Carry:
-        """The first carry. Under fixed halting the slots start at steps 0 .. N_sup - 1 in turn, else the whole batch would be replaced at once."""
+        """The first carry. Under fixed halting the slots start at steps 0 .. N_sup - 1 in turn.
+
+        Started together, they would all be replaced at once, every N_sup-th step.
+        """
         carry = self.reasoner.initial_carry(batch)
         if self.config.model.halting == "fixed" and self.config.model.supervision_steps > 1:
             self.fresh_examples += len(carry.steps)

@@ -81,4 +81,3 @@ def depth_points(curve: DepthCurve, prefix: str, metrics: tuple[str, ...], time:
         for depth, value in enumerate(getattr(curve, metric), 1)
         if value is not None
     ]
-

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 
 class UserError(Exception):
@@ -44,7 +45,7 @@ def _is_union_tag(place: int | str) -> bool:
     return isinstance(place, str) and ("[" in place or place in {"int", "float", "str", "bool"})
 
 
-def _sentence(problem: dict, root: type) -> str:
+def _sentence(problem: ErrorDetails, root: type) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     if kind == "extra_forbidden":
         fields = _fields_at(root, problem["loc"][:-1])

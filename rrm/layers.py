@@ -47,7 +47,7 @@ class Embedding(nn.Module):
 
 
 class PuzzleEmbedding(nn.Module):
-    """One vector a puzzle identifier, zero at first; trained by sign-SGD, never averaged by EMA (official `sparse_embedding.py`)."""
+    """One vector a puzzle identifier, zero at first; trained by sign-SGD, outside the EMA (official `sparse_embedding.py`)."""
 
     def __init__(self, count: int, size: int) -> None:
         super().__init__()
@@ -65,13 +65,15 @@ class Rotary(nn.Module):
         # Written as the official code rounds it: a deep recursion amplifies the last bit.
         frequencies = 1.0 / (ROTARY_BASE ** (torch.arange(0, head_size, 2, dtype=torch.float32) / head_size))
         angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies).repeat(1, 2)  # [S, K]
+        self.cos: Tensor
+        self.sin: Tensor
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, H, S, K] -> [B, H, S, K]
         first, second = x.chunk(2, dim=-1)
         rotated = torch.cat((-second, first), dim=-1)
-        return x * self.cos.to(x.dtype) + rotated * self.sin.to(x.dtype)
+        return x * self.cos + rotated * self.sin
 
 
 class Attention(nn.Module):

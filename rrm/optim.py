@@ -1,7 +1,7 @@
 """Optimizers of the papers: AdamAtan2, sign-SGD for puzzle embeddings, warm-up, and the moving average of the weights."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -110,7 +110,10 @@ class JoinedOptimizer(Optimizer):
 
 
 def build_optimizer(reasoner: Reasoner, config: OptimConfig) -> Optimizer:
-    """The optimizer of all trained parameters; each group keeps its full rate as `peak_lr`. Weight decay acts on all of them, as in the papers."""
+    """The optimizer of all trained parameters, each group with its full rate as `peak_lr`.
+
+    Weight decay acts on all of them, embeddings, heads and the Q bias included, as in the papers.
+    """
     weights = [p for name, p in reasoner.named_parameters() if name != PUZZLE_EMBEDDING]
     kinds: dict[str, type[Optimizer]] = {"adam_atan2": AdamAtan2, "adamw": AdamW}
     main = kinds[config.kind](  # type: ignore[call-arg]
@@ -148,18 +151,18 @@ class WeightAverage(AveragedModel):
         self.eval()
         self.n_averaged.fill_(1)  # the initial weights count, else the first update would copy
 
+    @property
+    def reasoner(self) -> Reasoner:
+        """The averaged weights as a model."""
+        assert isinstance(self.module, Reasoner)
+        return self.module
+
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         super().update_parameters(model)
-        for (name, shadow), (_, current) in _pairs(self.module.named_parameters(), model.named_parameters()):
-            if name == PUZZLE_EMBEDDING:
-                shadow.copy_(current)
-
-
-def _pairs(
-    first: Iterable[tuple[str, Tensor]], second: Iterable[tuple[str, Tensor]]
-) -> Iterable[tuple[tuple[str, Tensor], tuple[str, Tensor]]]:
-    return zip(first, second, strict=True)
+        current = dict(model.named_parameters()).get(PUZZLE_EMBEDDING)
+        if current is not None:
+            self.module.get_parameter(PUZZLE_EMBEDDING).copy_(current)
 
 
 def _evaluate(closure: Callable[[], float] | None) -> float | None:

@@ -59,7 +59,7 @@ class Reasoner(nn.Module, ABC):
         self.config = config
         self.shape = shape
         length = config.prefix_length + shape.length
-        self.embed_scale = config.hidden_size**0.5
+        self.embed_scale: float = config.hidden_size**0.5
         self.embed_tokens = Embedding(shape.vocabulary, config.hidden_size, std=1 / self.embed_scale)
         if config.prefix_length:
             self.puzzle_emb = PuzzleEmbedding(shape.num_puzzles, config.hidden_size)
@@ -71,6 +71,8 @@ class Reasoner(nn.Module, ABC):
         nn.init.zeros_(self.q_head.weight)
         nn.init.constant_(self.q_head.bias, -5.0)  # nobody halts at first
         # Fixed throughout training (HRM paper, section 2): buffers, one vector for all positions.
+        self.H_init: Tensor
+        self.L_init: Tensor
         self.register_buffer("H_init", truncated_normal_(torch.empty(config.hidden_size), std=1.0))
         self.register_buffer("L_init", truncated_normal_(torch.empty(config.hidden_size), std=1.0))
 
@@ -107,7 +109,7 @@ class Reasoner(nn.Module, ABC):
         return State(self.H_init.expand(shape), self.L_init.expand(shape))
 
     def enter(self, carry: Carry, batch: Batch) -> Carry:
-        """Everything that happens to the carry between two supervision steps: halted slots take a new row and the initial state."""
+        """All that happens to the carry between two supervision steps: halted slots take a new row and the initial state."""
         free = carry.halted
         initial = self.initial_state(len(free))
         return replace(
@@ -117,8 +119,7 @@ class Reasoner(nn.Module, ABC):
             steps=torch.where(free, 0, carry.steps),
             halted=torch.zeros_like(free),
             current={
-                name: torch.where(free.view(-1, *[1] * (rows.ndim - 1)), batch[name], rows)
-                for name, rows in carry.current.items()
+                name: torch.where(free.view(-1, *[1] * (rows.ndim - 1)), batch[name], rows) for name, rows in carry.current.items()
             },
         )
 
@@ -140,7 +141,10 @@ class Reasoner(nn.Module, ABC):
 
     @torch.no_grad()
     def halt(self, steps: Tensor, outputs: Outputs) -> Tensor:
-        """Which slots are free after this call, [B] (official `trm.py`, "Halt exploration"); in evaluation only the last step frees one."""
+        """Which slots are free after this call, [B]; in evaluation only the last step frees one.
+
+        Exploration as in the official code: with some probability a row must first reach a random number of steps.
+        """
         last = self.config.supervision_steps
         halted = steps >= last
         if self.training and self.config.halting == "act" and last > 1:
@@ -150,7 +154,7 @@ class Reasoner(nn.Module, ABC):
         return halted
 
     def unroll(self, batch: Batch, depth: int) -> Iterator[tuple[State, Outputs]]:
-        """Supervision steps 1 .. depth on one batch without halting: state and answer after each (one pass gives the whole curve)."""
+        """Supervision steps 1 .. depth on one batch without halting; state and answer after each: one pass, the whole curve."""
         x = self.embed(batch)
         state = self.initial_state(len(x))
         for _ in range(depth):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rrm.config import ModelConfig
@@ -68,7 +69,7 @@ class Golden:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
-                self.tensors = {name: file.get_tensor(name) for name in file.keys()}
+            self.tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"is not a golden file: {error}", str(path)) from None
         self.kind = metadata["kind"]

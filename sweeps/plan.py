@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import describe, step_flops
 from rrm.optim import build_optimizer
+from sweeps.screen import clock
 from sweeps.spec import SweepSpec
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
@@ -88,10 +90,10 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
     trials = spec.design() if spec.measure else corners(spec)
     step_time = measure_step_time(trials)
     varied = list(spec.measure.vary if spec.measure else spec.search.space if spec.search else {})
-    table = Table(title=_headline(spec), title_justify="left")
+    table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD)
     for path in varied:
-        table.add_column(path.split(".")[-1], justify="right")
-    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "minutes"):
+        table.add_column(path.split(".")[-1].replace("_", " "), justify="right")
+    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "training time"):
         table.add_column(column, justify="right")
     for trial in [trial for trial in trials if trial.seed == 0]:
         record = describe(trial)
@@ -102,7 +104,7 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
             str(record["layers_executed"]),
             f"{flops:.2e}",
             f"{record['inference_flops']:.2e}",
-            f"{step_time.trial_seconds(trial) / 60:.1f}",
+            clock(step_time.trial_seconds(trial)),
         )
     console.print(table)
     console.print(_total(spec, trials, step_time, concurrent), markup=False, highlight=False, soft_wrap=True)
@@ -119,9 +121,10 @@ def _headline(spec: SweepSpec) -> str:
 def _total(spec: SweepSpec, trials: list[TrialConfig], step_time: StepTime, concurrent: int) -> str:
     """Training time of the whole sweep, extrapolated from the measured steps."""
     seconds = [step_time.trial_seconds(trial) for trial in trials]
+    how = f"{concurrent} at once (steps measured here, one thread)"
     if spec.measure:
-        total = sum(seconds)
-        return f"{len(trials)} trials, about {total / concurrent / 60:.1f} minutes of training, {concurrent} at once (steps measured here, one thread)"
+        minutes = sum(seconds) / concurrent / 60
+        return f"{len(trials)} trials, about {minutes:.1f} minutes of training, {how}"
     assert spec.search is not None
-    longest = spec.search.num_trials * max(seconds) / concurrent / 60
-    return f"{spec.search.num_trials} trials, at most about {longest:.1f} minutes of training, {concurrent} at once (steps measured here, one thread)"
+    minutes = spec.search.num_trials * max(seconds) / concurrent / 60
+    return f"{spec.search.num_trials} trials, at most about {minutes:.1f} minutes of training, {how}"

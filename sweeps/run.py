@@ -74,7 +74,12 @@ def _run_missing(ledger: Ledger, console: Console) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray.*")
     console.print("starting Ray ...")
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": TUNE_ENVIRONMENT})
+    ray.init(
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": TUNE_ENVIRONMENT},
+    )
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
         with Screen(ledger, console).shown():

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from lightning_modules.record import Row
 from sweeps.spec import SweepSpec
 
 
@@ -34,7 +35,7 @@ class Rungs:
         )
         self._bracket = scheduler._brackets[0]
 
-    def stops(self, fingerprint: str, row: dict) -> bool:
+    def stops(self, fingerprint: str, row: Row) -> bool:
         """Judge a row; the caller feeds every row once, in order."""
         value = row["metrics"].get(self.metric)
         used = row["used"]["train_seconds" if self.unit == "seconds" else self.unit]

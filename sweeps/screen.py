@@ -49,7 +49,7 @@ class Screen:
         while not ended.wait(LINE_SECONDS):
             if len(self.ledger.results) > shown:
                 shown = len(self.ledger.results)
-                self.console.print(self.summary())
+                self.console.print(self.summary(), markup=False, highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
         """The table: how the sweep stands, then the trials that run."""
@@ -94,8 +94,8 @@ class Screen:
         elapsed = time.monotonic() - self.started
         done = self._flops_done() - self.flops_before
         if done <= 0:
-            return f"{_clock(elapsed)} elapsed"
-        return f"{_clock(elapsed)} elapsed, {_clock(elapsed * self._flops_left() / done)} left"
+            return f"{clock(elapsed)} elapsed"
+        return f"{clock(elapsed)} elapsed, {clock(elapsed * self._flops_left() / done)} left"
 
     def _flops_done(self) -> float:
         ended = sum(record.get("train_flops", 0) for record in list(self.ledger.results.values()))
@@ -119,7 +119,8 @@ def best_record(ledger: Ledger) -> Record | None:
     return max(completed, key=lambda record: record["val/exact_accuracy"], default=None)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

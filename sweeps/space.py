@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -70,7 +70,7 @@ class Domain(StrictConfig):
         return [distribution.low, distribution.high]
 
 
-def with_values(sections: Sections, values: dict[str, Scalar | list[Any]]) -> Sections:
+def with_values(sections: Sections, values: Mapping[str, Any]) -> Sections:
     """A copy of nested sections with the fields at dotted paths replaced; sections that are absent are made.
 
     Raises:

@@ -60,7 +60,9 @@ class Objective(StrictConfig):
     def _known(self) -> Self:
         known = (*VALIDATION_METRICS, *COST_METRICS)
         if self.metric not in known:
-            raise ValueError(f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}")
+            raise ValueError(
+                f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}"
+            )
         return self
 
 
@@ -109,7 +111,7 @@ class SweepSpec(StrictConfig):
     search: Search | None = None
     resources: Resources = Resources()
     storage: Annotated[Path, Strict(False)] = Path("runs")
-    folder: Annotated[Path, Strict(False)] = Field(Path("."), exclude=True)  # of the file: data paths start there
+    folder: Annotated[Path, Strict(False)] = Field(Path(), exclude=True)  # of the file: data paths start there
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
@@ -163,7 +165,8 @@ class SweepSpec(StrictConfig):
         if self.measure is not None:
             if self.measure.matching != self.budget_unit:
                 raise UserError(
-                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}", "measure.matching"
+                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
+                    "measure.matching",
                 )
             for path, levels in self.measure.vary.items():
                 for level in levels:
@@ -211,7 +214,7 @@ def _suggest_path(path: str, known: list[str]) -> str:
 
 def _paths(model: type, prefix: str = "") -> list[str]:
     """Dotted paths of all fields of a config class."""
-    paths = []
+    paths: list[str] = []
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         path = f"{prefix}.{name}" if prefix else name
         nested = hasattr(field.annotation, "model_fields")

@@ -49,7 +49,8 @@ class Spool:
         """Some events that were not said yet, in order, and where the cursor stands after them."""
         if not self.events_file.exists():
             return [], 0
-        events, position = [], self._cursor()
+        events: list[Event] = []
+        position = self._cursor()
         with self.events_file.open("rb") as file:
             file.seek(position)
             for line in file:

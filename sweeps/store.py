@@ -1,6 +1,10 @@
 """The folder that is the truth about a sweep: paths, lock, rows, results. Neither torch nor ray is needed to read it.
 
-<storage>/<sweep>/spec.yaml, design.json, rows.jsonl, trials/<fingerprint>/{trial.yaml, checkpoint.ckpt, attempts.jsonl, result.json}
+<storage>/<sweep>/
+    spec.yaml      as last run
+    design.json    fingerprints that the spec asks for
+    rows.jsonl     every reported row, in the order in which it was judged
+    trials/<fingerprint>/{trial.yaml, attempts.jsonl, checkpoint.ckpt, weights.pt, result.json}
 """
 
 import fcntl

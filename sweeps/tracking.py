@@ -1,4 +1,4 @@
-"""`Tracker`: what MLflow is told of a sweep. The driver is the only writer; nothing here raises into the sweep or waits for a server.
+"""`Tracker`: what MLflow is told of a sweep. The driver is the only writer, and nothing here makes the sweep wait or fail.
 
 Events go to the spool; a thread delivers them and tries again until they have arrived.
 """
@@ -108,7 +108,7 @@ class Tracker:
         """A run's name: what differs from its siblings, such as `h32 n3 S4 seed1`."""
         flat = config.flat()
         parts = [
-            f"{SHORT_NAMES[path]}{flat[path]}" if path in SHORT_NAMES else f"{path.split('.')[-1]}={flat[path]}"
+            f"{SHORT_NAMES[path]}{flat[path]}" if path in SHORT_NAMES else f"{path.split('.')[-1]}={_short(flat[path])}"
             for path in self.varied
             if path in flat
         ]
@@ -178,8 +178,15 @@ def lineage_tags() -> dict[str, str]:
     except FileNotFoundError:  # no git on this machine
         return tags
     if commit.returncode == 0:
-        tags |= {"mlflow.source.git.commit": commit.stdout.strip(), "git.dirty": str(bool(status.stdout.strip())).lower()}
+        tags |= {
+            "mlflow.source.git.commit": commit.stdout.strip(),
+            "git.dirty": str(bool(status.stdout.strip())).lower(),
+        }
     return tags
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _now() -> int:

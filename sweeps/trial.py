@@ -27,7 +27,12 @@ def run_trial(job: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(job["cpus"])))
     append_line(
         folder / "attempts.jsonl",
-        {"time": time.time(), "host": os.uname().nodename, "process": os.getpid(), "from_checkpoint": _saved_step(folder)},
+        {
+            "time": time.time(),
+            "host": os.uname().nodename,
+            "process": os.getpid(),
+            "from_checkpoint": _saved_step(folder),
+        },
     )
     stop: SystemExit | None = None
 

@@ -18,6 +18,8 @@ from rrm.tasks import sudoku_grids as grids
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
 DEFAULT_CLUES = {4: (8, 12), 6: (26, 30), 9: (36, 50)}
+FEWEST_CLUES = {4: 4, 6: 8, 9: 17}  # no puzzle with fewer has one solution
+MOST_CLUES_AT_LEAST = {4: 6, 6: 12, 9: 26}  # taking clues away at random seldom leads below
 GENERATED = {"train_examples": 1000, "validation_examples": 200, "test_examples": 1000}
 CSV_COLUMNS = ["source", "question", "answer", "rating"]
 MASK_TRIES = 20  # random masks tried before clues are taken away one by one
@@ -69,11 +71,10 @@ class SudokuConfig(BaseTaskConfig):
             raise ValueError("train and test must be given together, as paths of two CSV files")
         if self.clues is not None:
             low, high = self.clues
-            fewest = {4: 4, 6: 8, 9: 17}[self.size]  # no puzzle with fewer clues has one solution
-            if not fewest <= low <= high <= self.size**2:
-                raise ValueError(
-                    f"clues must be [fewest, most] with {fewest} <= fewest <= most <= {self.size**2} for size {self.size}, got {[low, high]}"
-                )
+            fewest, most = FEWEST_CLUES[self.size], MOST_CLUES_AT_LEAST[self.size]
+            if not fewest <= low <= high <= self.size**2 or high < most:
+                rule = f"{fewest} <= fewest <= most and {most} <= most <= {self.size**2} for size {self.size}"
+                raise ValueError(f"clues must be [fewest, most] with {rule}, got {[low, high]}")
         return self
 
     @property
@@ -244,7 +245,7 @@ def read_csv(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _checked_rows(reader: Any, path: Path, size: int) -> list[tuple[list[int], list[int]]]:
     """Every row as two lists of digits; the first bad one stops the reading."""
-    header = next(reader, [])
+    header: list[str] = next(reader, [])
     if header != CSV_COLUMNS:
         raise UserError(f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}", f"{path}, line 1")
     rows = []

@@ -1,0 +1,47 @@
+"""What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_modules.config import TrialConfig, parse_trial
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = sorted((ROOT / "tests/golden").glob("*.safetensors"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "RRM_STORAGE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def tiny_sections(**changes: Any) -> dict[str, Any]:
+    """Sections of a trial that trains in a second; `model__hidden_size=32` changes one field."""
+    sections: dict[str, Any] = {
+        "task": {"kind": "sudoku", "size": 4, "train_examples": 60, "validation_examples": 20, "test_examples": 30},
+        "model": {
+            "kind": "trm", "hidden_size": 16, "head_size": 8, "num_layers": 1, "h_cycles": 1, "l_cycles": 2,
+            "supervision_steps": 2, "halting": "fixed",
+        },
+        "fit": {"batch_size": 8, "budget": {"unit": "steps", "amount": 12}},
+        "eval": {"max_depth": 4, "validations": 3},
+    }  # fmt: skip
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        section = sections
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return sections
+
+
+def tiny_trial(**changes: Any) -> TrialConfig:
+    return parse_trial(tiny_sections(**changes), Path())

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lightning_modules.config import load_trial, parse_trial
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+from tests.conftest import ROOT, tiny_sections, tiny_trial
+
+BAD = {
+    "unknown key": ({"model__hiden_size": 16}, "model.hiden_size: unknown key; did you mean 'hidden_size'?"),
+    "unknown section": ({"modle": {}}, "modle: unknown key; did you mean 'model'?"),
+    "negative budget": ({"fit__budget__amount": -5}, "fit.budget.amount: must be greater than 0, got -5"),
+    "wrong type": ({"model__hidden_size": "wide"}, "model.hidden_size: must be a valid integer, got 'wide'"),
+    "float for int": ({"model__l_cycles": 1.5}, "model.l_cycles: must be a valid integer"),
+    "string for number": ({"optim__lr": "1e-4"}, "optim.lr: must be a valid number, got '1e-4'"),
+    "unknown kind": ({"model__kind": "tmr"}, "model.kind: must be 'trm', got 'tmr'"),
+    "infinite": ({"optim__lr": float("inf")}, "optim.lr: must be a finite number"),
+    "width without heads": ({"model__hidden_size": 20}, "model: hidden_size must be a multiple of head_size, got hidden_size 20"),
+    "short curve": ({"eval__max_depth": 1}, "eval.max_depth must be at least model.supervision_steps, got 1 and 2"),
+    "section for value": ({"optim__lr": {"min": 1}}, "optim.lr: must be a valid number"),
+    "value for section": ({"optim": 3}, "optim: must be a section of key: value lines, got 3"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_a_bad_field_is_named_with_rule_and_value(change: dict, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_trial(tiny_sections(**change), Path())
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        tiny_trial().seed = 1  # type: ignore[misc]
+
+
+def test_the_fingerprint_covers_every_field_and_no_spelling() -> None:
+    trial = tiny_trial()
+    assert trial.fingerprint == parse_trial(trial.resolved(), Path()).fingerprint
+    changes = [{"seed": 1}, {"optim__lr": 2e-3}, {"model__l_cycles": 3}, {"task__seed": 1}, {"eval__max_depth": 5}]
+    fingerprints = {tiny_trial(**change).fingerprint for change in changes}
+    assert len(fingerprints) == len(changes) and trial.fingerprint not in fingerprints
+
+
+def test_a_budget_may_be_written_as_a_whole_number() -> None:
+    assert tiny_trial(fit__budget__amount=12).fingerprint == tiny_trial(fit__budget__amount=12.0).fingerprint
+
+
+def test_the_fingerprint_follows_the_data_not_its_path(tmp_path: Path) -> None:
+    header = "source,question,answer,rating\n"
+    (tmp_path / "a").mkdir()
+    for name, text in (("train.csv", "x"), ("test.csv", "y"), ("a/train.csv", "x"), ("a/test.csv", "y"), ("other.csv", "z")):
+        (tmp_path / name).write_text(header + text)
+
+    def fingerprint(train: str, test: str, folder: Path) -> str:
+        return parse_trial({"task": {"size": 9, "train": train, "test": test}}, folder).fingerprint
+
+    here = fingerprint("train.csv", "test.csv", tmp_path)
+    assert here == fingerprint("train.csv", "test.csv", tmp_path / "a")
+    assert here != fingerprint("other.csv", "test.csv", tmp_path)
+
+
+def test_a_sweep_is_refused_with_the_command_to_use(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(write_yaml({"name": "x", "trial": {}, "measure": {}}))
+    with pytest.raises(UserError, match="use rrm-sweep run"):
+        load_trial(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lightning_modules/trials").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_trial_that_is_shipped_is_valid(path: Path) -> None:
+    assert load_trial(path).fingerprint

@@ -1,0 +1,171 @@
+"""A trial from its config to its record."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.datamodule import TrainingStream, load_splits
+from lightning_modules.evaluation import depth_curve
+from lightning_modules.fit import CHECKPOINT, WEIGHTS, fit
+from lightning_modules.record import FitResult, Row
+from rrm.models import build_reasoner
+from tests.conftest import tiny_trial
+
+VOLATILE = {"wall_seconds", "train_seconds", "examples_per_second", "peak_memory_bytes"}
+CONFIGS = {
+    "fixed": {},
+    "act": {"model__halting": "act", "model__supervision_steps": 4},
+    "puzzle embedding": {"model__prefix_length": 2, "model__positions": "learned"},
+    "adamw": {"optim__kind": "adamw"},
+}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(rows: int):
+    """A report that dies at the given row, after the checkpoint was written."""
+    seen = []
+
+    def report(row: Row) -> bool:
+        seen.append(row)
+        if len(seen) == rows:
+            raise Interrupted
+        return True
+
+    return report
+
+
+def comparable(result: FitResult) -> tuple[dict, list]:
+    record = {key: value for key, value in result.record.items() if key not in VOLATILE}
+    return record, [{**point, "time": 0} for point in result.curves]
+
+
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS.keys())
+def test_a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, changes: dict) -> None:
+    config = tiny_trial(**changes)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir(), parts.mkdir()
+    expected = fit(config, whole)
+    with pytest.raises(Interrupted):
+        fit(config, parts, interrupt_after(2))
+    assert comparable(fit(config, parts)) == comparable(expected)
+    saved = [torch.load(folder / CHECKPOINT, weights_only=True) for folder in (whole, parts)]
+    for name, tensor in saved[0]["state_dict"].items():
+        assert torch.equal(tensor, saved[1]["state_dict"][name]), name
+    for name in ("z_H", "z_L", "steps", "halted"):
+        assert torch.equal(saved[0]["trial"]["carry"][name], saved[1]["trial"]["carry"][name])
+
+
+def test_a_trial_killed_after_its_last_checkpoint_is_only_scored(tmp_path: Path) -> None:
+    config = tiny_trial()
+    expected = fit(config)
+    with pytest.raises(Interrupted):
+        fit(config, tmp_path, interrupt_after(config.eval.validations))
+    assert comparable(fit(config, tmp_path)) == comparable(expected)
+
+
+def test_the_scored_weights_are_the_saved_weights(tmp_path: Path) -> None:
+    config = tiny_trial()
+    result = fit(config, tmp_path)
+    model = build_reasoner(config.model, config.task.shape)
+    model.load_state_dict(torch.load(tmp_path / WEIGHTS, weights_only=True))
+    _, splits = load_splits(config.task)
+    curve = depth_curve(model, splits["test"], config.eval.max_depth, config.loss.kind, config.eval.batch_size)
+    assert curve.at(config.model.supervision_steps)["nll"] == result.record["test/nll"]
+
+
+def test_the_record_has_identity_costs_and_scores() -> None:
+    config = tiny_trial()
+    record = fit(config).record
+    assert record["outcome"] == "completed" and record["fingerprint"] == config.fingerprint
+    assert record["steps"] == 12 and record["model.hidden_size"] == 16 and record["recursion"] == 1 * 3 * 2
+    assert record["train_flops"] > 0 and record["inference_flops"] > 0 and record["peak_memory_bytes"] > 0
+    assert 0 <= record["test/exact_accuracy"] <= 1 and record["test/examples"] == 30
+    assert 1 <= record["chosen_depth"] <= 4
+
+
+def test_curves_reach_every_step_and_every_depth() -> None:
+    curves = fit(tiny_trial()).curves
+    by_metric: dict[str, list[int]] = {}
+    for point in curves:
+        by_metric.setdefault(point["metric"], []).append(point["at"])
+    assert by_metric["val_curve/exact_accuracy"] == by_metric["train_curve/loss"] == [4, 8, 12]
+    assert by_metric["depth/exact_accuracy"] == by_metric["val_depth/exact_accuracy"] == [1, 2, 3, 4]
+    assert by_metric["depth/token_change_rate"] == [2, 3, 4]
+
+
+def used_of(changes: dict) -> dict:
+    return fit(tiny_trial(**changes)).record
+
+
+def test_every_budget_ends_the_training_at_its_amount() -> None:
+    steps = used_of({})
+    assert steps["steps"] == 12
+    by_flops = used_of({"fit__budget": {"unit": "train_flops", "amount": steps["train_flops"] / 2}})
+    assert by_flops["steps"] == 6
+    by_examples = used_of({"fit__budget": {"unit": "fresh_examples", "amount": 40}})
+    assert 40 <= by_examples["fresh_examples"] < 40 + 8
+    by_seconds = used_of({"fit__budget": {"unit": "seconds", "amount": 0.2}})
+    assert 0.2 <= by_seconds["train_seconds"] < 2
+
+
+def test_fixed_halting_consumes_examples_evenly() -> None:
+    """Slots start staggered: with N_sup = 4 a quarter of them is renewed at every step."""
+    record = used_of({"model__supervision_steps": 4})
+    assert record["fresh_examples"] == 8 + 2 * 11
+    assert record["mean_supervision_steps"] == 4
+
+
+def test_a_stopped_trial_is_pruned_and_never_sees_the_test_split() -> None:
+    record = fit(tiny_trial(), report=lambda row: row["step"] < 8).record
+    assert record["outcome"] == "pruned" and record["steps"] == 8
+    assert not any(name.startswith("test/") for name in record)
+
+
+def test_a_diverging_trial_fails_with_its_reason() -> None:
+    record = fit(tiny_trial(optim__lr=1e30, optim__kind="adamw", loss__kind="softmax")).record
+    assert record["outcome"] == "failed" and "training loss is" in record["reason"]
+
+
+def test_different_seeds_give_different_trials() -> None:
+    records = [fit(tiny_trial(seed=seed)).record for seed in (0, 1)]
+    assert records[0]["test/nll"] != records[1]["test/nll"]
+
+
+def stream(config: TrialConfig, first_step: int = 0) -> TrainingStream:
+    task, splits = load_splits(config.task)
+    return TrainingStream(task, splits["train"], config, first_step)
+
+
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
+    config = tiny_trial()
+    iterator = iter(stream(config))
+    batches = [next(iterator) for _ in range(5)]
+    resumed = next(iter(stream(config, first_step=4)))
+    assert torch.equal(batches[4]["inputs"], resumed["inputs"])
+    assert not torch.equal(batches[0]["inputs"], batches[1]["inputs"])
+    assert not torch.equal(batches[0]["inputs"], next(iter(stream(tiny_trial(seed=1))))["inputs"])
+
+
+def test_a_pass_offers_every_training_row_once() -> None:
+    config = tiny_trial(task__augment=False, task__train_examples=24)
+    offered = torch.cat([stream(config).batch(step)["inputs"] for step in range(3)])
+    _, splits = load_splits(config.task)
+    assert sorted(map(tuple, offered.tolist())) == sorted(map(tuple, splits["train"].inputs.tolist()))
+
+
+def test_scoring_leaves_the_training_state_alone(tmp_path: Path) -> None:
+    """A trial that validates more often trains to the same weights."""
+    results = []
+    for validations in (1, 4):
+        folder = tmp_path / str(validations)
+        folder.mkdir()
+        fit(tiny_trial(eval__validations=validations, model__halting="act"), folder)
+        results.append(copy.deepcopy(torch.load(folder / WEIGHTS, weights_only=True)))
+    for name, tensor in results[0].items():
+        assert torch.equal(tensor, results[1][name]), name

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_modules.yaml_file import parse_yaml, read_yaml, write_yaml
+from rrm.errors import UserError
+
+
+PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("1.5e3", 1500.0), ("-2E+2", -200.0), (".5", 0.5), ("3", 3), ("1.", 1.0)]
+)
+def test_numbers_are_numbers(text: str, value: float) -> None:
+    parsed = parse_yaml(text, "text")
+    assert parsed == value and type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("text", ["e5", "1e", "v1e-4", "1-4", "."])
+def test_words_stay_words(text: str) -> None:
+    assert parse_yaml(text, "text") == text
+
+
+@given(st.dictionaries(PRINTABLE, st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans()))
+def test_what_is_written_is_read_back(value: dict) -> None:
+    assert parse_yaml(write_yaml(value), "text") == value
+
+
+BAD = {
+    "a: 1\nb: [1, 2": "line 2: is not valid YAML",
+    "a: 1\na: 2\n": "line 2: is not valid YAML: the key 'a' stands twice",
+    "": "is empty",
+    "- 1\n- 2\n": "must hold sections of key: value lines, got list",
+    "fit:\n": "fit: is empty; null is not a value",
+    "fit: {budget: {amount: null}}": "fit.budget.amount: is empty; null is not a value",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.items())
+def test_bad_files_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_yaml(path)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        read_yaml(tmp_path / "missing.yaml")

@@ -1,0 +1,68 @@
+"""Our TRM computes what the official code computed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from rrm.errors import UserError
+from rrm.reference import TOLERANCE, Golden, load_reference, main
+
+GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*.safetensors"))
+CALLS = next(path for path in GOLDEN if path.stem == "trm_attention")
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_every_quantity_of_the_golden_file_is_reproduced(path: Path) -> None:
+    errors = Golden(path).check()
+    assert len(errors) >= 4
+    assert max(errors.values()) <= TOLERANCE, errors
+
+
+def test_calls_compare_outputs_losses_carry_and_gradients() -> None:
+    errors = Golden(CALLS).check()
+    assert {"logits", "q_halt_logits", "loss", "metrics", "carry steps", "carry z_H", "carry z_L", "gradients"} <= errors.keys()
+
+
+def changed_copy(target: Path, weight: str) -> Path:
+    """The golden file with one number of one weight changed."""
+    with safe_open(CALLS, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(CALLS)
+    tensors[weight].view(-1)[0] += 0.01
+    save_file(tensors, target, metadata)
+    return target
+
+
+def test_a_changed_weight_makes_the_check_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = changed_copy(tmp_path / "changed.safetensors", "state.lm_head.weight")
+    assert main([str(copy)]) == 1
+    assert "too large" in capsys.readouterr().out
+
+
+def test_the_command_passes_on_the_golden_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(path) for path in GOLDEN]) == 0
+    assert "largest error" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_golden_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "text.safetensors"
+    path.write_text("no tensors")
+    assert main([str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_state_that_does_not_fit_the_config_is_refused() -> None:
+    golden = Golden(CALLS)
+    state = golden.part("state.")
+    state["lm_head.weight"] = torch.zeros(3, 3)
+    with pytest.raises(UserError, match="does not fit the config"):
+        load_reference("trm", golden.config, state)
+
+
+def test_an_architecture_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(UserError, match="must be one of trm"):
+        load_reference("unknown", json.loads("{}"), {})
