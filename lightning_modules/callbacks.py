@@ -41,6 +41,11 @@ class BudgetCallback(pl.Callback):
         if self.stopped or progress >= 1:
             trainer.should_stop = True
 
+    def report_again(self, rows: list[Row]) -> bool:
+        """Rows of an earlier attempt, some of which may not have arrived; whoever takes them drops those that did. True to go on."""
+        self.stopped = not all(self.report(row) for row in rows)
+        return not self.stopped
+
     def _score(self, trainer: pl.Trainer, module: RecursiveModule) -> Row:
         """Validation scores at D = N_sup, with the averaged weights."""
         data = trainer.datamodule  # type: ignore[attr-defined]

@@ -42,7 +42,8 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     trainer = _trainer(config, watcher)
     saved = _read_checkpoint(checkpoint)
     try:
-        if saved is not None and saved["trial"]["progress"] >= 1:  # killed between the last checkpoint and the record
+        if saved is not None and (not watcher.report_again(saved["trial"]["rows"]) or saved["trial"]["progress"] >= 1):
+            # Stopped by now, or killed between the last checkpoint and the record: nothing is left to train.
             module.load_state_dict(saved["state_dict"])
             module.on_load_checkpoint(saved)
         else:

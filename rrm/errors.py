@@ -11,6 +11,7 @@ class UserError(Exception):
     """A mistake that the user can mend; commands print its single line on stderr and exit with code 2."""
 
     def __init__(self, problem: str, path: str = "") -> None:
+        self.path = path
         line = " ".join(problem.split())
         super().__init__(f"{path}: {line}" if path else line)
 

@@ -89,7 +89,7 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
     """Design, cost of each cell (or corner of the space), total and wall time."""
     trials = spec.design() if spec.measure else corners(spec)
     step_time = measure_step_time(trials)
-    varied = list(spec.measure.vary if spec.measure else spec.search.space if spec.search else {})
+    varied = spec.varied_paths
     table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD)
     for path in varied:
         table.add_column(path.split(".")[-1].replace("_", " "), justify="right")

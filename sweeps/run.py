@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import warnings
+from pathlib import Path
 
 from rich.console import Console
 
@@ -129,7 +130,7 @@ def _conclude(ledger: Ledger, console: Console) -> int:
     failed = [record for record in ledger.results.values() if record["outcome"] == "failed"]
     for record in failed:
         say(f"failed: {record['fingerprint']}: {record['reason']}")
-    uri = tracking_uri(ledger.spec.storage)
+    uri = tracking_uri(Path(ledger.spec.storage))
     local = uri.startswith("sqlite:")
     say(f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
     if local:

@@ -68,7 +68,7 @@ class Screen:
         parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "completed"]
         best = best_record(self.ledger)
         if best is not None:
-            parts.append(f"best val exact accuracy {best['val/exact_accuracy']:.3f}")
+            parts.append(f"best so far: val exact accuracy {best['val/exact_accuracy']:.3f}")
         parts.append(self._time_left())
         return " | ".join(parts)
 
@@ -114,9 +114,13 @@ class Screen:
 
 
 def best_record(ledger: Ledger) -> Record | None:
-    """The completed trial with the highest exact accuracy on validation."""
+    """The completed trial that is best on validation: by the first objective of a search, else by exact accuracy."""
     completed = [record for record in list(ledger.results.values()) if record["outcome"] == "completed"]
-    return max(completed, key=lambda record: record["val/exact_accuracy"], default=None)
+    metric, sign = "val/exact_accuracy", 1
+    if ledger.spec.search:
+        objective = ledger.spec.search.objectives[0]
+        metric, sign = objective.metric, 1 if objective.goal == "maximize" else -1
+    return max(completed, key=lambda record: sign * record[metric], default=None)
 
 
 def clock(seconds: float) -> str:

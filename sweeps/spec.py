@@ -3,9 +3,9 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, Strict, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
@@ -110,8 +110,8 @@ class SweepSpec(StrictConfig):
     measure: Measure | None = None
     search: Search | None = None
     resources: Resources = Resources()
-    storage: Annotated[Path, Strict(False)] = Path("runs")
-    folder: Annotated[Path, Strict(False)] = Field(Path(), exclude=True)  # of the file: data paths start there
+    storage: str = "runs"  # folder of the results
+    folder: str = Field(".", exclude=True)  # of the spec's file: data paths start there
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
@@ -122,15 +122,30 @@ class SweepSpec(StrictConfig):
     @property
     def store_path(self) -> Path:
         """Folder of this sweep."""
-        return self.storage / self.name
+        return Path(self.storage) / self.name
+
+    @property
+    def _section(self) -> str:
+        """Where in the file the varied paths stand."""
+        return "measure.vary" if self.measure else "search.space"
+
+    @cached_property
+    def _varied(self) -> dict[str, list[Scalar]]:
+        """Values of everything that is varied: all of a design, those to check of a search."""
+        if self.measure:
+            return self.measure.vary
+        assert self.search is not None
+        return {path: domain.values_to_check() for path, domain in self.search.space.items()}
+
+    @property
+    def varied_paths(self) -> list[str]:
+        """What differs between trials, in the order of the file."""
+        return list(self._varied)
 
     @cached_property
     def anchor(self) -> dict[str, Scalar]:
         """The first value of everything that is varied: `trial` alone need not be a valid config."""
-        if self.measure:
-            return {path: values[0] for path, values in self.measure.vary.items()}
-        assert self.search is not None
-        return {path: domain.values_to_check()[0] for path, domain in self.search.space.items()}
+        return {path: values[0] for path, values in self._varied.items()}
 
     @cached_property
     def base(self) -> TrialConfig:
@@ -143,7 +158,7 @@ class SweepSpec(StrictConfig):
 
     def trial_with(self, values: dict[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced; errors name the field below `prefix`."""
-        return parse_trial(with_values(self.trial, values), self.folder, prefix)
+        return parse_trial(with_values(self.trial, values), Path(self.folder), prefix)
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
@@ -160,22 +175,18 @@ class SweepSpec(StrictConfig):
             UserError: one of them is not valid; the error names the field in the spec.
         """
         self._check_paths()
-        if self.base.seed != 0:
+        if "seed" in self.trial:
             raise UserError("is set by the sweep: leave it out (measure.seeds says how many)", "trial.seed")
+        for path, values in self._varied.items():
+            for value in values:
+                self._check_value(path, value)
         if self.measure is not None:
             if self.measure.matching != self.budget_unit:
                 raise UserError(
                     f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
                     "measure.matching",
                 )
-            for path, levels in self.measure.vary.items():
-                for level in levels:
-                    self._check_value(path, level, f"measure.vary.{path}")
             self.design()
-        if self.search is not None:
-            for path, domain in self.search.space.items():
-                for value in domain.values_to_check():
-                    self._check_value(path, value, f"search.space.{path}")
 
     def check_data(self) -> None:
         """Read every data file that the spec names.
@@ -187,23 +198,25 @@ class SweepSpec(StrictConfig):
         for task in {trial.task for trial in trials}:
             build_task(task)
 
-    def _check_value(self, path: str, value: Scalar, where: str) -> None:
+    def _check_value(self, path: str, value: Scalar) -> None:
+        """One value of one path, all other paths at their first value."""
+        values = self.anchor | {path: value}
         try:
-            self.trial_with(self.anchor | {path: value}, "")
+            self.trial_with(values, "trial")
         except UserError as error:
-            raise UserError(f"the value {value!r} is not valid: {error}", where) from None
+            field = error.path.removeprefix("trial").removeprefix(".")
+            # The first value of another path may be the one that is wrong, or a rule of the section that holds this path.
+            guilty = field if field in values else path
+            if not guilty.startswith(field):
+                raise  # a field that the sweep does not vary, or a data file
+            raise UserError(f"the value {values[guilty]!r} is not valid: {error}", f"{self._section}.{guilty}") from None
 
     def _check_paths(self) -> None:
         """Every varied path is a field of a trial, other than the seed."""
         known = [path for path in _paths(TrialConfig) if path != "seed"]
-        section, varied = (
-            ("measure.vary", self.measure.vary.keys())
-            if self.measure
-            else ("search.space", self.search.space.keys() if self.search else ())
-        )
-        for path in varied:
+        for path in self._varied:
             if path not in known:
-                raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{section}.{path}")
+                raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{self._section}.{path}")
 
 
 def _suggest_path(path: str, known: list[str]) -> str:

@@ -47,7 +47,7 @@ class Tracker:
 
     def __init__(self, spec: SweepSpec, spool: Spool) -> None:
         self.spool = spool
-        self.varied = list(spec.measure.vary if spec.measure else spec.search.space if spec.search else {})
+        self.varied = spec.varied_paths
         self.delivery = Delivery(spool, spec)
         self._tags = lineage_tags()
 
@@ -120,7 +120,7 @@ class Delivery:
 
     def __init__(self, spool: Spool, spec: SweepSpec) -> None:
         self.spool = spool
-        self.sweep, self.storage = spec.name, spec.storage
+        self.sweep, self.storage = spec.name, Path(spec.storage)
         self.problem: str | None = None  # why the last try failed
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)

@@ -1,0 +1,61 @@
+"""Tiny sweeps, and the command as a user types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_modules.yaml_file import write_yaml
+from tests.conftest import tiny_sections
+
+Sections = dict[str, Any]
+
+
+def measure_sections(**changes: Any) -> Sections:
+    """A measure sweep of four cells and one seed."""
+    return {
+        "name": "tiny",
+        "trial": tiny_sections(**changes),
+        "measure": {
+            "vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1, 2]},
+            "seeds": 1,
+            "matching": "steps",
+        },
+    }
+
+
+def search_sections(**changes: Any) -> Sections:
+    """A search of six trials."""
+    return {
+        "name": "tiny",
+        "trial": tiny_sections(**changes),
+        "search": {
+            "space": {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.hidden_size": {"choice": [16, 24]}},
+            "objectives": [{"metric": "val/nll", "goal": "minimize"}],
+            "num_trials": 6,
+        },
+    }
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path) -> Callable[[Sections], Path]:
+    def write(sections: Sections) -> Path:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(write_yaml(sections))
+        return path
+
+    return write
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweeps.cli", *arguments]
+
+
+def run_command(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """`rrm-sweep ARGUMENTS` in a folder of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    return subprocess.run(command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)

@@ -1,0 +1,80 @@
+"""Each event arrives once, whatever is sent again."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from sweeps.mlflow_door import FINGERPRINT, SWEEP, MlflowWriter, Poison, experiment_url_path, read_runs
+
+START = {
+    "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},
+    "metrics": {"params": 3810}, "tags": {"outcome": "running"}, "trial": "seed: 0\n",
+}  # fmt: skip
+EVENTS = [
+    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "tags": {"host": "here"}},
+    START,
+    {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]},
+    {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]},
+    {
+        "kind": "end", "fingerprint": "abc", "time": 2000, "status": "FINISHED", "tags": {"outcome": "completed"},
+        "points": [
+            {"metric": "test/nll", "at": 8, "value": 1.1, "time": 2000},
+            {"metric": "depth/exact_accuracy", "at": 1, "value": 0.5, "time": 2000},
+            {"metric": "depth/exact_accuracy", "at": 2, "value": 0.6, "time": 2000},
+        ],
+    },
+    {"kind": "done", "time": 2100},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+def writer(uri: str, tmp_path: Path, sweep: str) -> MlflowWriter:
+    return MlflowWriter(uri, tmp_path / "artifacts", sweep)
+
+
+def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        door = writer(uri, tmp_path, "twice")
+        door.deliver(EVENTS)
+        door.deliver(EVENTS[1:4])
+        door.deliver(EVENTS[4:])
+    runs = door.client.search_runs([door.experiment_id])
+    parents = [run for run in runs if SWEEP in run.data.tags]
+    (child,) = [run for run in runs if FINGERPRINT in run.data.tags]
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    assert child.info.status == "FINISHED" and child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+    assert child.data.tags["outcome"] == "completed" and child.data.params == {"model.hidden_size": "16", "seed": "0"}
+    for metric, expected in (("val_curve/nll", [(4, 1.5), (8, 1.2)]), ("depth/exact_accuracy", [(1, 0.5), (2, 0.6)])):
+        history = door.client.get_metric_history(child.info.run_id, metric)
+        assert [(point.step, point.value) for point in history] == expected
+    assert {file.path for file in door.client.list_artifacts(child.info.run_id)} == {"trial.yaml"}
+
+
+def test_what_was_written_is_read_back(uri: str, tmp_path: Path) -> None:
+    writer(uri, tmp_path, "read").deliver(EVENTS)
+    found = read_runs(uri, "read")
+    assert found is not None
+    (record,), curves = found
+    assert record == {
+        "fingerprint": "abc", "outcome": "completed", "model.hidden_size": 16, "seed": 0, "params": 3810, "test/nll": 1.1,
+    }  # fmt: skip
+    assert {"fingerprint": "abc", "metric": "depth/exact_accuracy", "axis": "depth", "at": 2, "value": 0.6} in curves
+    assert len(curves) == 4
+
+
+def test_an_experiment_that_is_not_there_is_none(uri: str) -> None:
+    assert read_runs(uri, "nowhere") is None and experiment_url_path(uri, "nowhere") is None
+
+
+def test_a_changed_param_is_poison(uri: str, tmp_path: Path) -> None:
+    door = writer(uri, tmp_path, "poison")
+    door.deliver(EVENTS[:2])
+    with pytest.raises(Poison):
+        door.deliver([START | {"params": {"model.hidden_size": 32}}])

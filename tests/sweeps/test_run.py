@@ -1,0 +1,160 @@
+"""Real sweeps: real Ray, real Optuna, real MLflow on SQLite, from YAML to PNG."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lightning_modules.config import load_trial
+from sweeps.mlflow_door import read_runs
+from sweeps.store import Store, read_lines
+from tests.conftest import ROOT
+from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def tracked(tmp_path: Path) -> tuple[list[dict], list[dict]]:
+    found = read_runs(f"sqlite:///{tmp_path / 'runs/mlflow.db'}", "tiny")
+    assert found is not None
+    return found
+
+
+def assert_points_are_single(curves: list[dict]) -> None:
+    counts = Counter((point["fingerprint"], point["metric"], point["at"]) for point in curves)
+    assert counts and max(counts.values()) == 1
+
+
+def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) -> None:
+    sections = measure_sections()
+    sections["measure"]["seeds"] = 2
+    spec = str(write_spec(sections))
+
+    first = run_command("run", spec, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "best trial: h" in first.stdout and "mlflow ui" in first.stdout
+    store = Store(tmp_path / "runs/tiny")
+    results = store.results()
+    assert len(results) == 8 and {r["outcome"] for r in results.values()} == {"completed"}
+    for fingerprint in results:
+        folder = store.trial_folder(fingerprint)
+        assert load_trial(folder / "trial.yaml").fingerprint == fingerprint
+        assert len(list(read_lines(folder / "attempts.jsonl"))) == 1
+
+    records, curves = tracked(tmp_path)
+    assert {record["fingerprint"] for record in records} == set(results)
+    for record in records:
+        stored = results[record["fingerprint"]]
+        for name in ("outcome", "params", "train_flops", "inference_flops", "test/nll", "test/exact_accuracy", "chosen_depth"):
+            assert record[name] == stored[name], name
+    assert_points_are_single(curves)
+    depths = Counter(point["fingerprint"] for point in curves if point["metric"] == "depth/exact_accuracy")
+    assert set(depths.values()) == {4}
+
+    written = {path: path.stat().st_mtime_ns for path in store.path.glob("trials/*/*")}
+    second = run_command("run", spec, cwd=tmp_path)
+    assert second.returncode == 0 and "is finished: 8 trials, nothing to run" in second.stdout
+    assert {path: path.stat().st_mtime_ns for path in store.path.glob("trials/*/*")} == written
+
+    analysis = subprocess.run(
+        [sys.executable, "-m", "analysis.cli", "runs/tiny"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert analysis.returncode == 0, analysis.stderr
+    assert "At equal parameters and equal steps, n 1 to 2" in analysis.stdout
+    report = store.path / "report"
+    assert len(list(report.glob("*.png"))) >= 4 and len(list(report.glob("*.svg"))) >= 4
+    assert "At equal parameters and equal steps" in (report / "report.html").read_text()
+    assert (report / "trials.csv").read_text().count("\n") == 9
+
+    more = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
+    assert more.returncode == 0 and "goes on: 8 of 12 trials are finished" in more.stdout
+    assert len(store.results()) == 12 and len(tracked(tmp_path)[0]) == 12
+
+    other = run_command("run", spec, "trial.optim.lr=1e-2", cwd=tmp_path)
+    assert other.returncode == 2 and "has finished trials under other settings (trial.optim.lr was" in other.stderr
+
+
+def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, tmp_path: Path) -> None:
+    """kill -9 in the middle of training; the same command finishes each trial once, from its checkpoint."""
+    spec = str(write_spec(measure_sections(fit__budget__amount=600, eval__validations=30)))
+    driver = subprocess.Popen(
+        command("run", spec), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    store = Store(tmp_path / "runs/tiny")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(store.rows()) < 10:
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    finished_before = store.finished()
+    checkpointed = {path.parent.name for path in store.path.glob("trials/*/checkpoint.ckpt")} - finished_before
+    assert checkpointed
+    time.sleep(3)  # workers of a dead driver live on for a moment
+
+    again = run_command("run", spec, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    results = store.results()
+    assert len(results) == 4 and {r["outcome"] for r in results.values()} == {"completed"}
+    rows = Counter((row["fingerprint"], row["row"]["step"]) for row in store.rows())
+    assert max(rows.values()) == 1 and len(rows) == 4 * 30
+    for fingerprint in checkpointed:
+        attempts = list(read_lines(store.trial_folder(fingerprint) / "attempts.jsonl"))
+        assert attempts[-1]["from_checkpoint"] > 0
+    records, curves = tracked(tmp_path)
+    assert len(records) == 4 and {record["outcome"] for record in records} == {"completed"}
+    assert_points_are_single(curves)
+    steps = Counter(point["fingerprint"] for point in curves if point["metric"] == "val_curve/nll")
+    assert set(steps.values()) == {30}
+
+
+def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tmp_path: Path) -> None:
+    import optuna
+
+    sections = search_sections(fit__budget__amount=27, eval__validations=9)
+    sections["search"]["scheduler"] = {"kind": "asha", "grace": 0.2, "reduction": 3}
+    ended = run_command("run", str(write_spec(sections)), cwd=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    store = Store(tmp_path / "runs/tiny")
+    outcomes = Counter(result["outcome"] for result in store.results().values())
+    assert sum(outcomes.values()) == 6 and set(outcomes) == {"completed", "pruned"}
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{store.path / 'study.db'}")
+    states = Counter(trial.state.name for trial in study.trials if "fingerprint" in trial.user_attrs)
+    assert states == {"COMPLETE": outcomes["completed"], "PRUNED": outcomes["pruned"]}
+    for result in store.results().values():
+        assert ("test/nll" in result) == (result["outcome"] == "completed")
+    records, _ = tracked(tmp_path)
+    assert Counter(record["outcome"] for record in records) == outcomes
+
+
+def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Callable, tmp_path: Path) -> None:
+    sections = measure_sections(loss__kind="softmax", optim__kind="adamw")
+    sections["measure"]["vary"] = {"optim.lr": [1e-3, 1e30]}
+    ended = run_command("run", str(write_spec(sections)), cwd=tmp_path)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "failed: " in ended.stdout and "the training loss is" in ended.stdout
+    outcomes = {result["optim.lr"]: result["outcome"] for result in Store(tmp_path / "runs/tiny").results().values()}
+    assert outcomes == {1e-3: "completed", 1e30: "failed"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_path: Path, how: signal.Signals) -> None:
+    spec = str(write_spec(measure_sections(fit__budget__amount=5000, eval__validations=100)))
+    driver = subprocess.Popen(
+        command("run", spec), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    store = Store(tmp_path / "runs/tiny")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(store.rows()) < 3:
+        time.sleep(0.1)
+    driver.send_signal(how)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "continue with: rrm-sweep run" in output
+    assert json.loads(store.design_file.read_text())
