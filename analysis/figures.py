@@ -129,7 +129,7 @@ def width_depth_map(tables: Tables) -> FigureData | None:
     )
 
 
-def test_time_depth(tables: Tables) -> FigureData | None:
+def inference_depth(tables: Tables) -> FigureData | None:
     """Exact accuracy at every inference depth, also beyond the trained one."""
     curves = tables.curves[(tables.curves["axis"] == "depth") & (tables.curves["metric"] == "depth/exact_accuracy")]
     keys = tables.varied
@@ -140,7 +140,7 @@ def test_time_depth(tables: Tables) -> FigureData | None:
     parts = [summarise_cells(part, [*keys, "at"], "depth/exact_accuracy") for _, part in points.groupby("at")]
     cells = pd.concat(parts, ignore_index=True)
     return FigureData(
-        "test_time_depth",
+        "inference_depth",
         "Inference depth",
         "One model at every number of supervision steps D, mean over seeds. Bands: 95 % intervals, variance pooled at each D.",
         "D, supervision steps at inference",
@@ -227,7 +227,7 @@ FIGURES: list[Callable[[Tables], FigureData | None]] = [
     accuracy_by_parameters,
     accuracy_by_depth,
     width_depth_map,
-    test_time_depth,
+    inference_depth,
     accuracy_by_training_flops,
     seed_strips,
 ]

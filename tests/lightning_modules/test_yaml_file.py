@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from lightning_modules.yaml_file import parse_yaml, read_yaml, write_yaml
 from rrm.errors import UserError
 
-
 PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1)
 
 
