@@ -10,11 +10,11 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write its report
-	$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
-	$(BIN)/rrm-analyze runs/demo
-	@echo "MLflow UI: make ui"
+	@$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
+	@$(BIN)/rrm-analyze runs/demo
+	@echo "MLflow UI: make ui, then open http://127.0.0.1:5000/?workflowType=machine_learning"
 
-test: $(INSTALLED)  ## run all tests
+test: $(INSTALLED)  ## run all tests (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 check: $(INSTALLED)  ## style, types, directions of imports
@@ -24,7 +24,8 @@ check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/lint-imports
 
 ui: $(INSTALLED)  ## open MLflow on runs/ (http://127.0.0.1:5000/?workflowType=machine_learning)
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
+	@echo "open http://127.0.0.1:5000/?workflowType=machine_learning"
+	@$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
 
 lock:  ## pin what a fresh install of pyproject.toml gives into requirements.lock
 	rm -rf .venv-lock
@@ -34,7 +35,8 @@ lock:  ## pin what a fresh install of pyproject.toml gives into requirements.loc
 	rm -rf .venv-lock build
 
 $(INSTALLED): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -r requirements.lock
-	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
-	touch $@
+	@echo "installing into .venv (a few minutes the first time) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -qq -r requirements.lock
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@

@@ -54,7 +54,9 @@ def _print(report: "Report", path: Path) -> None:
 
     console = Console()
     cells = readable_cells(report)
-    table = Table(title="exact accuracy on test by cell, each at D = N_sup", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title="exact accuracy on test by cell, each at D = N_sup", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for column in cells.columns:
         table.add_column(column, justify="right", no_wrap=True)
     for row in cells.itertuples(index=False, name=None):

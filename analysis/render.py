@@ -18,6 +18,7 @@ MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
 MOST_TICKS, CLOSEST_TICKS = 8, 1.3
+MOST_BARS = 6  # of a line; with more points the interval is a band
 
 
 def write_static(figure: FigureData, folder: Path) -> list[Path]:
@@ -73,12 +74,12 @@ def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
             [middle - low for middle, low in zip(centre, series.low, strict=True)],
             [high - middle for middle, high in zip(centre, series.high, strict=True)],
         ]
-    many = len(series.x) > 6
+    band = _has_band(series) and not horizontal
     axes.errorbar(
         series.x,
         series.y,
         xerr=errors if horizontal else None,
-        yerr=None if horizontal or many else errors,
+        yerr=None if horizontal or band else errors,
         color=color,
         linestyle="none" if points else STATIC_DASHES[dash],
         marker=MARKERS[dash],
@@ -87,7 +88,7 @@ def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
         label=series.label,
         alpha=0.9,
     )
-    if many and series.low and series.high and not horizontal and not points:
+    if band and series.low and series.high:
         axes.fill_between(series.x, series.low, series.high, color=color, alpha=BAND_OPACITY, linewidth=0)
 
 
@@ -134,8 +135,10 @@ def interactive(figure: FigureData) -> go.Figure:
 
 def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]:
     color, dash = PALETTE[series.color % len(PALETTE)], DASHES[series.dash % len(DASHES)]
-    error = None
-    if series.low and series.high:
+    error, band = None, []
+    if _has_band(series) and not horizontal:
+        band = [_band(series, color)]
+    elif series.low and series.high:
         centre = series.x if horizontal else series.y
         error = {
             "type": "data",
@@ -144,17 +147,36 @@ def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]
             "thickness": 1,
         }
     return [
+        *band,
         go.Scatter(
             x=series.x,
             y=series.y,
             name=series.label,
+            legendgroup=series.label,
             mode="markers" if series.style == "points" else "lines+markers",
             line={"color": color, "dash": dash},
             marker={"color": color, "size": 7},
             error_x=error if horizontal else None,
             error_y=None if horizontal else error,
-        )
+        ),
     ]
+
+
+def _band(series: Series, color: str) -> go.Scatter:
+    """The interval of a line with many points as a shaded area."""
+    assert series.low and series.high
+    return go.Scatter(
+        x=[*series.x, *reversed(series.x)],
+        y=[*series.high, *reversed(series.low)],
+        fill="toself",
+        fillcolor=color,
+        opacity=BAND_OPACITY,
+        line={"width": 0},
+        mode="lines",
+        legendgroup=series.label,
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def _interactive_heatmap(heatmap: Heatmap) -> go.Heatmap:
@@ -168,6 +190,11 @@ def _interactive_heatmap(heatmap: Heatmap) -> go.Heatmap:
         texttemplate="%{z:.3f}",
         colorbar={"title": {"text": "exact accuracy"}},
     )
+
+
+def _has_band(series: Series) -> bool:
+    """Many bars would hide each other: a line with many points has its interval as a band."""
+    return bool(series.low and series.high) and series.style == "line" and len(series.x) > MOST_BARS
 
 
 def _log_ticks(figure: FigureData) -> list[float]:

@@ -129,10 +129,11 @@ def readable_cells(report: Report) -> pd.DataFrame:
     if cells.empty:
         return cells
     shown = cells[report.tables.varied].rename(columns=lambda name: SHORT.get(name, name.split(".")[-1]))
-    shown["parameters"] = cells["params"].map("{:,}".format)
+    shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
+    shown["params"] = cells["params"].map("{:,}".format)
     shown["layers"] = cells["layers_executed"]
     shown["seeds"] = cells["seeds"]
-    shown["exact accuracy"] = cells["mean"].map("{:.3f}".format)
+    shown["accuracy"] = cells["mean"].map("{:.3f}".format)
     has_interval = not cells["low"].isna().any()
     pairs = zip(cells["low"], cells["high"], strict=True)
     shown["95 % interval"] = [f"{low:.3f} .. {high:.3f}" if has_interval else "one seed" for low, high in pairs]

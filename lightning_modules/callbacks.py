@@ -42,7 +42,7 @@ class BudgetCallback(pl.Callback):
             trainer.should_stop = True
 
     def report_again(self, rows: list[Row]) -> bool:
-        """Rows of an earlier attempt, some of which may not have arrived; repeats are dropped by whoever takes them. True to go on."""
+        """Rows of an earlier attempt, some of which may never have arrived; the taker drops repeats. True to go on."""
         self.stopped = not all(self.report(row) for row in rows)
         return not self.stopped
 

@@ -57,7 +57,6 @@ class Ledger:
         self._refuse_changed_meaning(bool(results))
         write_atomically(self.store.spec_file, write_yaml(_stored(self.spec)))
         members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
-        write_atomically(self.store.design_file, json.dumps(members))
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
         for row in self.store.rows():
             self._replay(row["fingerprint"], row["row"])
@@ -71,11 +70,13 @@ class Ledger:
             if config.fingerprint not in results:
                 begun = self.store.trial_folder(config.fingerprint).exists()
                 (self._resumed if begun else self._waiting).append(config)
-        return [config.fingerprint for config in self.planned]
+        members = [config.fingerprint for config in self.planned]
+        write_atomically(self.store.design_file, json.dumps(members))
+        return members
 
     def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
         assert self.study is not None
-        for fingerprint in self.study.reconcile():
+        for fingerprint in self.study.reconcile(results):
             trial_file = self.store.trial_folder(fingerprint) / TRIAL
             if fingerprint in results:
                 self.study.tell(fingerprint, results[fingerprint])
@@ -124,7 +125,6 @@ class Ledger:
             if proposed is None:
                 return None
             config = proposed
-            write_atomically(self.store.design_file, json.dumps(self.study.fingerprints()))
         elif self._waiting:
             config = self._waiting.pop(0)
         else:

@@ -14,6 +14,7 @@ from rrm.errors import UserError
 from sweeps.spec import Sampler, Search, SweepSpec
 
 FINGERPRINT = "fingerprint"
+STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 MOST_REPEATS = 100  # proposals in a row that are known already, after which a space counts as used up
 
 
@@ -81,8 +82,7 @@ class Study:
             return
         if record.get("reason"):
             self._storage.set_trial_user_attr(number, "reason", record["reason"])
-        states = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        state = states[record["outcome"]]
+        state = STATES[record["outcome"]]
         values = self.values(record) if state == TrialState.COMPLETE else None
         self._storage.set_trial_state_values(number, state, values)
 
@@ -90,8 +90,15 @@ class Study:
         """The objectives of a completed trial."""
         return [float(record[objective.metric]) for objective in self.search.objectives]
 
-    def reconcile(self) -> list[str]:
-        """Fingerprints that are still running. Trials killed between proposal and start are failed."""
+    def reconcile(self, results: dict[str, dict[str, Any]]) -> list[str]:
+        """Add finished trials that the study does not know, fail those killed between proposal and start.
+
+        Returns:
+            Fingerprints that are still running.
+        """
+        for fingerprint, record in results.items():
+            if fingerprint not in self._numbers:
+                self._add(fingerprint, record)
         running = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if FINGERPRINT in trial.user_attrs:
@@ -100,6 +107,20 @@ class Study:
                 self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return running
+
+    def _add(self, fingerprint: str, record: dict[str, Any]) -> None:
+        """A finished trial of the store: the study is a cache, and may have been lost."""
+        completed = record["outcome"] == "completed"
+        attributes = {FINGERPRINT: fingerprint} | ({"reason": record["reason"]} if record.get("reason") else {})
+        trial = optuna.trial.create_trial(
+            state=STATES[record["outcome"]],
+            values=self.values(record) if completed else None,
+            params={path: record[path] for path in self.search.space},
+            distributions={path: domain.distribution() for path, domain in self.search.space.items()},
+            user_attrs=attributes,
+        )
+        self._study.add_trial(trial)
+        self._numbers[fingerprint] = self._study.get_trials(deepcopy=False)[-1]._trial_id
 
     def fingerprints(self) -> list[str]:
         """Every trial that was started, in order."""

@@ -2,7 +2,7 @@
 
 <storage>/<sweep>/
     spec.yaml      as last run
-    design.json    fingerprints that the spec asks for
+    design.json    fingerprints that a measure spec asks for
     rows.jsonl     every reported row, in the order in which it was judged
     trials/<fingerprint>/{trial.yaml, attempts.jsonl, checkpoint.ckpt, weights.pt, result.json}
 """
@@ -74,7 +74,7 @@ class Store:
         return list(read_lines(self.rows_file))
 
     def design(self) -> list[str]:
-        """Fingerprints that the spec asks for (measure) or has asked for so far (search)."""
+        """Fingerprints that a measure spec asks for; empty for a search."""
         return json.loads(self.design_file.read_text()) if self.design_file.exists() else []
 
 

@@ -70,7 +70,7 @@ def test_every_figure_is_drawn_by_both_renderers(tables: Tables, tmp_path: Path,
         assert image.size[0] > 800 and len(image.convert("L").getcolors(256) or []) > 3
     assert "<svg" in svg.read_text()
     drawing = interactive(figure)
-    assert len(drawing.data) == len(figure.series) + (figure.heatmap is not None)
+    assert sum(trace.hoverinfo != "skip" for trace in drawing.data) == len(figure.series) + (figure.heatmap is not None)
     assert json.loads(drawing.to_json())["layout"]["xaxis"]["title"]["text"] == figure.x_label
 
 

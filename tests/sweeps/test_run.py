@@ -157,4 +157,4 @@ def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_pa
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "continue with: rrm-sweep run" in output
-    assert json.loads(store.design_file.read_text())
+    assert json.loads(store.design_file.read_text()) and not store.finished()

@@ -46,14 +46,14 @@ def test_a_restart_knows_what_was_running_and_proposes_other_points(spec: SweepS
     first = Study(spec, tmp_path / "study.db")
     asked = [first.ask().fingerprint for _ in range(2)]  # type: ignore[union-attr]
     second = Study(spec, tmp_path / "study.db")
-    assert second.reconcile() == asked
+    assert second.reconcile({}) == asked
     assert second.ask().fingerprint not in asked  # type: ignore[union-attr]
 
 
 def test_a_trial_killed_between_proposal_and_start_is_failed(spec: SweepSpec, tmp_path: Path) -> None:
     study = Study(spec, tmp_path / "study.db")
     optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'study.db'}").ask()
-    assert Study(spec, tmp_path / "study.db").reconcile() == []
+    assert Study(spec, tmp_path / "study.db").reconcile({}) == []
     assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL]
     assert study.ask() is not None
 
@@ -75,3 +75,16 @@ def test_several_objectives_are_told_together(write_spec: Callable, tmp_path: Pa
     study.report(fingerprint, 4, 0.7)  # not kept: Optuna takes no intermediate values here
     study.tell(fingerprint, {"outcome": "completed", "val/nll": 0.5, "inference_flops": 2e6})
     assert trials(tmp_path)[0].values == [0.5, 2e6]
+
+
+def test_a_lost_study_is_rebuilt_from_the_results(spec: SweepSpec, tmp_path: Path) -> None:
+    first = Study(spec, tmp_path / "lost.db")
+    config = first.ask()
+    assert config is not None
+    record = {**config.flat(), "outcome": "completed", "val/nll": 0.5}
+    second = Study(spec, tmp_path / "study.db")
+    assert second.reconcile({config.fingerprint: record, "other": record | {"outcome": "pruned"}}) == []
+    assert second.fingerprints() == [config.fingerprint, "other"]
+    found = trials(tmp_path)
+    assert [trial.state for trial in found] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert found[0].values == [0.5] and found[0].params["optim.lr"] == config.optim.lr
