@@ -62,8 +62,9 @@ class FigureData:
 
 
 def label(names: list[str], values: tuple) -> str:
-    """`width 16, n 3`: the settings of a cell or of a line."""
-    return ", ".join(f"{SHORT.get(name, name.split('.')[-1])} {value}" for name, value in zip(names, values, strict=True))
+    """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
+    had = [(name, value) for name, value in zip(names, values, strict=True) if value not in (0, "")]
+    return ", ".join(f"{SHORT.get(name, name.split('.')[-1])} {value}" for name, value in had)
 
 
 def accuracy_by_parameters(tables: Tables) -> FigureData | None:

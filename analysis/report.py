@@ -9,13 +9,16 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from analysis.figures import ACCURACY, FIGURES, SHORT, FigureData, describe_axis, effects_figure, label
 from analysis.render import interactive, write_static
-from analysis.stats import Effect, axis_effect, summarise_cells
+from analysis.stats import Difference, Effect, Interval, axis_effect, cell_differences, summarise_cells
 from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables
 
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
     "val/exact_accuracy", ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
 ]  # fmt: skip
+
+
+MOST_CELLS_COMPARED = 6  # pair by pair
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Report:
     tables: Tables
     effects: list[Effect]
     cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
+    differences: list[Difference]  # between cells, where these are few
     figures: list[FigureData]
 
     @property
@@ -35,6 +39,9 @@ class Report:
         capacity = [effect for effect in overall if effect.axis in CAPACITY_AXES]
         sentences = [f"At equal parameters and equal {self._matching}, {_sentence(effect)}." for effect in depth]
         sentences += [f"At equal depth and equal {self._matching}, {_sentence(effect)}." for effect in capacity]
+        names = self.tables.varied
+        for d in self.differences:
+            sentences.append(f"{label(names, d.cell)} against {label(names, d.other)}: {_signed(d.change)}.")
         if not sentences:
             sentences = ["No axis was varied with at least two seeds a cell: nothing is claimed."]
         return sentences + self._floor_and_ceiling()
@@ -59,9 +66,11 @@ def build_report(tables: Tables) -> Report:
     keys = [*varied, "params", "layers_executed"]
     cells = summarise_cells(completed, keys, ACCURACY) if len(completed) else pd.DataFrame()
     effects = _effects(tables) if len(completed) else []
+    few = 1 < len(cells) <= MOST_CELLS_COMPARED
+    differences = cell_differences(completed, varied, ACCURACY) if few else []
     figures = [figure for draw in FIGURES if len(completed) and (figure := draw(tables)) is not None]
     overall = effects_figure(effects)
-    return Report(tables, effects, cells, [*([overall] if overall else []), *figures])
+    return Report(tables, effects, cells, differences, [*([overall] if overall else []), *figures])
 
 
 def _effects(tables: Tables) -> list[Effect]:
@@ -82,11 +91,17 @@ def _effects(tables: Tables) -> list[Effect]:
 def _sentence(effect: Effect) -> str:
     """`n 1 to 3 raises exact accuracy by 0.20 (95 % interval 0.15 to 0.25)`."""
     change = effect.change
-    interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, mean over {effect.pairs} pairs of cells"
+    pairs = f"mean over {effect.pairs} pairs of cells" if effect.pairs > 1 else "one pair of cells"
+    interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, {pairs}"
     if not change.is_clear:
         return f"{describe_axis(effect)} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
     verb = "raises" if change.estimate > 0 else "lowers"
     return f"{describe_axis(effect)} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
+
+
+def _signed(change: Interval) -> str:
+    """`+0.20 (95 % interval +0.15 to +0.25)`."""
+    return f"{change.estimate:+.3f} test exact accuracy (95 % interval {change.low:+.3f} to {change.high:+.3f})"
 
 
 def write_report(report: Report, folder: Path, title: str, commands: list[str]) -> Path:
@@ -113,6 +128,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         effects=report.effects,
         describe_axis=describe_axis,
         cells=readable_cells(report),
+        differences=[(label(report.tables.varied, d.cell), label(report.tables.varied, d.other), d) for d in report.differences],
         figures=figures,
         runs=_readable_runs(report.tables),
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
@@ -130,6 +146,7 @@ def readable_cells(report: Report) -> pd.DataFrame:
         return cells
     shown = cells[report.tables.varied].rename(columns=lambda name: SHORT.get(name, name.split(".")[-1]))
     shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
+    shown = shown.replace(0, "-")  # what this model does not have
     shown["params"] = cells["params"].map("{:,}".format)
     shown["layers"] = cells["layers_executed"]
     shown["seeds"] = cells["seeds"]

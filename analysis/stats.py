@@ -1,5 +1,6 @@
 """Cells, intervals and effects. Seeds are replicates; the puzzles of one test split are not."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,27 @@ def axis_effect(trials: pd.DataFrame, axis: str, others: Sequence[str], response
     freedoms = np.concatenate([both[f"size_{side}"] - 1 for side in ("low", "high")])
     change = float((both["mean_high"] - both["mean_low"]).mean())
     return Effect(axis, low, high, where, pairs, welch_interval(change, parts, freedoms))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one cell differs from another in a response."""
+
+    cell: tuple
+    other: tuple
+    change: Interval
+
+
+def cell_differences(trials: pd.DataFrame, by: Sequence[str], response: str) -> list[Difference]:
+    """Every pair of cells with at least two seeds each: the difference of their means with its Welch interval."""
+    cells = {key: part[response] for key, part in trials.groupby(list(by), sort=True) if len(part) > 1}
+    differences = []
+    for (key, scores), (other, others) in itertools.combinations(cells.items(), 2):
+        variances = np.array([scores.var() / len(scores), others.var() / len(others)])
+        freedoms = np.array([len(scores) - 1, len(others) - 1])
+        change = welch_interval(float(others.mean() - scores.mean()), variances, freedoms)
+        differences.append(Difference(other, key, change))
+    return differences
 
 
 def welch_interval(estimate: float, variances: np.ndarray, freedoms: np.ndarray) -> Interval:

@@ -26,14 +26,32 @@ class Tables:
 
     @property
     def completed(self) -> pd.DataFrame:
-        """The trials that may be compared: neither pruned, failed nor unfinished, and asked for by the spec."""
-        return self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]]
+        """The trials that may be compared: neither pruned, failed nor unfinished, and asked for by the spec.
+
+        A parameter that a model does not have (a one-pass model has no N_sup) is 0, or "" where it is a word.
+        """
+        chosen = self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]].copy()
+        for name in filter(is_parameter, chosen.columns):
+            if chosen[name].isna().any():
+                numeric = pd.api.types.is_numeric_dtype(chosen[name])
+                whole = numeric and (chosen[name].dropna() % 1 == 0).all()
+                chosen[name] = chosen[name].fillna(0 if numeric else "")
+                chosen[name] = chosen[name].astype(int) if whole else chosen[name]
+        return chosen
 
     @property
     def varied(self) -> list[str]:
-        """Parameters that differ between completed trials: the axes first, in their order, then the rest."""
+        """Parameters that differ between completed trials: the axes first, in their order, then the rest.
+
+        Where models of several kinds are compared, what follows from the kind alone is not named.
+        """
         completed = self.completed
-        differing = [name for name in completed.columns if is_parameter(name) and completed[name].astype(str).nunique() > 1]
+        kinds = [part for _, part in completed.groupby("model.kind")] if "model.kind" in completed else [completed]
+        differing = [
+            name for name in completed.columns if is_parameter(name) and any(part[name].astype(str).nunique() > 1 for part in kinds)
+        ]
+        if len(kinds) > 1:
+            differing.append("model.kind")
         rest = sorted(set(differing) - set(AXES))
         return [axis for axis in AXES if axis in differing] + rest
 

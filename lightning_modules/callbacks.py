@@ -51,9 +51,8 @@ class BudgetCallback(pl.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, TaskData)
         loss = module.take_mean_loss()
-        depth = self.config.model.supervision_steps
-        size = self.config.eval.batch_size
-        curve = depth_curve(module.average.reasoner, data.splits["validation"], depth, self.config.loss.kind, size)
+        depth = self.config.model.trained_depth
+        curve = depth_curve(module.average.reasoner, data.splits["validation"], depth, self.config, halting="fixed")
         metrics = {"train_curve/loss": loss} | {f"val_curve/{name}": value for name, value in curve.at(depth).items()}
         return Row(step=trainer.global_step, time=time.time_ns() // 1_000_000, metrics=metrics, used=module.used())
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import ModelConfig, StrictConfig
 from rrm.errors import UserError, from_validation
+from rrm.files import FilePath, checked_sha256
 from rrm.losses import LossConfig
 from rrm.optim import OptimConfig
 from rrm.tasks import TaskConfig
@@ -22,7 +23,15 @@ class Budget(StrictConfig):
     """When training ends: at the first step at which `amount` of `unit` is used up."""
 
     unit: BudgetUnit = "steps"  # optimizer steps, examples that entered a slot, FLOPs of training, seconds of training
-    amount: float = Field(1000, gt=0)
+    amount: float = Field(1000, ge=0)  # 0 trains nothing: the weights of `fit.start_from`, or the initial ones, are scored
+
+
+class CurriculumStage(StrictConfig):
+    """Fewer cycles early in training (CGAR, 2511.08653); behind the last stage the model has its own."""
+
+    until: float = Field(gt=0, lt=1)  # share of the budget
+    h_cycles: int = Field(ge=1)  # T
+    l_cycles: int = Field(ge=1)  # n
 
 
 class FitConfig(StrictConfig):
@@ -31,6 +40,18 @@ class FitConfig(StrictConfig):
     batch_size: int = Field(128, ge=1)  # slots
     budget: Budget = Budget()
     gradient_clip: float = Field(0.0, ge=0)  # largest gradient norm; 0 is off, as in the papers
+    curriculum: list[CurriculumStage] | None = Field(None, min_length=1)
+    start_from: FilePath | None = None  # weights to begin with: ours or official, .safetensors or torch
+    start_from_sha256: str | None = None  # its digest; checked where given, filled in when a trial is loaded
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        marks = [stage.until for stage in self.curriculum or []]
+        if marks != sorted(set(marks)):
+            raise ValueError(f"curriculum must have rising values of until, got {marks}")
+        if self.start_from_sha256 is not None and self.start_from is None:
+            raise ValueError("start_from_sha256 has no effect without start_from: leave it out")
+        return self
 
 
 class EvalConfig(StrictConfig):
@@ -38,6 +59,8 @@ class EvalConfig(StrictConfig):
 
     validations: int = Field(10, ge=1)  # times the validation split is scored during training, evenly over the budget
     max_depth: int = Field(16, ge=1)  # the depth curve at the end runs over 1 .. max_depth supervision steps
+    halting: Literal["fixed", "q", "convergence"] = "fixed"  # nobody halts early; by the halting values; when the answer stays
+    rollouts: int = Field(1, ge=1)  # runs with different noise: mode, best by q and oracle over them
     batch_size: int = Field(256, ge=1)
 
 
@@ -53,18 +76,26 @@ class TrialConfig(StrictConfig):
     seed: int = Field(0, ge=0)  # initial weights, batch order, augmentation, exploration
 
     @model_validator(mode="after")
-    def _curve_reaches_the_trained_depth(self) -> Self:
-        if self.eval.max_depth < self.model.supervision_steps:
+    def _check(self) -> Self:
+        model, depth = self.model, self.model.trained_depth
+        if self.eval.max_depth < depth:
+            raise ValueError(f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}")
+        if self.eval.rollouts > 1 and not (model.state_init == "random" or model.state_noise_in_evaluation):
             raise ValueError(
-                "eval.max_depth must be at least model.supervision_steps, "
-                f"got {self.eval.max_depth} and {self.model.supervision_steps}"
+                "eval.rollouts has no effect where runs do not differ: "
+                "choose model.state_init random or model.state_noise_in_evaluation true"
             )
+        if self.eval.halting == "q" and model.halting is None:
+            raise ValueError(f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass")
+        if self.fit.curriculum and model.kind not in {"trm", "hrm"}:
+            raise ValueError(f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm")
         return self
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the whole resolved config; data files count by digest, not by path."""
-        identity = self.model_dump(mode="json", exclude={"task"}) | {"task": self.task.identity()}
+        identity = self.model_dump(mode="json", exclude_none=True, exclude={"task": True, "fit": {"start_from"}})
+        identity |= {"task": self.task.identity()}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, Any]:
@@ -73,7 +104,13 @@ class TrialConfig(StrictConfig):
 
     def located(self, folder: Path) -> Self:
         """The same trial with data paths made absolute, relative ones starting at `folder`."""
-        return self.model_copy(update={"task": self.task.located(folder)})
+        located = self.model_copy(update={"task": self.task.located(folder)})
+        if self.fit.start_from is None:
+            return located
+        path = (folder / self.fit.start_from).resolve()
+        digest = checked_sha256(path, self.fit.start_from_sha256)
+        fit = self.fit.model_copy(update={"start_from": path, "start_from_sha256": digest})
+        return located.model_copy(update={"fit": fit})
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""

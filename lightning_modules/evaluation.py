@@ -1,15 +1,20 @@
-"""Scoring a split at every inference depth in one pass."""
+"""Scoring a split at every inference depth in one pass, with halting at inference and several rollouts as options."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
+from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import to_batch
 from rrm.losses import is_solved, token_nll
-from rrm.reasoner import Reasoner
+from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks import Examples
+
+EVALUATION_SEED = 0  # of noise and random states; rollout k has seed k
+RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,12 @@ class DepthCurve:
     token_change_rate: list[float | None]  # share of tokens whose answer changed since the depth before
     ever_correct: list[float]  # share of rows solved at this depth or an earlier one
     q_auroc: list[float | None]  # how well the halting value tells solved rows from others
+    steps_used: list[float]  # mean supervision steps until a row halted; D where nobody halts early
+    rollouts: dict[str, list[float]] = field(default_factory=dict)  # exact accuracy of mode, best_q and oracle over rollouts
 
     def at(self, depth: int) -> dict[str, float]:
         """The scores of a record at one depth."""
-        return {name: getattr(self, name)[depth - 1] for name in ("exact_accuracy", "token_accuracy", "nll")}
+        return {name: getattr(self, name)[depth - 1] for name in RECORD_METRICS}
 
     @property
     def best_depth(self) -> int:
@@ -35,61 +42,136 @@ class DepthCurve:
 
 
 @torch.no_grad()
-def depth_curve(reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str, batch_size: int) -> DepthCurve:
-    """Run a split through supervision steps 1 .. depth without halting.
+def depth_curve(
+    reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str | None = None, rollouts: int = 1
+) -> DepthCurve:
+    """Run a split through supervision steps 1 .. depth.
 
     Args:
         reasoner: the weights to score, on the device to use.
         examples: N rows of L tokens.
         depth: largest number of supervision steps D.
-        loss_kind: the distribution under which the NLL is taken.
+        config: the trial's loss and evaluation settings.
+        halting: `fixed`, `q` or `convergence`; the config's where absent. A row that halted keeps its answer.
+        rollouts: runs with other noise, of which the first gives the scores.
     """
     reasoner.eval()
-    parts = [
-        _score_batch(reasoner, examples.take(rows.numpy()), depth, loss_kind)
-        for rows in torch.arange(len(examples)).split(batch_size)
-    ]
-    names = parts[0].keys()
-    rows = {name: torch.cat([part[name] for part in parts], dim=1).cpu() for name in names}  # each [D, N]
-    unknown = rows["unknown_tokens"][0].sum().clamp_min(1)
-    solved = rows["solved"]
-    auroc = [_auroc(q, right) for q, right in zip(rows["q"], solved, strict=True)]
+    halting = halting or config.eval.halting
+    runs = [_run(reasoner, examples, depth, config, halting, EVALUATION_SEED + number) for number in range(rollouts)]
+    scores, solved = runs[0], runs[0]["solved"]
+    unknown = scores["unknown_tokens"][0].sum().clamp_min(1)
     return DepthCurve(
         exact_accuracy=solved.double().mean(1).tolist(),
-        token_accuracy=(rows["right_tokens"].sum(1) / unknown).tolist(),
-        nll=(rows["nll"].sum(1) / unknown).tolist(),
-        residual=rows["residual"].double().mean(1).tolist(),
-        token_change_rate=[None, *rows["changed"][1:].double().mean(1).tolist()],
+        token_accuracy=(scores["right_tokens"].sum(1) / unknown).tolist(),
+        nll=(scores["nll"].sum(1) / unknown).tolist(),
+        residual=scores["residual"].double().mean(1).tolist(),
+        token_change_rate=[None, *scores["changed"][1:].double().mean(1).tolist()],
         ever_correct=solved.cummax(0).values.double().mean(1).tolist(),
-        q_auroc=auroc,
+        q_auroc=[_auroc(q, right) for q, right in zip(scores["q"], solved, strict=True)],
+        steps_used=scores["steps"].double().mean(1).tolist(),
+        rollouts=_combine_rollouts(runs) if rollouts > 1 else {},
     )
 
 
-def _score_batch(reasoner: Reasoner, examples: Examples, depth: int, loss_kind: str) -> dict[str, Tensor]:
-    """Per-row scores at every depth, each [D, B]."""
-    device = reasoner.H_init.device
-    batch = {name: rows.to(device) for name, rows in to_batch(examples).items()}
-    labels, unknown = batch["labels"], torch.from_numpy(examples.unknown).to(device)
-    state_before = reasoner.initial_state(len(labels)).z_H
-    answer_before = torch.full_like(labels, -1)
-    scores: dict[str, list[Tensor]] = {}
-    for state, outputs in reasoner.unroll(batch, depth):
-        answer = outputs.logits.argmax(-1)
-        nll = token_nll(outputs.logits, labels, loss_kind)
-        change = (state.z_H - state_before).flatten(1).norm(dim=1) / state_before.flatten(1).norm(dim=1)
-        at_depth = {
-            "solved": is_solved(outputs.logits, labels).int(),
-            "right_tokens": ((answer == labels) & unknown).sum(1).double(),
-            "nll": (nll * unknown).double().sum(1),
-            "unknown_tokens": unknown.sum(1),
-            "residual": change,
-            "changed": (answer != answer_before).double().mean(1),
-            "q": outputs.q_halt_logits,
-        }
-        for name, values in at_depth.items():
-            scores.setdefault(name, []).append(values)
-        state_before, answer_before = state.z_H, answer
-    return {name: torch.stack(values) for name, values in scores.items()}
+def _run(reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str, seed: int) -> dict[str, Tensor]:
+    """Scores of every row at every depth, each [D, N] on the CPU; answers are [D, N, L]."""
+    reasoner.random = torch.Generator(reasoner.device).manual_seed(seed)
+    parts = []
+    for rows in torch.arange(len(examples)).split(config.eval.batch_size):
+        part = examples.take(rows.numpy())
+        batch = {name: values.to(reasoner.device) for name, values in to_batch(part).items()}
+        unknown = torch.from_numpy(part.unknown).to(reasoner.device)
+        depths = [_score(step, batch["labels"], unknown, config) for step in _think(reasoner, batch, depth, halting)]
+        parts.append({name: torch.stack([scores[name] for scores in depths]) for name in depths[0]})
+    reasoner.random = None
+    return {name: torch.cat([part[name] for part in parts], dim=1).cpu() for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class _Thought:
+    """Where every row of a batch stands after some supervision steps."""
+
+    logits: Tensor  # [B, L, V]
+    q: Tensor  # [B]
+    residual: Tensor  # [B] relative change of the answer state in this step; 0 for a row that had halted
+    changed: Tensor  # [B] share of tokens whose answer changed in this step
+    steps: Tensor  # [B] supervision steps that the row has had
+
+
+def _think(reasoner: Reasoner, batch: Batch, depth: int, halting: str) -> Iterator[_Thought]:
+    """Supervision steps 1 .. depth; rows that halted leave the batch and keep their last answer."""
+    rows = torch.arange(len(batch["inputs"]), device=reasoner.device)  # those that still think
+    carry = reasoner.enter(reasoner.initial_carry(batch), batch)
+    said = torch.full_like(batch["inputs"], -1)
+    thought: _Thought | None = None
+    for _ in range(depth):
+        if len(rows):
+            before = carry.z_H
+            carry, outputs = reasoner.think(carry)
+            answer = outputs.logits.argmax(-1)
+            changed = (answer != said[rows]).double().mean(1)
+            thought = _update(thought, rows, carry, outputs, before, changed)
+            said = said.index_copy(0, rows, answer.to(said.dtype))
+            goes_on = ~_halts(reasoner, outputs, changed, halting)
+            carry, rows = carry.apply(lambda tensor, keep=goes_on: tensor[keep]), rows[goes_on]  # type: ignore[misc]
+        else:
+            assert thought is not None
+            thought = _Thought(thought.logits, thought.q, 0 * thought.residual, 0 * thought.changed, thought.steps)
+        yield thought
+
+
+def _halts(reasoner: Reasoner, outputs: Outputs, changed: Tensor, halting: str) -> Tensor:
+    """Which rows are content with their answer, [B]."""
+    if halting == "q":
+        return reasoner.wants_to_halt(outputs)
+    if halting == "convergence":
+        return changed == 0
+    return torch.zeros_like(changed, dtype=torch.bool)
+
+
+def _update(thought: _Thought | None, rows: Tensor, carry: Carry, outputs: Outputs, before: Tensor, changed: Tensor) -> _Thought:
+    """The thoughts of the rows that went on, laid over those of the rows that had halted."""
+    norms = before.float().flatten(1).norm(dim=1).clamp_min(1e-12)
+    residual = (carry.z_H - before).float().flatten(1).norm(dim=1) / norms
+    fresh = _Thought(outputs.logits, outputs.q_halt_logits, residual, changed, carry.steps)
+    if thought is None:
+        return fresh
+    return _Thought(
+        logits=thought.logits.index_copy(0, rows, fresh.logits),
+        q=thought.q.index_copy(0, rows, fresh.q),
+        residual=torch.zeros_like(thought.residual).index_copy(0, rows, fresh.residual),
+        changed=torch.zeros_like(thought.changed).index_copy(0, rows, fresh.changed),
+        steps=thought.steps.index_copy(0, rows, fresh.steps),
+    )
+
+
+def _score(thought: _Thought, labels: Tensor, unknown: Tensor, config: TrialConfig) -> dict[str, Tensor]:
+    """Scores of each row at one depth, [B]; answers [B, L]."""
+    answer = thought.logits.argmax(-1)
+    nll = token_nll(thought.logits, labels, config.loss.kind)
+    return {
+        "answer": answer,
+        "solved": is_solved(thought.logits, labels).int(),
+        "right_tokens": ((answer == labels) & unknown).sum(1).double(),
+        "nll": (nll * unknown).double().sum(1),
+        "unknown_tokens": unknown.sum(1),
+        "residual": thought.residual,
+        "changed": thought.changed,
+        "q": thought.q,
+        "steps": thought.steps,
+    }
+
+
+def _combine_rollouts(runs: list[dict[str, Tensor]]) -> dict[str, list[float]]:
+    """Exact accuracy at every depth of the most frequent answer, of the one with the highest q, and of any."""
+    solved = torch.stack([run["solved"] for run in runs])  # [K, D, N]
+    answers = torch.stack([run["answer"] for run in runs])  # [K, D, N, L]
+    votes = (answers[:, None] == answers[None]).all(-1).sum(1)  # [K, D, N] rollouts that gave the same answer
+    q = torch.stack([run["q"] for run in runs])
+    chosen = {"mode": votes.argmax(0), "best_q": q.argmax(0)}
+    accuracy = {name: solved.gather(0, which[None])[0] for name, which in chosen.items()}
+    accuracy["oracle"] = solved.amax(0)
+    return {name: right.double().mean(1).tolist() for name, right in accuracy.items()}
 
 
 def _auroc(q: Tensor, solved: Tensor) -> float | None:

@@ -16,7 +16,6 @@ from lightning_modules.datamodule import TaskData
 from lightning_modules.evaluation import depth_curve
 from lightning_modules.module import Diverged, RecursiveModule
 from lightning_modules.record import FitResult, depth_points, describe, step_points
-from rrm.tasks import Split
 
 CHECKPOINT = "checkpoint.ckpt"
 WEIGHTS = "weights.pt"
@@ -46,7 +45,7 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
             # Stopped by now, or killed between the last checkpoint and the record: nothing is left to train.
             module.load_state_dict(saved["state_dict"])
             module.on_load_checkpoint(saved)
-        else:
+        elif config.fit.budget.amount:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if saved else None)
     except Diverged as error:
         return _result(config, module, {"outcome": "failed", "reason": str(error)})
@@ -60,35 +59,28 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
 def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, wall_seconds: float) -> FitResult:
     """Depth curves on validation and test with the averaged weights, once."""
     scored = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
-    splits: tuple[Split, ...] = ("validation", "test")
-    curves = {
-        split: depth_curve(scored, data.splits[split], config.eval.max_depth, config.loss.kind, config.eval.batch_size)
-        for split in splits
-    }
-    trained = config.model.supervision_steps
+    depth, trained = config.eval.max_depth, config.model.trained_depth
+    validation = depth_curve(scored, data.splits["validation"], depth, config)
+    test = depth_curve(scored, data.splits["test"], depth, config, rollouts=config.eval.rollouts)
     record: dict[str, Any] = {"outcome": "completed"}
-    record |= {f"val/{name}": value for name, value in curves["validation"].at(trained).items()}
-    record |= {f"test/{name}": value for name, value in curves["test"].at(trained).items()}
+    record |= {f"val/{name}": value for name, value in validation.at(trained).items()}
+    record |= {f"test/{name}": value for name, value in test.at(trained).items()}
     record |= {
         "test/examples": len(data.splits["test"]),
         "val/examples": len(data.splits["validation"]),
-        "chosen_depth": curves["validation"].best_depth,
+        "chosen_depth": validation.best_depth,
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),
     }
     now = time.time_ns() // 1_000_000
-    test_metrics = (
-        "exact_accuracy", "token_accuracy", "nll", "residual", "token_change_rate", "ever_correct", "q_auroc",
-    )  # fmt: skip
-    points = depth_points(curves["test"], "depth", test_metrics, now)
-    points += depth_points(curves["validation"], "val_depth", ("exact_accuracy", "nll"), now)
+    points = depth_points(test, "depth", now) + depth_points(validation, "val_depth", now, ("exact_accuracy", "nll"))
     result = _result(config, module, record)
     return FitResult(result.record, result.curves + points)
 
 
 def _result(config: TrialConfig, module: RecursiveModule, ending: dict[str, Any]) -> FitResult:
     """The record and the curves by step of a trial that ended as `ending` says."""
-    used = module.rows[-1]["used"] if module.rows else {}
+    used = module.rows[-1]["used"] if module.rows else module.used()
     points = [point for row in module.rows for point in step_points(row)]
     return FitResult({**describe(config), **used, **ending}, points)
 

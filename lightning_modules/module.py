@@ -15,6 +15,7 @@ from rrm.losses import supervision_loss
 from rrm.models import build_reasoner
 from rrm.optim import WeightAverage, build_optimizer, set_learning_rates
 from rrm.reasoner import Batch, Carry
+from rrm.reference import load_weights, read_weights
 
 
 class Diverged(Exception):
@@ -32,16 +33,20 @@ class RecursiveModule(pl.LightningModule):
         super().__init__()
         self.config = config
         self.reasoner = build_reasoner(config.model, config.task.shape)
+        if config.fit.start_from is not None:
+            load_weights(self.reasoner, read_weights(config.fit.start_from))
         self.average = WeightAverage(self.reasoner, config.optim)
         self.carry: Carry | None = None
         self.rows: list[Row] = []
         self.fresh_examples = 0  # rows that entered a slot
+        self.train_flops = 0
         self.train_seconds = 0.0
         self._left_slots = torch.zeros(2, dtype=torch.int64)  # rows that left a slot, supervision steps that they had
         self._loss_sum, self._loss_count = torch.zeros((), dtype=torch.float64), 0  # since the last report
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One supervision step of every slot; the loss is per slot, so that it does not grow with the batch."""
+        self._set_cycles()
         carry = self._staggered(batch) if self.carry is None else self.carry
         self.fresh_examples += int(carry.halted.sum())
         self.carry, outputs = self.reasoner(carry, batch)
@@ -56,6 +61,7 @@ class RecursiveModule(pl.LightningModule):
         return build_optimizer(self.reasoner, self.config.optim)
 
     def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        self.train_flops += step_flops(self.config, self.reasoner.cycles)
         set_learning_rates(optimizer, self.config.optim, self.progress_at(self.global_step + 1))
         super().optimizer_step(epoch, batch_index, optimizer, optimizer_closure)
         # Here and not in a hook at the end of the batch: callbacks, which score and save, run before the module's hooks.
@@ -73,10 +79,16 @@ class RecursiveModule(pl.LightningModule):
         used = {
             "steps": step,
             "fresh_examples": self.fresh_examples,
-            "train_flops": step * step_flops(self.config),
+            "train_flops": self.train_flops,
             "seconds": self.train_seconds,
         }[budget.unit]
-        return used / budget.amount
+        return used / budget.amount if budget.amount else 1.0
+
+    def _set_cycles(self) -> None:
+        """The (T, n) that the curriculum asks for at this share of the budget; behind it the model's own."""
+        progress = self.progress_at(self.global_step)
+        stage = next((stage for stage in self.config.fit.curriculum or [] if progress < stage.until), self.config.model)
+        self.reasoner.cycles = (stage.h_cycles or 1, stage.l_cycles or 1)
 
     def used(self) -> dict[str, float]:
         """Columns of the record that grow with training."""
@@ -85,7 +97,7 @@ class RecursiveModule(pl.LightningModule):
         return {
             "steps": self.global_step,
             "fresh_examples": self.fresh_examples,
-            "train_flops": self.global_step * step_flops(self.config),
+            "train_flops": self.train_flops,
             "mean_supervision_steps": steps / left if left else slot_steps / max(1, self.fresh_examples),
             "train_seconds": self.train_seconds,
             "examples_per_second": slot_steps / self.train_seconds if self.train_seconds else 0.0,
@@ -110,11 +122,11 @@ class RecursiveModule(pl.LightningModule):
         Started together, they would all be replaced at once, every N_sup-th step.
         """
         carry = self.reasoner.initial_carry(batch)
-        if self.config.model.halting == "fixed" and self.config.model.supervision_steps > 1:
+        if self.config.model.halting == "fixed" and self.config.model.trained_depth > 1:
             self.fresh_examples += len(carry.steps)
             carry = self.reasoner.enter(carry, batch)
             turn = torch.arange(len(carry.steps), device=carry.steps.device, dtype=carry.steps.dtype)
-            carry = replace(carry, steps=turn % self.config.model.supervision_steps)
+            carry = replace(carry, steps=turn % self.config.model.trained_depth)
         return carry
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -125,10 +137,10 @@ class RecursiveModule(pl.LightningModule):
             "carry": vars(self.carry),
             "rows": self.rows,
             "fresh_examples": self.fresh_examples,
+            "train_flops": self.train_flops,
             "train_seconds": self.train_seconds,
             "left_slots": self._left_slots,
-            "random_state": torch.get_rng_state(),
-            "cuda_random_state": torch.cuda.get_rng_state_all(),
+            "random_state": (torch.get_rng_state(), torch.cuda.get_rng_state_all()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -136,16 +148,15 @@ class RecursiveModule(pl.LightningModule):
         self.carry = Carry(**saved["carry"])
         self.rows = saved["rows"]
         self.fresh_examples = saved["fresh_examples"]
+        self.train_flops = saved["train_flops"]
         self.train_seconds = saved["train_seconds"]
         self._left_slots = saved["left_slots"]
-        self._random_state = saved["random_state"], saved["cuda_random_state"]
+        self._random_state = saved["random_state"]
 
     def on_train_start(self) -> None:
         """A resumed trial goes on with the random numbers that it would have drawn, and its carry moves to the device."""
         if self.carry is not None:
             torch.set_rng_state(self._random_state[0].cpu())
             torch.cuda.set_rng_state_all([state.cpu() for state in self._random_state[1]])
-            moved = {name: value.to(self.device) for name, value in vars(self.carry).items() if name != "current"}
-            current = {name: rows.to(self.device) for name, rows in self.carry.current.items()}
-            self.carry = Carry(**moved, current=current)
+            self.carry = self.carry.apply(lambda tensor: tensor.to(self.device))
         self.restart_clock()

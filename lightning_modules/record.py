@@ -53,16 +53,16 @@ def describe(config: TrialConfig) -> Record:
         "params_once": counts.once,
         "params_recursed": counts.recursed,
         "layers_per_step": model.layers_per_step,
-        "layers_executed": model.layers_per_step * model.supervision_steps,
+        "layers_executed": model.layers_per_step * model.trained_depth,
         "inference_flops": inference_flops(model, shape),
         "recursion": model.recursion,
         "matching": config.fit.budget.unit,
     }
 
 
-def step_flops(config: TrialConfig) -> int:
-    """FLOPs of one optimizer step of this trial."""
-    return train_step_flops(config.model, config.task.shape, config.fit.batch_size)
+def step_flops(config: TrialConfig, cycles: tuple[int | None, int | None] = (None, None)) -> int:
+    """FLOPs of one optimizer step of this trial, at the (T, n) that a curriculum asks for or the model's own."""
+    return train_step_flops(config.model, config.task.shape, config.fit.batch_size, cycles)
 
 
 def step_points(row: Row) -> list[CurvePoint]:
@@ -73,11 +73,18 @@ def step_points(row: Row) -> list[CurvePoint]:
     ]
 
 
-def depth_points(curve: DepthCurve, prefix: str, metrics: tuple[str, ...], time: int) -> list[CurvePoint]:
-    """A depth curve as points `<prefix>/<metric>`; undefined scores are left out."""
+def depth_points(curve: DepthCurve, prefix: str, time: int, metrics: tuple[str, ...] | None = None) -> list[CurvePoint]:
+    """A depth curve as points `<prefix>/<metric>`; undefined scores are left out.
+
+    Args:
+        metrics: which scores; all of them, those over rollouts included, where absent.
+    """
+    scores = {name: values for name, values in vars(curve).items() if name != "rollouts" and name in (metrics or vars(curve))}
+    if metrics is None:
+        scores |= {f"rollout_{name}": values for name, values in curve.rollouts.items()}
     return [
         CurvePoint(metric=f"{prefix}/{metric}", axis="depth", at=depth, value=value, time=time)
-        for metric in metrics
-        for depth, value in enumerate(getattr(curve, metric), 1)
+        for metric, values in scores.items()
+        for depth, value in enumerate(values, 1)
         if value is not None
     ]

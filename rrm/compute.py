@@ -3,7 +3,7 @@
 Matrix products only, a multiply-add counted as 2 FLOPs, the backward pass as twice the forward pass; equal to torch's
 `FlopCounterMode` under the math attention backend. The puzzle embedding is not counted as a parameter (official: a buffer).
 
-Legend: D hidden size, M inner width of the SwiGLU, S prefix + grid, L grid, V vocabulary, T and n cycles.
+Legend: D hidden size, M inner width of a SwiGLU, S prefix + grid, L grid, V vocabulary, T and n cycles.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from rrm.tasks.task import PuzzleShape
 class ParameterCount(NamedTuple):
     """Trained parameters by how often they are applied."""
 
-    once: int  # embeddings and heads
+    once: int  # embeddings, heads, learned initial states
     recursed: int  # the blocks
 
     @property
@@ -25,21 +25,52 @@ class ParameterCount(NamedTuple):
 
 def count_parameters(config: ModelConfig, shape: PuzzleShape) -> ParameterCount:
     """Parameters of the model that `build_reasoner(config, shape)` would build."""
-    size = config.hidden_size
-    positions = (config.prefix_length + shape.length) * size if config.positions == "learned" else 0
+    size, length = config.hidden_size, config.prefix_length + shape.length
+    positions = length * size if config.positions == "learned" else 0
     tokens_and_head = 2 * shape.vocabulary * size
     q_head = 2 * size + 2
-    block = 4 * size**2 + 3 * size * config.mlp_size
-    return ParameterCount(once=tokens_and_head + positions + q_head, recursed=config.num_layers * block)
+    initial = (1 if config.single_state else 2) * size if config.state_init == "learned" else 0
+    mixer = 4 * size**2 if config.mixer == "attention" else 3 * length * config.inner_size(length)
+    block = mixer + 3 * size * config.inner_size(size)
+    networks = 2 if config.separate_networks else 1
+    return ParameterCount(tokens_and_head + positions + q_head + initial, networks * config.layers * block)
 
 
-def _stack_flops(config: ModelConfig, shape: PuzzleShape) -> int:
-    """Forward FLOPs of one call of the block stack on one example."""
+def inference_flops(config: ModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
+    """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
+    step = config.calls_per_step() * _network_flops(config, shape) + _head_flops(config, shape)
+    return (depth or config.trained_depth) * step
+
+
+def train_step_flops(
+    config: ModelConfig, shape: PuzzleShape, batch_size: int, cycles: tuple[int | None, int | None] = (None, None)
+) -> int:
+    """FLOPs of one optimizer step, which is one supervision step of a batch.
+
+    All calls forward, the differentiated ones backward, the continue target's extra pass where it is learned.
+
+    Args:
+        cycles: (T, n) in force, where a curriculum asks for other ones than the config.
+    """
+    calls, graded = config.calls_per_step(*cycles), config.graded_calls(*cycles)
+    network, head = _network_flops(config, shape), _head_flops(config, shape)
+    step = (calls + 2 * graded) * network + 3 * head
+    step -= _saved_at_the_horizon(config, shape, cycles)
+    if config.halting == "act_continue" and config.trained_depth > 1:
+        step += calls * network + 4 * config.hidden_size
+    return batch_size * step
+
+
+def _network_flops(config: ModelConfig, shape: PuzzleShape) -> int:
+    """Forward FLOPs of one network call on one example."""
     length, size = config.prefix_length + shape.length, config.hidden_size
-    projections = 2 * length * size * 4 * size
-    attention = 2 * (2 * length * length * size)  # scores, then their product with the values
-    mlp = 2 * length * 3 * size * config.mlp_size
-    return config.num_layers * (projections + attention + mlp)
+    mlp = 2 * length * 3 * size * config.inner_size(size)
+    if config.mixer == "attention":
+        projections = 2 * length * 4 * size**2
+        mixer = projections + 2 * (2 * length**2 * size)  # scores, then their product with the values
+    else:
+        mixer = 2 * size * 3 * length * config.inner_size(length)
+    return config.layers * (mixer + mlp)
 
 
 def _head_flops(config: ModelConfig, shape: PuzzleShape) -> int:
@@ -47,14 +78,18 @@ def _head_flops(config: ModelConfig, shape: PuzzleShape) -> int:
     return 2 * config.hidden_size * (shape.length * shape.vocabulary + 2)
 
 
-def inference_flops(config: ModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
-    """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
-    calls = config.h_cycles * (config.l_cycles + 1)
-    step = calls * _stack_flops(config, shape) + _head_flops(config, shape)
-    return (depth or config.supervision_steps) * step
+def _saved_at_the_horizon(config: ModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None]) -> int:
+    """FLOPs that the first differentiated call saves when its input needs no gradient: that of its first product's input.
 
-
-def train_step_flops(config: ModelConfig, shape: PuzzleShape, batch_size: int) -> int:
-    """FLOPs of one optimizer step, which is one supervision step of a batch: T (n + 1) calls forward, n + 1 of them backward."""
-    calls, graded = config.h_cycles * (config.l_cycles + 1), config.l_cycles + 1
-    return batch_size * ((calls + 2 * graded) * _stack_flops(config, shape) + 3 * _head_flops(config, shape))
+    The input needs one where x is injected (the embedding is trained). An answer update gets no x; one right behind the
+    horizon sees only states without gradient. Learned initial states, which do have one, need a horizon beyond it.
+    """
+    calls, graded = config.calls_per_step(*cycles), config.graded_calls(*cycles)
+    per_cycle = (cycles[1] or config.l_cycles or 1) + 1
+    is_answer_update = config.kind in {"trm", "hrm"} and (calls - graded) % per_cycle == per_cycle - 1
+    if not is_answer_update:
+        return 0
+    length, size = config.prefix_length + shape.length, config.hidden_size
+    if config.mixer == "attention":
+        return 2 * length * 3 * size**2
+    return 2 * size * 2 * length * config.inner_size(length)

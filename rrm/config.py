@@ -1,9 +1,11 @@
 """What a model is: `ModelConfig`, its axes, and the strict base of every config in the project."""
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
 
 
 class StrictConfig(BaseModel):
@@ -12,46 +14,187 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-class ModelConfig(StrictConfig):
-    """A recursive reasoning model. The comment behind a field gives its paper symbol (HRM 2506.21734, TRM 2510.04871)."""
+# What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not
+# understand is refused when given, and left out of the resolved config.
+_HALTING: dict[str, Any] = {"supervision_steps": 16, "halting": "act", "halt_exploration": 0.1}
+_CARRY: dict[str, Any] = {
+    "state_reset": "carry",
+    "state_init": "fixed",
+    "state_noise": 0.0,
+    "state_noise_at": "call",
+    "state_noise_in_evaluation": False,
+    "damping": 0.0,
+    "medium": "latent",
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "trm": {"h_cycles": 3, "l_cycles": 6, "num_layers": 2, "gradient": "last_cycle"}
+    | {"networks": "shared", "state": "pair"}
+    | _HALTING
+    | _CARRY,
+    "hrm": {"h_cycles": 2, "l_cycles": 2, "num_layers": 4, "gradient": "one_step"}
+    | _HALTING
+    | {"halting": "act_continue"}
+    | _CARRY,
+    "looped": {"l_cycles": 6, "num_layers": 2, "gradient": "full"} | _HALTING | _CARRY,
+    "outer_loop": {"num_layers": 8} | _HALTING | {"halting": "act_continue"} | _CARRY,
+    "untied": {"h_cycles": 3, "l_cycles": 6, "num_layers": 2},
+    "direct": {"num_layers": 8},
+}
+SINGLE_STATE = {"looped", "outer_loop", "untied", "direct"}
 
-    kind: Literal["trm"] = "trm"
-    h_cycles: int = Field(3, ge=1)  # T: cycles a supervision step
-    l_cycles: int = Field(6, ge=1)  # n: latent updates a cycle
-    supervision_steps: int = Field(16, ge=1)  # N_sup: supervision steps an example lives in training
-    halting: Literal["act", "fixed"] = "act"  # act: a row leaves its slot when q > 0; fixed: after N_sup steps
-    halt_exploration: float = Field(0.1, ge=0, le=1)  # probability that act must wait for a random minimum of steps
+
+class ModelConfig(StrictConfig):
+    """A reasoning model. The comment behind a field gives its paper symbol (HRM 2506.21734, TRM 2510.04871).
+
+    Fields that are None here have a default that depends on `kind` (see `DEFAULTS`), or no meaning for it.
+    """
+
+    kind: ModelKind = "trm"
+    # Width, layers, input
     hidden_size: int = Field(128, ge=1)
     head_size: int = Field(16, ge=2, multiple_of=2)  # heads follow from it, so that width is one number
-    num_layers: int = Field(2, ge=1)
+    num_layers: int | None = Field(None, ge=1)  # of a network; hrm has two networks of so many
+    mixer: Literal["attention", "mlp"] = "attention"  # what mixes the positions of a grid
     expansion: float = Field(4.0, gt=0)  # SwiGLU's inner width is 2/3 expansion hidden_size, rounded up to ...
     mlp_multiple: int = Field(8, ge=1)  # ... a multiple of this (256 in the papers)
-    positions: Literal["rotary", "learned", "none"] = "rotary"
+    positions: Literal["rotary", "learned", "none"] | None = None  # rotary, with the mlp mixer none
     prefix_length: int = Field(0, ge=0)  # puzzle-embedding slots before the grid (16 in TRM's recipes)
+    puzzle_embedding_size: int | None = Field(None, ge=1)  # of the vector that fills the prefix; hidden_size where absent
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: bfloat16 on a GPU that has it
+    # Recursion
+    h_cycles: int | None = Field(None, ge=1)  # T: cycles a supervision step
+    l_cycles: int | None = Field(None, ge=1)  # n: latent updates a cycle; loops of `looped`
+    gradient: Literal["one_step", "last_cycle", "full"] | Annotated[int, Field(ge=1)] | None = None  # calls differentiated
+    networks: Literal["shared", "separate"] | None = None  # one for both roles (TRM), or one each
+    state: Literal["pair", "single"] | None = None  # answer and latent, or one for both
+    # Supervision
+    supervision_steps: int | None = Field(None, ge=1)  # N_sup: supervision steps an example lives in training
+    halting: Literal["act", "act_continue", "fixed"] | None = None  # leaves when q > 0; when q_halt > q_continue; after N_sup
+    halt_exploration: float | None = Field(None, ge=0, le=1)  # probability that halting must wait for a random minimum of steps
+    # What happens to the state between two supervision steps, and at its start
+    state_reset: Literal["carry", "latent", "answer", "all"] | None = None  # what returns to its initial value
+    state_init: Literal["fixed", "learned", "zeros", "random"] | None = None
+    state_noise: float | None = Field(None, ge=0)  # sigma of Gaussian noise ...
+    state_noise_at: Literal["carry", "call"] | None = None  # ... on the carried state, or on the state at every network call
+    state_noise_in_evaluation: bool | None = None  # there too, from a fixed seed
+    damping: float | None = Field(None, ge=0, lt=1)  # z <- damping z + (1 - damping) f(z)
+    medium: Literal["latent", "tokens"] | None = None  # what passes on: the state, or only the answer that was given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, given: Any) -> Any:
+        """Defaults of the kind; a field that the kind does not understand is refused."""
+        if not isinstance(given, dict) or given.get("kind", "trm") not in DEFAULTS:
+            return given
+        kind = given.get("kind", "trm")
+        understood = DEFAULTS[kind]
+        every = {name for defaults in DEFAULTS.values() for name in defaults}
+        for name in sorted(every & given.keys()):
+            if name not in understood and given[name] is not None:
+                owners = ", ".join(other for other, defaults in DEFAULTS.items() if name in defaults)
+                raise ValueError(f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})")
+        filled = {**understood, **{name: value for name, value in given.items() if value is not None}}
+        if filled.get("medium") == "tokens":
+            filled["state_reset"] = given.get("state_reset") or "all"
+        filled.setdefault("positions", "rotary" if filled.get("mixer", "attention") == "attention" else "none")
+        if filled.get("prefix_length"):
+            filled.setdefault("puzzle_embedding_size", filled.get("hidden_size", 128))
+        return filled
 
     @model_validator(mode="after")
-    def _width_is_whole_heads(self) -> Self:
-        if self.hidden_size % self.head_size:
-            raise ValueError(
-                f"hidden_size must be a multiple of head_size, got hidden_size {self.hidden_size} and head_size {self.head_size}"
-            )
+    def _check(self) -> Self:
+        for rule in (self._broken_width(), self._broken_prefix(), self._broken_state()):
+            if rule:
+                raise ValueError(rule)
         return self
+
+    def _broken_width(self) -> str | None:
+        if self.hidden_size % self.head_size:
+            sizes = f"hidden_size {self.hidden_size} and head_size {self.head_size}"
+            return f"hidden_size must be a multiple of head_size, got {sizes}"
+        if self.mixer == "mlp" and self.positions == "rotary":
+            return "positions rotary has no effect with the mixer mlp: choose learned or none"
+        return None
+
+    def _broken_prefix(self) -> str | None:
+        size = self.puzzle_embedding_size
+        if not self.prefix_length and size is not None:
+            return "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
+        if size is not None and size > self.prefix_length * self.hidden_size:
+            room = self.prefix_length * self.hidden_size
+            return f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {room}, got {size}"
+        return None
+
+    def _broken_state(self) -> str | None:
+        if self.single_state and self.state_reset in {"latent", "answer"}:
+            return f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+        if self.single_state and self.networks == "separate":
+            return "networks separate has no effect where there is a single state: choose shared"
+        if self.medium == "tokens" and self.state_reset != "all":
+            return f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+        if self.state_init == "learned" and self.graded_calls() < self.calls_per_step():
+            return (
+                "state_init learned needs a gradient that reaches the first call of a supervision step, "
+                f"got {self.graded_calls()} of {self.calls_per_step()} calls (gradient {self.gradient!r}): choose gradient full"
+            )
+        return None
+
+    @property
+    def layers(self) -> int:
+        """Layers of one network; those of the untied stack are as many as a TRM of the same T, n would execute."""
+        assert self.num_layers is not None
+        if self.kind == "untied":
+            assert self.h_cycles is not None and self.l_cycles is not None
+            return self.h_cycles * (self.l_cycles + 1) * self.num_layers
+        return self.num_layers
+
+    @property
+    def single_state(self) -> bool:
+        return self.kind in SINGLE_STATE or self.state == "single"
+
+    @property
+    def separate_networks(self) -> bool:
+        """Whether the answer's updates have a network of their own."""
+        return self.kind == "hrm" or self.networks == "separate"
+
+    @property
+    def trained_depth(self) -> int:
+        """N_sup; 1 for the models that answer in one pass."""
+        return self.supervision_steps or 1
 
     @property
     def num_heads(self) -> int:
         return self.hidden_size // self.head_size
 
-    @property
-    def mlp_size(self) -> int:
-        """Inner width of the SwiGLU (official: `_find_multiple(round(expansion * hidden_size * 2 / 3), 256)`)."""
-        return math.ceil(round(self.expansion * self.hidden_size * 2 / 3) / self.mlp_multiple) * self.mlp_multiple
+    def inner_size(self, size: int) -> int:
+        """Inner width of a SwiGLU over `size` (official: `_find_multiple(round(expansion * size * 2 / 3), 256)`)."""
+        return math.ceil(round(self.expansion * size * 2 / 3) / self.mlp_multiple) * self.mlp_multiple
+
+    def calls_per_step(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
+        """Network calls of one supervision step, T (n + 1) for TRM and HRM; a curriculum may ask for other T and n."""
+        t, n = h_cycles or self.h_cycles or 1, l_cycles or self.l_cycles or 1
+        return {"trm": t * (n + 1), "hrm": t * (n + 1), "looped": n}.get(self.kind, 1)
+
+    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
+        """How many of them, the last ones, are differentiated."""
+        calls = self.calls_per_step(h_cycles, l_cycles)
+        if isinstance(self.gradient, int):
+            return min(self.gradient, calls)
+        last_cycle = (l_cycles or self.l_cycles or 1) + (self.kind != "looped")
+        return min({"one_step": 2, "last_cycle": last_cycle}.get(self.gradient or "full", calls), calls)
 
     @property
     def layers_per_step(self) -> int:
-        """Layers executed in one supervision step: T (n + 1) layers (TRM paper, Table 1 "depth")."""
-        return self.h_cycles * (self.l_cycles + 1) * self.num_layers
+        """Layers executed in one supervision step: T (n + 1) layers for TRM (TRM paper, Table 1 "depth")."""
+        return self.calls_per_step() * self.layers
 
     @property
-    def recursion(self) -> int:
-        """How often a recursed parameter is applied to an example that lives N_sup supervision steps: T (n + 1) N_sup."""
-        return self.h_cycles * (self.l_cycles + 1) * self.supervision_steps
+    def recursion(self) -> float:
+        """How often a recursed parameter is applied to an example that lives N_sup supervision steps.
+
+        T (n + 1) N_sup for TRM; half of it where each of two networks of equal size has its own calls on average.
+        """
+        if self.kind in {"direct", "untied"}:
+            return 1
+        times = self.calls_per_step() * self.trained_depth
+        return times / 2 if self.separate_networks else times

@@ -57,6 +57,8 @@ def _sentence(problem: ErrorDetails, root: type) -> str:
         return str(context["error"])
     if value is None:
         return "null is not a value: leave the key out for its default"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']}, got {value!r}"
     if kind in {"model_type", "dict_type", "model_attributes_type"}:
         return f"must be a section of key: value lines, got {value!r}"
     rule = problem["msg"].removeprefix("Input ").replace("should", "must")

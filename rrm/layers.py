@@ -22,17 +22,27 @@ def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
 
 
+def truncated_normal_quantile(ranks: Tensor) -> Tensor:
+    """Values of a normal cut at +-2 sigma, scaled to standard deviation 1, at ranks in [0, 1)."""
+    tail = 0.022750131948179195  # probability below -2 sigma
+    return torch.special.ndtri(tail + ranks * (1 - 2 * tail)).clamp(-2.0, 2.0) / TRUNCATED_UNIT_STD
+
+
 def rms_norm(x: Tensor) -> Tensor:
     """Root-mean-square norm over the last axis, computed in float32, without weights."""
     x32 = x.float()
     return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + NORM_EPS)).to(x.dtype)
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A bias-free linear layer with truncated LeCun-normal weights."""
-    layer = nn.Linear(inputs, outputs, bias=False)
-    truncated_normal_(layer.weight.data, std=inputs**-0.5)
-    return layer
+class Linear(nn.Linear):
+    """A linear layer with truncated LeCun-normal weights, kept in float32 and applied in the precision of its input."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+        truncated_normal_(self.weight.data, std=inputs**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:  # [..., inputs] -> [..., outputs]
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class Embedding(nn.Module):
@@ -73,7 +83,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, H, S, K] -> [B, H, S, K]
         first, second = x.chunk(2, dim=-1)
         rotated = torch.cat((-second, first), dim=-1)
-        return x * self.cos + rotated * self.sin
+        return (x * self.cos + rotated * self.sin).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -82,8 +92,8 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.head_size = config.head_size
-        self.qkv_proj = linear(config.hidden_size, 3 * config.hidden_size)
-        self.o_proj = linear(config.hidden_size, config.hidden_size)
+        self.qkv_proj = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, rotary: Rotary | None) -> Tensor:  # [B, S, D] -> [B, S, D]
         batch, length, _ = x.shape
@@ -100,8 +110,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, size: int, inner: int) -> None:
         super().__init__()
-        self.gate_up_proj = linear(size, 2 * inner)
-        self.down_proj = linear(inner, size)
+        self.gate_up_proj = Linear(size, 2 * inner)
+        self.down_proj = Linear(inner, size)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, S, D] -> [B, S, D]
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)  # each [B, S, M]
@@ -109,27 +119,37 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: attention, then SwiGLU, each with a residual and a norm behind it (post-norm)."""
+    """One layer: a mixer over positions, then SwiGLU over features, each with a residual and a norm behind it (post-norm).
 
-    def __init__(self, config: ModelConfig) -> None:
+    The mixer is self-attention, or a SwiGLU over the sequence axis (official `mlp_t`; the norm behind it is over that axis too).
+    """
+
+    def __init__(self, config: ModelConfig, length: int) -> None:
         super().__init__()
-        self.self_attn = Attention(config)
-        self.mlp = SwiGLU(config.hidden_size, config.mlp_size)
+        if config.mixer == "mlp":
+            self.mlp_t = SwiGLU(length, config.inner_size(length))
+        else:
+            self.self_attn = Attention(config)
+        self.mixes_by_attention = config.mixer == "attention"
+        self.mlp = SwiGLU(config.hidden_size, config.inner_size(config.hidden_size))
 
     def forward(self, x: Tensor, rotary: Rotary | None) -> Tensor:  # [B, S, D] -> [B, S, D]
-        x = rms_norm(x + self.self_attn(x, rotary))
+        if self.mixes_by_attention:
+            x = rms_norm(x + self.self_attn(x, rotary))
+        else:
+            across = x.transpose(1, 2)  # [B, D, S]
+            x = rms_norm(across + self.mlp_t(across)).transpose(1, 2)
         return rms_norm(x + self.mlp(x))
 
 
 class BlockStack(nn.Module):
-    """The recursed network: `num_layers` blocks applied to the sum of a state and what is injected into it."""
+    """A network: blocks one after the other."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, length: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(Block(config, length) for _ in range(config.layers))
 
-    def forward(self, state: Tensor, injected: Tensor, rotary: Rotary | None) -> Tensor:  # each [B, S, D] -> [B, S, D]
-        x = state + injected
+    def forward(self, x: Tensor, rotary: Rotary | None) -> Tensor:  # [B, S, D] -> [B, S, D]
         for layer in self.layers:
             x = layer(x, rotary)
         return x

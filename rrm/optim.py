@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from rrm.config import StrictConfig
@@ -19,15 +19,23 @@ PUZZLE_EMBEDDING = "puzzle_emb.weights"
 class OptimConfig(StrictConfig):
     """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
 
-    kind: Literal["adam_atan2", "adamw"] = "adam_atan2"
+    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
     lr: float = Field(1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly; constant afterwards
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
+    schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
+    min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
     puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
     puzzle_weight_decay: float = Field(0.1, ge=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
     ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
+
+    @model_validator(mode="after")
+    def _cosine_has_an_end(self) -> Self:
+        if (self.schedule == "cosine") != (self.min_lr_ratio is not None):
+            raise ValueError("min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)")
+        return self
 
 
 class AdamAtan2(Optimizer):
@@ -114,21 +122,33 @@ def build_optimizer(reasoner: Reasoner, config: OptimConfig) -> Optimizer:
 
     Weight decay acts on all of them, embeddings, heads and the Q bias included, as in the papers.
     """
-    weights = [p for name, p in reasoner.named_parameters() if name != PUZZLE_EMBEDDING]
-    kinds: dict[str, type[Optimizer]] = {"adam_atan2": AdamAtan2, "adamw": AdamW}
-    main = kinds[config.kind](  # type: ignore[call-arg]
-        [{"params": weights, "peak_lr": config.lr}], lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-    )
-    puzzles = [p for name, p in reasoner.named_parameters() if name == PUZZLE_EMBEDDING]
-    if not puzzles:
-        return main
-    group = {"params": puzzles, "peak_lr": config.puzzle_lr}
-    return JoinedOptimizer([main, SignSGD([group], lr=config.puzzle_lr, weight_decay=config.puzzle_weight_decay)])
+    parameters = dict(reasoner.named_parameters())
+    puzzles = [parameters.pop(PUZZLE_EMBEDDING)] if PUZZLE_EMBEDDING in parameters else []
+    matrices = [p for name, p in parameters.items() if ".layers." in name] if config.kind == "muon" else []
+    rest = [p for p in parameters.values() if not any(p is matrix for matrix in matrices)]
+
+    def group(members: list[nn.Parameter], peak_lr: float) -> list[dict[str, Any]]:
+        return [{"params": members, "peak_lr": peak_lr}]
+
+    lr, decay = config.lr, config.weight_decay
+    main = AdamAtan2 if config.kind == "adam_atan2" else AdamW
+    optimizers: list[Optimizer] = [main(group(rest, lr), lr=lr, betas=config.betas, weight_decay=decay)]
+    if matrices:
+        optimizers.append(Muon(group(matrices, lr), lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    if puzzles:
+        puzzle_lr = config.puzzle_lr
+        optimizers.append(SignSGD(group(puzzles, puzzle_lr), lr=puzzle_lr, weight_decay=config.puzzle_weight_decay))
+    return optimizers[0] if len(optimizers) == 1 else JoinedOptimizer(optimizers)
 
 
 def set_learning_rates(optimizer: Optimizer, config: OptimConfig, progress: float) -> None:
-    """Linear warm-up over the share `config.warmup` of the budget, then constant; `progress` counts the step to be taken."""
-    factor = min(1.0, progress / config.warmup) if config.warmup else 1.0
+    """Linear warm-up, then constant or cosine; `progress` is the share of the budget, the step to be taken included."""
+    factor = 1.0
+    if progress < config.warmup:
+        factor = progress / config.warmup
+    elif config.min_lr_ratio is not None:
+        behind = min(1.0, (progress - config.warmup) / (1 - config.warmup))
+        factor = config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * behind))
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 

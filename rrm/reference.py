@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from rrm.config import ModelConfig
 from rrm.errors import UserError
+from rrm.layers import NORM_EPS, ROTARY_BASE
 from rrm.losses import is_solved, supervision_loss
 from rrm.models import build_reasoner
 from rrm.optim import PUZZLE_EMBEDDING, OptimConfig, WeightAverage, build_optimizer, set_learning_rates
@@ -26,40 +28,112 @@ from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
 
 TOLERANCE = 1e-5
-ARCHITECTURES = {"trm": "trm"}  # official name -> ModelConfig.kind
-POSITIONS = {"rope": "rotary", "learned": "learned", "none": "none"}
+ARCHITECTURES: dict[str, dict[str, Any]] = {  # official name -> what it means in our words
+    "trm": {"kind": "trm"},
+    "trm_singlez": {"kind": "trm", "state": "single"},
+    "hrm": {"kind": "hrm"},
+}
+POSITIONS: dict[str, Any] = {"rope": "rotary", "learned": "learned", "none": "none"}
+FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROTARY_BASE}  # official settings that are constants here
+STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")
 
 
 def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Reasoner:
     """Our model with the official one's config (official names) and weights.
 
+    Args:
+        arch: `trm`, `trm_singlez` or `hrm`.
+        config: official names; what is absent has the official default.
+        state: official state dict, with or without the prefixes of wrappers and compilation.
+
     Raises:
-        UserError: the architecture is not one of ours, or the state dict does not fit the config.
+        UserError: the architecture is not one of ours, a setting is not supported, or the state does not fit the config.
     """
     if arch not in ARCHITECTURES:
         raise UserError(f"must be one of {', '.join(ARCHITECTURES)}, got {arch!r}", "arch")
-    ours = ModelConfig(
-        kind=ARCHITECTURES[arch],  # type: ignore[arg-type]
+    for name, ours in FIXED.items():
+        if config.get(name, ours) != ours:
+            raise UserError(f"must be {ours}, got {config[name]}", name)
+    shape = PuzzleShape(config["seq_len"], config["vocab_size"], config["num_puzzle_identifiers"])
+    model = build_reasoner(_translate(arch, config), shape)
+    load_weights(model, state)
+    return model
+
+
+def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
+    """The official config in our words."""
+    size, ndim = config["hidden_size"], config.get("puzzle_emb_ndim", 0)
+    prefix_length = config.get("puzzle_emb_len", 16 if arch.startswith("trm") else 0) or -(-ndim // size)
+    has_continue = arch == "hrm" or not config.get("no_ACT_continue", True)
+    if arch == "hrm" and config["H_layers"] != config["L_layers"]:
+        raise UserError(f"must equal L_layers {config['L_layers']}, got {config['H_layers']}", "H_layers")
+    mlp_mixer = config.get("mlp_t", False)
+    return ModelConfig(
+        **ARCHITECTURES[arch],
         h_cycles=config["H_cycles"],
         l_cycles=config["L_cycles"],
         supervision_steps=config["halt_max_steps"],
-        halting="act",
-        halt_exploration=config["halt_exploration_prob"],
-        hidden_size=config["hidden_size"],
-        head_size=config["hidden_size"] // config["num_heads"],
+        halting="act_continue" if has_continue else "act",
+        halt_exploration=config.get("halt_exploration_prob", 0.1),
+        hidden_size=size,
+        head_size=size // config["num_heads"],
         num_layers=config["L_layers"],
+        mixer="mlp" if mlp_mixer else "attention",
         expansion=float(config["expansion"]),
         mlp_multiple=256,
-        positions=POSITIONS[config["pos_encodings"]],  # type: ignore[arg-type]
-        prefix_length=config["puzzle_emb_len"] if config["puzzle_emb_ndim"] else 0,
+        # The official mlp mixer ignores rotary positions.
+        positions="none" if mlp_mixer and config["pos_encodings"] == "rope" else POSITIONS[config["pos_encodings"]],
+        prefix_length=prefix_length if ndim else 0,
+        puzzle_embedding_size=ndim or None,
+        precision=config.get("forward_dtype", "bfloat16"),
     )
-    shape = PuzzleShape(config["seq_len"], config["vocab_size"], config["num_puzzle_identifiers"])
-    model = build_reasoner(ours, shape)
+
+
+def load_weights(model: Reasoner, state: Mapping[str, Tensor]) -> None:
+    """Copy an official state dict, or one of ours, into a model.
+
+    A table of puzzle embeddings of another size becomes its mean in every row, as in the official code.
+
+    Raises:
+        UserError: a tensor is missing, left over, or of another shape.
+    """
+    plain = {_plain_name(name): value for name, value in state.items()}
+    own = model.state_dict()
+    table = plain.get(PUZZLE_EMBEDDING)
+    if table is not None and PUZZLE_EMBEDDING in own and table.shape != own[PUZZLE_EMBEDDING].shape:
+        expected = own[PUZZLE_EMBEDDING].shape
+        if table.shape[1:] == expected[1:]:
+            plain[PUZZLE_EMBEDDING] = table.mean(0, keepdim=True).expand(expected)
     try:
-        model.load_state_dict(dict(state))
+        model.load_state_dict(plain)
     except RuntimeError as error:
         raise UserError(f"does not fit the config: {error}", "state") from None
-    return model
+
+
+def _plain_name(name: str) -> str:
+    """A parameter's name without what wrappers put before it."""
+    while prefix := next((prefix for prefix in STATE_PREFIXES if name.startswith(prefix)), None):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from a `.safetensors` file or a torch file; nothing in it is executed.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else than tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}", str(path)) from None
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"is not a file of weights: {str(error).splitlines()[0]}", str(path)) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError("must hold tensors by name and nothing else", str(path))
+    return state
 
 
 class Golden:
@@ -188,7 +262,7 @@ class Golden:
 
     def _compare_gradients(self, prefix: str, carry: Carry) -> None:
         for name, parameter in self.model.named_parameters():
-            assert parameter.grad is not None
+            assert parameter.grad is not None, name
             self.compare("gradient norms", parameter.grad.norm(), f"{prefix}.grad_norm.{name}")
             self.compare("gradients", parameter.grad, f"{prefix}.grad.{name}")
         rows = self.tensors.get(f"{prefix}.grad.puzzle_emb.local_weights")

@@ -1,17 +1,21 @@
-"""TRM, the tiny recursive model (arXiv 2510.04871, section 4 and its pseudocode), with self-attention.
+"""TRM, the tiny recursive model (arXiv 2510.04871, section 4 and its pseudocode).
 
 What is unusual about it, in the paper's order:
 * one network plays both roles: it refines the latent z_L when the input x is injected, and the answer z_H when it is not;
 * a cycle is n latent updates and one answer update; a supervision step is T cycles;
 * only the last cycle is differentiated, all of it; the T - 1 before it run without gradient.
+
+The paper's ablations are settings: a network for each role (`networks: separate`), one state for both (`state: single`),
+HRM's gradient (`gradient: one_step`) and its halting (`halting: act_continue`).
 """
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from rrm.config import ModelConfig
 from rrm.layers import BlockStack
-from rrm.reasoner import Reasoner, State
+from rrm.reasoner import Call, Reasoner, State
 from rrm.tasks.task import PuzzleShape
 
 
@@ -20,18 +24,23 @@ class TRM(Reasoner):
 
     def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
-        self.L_level = BlockStack(config)
+        if config.separate_networks:
+            self.H_level = BlockStack(config, self.length)
+        self.L_level = BlockStack(config, self.length)
 
-    def refine(self, state: State, x: Tensor) -> State:
-        """T cycles, the last one with gradient ("deep recursion" in the paper)."""
-        with torch.no_grad():
-            for _ in range(self.config.h_cycles - 1):
-                state = self._cycle(state, x)
-        return self._cycle(state, x)
+    def calls(self) -> Sequence[Call]:
+        t, n = self.cycles
+        return ([self._update_latent] * n + [self._update_answer]) * t
 
-    def _cycle(self, state: State, x: Tensor) -> State:
-        """n updates of the latent, then one of the answer ("latent recursion" in the paper)."""
-        z_H, z_L = state
-        for _ in range(self.config.l_cycles):
-            z_L = self.L_level(z_L, z_H + x, self.rotary)
-        return State(self.L_level(z_H, z_L, self.rotary), z_L)
+    def _update_latent(self, state: State, x: Tensor) -> State:
+        if self.config.single_state:
+            z = self.apply_network(self.L_level, state.z_L, x)
+            return State(z, z)
+        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x))
+
+    def _update_answer(self, state: State, x: Tensor) -> State:
+        if self.config.single_state:
+            z = self.apply_network(self.L_level, state.z_L, None)
+            return State(z, z)
+        network = self.H_level if self.config.separate_networks else self.L_level
+        return State(self.apply_network(network, state.z_H, state.z_L), state.z_L)

@@ -42,7 +42,7 @@ def expected_steps(config: TrialConfig) -> float:
     per_step = {
         "steps": 1.0,
         "train_flops": step_flops(config),
-        "fresh_examples": config.fit.batch_size / config.model.supervision_steps,
+        "fresh_examples": config.fit.batch_size / config.model.trained_depth,
     }
     return budget.amount / per_step[budget.unit]
 

@@ -3,9 +3,9 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
@@ -16,6 +16,7 @@ from rrm.tasks import build_task
 from sweeps.space import Domain, Scalar, factorial, with_values
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # a folder, a study and an MLflow experiment bear it
+Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
 COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")
 
@@ -23,15 +24,25 @@ COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "
 class Measure(StrictConfig):
     """A factorial design times seeds, at a fixed budget: what scaling curves are fitted on."""
 
-    vary: dict[str, list[Scalar]] = Field(min_length=1)
+    vary: list[Annotated[Block, Field(min_length=1)]] = Field(min_length=1)  # blocks; the design is their union
     seeds: int = Field(3, ge=1)  # n means the seeds 0 .. n - 1
     matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"  # what all trials have equal
 
+    @field_validator("vary", mode="before")
+    @classmethod
+    def _as_blocks(cls, vary: Any) -> Any:
+        """One block may stand without a list around it, and one value too."""
+        blocks = vary if isinstance(vary, list) else [vary]
+        if not all(isinstance(block, dict) for block in blocks):
+            raise ValueError(f"vary must be paths and their values, or a list of such blocks, got {vary!r}")
+        return [{path: values if isinstance(values, list) else [values] for path, values in block.items()} for block in blocks]
+
     @model_validator(mode="after")
     def _values_differ(self) -> Self:
-        for path, values in self.vary.items():
-            if not values or len({repr(value) for value in values}) < len(values):
-                raise ValueError(f"vary.{path} must be a list of different values, got {values}")
+        for block in self.vary:
+            for path, values in block.items():
+                if not values or len({repr(value) for value in values}) < len(values):
+                    raise ValueError(f"vary.{path} must be a list of different values, got {values}")
         return self
 
 
@@ -124,33 +135,25 @@ class SweepSpec(StrictConfig):
         """Folder of this sweep."""
         return Path(self.storage) / self.name
 
-    @property
-    def _section(self) -> str:
-        """Where in the file the varied paths stand."""
-        return "measure.vary" if self.measure else "search.space"
-
     @cached_property
-    def _varied(self) -> dict[str, list[Scalar]]:
-        """Values of everything that is varied: all of a design, those to check of a search."""
-        if self.measure:
-            return self.measure.vary
-        assert self.search is not None
-        return {path: domain.values_to_check() for path, domain in self.search.space.items()}
+    def _blocks(self) -> dict[str, Block]:
+        """Values of everything that is varied by where it stands in the file: all of a design, those to check of a search."""
+        if self.search:
+            return {"search.space": {path: domain.values_to_check() for path, domain in self.search.space.items()}}
+        assert self.measure is not None
+        if len(self.measure.vary) == 1:
+            return {"measure.vary": self.measure.vary[0]}
+        return {f"measure.vary.{number}": block for number, block in enumerate(self.measure.vary)}
 
     @property
     def varied_paths(self) -> list[str]:
         """What differs between trials, in the order of the file."""
-        return list(self._varied)
-
-    @cached_property
-    def anchor(self) -> dict[str, Scalar]:
-        """The first value of everything that is varied: `trial` alone need not be a valid config."""
-        return {path: values[0] for path, values in self._varied.items()}
+        return list(dict.fromkeys(path for block in self._blocks.values() for path in block))
 
     @cached_property
     def base(self) -> TrialConfig:
         """One trial of the sweep, for what all of them share; seed 0."""
-        return self.trial_with(self.anchor, "trial")
+        return self.trial_with(_anchor(next(iter(self._blocks.values()))), "trial")
 
     @property
     def budget_unit(self) -> BudgetUnit:
@@ -163,7 +166,7 @@ class SweepSpec(StrictConfig):
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
         assert self.measure is not None
-        cells = [self.trial_with(values, "trial") for values in factorial(self.measure.vary)]
+        cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
         cells.sort(key=step_flops, reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
         return list({trial.fingerprint: trial for trial in trials}.values())
@@ -177,9 +180,10 @@ class SweepSpec(StrictConfig):
         self._check_paths()
         if "seed" in self.trial:
             raise UserError("is set by the sweep: leave it out (measure.seeds says how many)", "trial.seed")
-        for path, values in self._varied.items():
-            for value in values:
-                self._check_value(path, value)
+        for where, block in self._blocks.items():
+            for path, values in block.items():
+                for value in values:
+                    self._check_value(_anchor(block) | {path: value}, path, where)
         if self.measure is not None:
             if self.measure.matching != self.budget_unit:
                 raise UserError(
@@ -198,9 +202,8 @@ class SweepSpec(StrictConfig):
         for task in {trial.task for trial in trials}:
             build_task(task)
 
-    def _check_value(self, path: str, value: Scalar) -> None:
-        """One value of one path, all other paths at their first value."""
-        values = self.anchor | {path: value}
+    def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
+        """One value of one path, all other paths of its block at their first value."""
         try:
             self.trial_with(values, "trial")
         except UserError as error:
@@ -209,14 +212,20 @@ class SweepSpec(StrictConfig):
             guilty = field if field in values else path
             if not guilty.startswith(field):
                 raise  # a field that the sweep does not vary, or a data file
-            raise UserError(f"the value {values[guilty]!r} is not valid: {error}", f"{self._section}.{guilty}") from None
+            raise UserError(f"the value {values[guilty]!r} is not valid: {error}", f"{where}.{guilty}") from None
 
     def _check_paths(self) -> None:
         """Every varied path is a field of a trial, other than the seed."""
         known = [path for path in _paths(TrialConfig) if path != "seed"]
-        for path in self._varied:
-            if path not in known:
-                raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{self._section}.{path}")
+        for where, block in self._blocks.items():
+            for path in block:
+                if path not in known:
+                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{where}.{path}")
+
+
+def _anchor(block: Block) -> dict[str, Scalar]:
+    """The first value of everything that a block varies: `trial` alone need not be a valid config."""
+    return {path: values[0] for path, values in block.items()}
 
 
 def _suggest_path(path: str, known: list[str]) -> str:
@@ -267,6 +276,9 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     for mapping in ("measure.vary", "search.space"):
         if dotted.startswith(f"{mapping}."):
             section, name = mapping.split(".")
-            inner = sections.get(section, {}).get(name, {}) | {dotted.removeprefix(f"{mapping}."): value}
+            before = sections.get(section, {}).get(name, {})
+            if not isinstance(before, dict):
+                raise UserError("cannot be overridden where vary is a list of blocks", dotted)
+            inner = before | {dotted.removeprefix(f"{mapping}."): value}
             return with_values(sections, {mapping: inner})
     return with_values(sections, {dotted: value})

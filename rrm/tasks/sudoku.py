@@ -5,8 +5,7 @@ Tokens as in the official data: 0 PAD (unused), 1 blank, 2 .. size + 1 the digit
 """
 
 import csv
-import hashlib
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +13,7 @@ import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from rrm.errors import UserError
+from rrm.files import FilePath, checked_sha256
 from rrm.tasks import sudoku_grids as grids
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
@@ -24,8 +24,7 @@ GENERATED = {"train_examples": 1000, "validation_examples": 200, "test_examples"
 CSV_COLUMNS = ["source", "question", "answer", "rating"]
 MASK_TRIES = 20  # random masks tried before clues are taken away one by one
 
-# A validator that sees the raw dict turns JSON's lists and strings into Python's, which strict mode would refuse here.
-FilePath = Annotated[Path, Strict(False)]
+# A validator that sees the raw dict turns JSON's lists into Python's, which strict mode would refuse here.
 Bounds = Annotated[tuple[Annotated[int, Strict()], Annotated[int, Strict()]], Strict(False)]
 
 
@@ -87,10 +86,7 @@ class SudokuConfig(BaseTaskConfig):
         update: dict[str, Any] = {}
         for name, path, expected in (("train", self.train, self.train_sha256), ("test", self.test, self.test_sha256)):
             absolute = (folder / path).resolve()
-            digest = file_sha256(absolute)
-            if expected not in (None, digest):
-                raise UserError(f"is not the file of this trial: its sha256 is {digest}, expected {expected}", str(absolute))
-            update |= {name: absolute, f"{name}_sha256": digest}
+            update |= {name: absolute, f"{name}_sha256": checked_sha256(absolute, expected)}
         return self.model_copy(update=update)
 
     def identity(self) -> dict[str, Any]:
@@ -204,24 +200,6 @@ class Sudoku(Task):
 
     def _has_one_solution(self, question: np.ndarray) -> bool:
         return len(grids.solver(self.config.size).solutions(question, limit=2)) == 1
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a data file, computed once a version of the file.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        return _sha256(path, path.stat().st_mtime_ns)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
-
-
-@lru_cache
-def _sha256(path: Path, _modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_csv(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,14 @@ from tests.conftest import ROOT, tiny_sections, tiny_trial
 BAD = {
     "unknown key": ({"model__hiden_size": 16}, "model.hiden_size: unknown key; did you mean 'hidden_size'?"),
     "unknown section": ({"modle": {}}, "modle: unknown key; did you mean 'model'?"),
-    "negative budget": ({"fit__budget__amount": -5}, "fit.budget.amount: must be greater than 0, got -5"),
+    "negative budget": ({"fit__budget__amount": -5}, "fit.budget.amount: must be greater than or equal to 0, got -5"),
     "wrong type": ({"model__hidden_size": "wide"}, "model.hidden_size: must be a valid integer, got 'wide'"),
     "float for int": ({"model__l_cycles": 1.5}, "model.l_cycles: must be a valid integer"),
     "string for number": ({"optim__lr": "1e-4"}, "optim.lr: must be a valid number, got '1e-4'"),
-    "unknown kind": ({"model__kind": "tmr"}, "model.kind: must be 'trm', got 'tmr'"),
+    "unknown kind": (
+        {"model__kind": "tmr"},
+        "model.kind: must be 'trm', 'hrm', 'direct', 'untied', 'looped' or 'outer_loop', got 'tmr'",
+    ),
     "infinite": ({"optim__lr": float("inf")}, "optim.lr: must be a finite number"),
     "width without heads": ({"model__hidden_size": 20}, "model: hidden_size must be a multiple of head_size, got hidden_size 20"),
     "short curve": ({"eval__max_depth": 1}, "eval.max_depth must be at least model.supervision_steps, got 1 and 2"),

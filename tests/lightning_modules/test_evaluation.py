@@ -1,51 +1,59 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from lightning_modules.evaluation import DepthCurve, depth_curve
+from lightning_modules.config import EvalConfig, TrialConfig
+from lightning_modules.evaluation import DepthCurve, _combine_rollouts, depth_curve
 from rrm.config import ModelConfig
+from rrm.losses import LossConfig
 from rrm.models import build_reasoner
-from rrm.reasoner import Batch, State
+from rrm.reasoner import Carry, Outputs, Reasoner, State
 from rrm.tasks import Examples
 from rrm.tasks.task import PuzzleShape
 
-SHAPE = PuzzleShape(length=4, vocabulary=5, num_puzzles=1)
+SHAPE = PuzzleShape(length=4, vocabulary=5, num_puzzles=3)
 
 
 def examples() -> Examples:
     labels = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [2, 2, 3, 3]], dtype=np.int32)
     unknown = np.array([[True, False, False, True], [False, True, False, False], [True, True, True, True]])
-    return Examples(np.where(unknown, 0, labels).astype(np.int32), labels, unknown, np.zeros(3, dtype=np.int32))
+    return Examples(np.where(unknown, 0, labels).astype(np.int32), labels, unknown, np.arange(3, dtype=np.int32))
 
 
-class Scripted:
+class Scripted(Reasoner):
     """Answers that are known: row r is solved from depth r + 1 on, so every score can be worked out by hand."""
 
-    H_init = torch.zeros(2)
+    def calls(self):
+        raise AssertionError("`think` is scripted")
 
-    def eval(self) -> None:
-        pass
+    def think(self, carry: Carry) -> tuple[Carry, Outputs]:
+        labels = carry.current["labels"].long()
+        step = int(carry.steps[0]) + 1
+        solved = carry.current["puzzle_identifiers"] < step
+        answer = labels.clone()
+        answer[~solved, 0] = 0
+        logits = 20.0 * torch.nn.functional.one_hot(answer, 5).float()
+        state = torch.full((len(answer), 4, 2), float(step + 1))
+        outputs = Outputs(logits, torch.where(solved, 1.0, -1.0))
+        return replace(carry, z_H=state, z_L=state, steps=carry.steps + 1), outputs
 
     def initial_state(self, slots: int) -> State:
         return State(torch.ones(slots, 4, 2), torch.ones(slots, 4, 2))
 
-    def unroll(self, batch: Batch, depth: int):
-        from rrm.reasoner import Outputs
 
-        for step in range(1, depth + 1):
-            answer: Tensor = batch["labels"].clone().long()
-            solved = torch.arange(len(answer)) < step
-            answer[~solved, 0] = 0
-            logits = 20.0 * torch.nn.functional.one_hot(answer, 5).float()
-            state = torch.full((len(answer), 4, 2), float(step + 1))
-            yield State(state, state), Outputs(logits, torch.where(solved, 1.0, -1.0))
+def scripted() -> Scripted:
+    return Scripted(ModelConfig(hidden_size=2, head_size=2), SHAPE)
+
+
+def settings(**evaluation: object) -> TrialConfig:
+    return TrialConfig(loss=LossConfig(kind="softmax"), eval=EvalConfig(**evaluation))  # type: ignore[arg-type]
 
 
 def test_scores_by_hand() -> None:
-    curve = depth_curve(Scripted(), examples(), 3, "softmax", batch_size=10)  # type: ignore[arg-type]
+    curve = depth_curve(scripted(), examples(), 3, settings())
     assert curve.exact_accuracy == pytest.approx([1 / 3, 2 / 3, 1.0])
     assert curve.ever_correct == curve.exact_accuracy
     # 7 unknown tokens; at depth 1 the first token of row 2 is wrong (row 1's first token is given).
@@ -57,19 +65,59 @@ def test_scores_by_hand() -> None:
     assert curve.best_depth == 3
 
 
-def test_the_batch_size_changes_nothing() -> None:
+def small_model(**changes: object) -> Reasoner:
     torch.manual_seed(0)
-    model = build_reasoner(ModelConfig(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1), SHAPE)
-    whole, single = (depth_curve(model, examples(), 3, "stablemax", batch_size=size) for size in (10, 1))
+    return build_reasoner(ModelConfig(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1, **changes), SHAPE)  # type: ignore[arg-type]
+
+
+def test_the_batch_size_changes_nothing() -> None:
+    whole, single = (depth_curve(small_model(), examples(), 3, settings(batch_size=size)) for size in (10, 1))
     assert whole.nll == pytest.approx(single.nll)
     assert whole.residual == pytest.approx(single.residual)
 
 
+def test_rows_that_halt_by_q_leave_and_keep_their_answer() -> None:
+    curve = depth_curve(scripted(), examples(), 4, settings(halting="q"))
+    assert curve.exact_accuracy == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
+    assert curve.steps_used == pytest.approx([1.0, 5 / 3, 2.0, 2.0])  # row r halts after r + 1 steps
+
+
+def test_rows_that_halt_by_convergence_leave_when_the_answer_stays() -> None:
+    curve = depth_curve(scripted(), examples(), 5, settings(halting="convergence"))
+    # Row 0 says the same at depth 2; rows 1 and 2 say the same (wrong) thing at depth 2 or stay so until solved.
+    assert curve.steps_used[0] == 1.0 and curve.steps_used[-1] <= 3.0
+    assert curve.exact_accuracy[-1] >= 1 / 3
+
+
+def test_halted_rows_cost_nothing_more_and_change_nothing() -> None:
+    """Early halting gives each row the answer that it had under fixed halting when it halted."""
+    fixed = depth_curve(scripted(), examples(), 4, settings())
+    early = depth_curve(scripted(), examples(), 4, settings(halting="q"))
+    assert early.exact_accuracy == fixed.exact_accuracy and early.residual[-1] == 0.0
+
+
+def test_rollouts_give_mode_best_by_q_and_oracle() -> None:
+    model = small_model(state_init="random")
+    curve = depth_curve(model, examples(), 2, settings(), rollouts=5)
+    assert set(curve.rollouts) == {"mode", "best_q", "oracle"}
+    for depth in range(2):
+        assert curve.rollouts["oracle"][depth] >= max(curve.rollouts[name][depth] for name in ("mode", "best_q"))
+        assert curve.rollouts["oracle"][depth] >= curve.exact_accuracy[depth]
+
+
+def test_the_mode_is_the_answer_given_most_often() -> None:
+    def run(answers: list[int], q: list[float]) -> dict[str, torch.Tensor]:
+        said = torch.tensor(answers)[None, :, None]  # [D, N, L]
+        return {"answer": said, "solved": (said[..., 0] == 1).int(), "q": torch.tensor(q)[None]}
+
+    runs = [run([1, 2], [0.0, 0.0]), run([1, 2], [0.0, 0.0]), run([3, 1], [1.0, 1.0])]
+    assert _combine_rollouts(runs) == {"mode": [0.5], "best_q": [0.5], "oracle": [1.0]}
+
+
 def test_the_best_depth_is_the_smallest_of_equals() -> None:
     scores = [0.1, 0.5, 0.5, 0.2]
-    assert DepthCurve(scores, scores, scores, scores, [None] * 4, scores, [None] * 4).best_depth == 2
+    assert DepthCurve(scores, scores, scores, scores, [None] * 4, scores, [None] * 4, scores).best_depth == 2
 
 
 def test_nll_is_finite_for_an_untrained_model() -> None:
-    model = build_reasoner(ModelConfig(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1), SHAPE)
-    assert all(map(math.isfinite, depth_curve(model, examples(), 2, "stablemax", batch_size=2).nll))
+    assert all(map(math.isfinite, depth_curve(small_model(), examples(), 2, TrialConfig()).nll))

@@ -75,7 +75,7 @@ def test_the_scored_weights_are_the_saved_weights(tmp_path: Path) -> None:
     model = build_reasoner(config.model, config.task.shape)
     model.load_state_dict(torch.load(tmp_path / WEIGHTS, weights_only=True))
     _, splits = load_splits(config.task)
-    curve = depth_curve(model, splits["test"], config.eval.max_depth, config.loss.kind, config.eval.batch_size)
+    curve = depth_curve(model, splits["test"], config.eval.max_depth, config)
     assert curve.at(config.model.supervision_steps)["nll"] == result.record["test/nll"]
 
 

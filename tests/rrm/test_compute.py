@@ -12,18 +12,36 @@ from rrm.models import build_reasoner
 from rrm.tasks.task import PuzzleShape
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
+SMALL = {"hidden_size": 16, "head_size": 8, "num_layers": 1}
+CYCLES = {"h_cycles": 2, "l_cycles": 2, "supervision_steps": 3}
 CONFIGS = {
-    "default": {},
-    "deep": {"num_layers": 2, "h_cycles": 3, "l_cycles": 4},
-    "prefix": {"prefix_length": 4, "positions": "none"},
-    "learned": {"positions": "learned", "mlp_multiple": 256},
+    "trm": SMALL | CYCLES,
+    "trm deep": SMALL | CYCLES | {"num_layers": 2, "h_cycles": 3, "l_cycles": 4},
+    "trm prefix": SMALL | CYCLES | {"prefix_length": 4, "positions": "none"},
+    "trm learned positions": SMALL | CYCLES | {"positions": "learned", "mlp_multiple": 256},
+    "trm mixer": SMALL | CYCLES | {"mixer": "mlp"},
+    "trm separate": SMALL | CYCLES | {"networks": "separate"},
+    "trm single": SMALL | CYCLES | {"state": "single"},
+    "trm continue": SMALL | CYCLES | {"halting": "act_continue"},
+    "trm fixed": SMALL | CYCLES | {"halting": "fixed"},
+    "trm tokens": SMALL | CYCLES | {"medium": "tokens"},
+    "trm learned state": SMALL | CYCLES | {"state_init": "learned", "gradient": "full"},
+    **{f"trm gradient {k}": SMALL | CYCLES | {"gradient": k} for k in ("one_step", "full", 1, 2, 3, 4, 5)},
+    **{f"trm mixer gradient {k}": SMALL | CYCLES | {"gradient": k, "mixer": "mlp"} for k in (1, 4)},
+    "hrm": SMALL | CYCLES | {"kind": "hrm"},
+    "hrm full": SMALL | CYCLES | {"kind": "hrm", "gradient": "full", "mixer": "mlp"},
+    "hrm act": SMALL | CYCLES | {"kind": "hrm", "halting": "act", "gradient": 1},
+    "looped": SMALL | {"kind": "looped", "l_cycles": 4, "supervision_steps": 3},
+    "looped one step": SMALL | {"kind": "looped", "l_cycles": 4, "supervision_steps": 3, "gradient": 1},
+    "outer loop": SMALL | {"kind": "outer_loop", "supervision_steps": 3},
+    "untied": SMALL | {"kind": "untied", "h_cycles": 2, "l_cycles": 2},
+    "direct": SMALL | {"kind": "direct", "num_layers": 3},
 }
 
 
 @pytest.fixture(params=CONFIGS.values(), ids=CONFIGS.keys())
 def config(request: pytest.FixtureRequest) -> ModelConfig:
-    base = {"hidden_size": 16, "head_size": 8, "num_layers": 1, "h_cycles": 2, "l_cycles": 2, "supervision_steps": 3}
-    return ModelConfig(**(base | request.param))
+    return ModelConfig(**request.param)
 
 
 def random_batch(rows: int) -> dict[str, torch.Tensor]:
@@ -36,7 +54,7 @@ def random_batch(rows: int) -> dict[str, torch.Tensor]:
 
 def test_parameters_equal_the_model_s(config: ModelConfig) -> None:
     model = build_reasoner(config, SHAPE)
-    recursed = sum(p.numel() for p in model.L_level.parameters())  # type: ignore[union-attr]
+    recursed = sum(p.numel() for name, p in model.named_parameters() if "_level." in name)
     every = sum(p.numel() for name, p in model.named_parameters() if name != "puzzle_emb.weights")
     assert count_parameters(config, SHAPE) == (every - recursed, recursed)
 
@@ -56,9 +74,38 @@ def test_inference_flops_equal_torch_s(config: ModelConfig) -> None:
     assert inference_flops(config, SHAPE, depth=5) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
-def test_the_paper_s_trm_has_its_parameters() -> None:
-    paper = ModelConfig(hidden_size=512, head_size=64, num_layers=2, mlp_multiple=256, prefix_length=16)
-    assert count_parameters(paper, PuzzleShape(81, 11, 1)).total == 6_828_034
+PAPERS = {"hidden_size": 512, "head_size": 64, "mlp_multiple": 256, "prefix_length": 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "total"),
+    [({"kind": "hrm", "prefix_length": 1}, 27_275_266), ({}, 6_828_034), ({"mixer": "mlp"}, 5_028_866)],
+    ids=["hrm", "trm attention", "trm mlp"],
+)
+def test_the_papers_models_have_their_parameters(changes: dict, total: int) -> None:
+    assert count_parameters(ModelConfig(**(PAPERS | changes)), PuzzleShape(81, 11, 1)).total == total
+
+
+def test_width_follows_the_official_ladder_of_parameters() -> None:
+    """The official rounding to 256 makes a staircase (TRM with attention, 2 layers)."""
+    ladder = {64: 132_610, 128: 527_362, 192: 889_346, 256: 1_710_082, 768: 14_174_210}
+    counted = {
+        width: count_parameters(ModelConfig(hidden_size=width, mlp_multiple=256), PuzzleShape(81, 11, 1)).total for width in ladder
+    }
+    assert counted == ladder
+
+
+def test_the_papers_direct_model_and_untied_stack_are_as_deep_as_they_say() -> None:
+    assert ModelConfig(kind="direct").layers_per_step == 8
+    assert ModelConfig(kind="untied").layers_per_step == 42
+    assert ModelConfig(kind="hrm").layers_per_step == 24
+
+
+@pytest.mark.parametrize(
+    ("kind", "recursion"), [("trm", 21 * 16), ("hrm", 3 * 16), ("looped", 6 * 16), ("outer_loop", 16), ("untied", 1), ("direct", 1)]
+)
+def test_recursion_counts_applications_of_a_recursed_parameter(kind: str, recursion: float) -> None:
+    assert ModelConfig(kind=kind).recursion == recursion  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("t", "n", "depth"), [(1, 2, 6), (2, 4, 20), (3, 6, 42), (4, 8, 72), (6, 6, 84)])

@@ -52,7 +52,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     ),
     "level twice": (changed(MEASURE, "measure/vary/model.l_cycles", [1, 1]), "must be a list of different values"),
     "no levels": (changed(MEASURE, "measure/vary/model.l_cycles", []), "must be a list of different values"),
-    "empty vary": (changed(MEASURE, "measure/vary", {}), "measure.vary: "),
+    "empty vary": (changed(MEASURE, "measure/vary", {}), "measure.vary.0: must have at least 1, got {}"),
     "no seeds": (changed(MEASURE, "measure/seeds", 0), "measure.seeds: must be greater than or equal to 1, got 0"),
     "matching another unit": (
         changed(MEASURE, "measure/matching", "train_flops"),
@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     ),
     "negative budget": (
         changed(MEASURE, "trial/fit/budget/amount", -5),
-        "trial.fit.budget.amount: must be greater than 0, got -5",
+        "trial.fit.budget.amount: must be greater than or equal to 0, got -5",
     ),
     "seed of the trial": (changed(MEASURE, "trial/seed", 3), "trial.seed: is set by the sweep"),
     "misspelt search path": (
@@ -229,3 +229,21 @@ def test_yaml_survives_the_store(write_spec: Callable, tmp_path: Path) -> None:
     copy_ = tmp_path / "copy.yaml"
     copy_.write_text(write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True)))
     assert [t.fingerprint for t in load_spec(copy_).design()] == [t.fingerprint for t in spec.design()]
+
+
+def test_blocks_are_a_union_and_a_cell_named_twice_counts_once(write_spec: Callable) -> None:
+    blocks = [
+        {"model.kind": "trm", "model.supervision_steps": [1, 2]},
+        {"model.kind": "trm", "model.supervision_steps": [2], "model.hidden_size": [16, 24]},
+        {"model.kind": "hrm", "model.num_layers": 1},
+    ]
+    design = load_spec(write_spec(changed(MEASURE, "measure/vary", blocks))).design()
+    assert [(t.model.kind, t.model.supervision_steps, t.model.hidden_size) for t in design] == [
+        ("trm", 2, 24), ("trm", 1, 16), ("trm", 2, 16), ("hrm", 2, 16),
+    ]  # fmt: skip
+
+
+def test_a_mistake_in_a_block_names_the_block(write_spec: Callable) -> None:
+    blocks = [{"model.l_cycles": [1]}, {"model.l_cycles": [1, 0]}]
+    with pytest.raises(UserError, match=r"measure.vary.1.model.l_cycles: the value 0 is not valid"):
+        load_spec(write_spec(changed(MEASURE, "measure/vary", blocks)))

@@ -1,0 +1,34 @@
+"""Files that a config names: by path for people, by digest for identity."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Strict
+
+from rrm.errors import UserError
+
+# A validator that sees the raw dict turns JSON's strings into Python's, which strict mode would refuse as paths.
+FilePath = Annotated[Path, Strict(False)]
+
+
+def checked_sha256(path: Path, expected: str | None) -> str:
+    """Digest of a file, computed once a version of it.
+
+    Raises:
+        UserError: the file cannot be read, or has another digest than expected.
+    """
+    try:
+        digest = _sha256(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    if expected not in (None, digest):
+        raise UserError(f"is not the file of this trial: its sha256 is {digest}, expected {expected}", str(path))
+    return digest
+
+
+@lru_cache
+def _sha256(path: Path, _modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

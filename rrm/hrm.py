@@ -1,0 +1,36 @@
+"""HRM, the hierarchical reasoning model (arXiv 2506.21734, section 2).
+
+What is unusual about it, in the paper's order:
+* two recurrent networks: the low-level one updates z_L at every call, the high-level one updates z_H once a cycle;
+* the one-step gradient: only the last call of each is differentiated, the equilibrium's approximation;
+* deep supervision: the state is handed from one supervision step to the next without gradient;
+* adaptive computation by Q-learning: halt when q_halt > q_continue, the target from an extra pass.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rrm.config import ModelConfig
+from rrm.layers import BlockStack
+from rrm.reasoner import Call, Reasoner, State
+from rrm.tasks.task import PuzzleShape
+
+
+class HRM(Reasoner):
+    """Hierarchical reasoning model: two states, two networks."""
+
+    def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
+        super().__init__(config, shape)
+        self.H_level = BlockStack(config, self.length)
+        self.L_level = BlockStack(config, self.length)
+
+    def calls(self) -> Sequence[Call]:
+        t, n = self.cycles
+        return ([self._update_low] * n + [self._update_high]) * t
+
+    def _update_low(self, state: State, x: Tensor) -> State:
+        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x))
+
+    def _update_high(self, state: State, x: Tensor) -> State:
+        return State(self.apply_network(self.H_level, state.z_H, state.z_L), state.z_L)
