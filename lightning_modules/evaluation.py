@@ -148,7 +148,7 @@ def _update(thought: _Thought | None, rows: Tensor, carry: Carry, outputs: Outpu
 def _score(thought: _Thought, labels: Tensor, unknown: Tensor, config: TrialConfig) -> dict[str, Tensor]:
     """Scores of each row at one depth, [B]; answers [B, L]."""
     answer = thought.logits.argmax(-1)
-    nll = token_nll(thought.logits, labels, config.loss.kind)
+    nll = token_nll(thought.logits, labels, config.loss)
     return {
         "answer": answer,
         "solved": is_solved(thought.logits, labels).int(),

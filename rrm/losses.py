@@ -4,11 +4,11 @@ Shapes: B slots, L grid length, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rrm.config import StrictConfig
@@ -20,7 +20,15 @@ class LossConfig(StrictConfig):
     """How answers and halting values are scored."""
 
     kind: Literal["stablemax", "softmax"] = "stablemax"  # how logits become a distribution
-    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses
+    precision: Literal["float64", "float32"] | None = None  # of that distribution; float64 for stablemax, as in the papers
+    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses; 0 removes them
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_precision(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {"precision": "float32" if given.get("kind") == "softmax" else "float64"} | given
 
 
 @dataclass(frozen=True)
@@ -33,23 +41,23 @@ class SupervisionLoss:
     total: Tensor
 
 
-def log_stablemax(logits: Tensor) -> Tensor:
-    """Log of the stablemax distribution over the last axis, in float64: s(x) = x + 1 above zero, 1 / (1 - x) below."""
-    x = logits.double()
+def log_stablemax(x: Tensor) -> Tensor:
+    """Log of the stablemax distribution over the last axis: s(x) = x + 1 above zero, 1 / (1 - x) below."""
     s = torch.where(x < 0, 1 / (1 - x + 1e-30), x + 1)
     return (s / s.sum(-1, keepdim=True)).log()
 
 
-def log_distribution(logits: Tensor, kind: str) -> Tensor:
+def log_distribution(logits: Tensor, config: LossConfig) -> Tensor:
     """Log probabilities [..., V] of the distribution that the loss scores."""
-    return log_stablemax(logits) if kind == "stablemax" else F.log_softmax(logits.float(), dim=-1)
+    x = logits.double() if config.precision == "float64" else logits.float()
+    return log_stablemax(x) if config.kind == "stablemax" else F.log_softmax(x, dim=-1)
 
 
-def token_nll(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
+def token_nll(logits: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
     """Negative log likelihood of each label in nats, [B, L]; 0 where the label is not scored."""
     scored = labels != IGNORED
     index = torch.where(scored, labels, 0).long()[..., None]
-    chosen = log_distribution(logits, kind).gather(-1, index)[..., 0]
+    chosen = log_distribution(logits, config).gather(-1, index)[..., 0]
     return torch.where(scored, -chosen, 0.0)
 
 
@@ -62,7 +70,7 @@ def supervision_loss(outputs: Outputs, labels: Tensor, config: LossConfig | None
     """Loss of one supervision step on labels [B, L]: each row's mean over its scored tokens, plus the halting losses."""
     config = config or LossConfig()
     scored_tokens = (labels != IGNORED).sum(-1).clamp_min(1)
-    lm = (token_nll(outputs.logits, labels, config.kind) / scored_tokens[:, None]).sum()
+    lm = (token_nll(outputs.logits, labels, config) / scored_tokens[:, None]).sum()
     solved = is_solved(outputs.logits.detach(), labels).to(outputs.q_halt_logits.dtype)
     halt = F.binary_cross_entropy_with_logits(outputs.q_halt_logits, solved, reduction="sum")
     q_continue = torch.zeros((), device=lm.device)

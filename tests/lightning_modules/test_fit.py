@@ -20,6 +20,18 @@ CONFIGS = {
     "act": {"model__halting": "act", "model__supervision_steps": 4},
     "puzzle embedding": {"model__prefix_length": 2, "model__positions": "learned"},
     "adamw": {"optim__kind": "adamw"},
+    "muon and cosine": {"optim__kind": "muon", "optim__schedule": "cosine", "optim__min_lr_ratio": 0.1},
+    "noise and random states": {"model__state_init": "random", "model__state_noise": 0.2, "model__halting": "act"},
+    "tokens": {"model__medium": "tokens", "model__halting": "act"},
+    "curriculum": {"fit__curriculum": [{"until": 0.5, "h_cycles": 1, "l_cycles": 1}], "model__h_cycles": 2},
+    "single state": {"model__state": "single", "model__halting": "act"},
+    "separate networks": {"model__networks": "separate", "model__halting": "act"},
+    "mixer": {"model__mixer": "mlp", "model__halting": "act"},
+    "hrm": {"model": {"kind": "hrm", "num_layers": 1, "hidden_size": 16, "head_size": 8, "supervision_steps": 4}},
+    "looped": {"model": {"kind": "looped", "num_layers": 1, "hidden_size": 16, "head_size": 8, "supervision_steps": 4}},
+    "outer_loop": {"model": {"kind": "outer_loop", "num_layers": 1, "hidden_size": 16, "supervision_steps": 4}},
+    "untied": {"model": {"kind": "untied", "num_layers": 1, "h_cycles": 1, "l_cycles": 2, "hidden_size": 16}},
+    "direct": {"model": {"kind": "direct", "num_layers": 1, "hidden_size": 16}},
 }
 
 
