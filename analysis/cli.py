@@ -1,6 +1,5 @@
 """`rrm-analyze`: from finished runs to tables, figures and a report."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rrm.errors import UserError
+from rrm.errors import UserError, exit_on_user_error
 
 if TYPE_CHECKING:
     from analysis.report import Report
@@ -68,11 +67,7 @@ def _print(report: "Report", path: Path) -> None:
 
 
 def main() -> None:
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_on_user_error(app)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class OnePass(Reasoner):
 
     def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
-        self.L_level = BlockStack(config, self.length)
+        self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
     def calls(self) -> Sequence[Call]:
         return [self._predict]
@@ -37,7 +37,7 @@ class Looped(Reasoner):
 
     def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
-        self.L_level = BlockStack(config, self.length)
+        self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
     def calls(self) -> Sequence[Call]:
         return [self._loop] * (self.cycles[1] if self.config.kind == "looped" else 1)

@@ -32,13 +32,12 @@ def count_parameters(config: ModelConfig, shape: PuzzleShape) -> ParameterCount:
     initial = (1 if config.single_state else 2) * size if config.state_init == "learned" else 0
     mixer = 4 * size**2 if config.mixer == "attention" else 3 * length * config.inner_size(length)
     block = mixer + 3 * size * config.inner_size(size)
-    networks = 2 if config.separate_networks else 1
-    return ParameterCount(tokens_and_head + positions + q_head + initial, networks * config.layers * block)
+    return ParameterCount(tokens_and_head + positions + q_head + initial, sum(config.network_layers) * block)
 
 
 def inference_flops(config: ModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
     """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
-    step = config.calls_per_step() * _network_flops(config, shape) + _head_flops(config, shape)
+    step = config.layers_per_step * _layer_flops(config, shape) + _head_flops(config, shape)
     return (depth or config.trained_depth) * step
 
 
@@ -52,17 +51,17 @@ def train_step_flops(
     Args:
         cycles: (T, n) in force, where a curriculum asks for other ones than the config.
     """
-    calls, graded = config.calls_per_step(*cycles), config.graded_calls(*cycles)
-    network, head = _network_flops(config, shape), _head_flops(config, shape)
-    step = (calls + 2 * graded) * network + 3 * head
+    layers, graded = config.call_layers(*cycles), config.graded_calls(*cycles)
+    layer, head = _layer_flops(config, shape), _head_flops(config, shape)
+    step = (sum(layers) + 2 * sum(layers[-graded:])) * layer + 3 * head
     step -= _saved_at_the_horizon(config, shape, cycles)
     if config.halting == "act_continue" and config.trained_depth > 1:
-        step += calls * network + 4 * config.hidden_size
+        step += sum(layers) * layer + 4 * config.hidden_size
     return batch_size * step
 
 
-def _network_flops(config: ModelConfig, shape: PuzzleShape) -> int:
-    """Forward FLOPs of one network call on one example."""
+def _layer_flops(config: ModelConfig, shape: PuzzleShape) -> int:
+    """Forward FLOPs of one layer on one example."""
     length, size = config.prefix_length + shape.length, config.hidden_size
     mlp = 2 * length * 3 * size * config.inner_size(size)
     if config.mixer == "attention":
@@ -70,7 +69,7 @@ def _network_flops(config: ModelConfig, shape: PuzzleShape) -> int:
         mixer = projections + 2 * (2 * length**2 * size)  # scores, then their product with the values
     else:
         mixer = 2 * size * 3 * length * config.inner_size(length)
-    return config.layers * (mixer + mlp)
+    return mixer + mlp
 
 
 def _head_flops(config: ModelConfig, shape: PuzzleShape) -> int:
@@ -84,7 +83,7 @@ def _saved_at_the_horizon(config: ModelConfig, shape: PuzzleShape, cycles: tuple
     The input needs one where x is injected (the embedding is trained). An answer update gets no x; one right behind the
     horizon sees only states without gradient. Learned initial states, which do have one, need a horizon beyond it.
     """
-    calls, graded = config.calls_per_step(*cycles), config.graded_calls(*cycles)
+    calls, graded = len(config.call_layers(*cycles)), config.graded_calls(*cycles)
     per_cycle = (cycles[1] or config.l_cycles or 1) + 1
     is_answer_update = config.kind in {"trm", "hrm"} and (calls - graded) % per_cycle == per_cycle - 1
     if not is_answer_update:

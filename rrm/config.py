@@ -28,10 +28,10 @@ _CARRY: dict[str, Any] = {
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
     "trm": {"h_cycles": 3, "l_cycles": 6, "num_layers": 2, "gradient": "last_cycle"}
-    | {"networks": "shared", "state": "pair"}
+    | {"networks": "shared", "state": "pair", "answer_layers": None}
     | _HALTING
     | _CARRY,
-    "hrm": {"h_cycles": 2, "l_cycles": 2, "num_layers": 4, "gradient": "one_step"}
+    "hrm": {"h_cycles": 2, "l_cycles": 2, "num_layers": 4, "gradient": "one_step", "answer_layers": None}
     | _HALTING
     | {"halting": "act_continue"}
     | _CARRY,
@@ -53,7 +53,8 @@ class ModelConfig(StrictConfig):
     # Width, layers, input
     hidden_size: int = Field(128, ge=1)
     head_size: int = Field(16, ge=2, multiple_of=2)  # heads follow from it, so that width is one number
-    num_layers: int | None = Field(None, ge=1)  # of a network; hrm has two networks of so many
+    num_layers: int | None = Field(None, ge=1)  # of a network
+    answer_layers: int | None = Field(None, ge=1)  # of the answer's own network; num_layers where absent
     mixer: Literal["attention", "mlp"] = "attention"  # what mixes the positions of a grid
     expansion: float = Field(4.0, gt=0)  # SwiGLU's inner width is 2/3 expansion hidden_size, rounded up to ...
     mlp_multiple: int = Field(8, ge=1)  # ... a multiple of this (256 in the papers)
@@ -96,6 +97,8 @@ class ModelConfig(StrictConfig):
         filled = {**understood, **{name: value for name, value in given.items() if value is not None}}
         if filled.get("medium") == "tokens":
             filled["state_reset"] = given.get("state_reset") or "all"
+        if kind == "hrm" or filled.get("networks") == "separate":
+            filled["answer_layers"] = filled["answer_layers"] or filled["num_layers"]
         filled.setdefault("positions", "rotary" if filled.get("mixer", "attention") == "attention" else "none")
         if filled.get("prefix_length"):
             filled.setdefault("puzzle_embedding_size", filled.get("hidden_size", 128))
@@ -128,25 +131,18 @@ class ModelConfig(StrictConfig):
     def _broken_state(self) -> str | None:
         if self.single_state and self.state_reset in {"latent", "answer"}:
             return f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+        if self.answer_layers is not None and not self.separate_networks:
+            return "answer_layers has no effect where one network has both roles: choose networks separate"
         if self.single_state and self.networks == "separate":
             return "networks separate has no effect where there is a single state: choose shared"
         if self.medium == "tokens" and self.state_reset != "all":
             return f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
-        if self.state_init == "learned" and self.graded_calls() < self.calls_per_step():
+        if self.state_init == "learned" and self.graded_calls() < len(self.call_layers()):
             return (
                 "state_init learned needs a gradient that reaches the first call of a supervision step, "
-                f"got {self.graded_calls()} of {self.calls_per_step()} calls (gradient {self.gradient!r}): choose gradient full"
+                f"got {self.graded_calls()} of {len(self.call_layers())} calls (gradient {self.gradient!r}): choose gradient full"
             )
         return None
-
-    @property
-    def layers(self) -> int:
-        """Layers of one network; those of the untied stack are as many as a TRM of the same T, n would execute."""
-        assert self.num_layers is not None
-        if self.kind == "untied":
-            assert self.h_cycles is not None and self.l_cycles is not None
-            return self.h_cycles * (self.l_cycles + 1) * self.num_layers
-        return self.num_layers
 
     @property
     def single_state(self) -> bool:
@@ -170,31 +166,44 @@ class ModelConfig(StrictConfig):
         """Inner width of a SwiGLU over `size` (official: `_find_multiple(round(expansion * size * 2 / 3), 256)`)."""
         return math.ceil(round(self.expansion * size * 2 / 3) / self.mlp_multiple) * self.mlp_multiple
 
-    def calls_per_step(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
-        """Network calls of one supervision step, T (n + 1) for TRM and HRM; a curriculum may ask for other T and n."""
+    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
+        """Layers of every network call of one supervision step, in order; a curriculum may ask for other T and n.
+
+        T (n + 1) calls for TRM and HRM, n latent updates and one answer update a cycle.
+        """
         t, n = h_cycles or self.h_cycles or 1, l_cycles or self.l_cycles or 1
-        return {"trm": t * (n + 1), "hrm": t * (n + 1), "looped": n}.get(self.kind, 1)
+        assert self.num_layers is not None
+        if self.kind in {"trm", "hrm"}:
+            return ([self.num_layers] * n + [self.answer_layers or self.num_layers]) * t
+        if self.kind == "untied":  # as many layers as a TRM of the same T, n would execute
+            return [t * (n + 1) * self.num_layers]
+        return [self.num_layers] * (n if self.kind == "looped" else 1)
 
     def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
-        """How many of them, the last ones, are differentiated."""
-        calls = self.calls_per_step(h_cycles, l_cycles)
+        """How many of these calls, the last ones, are differentiated."""
+        calls = len(self.call_layers(h_cycles, l_cycles))
         if isinstance(self.gradient, int):
             return min(self.gradient, calls)
         last_cycle = (l_cycles or self.l_cycles or 1) + (self.kind != "looped")
         return min({"one_step": 2, "last_cycle": last_cycle}.get(self.gradient or "full", calls), calls)
 
     @property
+    def network_layers(self) -> tuple[int, ...]:
+        """Layers of each network: the latent's (or the only one), then the answer's where it has its own."""
+        own = self.call_layers()
+        return (own[0], own[-1]) if self.separate_networks else (own[0],)
+
+    @property
     def layers_per_step(self) -> int:
         """Layers executed in one supervision step: T (n + 1) layers for TRM (TRM paper, Table 1 "depth")."""
-        return self.calls_per_step() * self.layers
+        return sum(self.call_layers())
 
     @property
     def recursion(self) -> float:
-        """How often a recursed parameter is applied to an example that lives N_sup supervision steps.
+        """How often a recursed parameter is applied to an example that lives N_sup supervision steps, on average.
 
-        T (n + 1) N_sup for TRM; half of it where each of two networks of equal size has its own calls on average.
+        T (n + 1) N_sup for TRM, (n T L_layers + T H_layers) / (L_layers + H_layers) N_sup with two networks.
         """
         if self.kind in {"direct", "untied"}:
             return 1
-        times = self.calls_per_step() * self.trained_depth
-        return times / 2 if self.separate_networks else times
+        return self.layers_per_step / sum(self.network_layers) * self.trained_depth

@@ -1,7 +1,8 @@
 """The one kind of error that a user can cause: a single line with the rule, the value, the choices and the field's path."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -14,6 +15,15 @@ class UserError(Exception):
         self.path = path
         line = " ".join(problem.split())
         super().__init__(f"{path}: {line}" if path else line)
+
+
+def exit_on_user_error(command: Callable[[], object]) -> None:
+    """Run a command; a mistake of the user ends it with one line on stderr and exit code 2."""
+    try:
+        command()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -22,8 +22,9 @@ class HRM(Reasoner):
 
     def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
-        self.H_level = BlockStack(config, self.length)
-        self.L_level = BlockStack(config, self.length)
+        low, high = config.network_layers
+        self.H_level = BlockStack(config, self.length, high)
+        self.L_level = BlockStack(config, self.length, low)
 
     def calls(self) -> Sequence[Call]:
         t, n = self.cycles

@@ -145,9 +145,9 @@ class Block(nn.Module):
 class BlockStack(nn.Module):
     """A network: blocks one after the other."""
 
-    def __init__(self, config: ModelConfig, length: int) -> None:
+    def __init__(self, config: ModelConfig, length: int, layers: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(config, length) for _ in range(config.layers))
+        self.layers = nn.ModuleList(Block(config, length) for _ in range(layers))
 
     def forward(self, x: Tensor, rotary: Rotary | None) -> Tensor:  # [B, S, D] -> [B, S, D]
         for layer in self.layers:

@@ -65,8 +65,6 @@ def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
     size, ndim = config["hidden_size"], config.get("puzzle_emb_ndim", 0)
     prefix_length = config.get("puzzle_emb_len", 16 if arch.startswith("trm") else 0) or -(-ndim // size)
     has_continue = arch == "hrm" or not config.get("no_ACT_continue", True)
-    if arch == "hrm" and config["H_layers"] != config["L_layers"]:
-        raise UserError(f"must equal L_layers {config['L_layers']}, got {config['H_layers']}", "H_layers")
     mlp_mixer = config.get("mlp_t", False)
     return ModelConfig(
         **ARCHITECTURES[arch],
@@ -78,6 +76,7 @@ def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
         hidden_size=size,
         head_size=size // config["num_heads"],
         num_layers=config["L_layers"],
+        answer_layers=config["H_layers"] if arch == "hrm" else None,
         mixer="mlp" if mlp_mixer else "attention",
         expansion=float(config["expansion"]),
         mlp_multiple=256,
@@ -208,9 +207,9 @@ class Golden:
             betas=tuple(settings["betas"]),
             weight_decay=settings["weight_decay"],
             warmup=settings["lr_warmup_steps"] / self.calls,
-            puzzle_lr=settings["puzzle_emb_lr"],
-            puzzle_weight_decay=settings["puzzle_emb_weight_decay"],
-            ema_decay=settings["ema_rate"],
+            puzzle_lr=settings.get("puzzle_emb_lr", settings["lr"]),
+            puzzle_weight_decay=settings.get("puzzle_emb_weight_decay", settings["weight_decay"]),
+            ema_decay=settings.get("ema_rate") or 0.0,
             ema_warmup=False,
         )
         self.model.train()

@@ -25,8 +25,8 @@ class TRM(Reasoner):
     def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
         if config.separate_networks:
-            self.H_level = BlockStack(config, self.length)
-        self.L_level = BlockStack(config, self.length)
+            self.H_level = BlockStack(config, self.length, config.network_layers[1])
+        self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
     def calls(self) -> Sequence[Call]:
         t, n = self.cycles

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rrm.errors import UserError
+from rrm.errors import exit_on_user_error
 from sweeps.spec import SweepSpec, load_spec
 
 app = typer.Typer(
@@ -65,11 +65,7 @@ def _load(path: Path, overrides: list[str] | None, storage: Path | None) -> Swee
 
 
 def main() -> None:
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    exit_on_user_error(app)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ NUMERIC: dict[str, tuple[Changes, Any]] = {
     "model.hidden_size": ({}, 24),
     "model.head_size": ({}, 16),
     "model.num_layers": ({}, 2),
+    "model.answer_layers": ({"model__networks": "separate"}, 2),
     "model.expansion": ({}, 2.0),
     "model.mlp_multiple": ({}, 64),
     "model.prefix_length": ({}, 2),

@@ -73,6 +73,24 @@ def test_a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path,
         assert torch.equal(saved[0]["trial"]["carry"][name], saved[1]["trial"]["carry"][name])
 
 
+@pytest.mark.parametrize("step", [1, 5, 7, 11])
+def test_a_trial_stopped_at_any_step_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Between two checkpoints too: what was done since the last one is done again, to the same numbers."""
+    config = tiny_trial(model__halting="act", model__supervision_steps=3)
+    expected = fit(config)
+    plain = TrainingStream.batch
+
+    def batch(stream: TrainingStream, number: int):
+        if number == step:
+            raise Interrupted
+        return plain(stream, number)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(TrainingStream, "batch", batch)
+        fit(config, tmp_path)
+    assert comparable(fit(config, tmp_path)) == comparable(expected)
+
+
 def test_a_trial_killed_after_its_last_checkpoint_is_only_scored(tmp_path: Path) -> None:
     config = tiny_trial()
     expected = fit(config)

@@ -29,6 +29,8 @@ CONFIGS = {
     **{f"trm gradient {k}": SMALL | CYCLES | {"gradient": k} for k in ("one_step", "full", 1, 2, 3, 4, 5)},
     **{f"trm mixer gradient {k}": SMALL | CYCLES | {"gradient": k, "mixer": "mlp"} for k in (1, 4)},
     "hrm": SMALL | CYCLES | {"kind": "hrm"},
+    "hrm uneven": SMALL | CYCLES | {"kind": "hrm", "answer_layers": 3, "gradient": 4},
+    "trm separate uneven": SMALL | CYCLES | {"networks": "separate", "answer_layers": 2, "gradient": 1},
     "hrm full": SMALL | CYCLES | {"kind": "hrm", "gradient": "full", "mixer": "mlp"},
     "hrm act": SMALL | CYCLES | {"kind": "hrm", "halting": "act", "gradient": 1},
     "looped": SMALL | {"kind": "looped", "l_cycles": 4, "supervision_steps": 3},
@@ -111,3 +113,9 @@ def test_recursion_counts_applications_of_a_recursed_parameter(kind: str, recurs
 @pytest.mark.parametrize(("t", "n", "depth"), [(1, 2, 6), (2, 4, 20), (3, 6, 42), (4, 8, 72), (6, 6, 84)])
 def test_layers_per_step_are_the_paper_s_depth(t: int, n: int, depth: int) -> None:
     assert ModelConfig(num_layers=2, h_cycles=t, l_cycles=n).layers_per_step == depth
+
+
+def test_two_networks_of_different_depth_are_averaged_by_their_layers() -> None:
+    config = ModelConfig(kind="hrm", num_layers=4, answer_layers=2, h_cycles=2, l_cycles=3, supervision_steps=5)
+    assert config.layers_per_step == 2 * (3 * 4 + 2)
+    assert config.recursion == (3 * 2 * 4 + 2 * 2) / (4 + 2) * 5

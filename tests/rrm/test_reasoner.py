@@ -230,7 +230,7 @@ def test_as_many_calls_are_differentiated_as_the_horizon_says(kind: str, changes
     plain = model.apply_network
     model.apply_network = lambda *arguments: (seen.append(torch.is_grad_enabled()), plain(*arguments))[1]  # type: ignore[method-assign]
     model.refine(model.initial_state(SLOTS), model.embed(make_batch(0), torch.full((SLOTS, 16), -1)))
-    assert len(seen) == model.config.calls_per_step() and sum(seen) == graded == model.config.graded_calls()
+    assert len(seen) == len(model.config.call_layers()) and sum(seen) == graded == model.config.graded_calls()
     assert seen == sorted(seen)
 
 
@@ -242,6 +242,7 @@ REFUSED = [
     ({"medium": "tokens", "state_reset": "carry"}, "medium tokens passes nothing but the answer"),
     ({"state_init": "learned"}, "state_init learned needs a gradient that reaches the first call"),
     ({"mixer": "mlp", "positions": "rotary"}, "positions rotary has no effect with the mixer mlp"),
+    ({"answer_layers": 2}, "answer_layers has no effect where one network has both roles"),
     ({"puzzle_embedding_size": 8}, "puzzle_embedding_size has no effect without a prefix"),
     ({"prefix_length": 1, "puzzle_embedding_size": 4000}, "puzzle_embedding_size must fit the prefix"),
     ({"kind": "looped", "h_cycles": 2}, "h_cycles has no effect on the kind 'looped'"),
