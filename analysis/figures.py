@@ -9,16 +9,10 @@ import pandas as pd
 
 from analysis.stats import Effect, summarise_cells
 from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables
+from rrm.config import axis_name
 
 ACCURACY = "test/exact_accuracy"
 ACCURACY_LABEL = "exact accuracy on test (share of puzzles)"
-SHORT = {
-    "model.hidden_size": "width",
-    "model.num_layers": "layers",
-    "model.h_cycles": "T",
-    "model.l_cycles": "n",
-    "model.supervision_steps": "N_sup",
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class FigureData:
 def label(names: list[str], values: tuple) -> str:
     """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
     had = [(name, value) for name, value in zip(names, values, strict=True) if value not in (0, "")]
-    return ", ".join(f"{SHORT.get(name, name.split('.')[-1])} {value}" for name, value in had)
+    return ", ".join(f"{axis_name(name)} {value}" for name, value in had)
 
 
 def accuracy_by_parameters(tables: Tables) -> FigureData | None:
@@ -96,7 +90,7 @@ def accuracy_by_depth(tables: Tables) -> FigureData | None:
     cells = summarise_cells(tables.completed, [*keep, depth[0], "layers_executed"], ACCURACY)
     return FigureData(
         "accuracy_by_depth",
-        f"What depth brings ({SHORT[depth[0]]} grows along each line)",
+        f"What depth brings ({axis_name(depth[0])} grows along each line)",
         "Each line keeps the parameters. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
         "layers executed for an answer at D = N_sup",
         ACCURACY_LABEL,
@@ -221,7 +215,7 @@ def effects_figure(effects: list[Effect]) -> FigureData | None:
 
 def describe_axis(effect: Effect) -> str:
     """`n 1 to 3`."""
-    return f"{SHORT.get(effect.axis, effect.axis)} {effect.low_level} to {effect.high_level}"
+    return f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
 
 
 FIGURES: list[Callable[[Tables], FigureData | None]] = [

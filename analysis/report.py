@@ -7,10 +7,11 @@ import pandas as pd
 import plotly.io
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from analysis.figures import ACCURACY, FIGURES, SHORT, FigureData, describe_axis, effects_figure, label
+from analysis.figures import ACCURACY, FIGURES, FigureData, describe_axis, effects_figure, label
 from analysis.render import interactive, write_static
 from analysis.stats import Difference, Effect, Interval, axis_effect, cell_differences, summarise_cells
-from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables
+from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, is_parameter
+from rrm.config import axis_name
 
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
@@ -144,7 +145,7 @@ def readable_cells(report: Report) -> pd.DataFrame:
     cells = report.cells
     if cells.empty:
         return cells
-    shown = cells[report.tables.varied].rename(columns=lambda name: SHORT.get(name, name.split(".")[-1]))
+    shown = cells[report.tables.varied].rename(columns=axis_name)
     shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
     shown = shown.replace(0, "-")  # what this model does not have
     shown["params"] = cells["params"].map("{:,}".format)
@@ -159,7 +160,7 @@ def readable_cells(report: Report) -> pd.DataFrame:
 
 def _readable_runs(tables: Tables) -> pd.DataFrame:
     columns = [name for name in [*tables.varied, *RUN_COLUMNS] if name in tables.trials]
-    runs = tables.trials[columns].rename(columns=lambda name: SHORT.get(name, name))
+    runs = tables.trials[columns].rename(columns=lambda name: axis_name(name) if is_parameter(name) else name)
     return runs.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value).fillna("")
 
 

@@ -15,11 +15,13 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import describe, step_flops
+from rrm.config import axis_name
 from rrm.optim import build_optimizer
-from sweeps.screen import clock
 from sweeps.spec import SweepSpec
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
+MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second
+MOST_TIMED_SECONDS = 10.0  # of all steps of one trial
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def expected_steps(config: TrialConfig) -> float:
 
 
 def measure_step_time(trials: list[TrialConfig]) -> StepTime:
-    """Time real training steps of the cheapest and the dearest trial on this machine, one thread."""
+    """Time real training steps of the cheapest and the dearest trial on this machine: its GPU, or one thread."""
     cheap, dear = min(trials, key=step_flops), max(trials, key=step_flops)
     low, high = _step_seconds(cheap), _step_seconds(dear)
     spread = step_flops(dear) - step_flops(cheap)
@@ -57,23 +59,31 @@ def measure_step_time(trials: list[TrialConfig]) -> StepTime:
 
 
 def _step_seconds(config: TrialConfig) -> float:
-    """Median seconds of a training step."""
+    """Median seconds of a training step; a step that would take long is timed on a part of its batch and scaled."""
     torch.set_num_threads(1)
     pl.seed_everything(config.seed, verbose=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    whole = config.fit.batch_size
+    part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MOST_TIMED_FLOPS / step_flops(config))))
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": part})})
     task, splits = load_splits(config.task)
     stream = TrainingStream(task, splits["train"], config, first_step=0)
-    module = RecursiveModule(config)
+    module = RecursiveModule(config).to(device)
     optimizer = build_optimizer(module.reasoner, config.optim)
-    seconds = []
+    seconds, deadline = [], time.perf_counter() + MOST_TIMED_SECONDS
     for step in range(WARMUP_STEPS + TIMED_STEPS):
         started = time.perf_counter()
-        loss = module.training_step(stream.batch(step), step)
+        batch = {name: rows.to(device) for name, rows in stream.batch(step).items()}
+        loss = module.training_step(batch, step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         module.average.update_parameters(module.reasoner)
         seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[WARMUP_STEPS:]))
+        if time.perf_counter() > deadline:
+            break
+    warm = seconds[WARMUP_STEPS:] or seconds
+    return float(np.median(warm)) * whole / part
 
 
 def corners(spec: SweepSpec) -> list[TrialConfig]:
@@ -90,10 +100,10 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
     trials = spec.design() if spec.measure else corners(spec)
     step_time = measure_step_time(trials)
     varied = spec.varied_paths
-    table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for path in varied:
-        table.add_column(path.split(".")[-1].replace("_", " "), justify="right")
-    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "training time"):
+        table.add_column(axis_name(path), justify="right")
+    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "training"):
         table.add_column(column, justify="right")
     for trial in [trial for trial in trials if trial.seed == 0]:
         record = describe(trial)
@@ -104,7 +114,7 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
             str(record["layers_executed"]),
             f"{flops:.2e}",
             f"{record['inference_flops']:.2e}",
-            clock(step_time.trial_seconds(trial)),
+            duration(step_time.trial_seconds(trial)),
         )
     console.print(table)
     console.print(_total(spec, trials, step_time, concurrent), markup=False, highlight=False, soft_wrap=True)
@@ -121,10 +131,17 @@ def _headline(spec: SweepSpec) -> str:
 def _total(spec: SweepSpec, trials: list[TrialConfig], step_time: StepTime, concurrent: int) -> str:
     """Training time of the whole sweep, extrapolated from the measured steps."""
     seconds = [step_time.trial_seconds(trial) for trial in trials]
-    how = f"{concurrent} at once (steps measured here, one thread)"
+    how = f"{concurrent} at once (steps timed here; validation, test and start-up come on top)"
     if spec.measure:
-        minutes = sum(seconds) / concurrent / 60
-        return f"{len(trials)} trials, about {minutes:.1f} minutes of training, {how}"
+        return f"{len(trials)} trials, about {duration(sum(seconds) / concurrent)} of training, {how}"
     assert spec.search is not None
-    minutes = spec.search.num_trials * max(seconds) / concurrent / 60
-    return f"{spec.search.num_trials} trials, at most about {minutes:.1f} minutes of training, {how}"
+    longest = spec.search.num_trials * max(seconds) / concurrent
+    return f"{spec.search.num_trials} trials, at most about {duration(longest)} of training, {how}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the unit in which people would say it."""
+    for unit, size, enough in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 72)):
+        if seconds < enough * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
