@@ -60,9 +60,12 @@ class RecursiveModule(pl.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.reasoner, self.config.optim)
 
-    def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Behind the backward pass, when it is known what this step has used up."""
         self.train_flops += step_flops(self.config, self.reasoner.cycles)
         set_learning_rates(optimizer, self.config.optim, self.progress_at(self.global_step + 1))
+
+    def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         super().optimizer_step(epoch, batch_index, optimizer, optimizer_closure)
         # Here and not in a hook at the end of the batch: callbacks, which score and save, run before the module's hooks.
         self.average.update_parameters(self.reasoner)

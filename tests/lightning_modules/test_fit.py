@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import Budget, TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.evaluation import depth_curve
 from lightning_modules.fit import CHECKPOINT, WEIGHTS, fit
-from lightning_modules.record import FitResult, Row
+from lightning_modules.record import FitResult, Row, step_flops
 from rrm.models import build_reasoner
 from tests.conftest import tiny_trial
 
@@ -142,6 +142,15 @@ def test_every_budget_ends_the_training_at_its_amount() -> None:
     assert 40 <= by_examples["fresh_examples"] < 40 + 8
     by_seconds = used_of({"fit__budget": {"unit": "seconds", "amount": 0.2}})
     assert 0.2 <= by_seconds["train_seconds"] < 2
+
+
+@pytest.mark.parametrize(("unit", "per_step"), [("fresh_examples", 8), ("train_flops", None)])
+def test_the_unit_of_an_equal_budget_changes_nothing(unit: str, per_step: int | None) -> None:
+    """With N_sup = 1 a step is so many examples and so many FLOPs: the same training, learning rates included."""
+    steps = tiny_trial(model__supervision_steps=1, optim__warmup=0.5)
+    amount = 12 * (per_step or step_flops(steps))
+    other = steps.model_copy(update={"fit": steps.fit.model_copy(update={"budget": Budget(unit=unit, amount=amount)})})  # type: ignore[arg-type]
+    assert fit(steps).record["test/nll"] == fit(other).record["test/nll"]
 
 
 def test_fixed_halting_consumes_examples_evenly() -> None:
