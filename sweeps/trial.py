@@ -21,7 +21,7 @@ def run_trial(job: dict[str, Any]) -> None:
     """Tune's trainable. The trial ends itself: its outcome is its last report, so that the actor stays warm.
 
     Args:
-        job: `folder` of the trial in the store, `cpus` it may use.
+        job: `folder` of the trial in the store, `cpus` it may use, `timeout_minutes` of this attempt or None.
     """
     folder = Path(job["folder"])
     torch.set_num_threads(max(1, int(job["cpus"])))
@@ -34,15 +34,18 @@ def run_trial(job: dict[str, Any]) -> None:
             "from_checkpoint": _saved_step(folder),
         },
     )
+    started, minutes = time.monotonic(), job["timeout_minutes"]
     stop: SystemExit | None = None
+    timed_out = False
 
     def report(row: Row) -> bool:
-        nonlocal stop
+        nonlocal stop, timed_out
         try:
             tune.report({ROW: json.dumps(row)})
         except SystemExit as scheduler_stop:  # through `Trainer.fit` it would skip the hooks that end a fit
             stop = scheduler_stop
-        return stop is None
+        timed_out = minutes is not None and time.monotonic() - started > 60 * minutes
+        return stop is None and not timed_out
 
     config = load_trial(folder / TRIAL)
     try:
@@ -51,6 +54,9 @@ def run_trial(job: dict[str, Any]) -> None:
         result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
     if stop is not None:
         raise stop
+    if timed_out and result.record["outcome"] == "pruned":
+        reason = f"took longer than resources.trial_timeout_minutes = {minutes:g}"
+        result = FitResult(result.record | {"outcome": "failed", "reason": reason}, result.curves)
     tune.report({ENDING: result.to_json()})
 
 

@@ -29,7 +29,13 @@ class Ask(Searcher):
         if config is None:
             return Searcher.FINISHED
         folder = self.ledger.store.trial_folder(config.fingerprint)
-        return {"fingerprint": config.fingerprint, "folder": str(folder), "cpus": self.ledger.spec.resources.cpus}
+        resources = self.ledger.spec.resources
+        return {
+            "fingerprint": config.fingerprint,
+            "folder": str(folder),
+            "cpus": resources.cpus,
+            "timeout_minutes": resources.trial_timeout_minutes,
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Ends are told by `End`, which knows the reason."""

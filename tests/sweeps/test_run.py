@@ -134,13 +134,20 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tm
 
 
 def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Callable, tmp_path: Path) -> None:
-    sections = measure_sections(loss__kind="softmax", optim__kind="adamw")
-    sections["measure"]["vary"] = {"optim.lr": [1e-3, 1e30]}
+    """One diverges, one takes too long (its budget is far beyond the limit), one finishes."""
+    sections = measure_sections(loss__kind="softmax", optim__kind="adamw", eval__validations=1000)
+    sections["measure"]["vary"] = [{"optim.lr": [1e-3, 1e30], "fit.budget.amount": 12}, {"fit.budget.amount": 1e6}]
+    sections["resources"] = {"trial_timeout_minutes": 0.2}
     ended = run_command("run", str(write_spec(sections)), cwd=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "failed: " in ended.stdout and "the training loss is" in ended.stdout
-    outcomes = {result["optim.lr"]: result["outcome"] for result in Store(tmp_path / "runs/tiny").results().values()}
-    assert outcomes == {1e-3: "completed", 1e30: "failed"}
+    results = Store(tmp_path / "runs/tiny").results().values()
+    outcomes = {
+        (result["optim.lr"], result["fit.budget.amount"]): (result["outcome"], result.get("reason", "")) for result in results
+    }
+    assert outcomes[1e-3, 12][0] == "completed"
+    assert outcomes[1e30, 12][0] == "failed" and "the training loss is" in outcomes[1e30, 12][1]
+    assert outcomes[1e-3, 1e6] == ("failed", "took longer than resources.trial_timeout_minutes = 0.2")
+    assert ended.stdout.count("failed: ") == 2
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
