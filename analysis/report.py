@@ -12,10 +12,11 @@ from analysis.render import interactive, write_static
 from analysis.stats import Difference, Effect, Interval, axis_effect, cell_differences, summarise_cells
 from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, is_parameter
 from rrm.config import axis_name
+from rrm.errors import UserError
 
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
-    "val/exact_accuracy", ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
+    "fresh_examples", "val/exact_accuracy", ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
 ]  # fmt: skip
 
 
@@ -35,6 +36,8 @@ class Report:
     @property
     def answer(self) -> list[str]:
         """Sentences, each with its interval; the first says which axis of depth helps or harms."""
+        if self.tables.kind == "search":
+            return self._best_of_search()
         overall = [effect for effect in self.effects if effect.where == "all cells"]
         depth = sorted((e for e in overall if e.axis in DEPTH_AXES), key=lambda e: (not e.change.is_clear, -abs(e.change.estimate)))
         capacity = [effect for effect in overall if effect.axis in CAPACITY_AXES]
@@ -45,7 +48,30 @@ class Report:
             sentences.append(f"{label(names, d.cell)} against {label(names, d.other)}: {_signed(d.change)}.")
         if not sentences:
             sentences = ["No axis was varied with at least two seeds a cell: nothing is claimed."]
-        return sentences + self._floor_and_ceiling()
+        return sentences + self._unequal_examples() + self._floor_and_ceiling()
+
+    def _best_of_search(self) -> list[str]:
+        """A search claims nothing about an axis; it names what it found."""
+        completed = self.tables.completed
+        best = completed.sort_values("val/exact_accuracy").iloc[-1]
+        names = self.tables.varied
+        found = label(names, tuple(f"{best[name]:.3g}" if isinstance(best[name], float) else best[name] for name in names))
+        scores = f"{best['val/exact_accuracy']:.3f} exact accuracy there, {best[ACCURACY]:.3f} on test"
+        return [
+            "A search: its trials are the sampler's choice and are not compared. "
+            f"Best on validation: {found} ({scores}); a measure sweep around it would say what each setting brings."
+        ]
+
+    def _unequal_examples(self) -> list[str]:
+        """At equal steps a larger N_sup sees fewer fresh examples: an effect of it is one of both."""
+        completed, axis = self.tables.completed, "model.supervision_steps"
+        if axis not in self.tables.varied or "fresh_examples" not in completed:
+            return []
+        means = completed.groupby(axis)["fresh_examples"].mean()
+        if means.max() < 1.05 * means.min():
+            return []
+        seen = ", ".join(f"N_sup {level} saw {mean:,.0f}" for level, mean in means.items() if level)
+        return [f"Fresh examples are not equal: {seen} on average."]
 
     def _floor_and_ceiling(self) -> list[str]:
         """Cells whose accuracy can hardly move say little about an axis."""
@@ -66,8 +92,9 @@ def build_report(tables: Tables) -> Report:
     varied, completed = tables.varied, tables.completed
     keys = [*varied, "params", "layers_executed"]
     cells = summarise_cells(completed, keys, ACCURACY) if len(completed) else pd.DataFrame()
-    effects = _effects(tables) if len(completed) else []
-    few = 1 < len(cells) <= MOST_CELLS_COMPARED
+    is_design = tables.kind == "measure" and len(completed) > 0
+    effects = _effects(tables) if is_design else []
+    few = is_design and 1 < len(cells) <= MOST_CELLS_COMPARED
     differences = cell_differences(completed, varied, ACCURACY) if few else []
     figures = [figure for draw in FIGURES if len(completed) and (figure := draw(tables)) is not None]
     overall = effects_figure(effects)
@@ -110,8 +137,14 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
 
     Returns:
         The path of the HTML file, which opens offline.
+
+    Raises:
+        UserError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
     for name, table in (("trials", report.tables.trials), ("curves", report.tables.curves), ("cells", report.cells)):
         table.to_csv(folder / f"{name}.csv", index=False)
         _uniform(table).to_parquet(folder / f"{name}.parquet", index=False)

@@ -67,11 +67,11 @@ def axis_effect(trials: pd.DataFrame, axis: str, others: Sequence[str], response
     if len(levels) < 2:
         return None
     low, high = levels[0], levels[-1]
-    keys = list(others) or [axis]
     sides = [trials[trials[axis] == level] for level in (low, high)]
-    grouped = [side.groupby(keys if others else [axis], sort=True)[response] for side in sides]
-    summaries = [g.agg(["mean", "var", "size"]) for g in grouped]
-    if not others:
+    if others:
+        summaries = [side.groupby(list(others), sort=True)[response].agg(["mean", "var", "size"]) for side in sides]
+    else:
+        summaries = [side[response].agg(["mean", "var", "size"]).to_frame().T for side in sides]
         summaries = [summary.reset_index(drop=True) for summary in summaries]
     both = summaries[1].join(summaries[0], lsuffix="_high", rsuffix="_low", how="inner")
     both = both[(both["size_high"] > 1) & (both["size_low"] > 1)]

@@ -23,6 +23,7 @@ class Tables:
 
     trials: pd.DataFrame
     curves: pd.DataFrame
+    kind: str = "measure"  # or search: its trials are a sampler's choice, and are not compared as a design
 
     @property
     def completed(self) -> pd.DataFrame:
@@ -84,19 +85,27 @@ def store_path(target: Path) -> Path:
     """
     if target.is_file():
         spec = read_yaml(target)
-        if "name" not in spec:
+        if not isinstance(spec.get("name"), str):
             raise UserError("is not a sweep: it has no name", str(target))
         target = Path(spec.get("storage", "runs")) / spec["name"]
-    if not (target / "trials").is_dir():
+    if not (target / "trials").is_dir() or not (target / "spec.yaml").is_file():
         raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", str(target))
     return target
 
 
 def merge(tables: list[Tables]) -> Tables:
-    """Several sweeps as one; a trial that is in two of them counts once."""
+    """Several sweeps as one; a trial that is in two of them counts once.
+
+    Raises:
+        UserError: a search and a measure sweep stand together.
+    """
+    kinds = {table.kind for table in tables}
+    if len(kinds) > 1:
+        names = ", ".join(f"{table.trials['sweep'].iloc[0]} ({table.kind})" for table in tables)
+        raise UserError(f"cannot be drawn together, a search chooses its trials and a measure sweep does not: {names}")
     trials = pd.concat([table.trials for table in tables], ignore_index=True).drop_duplicates("fingerprint")
     curves = pd.concat([table.curves for table in tables], ignore_index=True)
-    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at"]))
+    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at"]), kinds.pop())
 
 
 def _from_store(store: Store) -> Tables:
@@ -109,7 +118,7 @@ def _from_store(store: Store) -> Tables:
         curves = result.pop("curves")
         records.append(result | {"outside_spec": bool(asked) and fingerprint not in asked})
         points += [{"fingerprint": fingerprint, **point} for point in curves]
-    return _tables(records, points)
+    return _tables(records, points, "search" if "search" in read_yaml(store.spec_file) else "measure")
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
@@ -118,12 +127,12 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
     found = read_runs(tracking_uri, sweep)
     if found is None or not found[0]:
         raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
-    records, points = found
-    return _tables([record | {"sweep": sweep, "outside_spec": False} for record in records], points)
+    records, points, kind = found
+    return _tables([record | {"sweep": sweep, "outside_spec": False} for record in records], points, kind)
 
 
-def _tables(records: list[dict[str, Any]], points: list[dict[str, Any]]) -> Tables:
+def _tables(records: list[dict[str, Any]], points: list[dict[str, Any]], kind: str) -> Tables:
     trials = pd.DataFrame(records)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, pd.DataFrame(points, columns=CURVE_COLUMNS))
+    return Tables(trials, pd.DataFrame(points, columns=CURVE_COLUMNS), kind)

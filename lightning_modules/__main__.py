@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
+
+import torch
 
 from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.files import write_atomically
@@ -20,12 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_trial(options.trial)
         folder = options.out or Path("runs/trials") / config.fingerprint
-        record = _run(config, folder)
+        record = _run(config, folder, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"stopped; continue with: rrm-trial {' '.join(arguments or sys.argv[1:])}", file=sys.stderr)
+        print(f"stopped; continue with: {shlex.join(['rrm-trial', *(arguments or sys.argv[1:])])}", file=sys.stderr)
         return 130
     return 0 if record["outcome"] == "completed" else 1
 
@@ -38,14 +41,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: rrm-trial lightning_modules/trials/sudoku4.yaml --out runs/trials/first",
     )
     parser.add_argument("trial", type=Path, metavar="TRIAL.yaml", help="a trial; fields that are absent have their defaults")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: all; a sweep's trial used `threads` of its record)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: runs/trials/<fingerprint>)")
     return parser
 
 
-def _run(config: TrialConfig, folder: Path) -> Record:
+def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
     """Continue or start the trial in `folder`; a finished one is only shown."""
-    from lightning_modules.fit import fit  # torch and lightning take seconds to import; errors above need neither
+    from lightning_modules.fit import fit  # lightning takes seconds to import; errors above do not need it
 
+    if threads is not None:
+        if threads < 1:
+            raise UserError(f"must be at least 1, got {threads}", "--threads")
+        torch.set_num_threads(threads)
     result_file = folder / RESULT
     if result_file.exists():
         record = json.loads(result_file.read_text())
@@ -76,8 +86,11 @@ def _prepare(folder: Path, config: TrialConfig) -> Path:
     trial_file = folder / "trial.yaml"
     if trial_file.exists() and load_trial(trial_file).fingerprint != config.fingerprint:
         raise UserError("holds another trial: choose another --out", str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(trial_file, write_yaml(config.resolved()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(trial_file, write_yaml(config.resolved()))
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
     return folder
 
 

@@ -69,6 +69,7 @@ def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device:
         "test/examples": len(data.splits["test"]),
         "val/examples": len(data.splits["validation"]),
         "chosen_depth": validation.best_depth,
+        "threads": torch.get_num_threads(),
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),
     }

@@ -13,6 +13,9 @@ from rrm.errors import UserError
 FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
 
 
+REPLACED = {"tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}  # a date is text here
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 floats and without repeated keys."""
 
@@ -32,7 +35,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _side in (_Loader, _Dumper):
     _side.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in REPLACED]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     _side.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))

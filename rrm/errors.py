@@ -1,6 +1,7 @@
 """The one kind of error that a user can cause: a single line with the rule, the value, the choices and the field's path."""
 
 import difflib
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 
@@ -24,6 +25,9 @@ def exit_on_user_error(command: Callable[[], object]) -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"stopped before anything was started; type it again: {shlex.join(sys.argv)}", file=sys.stderr)
+        sys.exit(130)
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
@@ -84,4 +88,4 @@ def _fields_at(root: type, places: tuple[int | str, ...]) -> list[str]:
             continue
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((c for c in candidates if hasattr(c, "model_fields")), model)
-    return list(getattr(model, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from rrm.config import StrictConfig
 from rrm.reasoner import Reasoner
 
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimConfig(StrictConfig):
@@ -21,7 +22,7 @@ class OptimConfig(StrictConfig):
 
     kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
     lr: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
     schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up

@@ -12,15 +12,13 @@ from typing import Any
 from lightning_modules.config import TrialConfig, flatten, load_trial
 from lightning_modules.files import write_atomically
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
-from lightning_modules.yaml_file import read_yaml, write_yaml
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.rungs import Rungs
 from sweeps.samplers import Study, objective_value
-from sweeps.spec import SweepSpec
+from sweeps.spec import SweepSpec, load_spec
 from sweeps.store import TRIAL, Store, append_line
 from sweeps.tracking import Tracker
-
-CHANGEABLE = {"measure.vary", "measure.seeds", "search.num_trials", "resources", "description", "storage"}
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Ledger:
             self._replay(row["fingerprint"], row["row"])
         self.tracker.sweep(self.spec)
         for fingerprint, record in self.results.items():
-            config = load_trial(self.store.trial_folder(fingerprint) / TRIAL)
+            config = self._stored_trial(fingerprint)
             self.tracker.end(config, *_split(record))
 
     def _reconcile_design(self, results: dict[str, Record]) -> list[str]:
@@ -81,10 +79,18 @@ class Ledger:
             if fingerprint in results:
                 self.study.tell(fingerprint, results[fingerprint])
             elif trial_file.exists():
-                self._resumed.append(load_trial(trial_file))
+                self._resumed.append(self._stored_trial(fingerprint))
             else:
                 self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
         return self.study.fingerprints()
+
+    def _stored_trial(self, fingerprint: str) -> TrialConfig:
+        """The trial in a folder of the store, which bears its fingerprint."""
+        path = self.store.trial_folder(fingerprint) / TRIAL
+        config = load_trial(path)
+        if config.fingerprint != fingerprint:
+            raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", str(path))
+        return config
 
     def _replay(self, fingerprint: str, row: Row) -> None:
         """A row that an earlier driver judged: the rungs see it again, and a stop that was not carried out is."""
@@ -99,13 +105,16 @@ class Ledger:
             self.end(fingerprint, None)
 
     def _refuse_changed_meaning(self, has_results: bool) -> None:
+        """Finished trials keep what they stand for: only the design may change under a name."""
         if not has_results or not self.store.spec_file.exists():
             return
-        before, now = flatten(read_yaml(self.store.spec_file)), flatten(_stored(self.spec))
+        stored = load_spec(self.store.spec_file)
+        before, now = _meaning(stored), _meaning(self.spec)
+        varied = {*stored.varied_paths, *self.spec.varied_paths}
         differing = sorted(
             path
             for path in before.keys() | now.keys()
-            if before.get(path) != now.get(path) and not any(path.startswith(allowed) for allowed in CHANGEABLE)
+            if path.removeprefix("trial.") not in varied and before.get(path) != now.get(path)
         )
         if differing:
             changes = ", ".join(f"{path} was {before.get(path)!r} and is {now.get(path)!r}" for path in differing)
@@ -217,6 +226,13 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
     scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
     points = [point for row in trial.rows for point in step_points(row)]
     return {**describe(trial.config), **last["used"], **scores, "outcome": "pruned", "curves": points}
+
+
+def _meaning(spec: SweepSpec) -> dict[str, Any]:
+    """All that a trial of this sweep stands for, by path: resolved settings, and how trials are chosen and stopped."""
+    base = {f"trial.{path}": value for path, value in spec.base.flat().items() if path not in spec.varied_paths}
+    how = spec.search.model_dump(mode="json", include={"sampler", "scheduler", "objectives"}) if spec.search else {}
+    return flatten({"kind": "search" if spec.search else "measure", **how}) | base
 
 
 def _stored(spec: SweepSpec) -> dict[str, Any]:

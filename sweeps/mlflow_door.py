@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from rrm.errors import UserError
 from sweeps.spool import Event
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the client's own retry repeats POSTs and doubles runs
@@ -24,6 +25,7 @@ from mlflow.exceptions import MlflowException
 
 FINGERPRINT = "rrm.fingerprint"
 SWEEP = "rrm.sweep"  # on the parent run only
+KIND = "rrm.kind"  # search or measure; on the parent run only
 MOST_METRICS = 1000  # of one log_batch
 MOST_PARAMS = 100
 POISON = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
@@ -74,7 +76,7 @@ class MlflowWriter:
         """The parent run, open, with the spec."""
         run_id = self._find(f"tags.`{SWEEP}` = '{self.sweep}'")
         if run_id is None:
-            tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, **event["tags"]}
+            tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
             run_id = self.client.create_run(self.experiment_id, start_time=event["time"], tags=tags).info.run_id
         self._runs[""] = run_id
         self.client.update_run(run_id, status="RUNNING")
@@ -137,31 +139,35 @@ class MlflowWriter:
         return runs[0].info.run_id if runs else None
 
 
-def experiment_url_path(tracking_uri: str, sweep: str) -> str | None:
-    """Where the MLflow UI shows a sweep, below the server's address; None before anything was written."""
-    experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
-    return f"/?workflowType=machine_learning#/experiments/{experiment.experiment_id}/runs" if experiment else None
-
-
-def read_runs(tracking_uri: str, sweep: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
-    """Records and curves of a sweep as MLflow holds them; None when there is no such experiment.
+def read_runs(tracking_uri: str, sweep: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str] | None:
+    """Records, curves and kind (search or measure) of a sweep as MLflow holds them; None when there is no such experiment.
 
     Columns have the names of the store's records; params come back as numbers where they are numbers.
+
+    Raises:
+        UserError: MLflow cannot be read at this URI.
     """
-    client = MlflowClient(tracking_uri=tracking_uri)
-    experiment = client.get_experiment_by_name(sweep)
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    if tracking_uri.startswith("sqlite:") and not database.exists():  # it would be created
+        raise UserError("is not there", str(database))
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        experiment = client.get_experiment_by_name(sweep)
+    except (MlflowException, ValueError, ImportError) as error:
+        raise UserError(f"cannot be read as a tracking URI: {str(error).splitlines()[0][:200]}", tracking_uri) from None
     if experiment is None:
         return None
-    records, curves, token = [], [], None
+    records, curves, kind, token = [], [], "measure", None
     while True:
         page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
         for run in page:
+            kind = run.data.tags.get(KIND, kind)
             if FINGERPRINT in run.data.tags:
                 records.append(_record(run))
                 curves += _curves(client, run)
         token = page.token
         if not token:
-            return records, curves
+            return records, curves, kind
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -169,8 +175,7 @@ def _record(run: Run) -> dict[str, Any]:
     record: dict[str, Any] = {name: _parse(value) for name, value in run.data.params.items()}
     record |= {name: value for name, value in run.data.metrics.items() if _axis(name) is None}
     record |= {"fingerprint": tags[FINGERPRINT], "outcome": tags.get("outcome", "running")}
-    if "reason" in tags:
-        record["reason"] = tags["reason"]
+    record |= {name: tags[name] for name in ("reason", "matching") if name in tags}
     return record
 
 

@@ -15,6 +15,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import describe, step_flops
+from rrm.compute import inference_flops
 from rrm.config import axis_name
 from rrm.optim import build_optimizer
 from sweeps.spec import SweepSpec
@@ -32,10 +33,11 @@ class StepTime:
     seconds_per_flop: float
 
     def trial_seconds(self, config: TrialConfig) -> float:
-        """Training time of a trial, evaluation left out."""
+        """Time of a trial: training, validations, and the depth curves at the end."""
+        evaluation = self.seconds_per_flop * evaluation_flops(config)
         if config.fit.budget.unit == "seconds":
-            return config.fit.budget.amount
-        return expected_steps(config) * (self.fixed_seconds + self.seconds_per_flop * step_flops(config))
+            return config.fit.budget.amount + evaluation
+        return evaluation + expected_steps(config) * (self.fixed_seconds + self.seconds_per_flop * step_flops(config))
 
 
 def expected_steps(config: TrialConfig) -> float:
@@ -49,12 +51,21 @@ def expected_steps(config: TrialConfig) -> float:
     return budget.amount / per_step[budget.unit]
 
 
+def evaluation_flops(config: TrialConfig) -> float:
+    """FLOPs of scoring: the validation split at D = N_sup each time, then both splits at every depth."""
+    _, splits = load_splits(config.task)
+    validation, test = len(splits["validation"]), len(splits["test"])
+    step = inference_flops(config.model, config.task.shape, depth=1)
+    during = config.eval.validations * validation * config.model.trained_depth
+    return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
+
+
 def measure_step_time(trials: list[TrialConfig]) -> StepTime:
     """Time real training steps of the cheapest and the dearest trial on this machine: its GPU, or one thread."""
     cheap, dear = min(trials, key=step_flops), max(trials, key=step_flops)
     low, high = _step_seconds(cheap), _step_seconds(dear)
     spread = step_flops(dear) - step_flops(cheap)
-    slope = max(0.0, (high - low) / spread) if spread else 0.0
+    slope = max(0.0, (high - low) / spread) if spread else high / step_flops(dear)
     return StepTime(max(0.0, low - slope * step_flops(cheap)), slope)
 
 
@@ -103,7 +114,7 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
     table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for path in varied:
         table.add_column(axis_name(path), justify="right")
-    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "training"):
+    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "time"):
         table.add_column(column, justify="right")
     for trial in [trial for trial in trials if trial.seed == 0]:
         record = describe(trial)
@@ -131,12 +142,12 @@ def _headline(spec: SweepSpec) -> str:
 def _total(spec: SweepSpec, trials: list[TrialConfig], step_time: StepTime, concurrent: int) -> str:
     """Training time of the whole sweep, extrapolated from the measured steps."""
     seconds = [step_time.trial_seconds(trial) for trial in trials]
-    how = f"{concurrent} at once (steps timed here; validation, test and start-up come on top)"
+    how = f"{concurrent} at once (from timed steps; start-up comes on top)"
     if spec.measure:
-        return f"{len(trials)} trials, about {duration(sum(seconds) / concurrent)} of training, {how}"
+        return f"{len(trials)} trials, about {duration(sum(seconds) / concurrent)} on this machine, {how}"
     assert spec.search is not None
     longest = spec.search.num_trials * max(seconds) / concurrent
-    return f"{spec.search.num_trials} trials, at most about {duration(longest)} of training, {how}"
+    return f"{spec.search.num_trials} trials, at most about {duration(longest)} on this machine, {how}"
 
 
 def duration(seconds: float) -> str:

@@ -4,10 +4,14 @@ import logging
 import os
 import signal
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from lightning_modules.config import load_trial
+from rrm.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.screen import Screen, best_record
 from sweeps.spec import SweepSpec
@@ -16,6 +20,7 @@ from sweeps.store import Store
 from sweeps.tracking import Tracker, tracking_uri
 
 DELIVERY_SECONDS = 60.0  # longest wait for tracking at the end; what is left goes out with the next run
+UNREACHABLE_SECONDS = 6.0  # the same where the last try has failed
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
 
 # What Ray Tune would otherwise do beside our store; read when ray is imported, and by its workers.
@@ -28,7 +33,7 @@ TUNE_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the old output is the one that verbose=0 silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
@@ -42,6 +47,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str) -> int:
     Raises:
         UserError: another driver runs this sweep, or the spec gives another meaning to finished trials.
     """
+    check_resources(spec)
     store = Store(spec.store_path)
     store.create()
     with store.locked():
@@ -55,14 +61,34 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str) -> int:
         else:
             if finished_before:
                 console.print(f"{spec.name} goes on: {finished_before} of {ledger.total} trials are finished")
-            _run_missing(ledger, console)
+            with suppress(KeyboardInterrupt):  # before Tune takes over the signal; a later one ends `fit` without an exception
+                _run_missing(ledger, console)
         if ledger.finished:
             tracker.done()
         _deliver(tracker, console)
         if not ledger.finished:
-            console.print(f"stopped with {len(ledger.results)} of {ledger.total} trials; continue with: {continue_command}")
+            _say(console, f"stopped with {len(ledger.results)} of {ledger.total} trials; continue with: {continue_command}")
             return STOPPED
         return _conclude(ledger, console)
+
+
+def check_resources(spec: SweepSpec) -> None:
+    """Refuse a trial that this machine could never start.
+
+    Raises:
+        UserError: it asks for more than there is.
+    """
+    for name, asked, there in (
+        ("cpus", spec.resources.cpus, os.cpu_count() or 1),
+        ("gpus", spec.resources.gpus, torch.cuda.device_count()),
+    ):
+        if asked > there:
+            raise UserError(f"must be at most what this machine has, {there}, got {asked:g}", f"resources.{name}")
+
+
+def _say(console: Console, text: str) -> None:
+    """A line as it is: not wrapped, so that commands and paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run_missing(ledger: Ledger, console: Console) -> None:
@@ -103,36 +129,31 @@ def _progress(ledger: Ledger) -> tuple[int, int]:
 
 
 def _deliver(tracker: Tracker, console: Console) -> None:
-    if not tracker.delivery.close(DELIVERY_SECONDS):
-        console.print(
-            f"tracking is behind ({tracker.delivery.problem or 'still sending'}): "
-            "the rest lies in the spool and goes out with the next run",
-            markup=False,
-            highlight=False,
-        )
+    wait = UNREACHABLE_SECONDS if tracker.delivery.problem else DELIVERY_SECONDS
+    if not tracker.delivery.close(wait):
+        why = tracker.delivery.problem or "still sending"
+        _say(console, f"tracking is behind ({why}): the rest lies in the spool and goes out with the next run")
     if tracker.spool.dead_letters_file.exists():
-        console.print(f"tracking refused some records for good: {tracker.spool.dead_letters_file}", markup=False)
+        _say(console, f"tracking refused some records for good: {tracker.spool.dead_letters_file}")
 
 
 def _conclude(ledger: Ledger, console: Console) -> int:
     """Best trial, failures, and how to open MLflow."""
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     best = best_record(ledger)
     if best is not None:
-        from lightning_modules.config import load_trial
-
         folder = ledger.store.trial_folder(best["fingerprint"])
         name = ledger.tracker.name(load_trial(folder / "trial.yaml"))
-        say(f"best trial: {name}, val exact accuracy {best['val/exact_accuracy']:.3f}, params {best['params']:,} ({folder})")
+        _say(
+            console,
+            f"best trial: {name}, val exact accuracy {best['val/exact_accuracy']:.3f}, params {best['params']:,} ({folder})",
+        )
     failed = [record for record in ledger.results.values() if record["outcome"] == "failed"]
     for record in failed:
-        say(f"failed: {record['fingerprint']}: {record['reason']}")
+        _say(console, f"failed: {record['fingerprint']}: {record['reason']}")
     uri = tracking_uri(Path(ledger.spec.storage))
     local = uri.startswith("sqlite:")
-    say(f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
+    _say(console, f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
     if local:
-        say("           then open http://127.0.0.1:5000/?workflowType=machine_learning")
+        _say(console, "           then open http://127.0.0.1:5000/?workflowType=machine_learning")
     return SOME_FAILED if failed else DONE

@@ -69,6 +69,8 @@ class Screen:
         best = best_record(self.ledger)
         if best is not None:
             parts.append(f"best so far: val exact accuracy {best['val/exact_accuracy']:.3f}")
+        if self.ledger.tracker.delivery.problem:
+            parts.append("tracking is behind")
         parts.append(self._time_left())
         return " | ".join(parts)
 
@@ -120,7 +122,8 @@ def best_record(ledger: Ledger) -> Record | None:
     if ledger.spec.search:
         objective = ledger.spec.search.objectives[0]
         metric, sign = objective.metric, 1 if objective.goal == "maximize" else -1
-    return max(completed, key=lambda record: sign * record[metric], default=None)
+    # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
+    return max(completed, key=lambda r: (sign * r[metric], -r["params"], r["fingerprint"]), default=None)
 
 
 def clock(seconds: float) -> str:

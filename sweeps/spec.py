@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
@@ -15,6 +15,12 @@ from rrm.errors import UserError, from_validation, suggest
 from rrm.tasks import build_task
 from sweeps.space import Domain, Scalar, factorial, with_values
 
+SAME_IN_ALL = {
+    "seed": "measure.seeds says how many there are",
+    "fit.budget.unit": "trials of one sweep have equal budgets",
+    "fit.budget.amount": "trials of one sweep have equal budgets",
+}
+RESERVED = {"trials", "mlartifacts", "mlflow.db"}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # a folder, a study and an MLflow experiment bear it
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
@@ -123,12 +129,16 @@ class SweepSpec(StrictConfig):
     search: Search | None = None
     resources: Resources = Resources()
     storage: str = "runs"  # folder of the results
-    folder: str = Field(".", exclude=True)  # of the spec's file: data paths start there
+    _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
         if (self.measure is None) == (self.search is None):
             raise ValueError("must have exactly one of the sections measure and search")
+        if self.name in RESERVED:
+            raise ValueError(
+                f"name must not be one of {', '.join(sorted(RESERVED))}, which lie beside the sweeps, got {self.name!r}"
+            )
         return self
 
     @property
@@ -162,7 +172,7 @@ class SweepSpec(StrictConfig):
 
     def trial_with(self, values: dict[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced; errors name the field below `prefix`."""
-        return parse_trial(with_values(self.trial, values), Path(self.folder), prefix)
+        return parse_trial(with_values(self.trial, values), self._folder, prefix)
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
@@ -217,9 +227,11 @@ class SweepSpec(StrictConfig):
 
     def _check_paths(self) -> None:
         """Every varied path is a field of a trial, other than the seed."""
-        known = [path for path in _paths(TrialConfig) if path != "seed"]
+        known = [path for path in _paths(TrialConfig) if path not in SAME_IN_ALL]
         for where, block in self._blocks.items():
             for path in block:
+                if path in SAME_IN_ALL:
+                    raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
                     raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{where}.{path}")
 
@@ -257,9 +269,10 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     for override in overrides or []:
         sections = _override(sections, override)
     try:
-        spec = SweepSpec.model_validate_json(json.dumps(sections | {"folder": str(path.parent.resolve())}))
+        spec = SweepSpec.model_validate_json(json.dumps(sections))
     except ValidationError as error:
         raise from_validation(error, SweepSpec) from None
+    spec._folder = path.parent.resolve()
     spec.validate_trials()
     return spec
 
@@ -277,9 +290,10 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     for mapping in ("measure.vary", "search.space"):
         if dotted.startswith(f"{mapping}."):
             section, name = mapping.split(".")
-            before = sections.get(section, {}).get(name, {})
+            outer = sections.get(section, {})
+            before = outer.get(name, {}) if isinstance(outer, dict) else None
             if not isinstance(before, dict):
-                raise UserError("cannot be overridden where vary is a list of blocks", dotted)
+                raise UserError(f"cannot be overridden: {mapping} is not a section of paths", dotted)
             inner = before | {dotted.removeprefix(f"{mapping}."): value}
             return with_values(sections, {mapping: inner})
     return with_values(sections, {dotted: value})

@@ -41,10 +41,6 @@ class Spool:
             append_line(self.events_file, event)
             self._remember(event)
 
-    def reopen(self, kind: str) -> None:
-        """Let an event that comes once come again (a sweep that was extended ends anew)."""
-        self._said.discard((kind, ""))
-
     def pending(self) -> tuple[list[Event], int]:
         """Some events that were not said yet, in order, and where the cursor stands after them."""
         if not self.events_file.exists():

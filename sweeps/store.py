@@ -31,9 +31,19 @@ class Store:
         self.design_file = self.path / "design.json"
         self.rows_file = self.path / "rows.jsonl"
         self.spool_folder = self.path / "spool"
+        self.lock_file = self.path / "lock"
 
     def create(self) -> None:
-        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        """Make the folder.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        try:
+            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+            self.lock_file.touch()
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", str(self.path)) from None
 
     def trial_folder(self, fingerprint: str) -> Path:
         return self.path / "trials" / fingerprint
@@ -45,7 +55,7 @@ class Store:
         Raises:
             UserError: another driver runs this sweep.
         """
-        with (self.path / "lock").open("a+") as file:
+        with self.lock_file.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -59,7 +69,7 @@ class Store:
     def results(self) -> dict[str, dict[str, Any]]:
         """Every finished trial by fingerprint: its record, with `curves`."""
         files = sorted(self.path.glob(f"trials/*/{RESULT}"))
-        return {file.parent.name: json.loads(file.read_text()) for file in files}
+        return {file.parent.name: _read_json(file) for file in files}
 
     def finished(self) -> set[str]:
         """Fingerprints with an end marker."""
@@ -75,7 +85,7 @@ class Store:
 
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
-        return json.loads(self.design_file.read_text()) if self.design_file.exists() else []
+        return _read_json(self.design_file) if self.design_file.exists() else []
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -85,7 +95,18 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                yield _parse_json(line, path)
+
+
+def _read_json(path: Path) -> Any:
+    return _parse_json(path.read_bytes(), path)
+
+
+def _parse_json(text: bytes, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"is damaged ({error}): restore or remove it", str(path)) from None
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ SHORT_NAMES = {
 }
 TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching"}  # tags, not metrics
 LONGEST_TAG = 5000
+LONGEST_PROBLEM = 160
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 
 
@@ -54,7 +55,8 @@ class Tracker:
     def sweep(self, spec: SweepSpec) -> None:
         """The sweep is being run."""
         text = write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True))
-        self.spool.add_once({"kind": "sweep", "time": _now(), "spec": text, "tags": self._tags})
+        kind = "search" if spec.search else "measure"
+        self.spool.add_once({"kind": "sweep", "time": _now(), "spec": text, "sweep_kind": kind, "tags": self._tags})
 
     def start(self, config: TrialConfig) -> None:
         """A trial was handed to Ray."""
@@ -152,7 +154,7 @@ class Delivery:
                 self.spool.advance(position)
                 self.problem, wait = None, FIRST_WAIT_SECONDS
             except Exception as error:  # whatever a server or its way can do must not reach the sweep
-                self.problem = f"{type(error).__name__}: {error}"
+                self.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:LONGEST_PROBLEM]
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def run_trial(job: dict[str, Any]) -> None:
     try:
         result = fit(config, folder, report)
     except Exception as error:  # a raise through Tune would cost the warm actor; the reason goes into the record
-        result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
+        (folder / "error.txt").write_text(traceback.format_exc())
+        result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error} (see error.txt)"})
     if stop is not None:
         raise stop
     if timed_out and result.record["outcome"] == "pruned":

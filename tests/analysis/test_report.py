@@ -95,6 +95,7 @@ def write_store(folder: Path, asked: list[str]) -> None:
         record = {"fingerprint": name, "sweep": "s", "outcome": "completed", "seed": 0, "curves": []}
         (folder / "trials" / name / "result.json").write_text(json.dumps(record))
     (folder / "design.json").write_text(json.dumps(asked))
+    (folder / "spec.yaml").write_text("measure: {}\n")
 
 
 def test_trials_that_the_spec_no_longer_asks_for_are_left_out(tmp_path: Path) -> None:
@@ -118,5 +119,28 @@ def test_what_is_no_sweep_is_one_line(tmp_path: Path, target: str) -> None:
 
 def test_a_store_without_results_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
+    (tmp_path / "spec.yaml").write_text("measure: {}\n")
     with pytest.raises(UserError, match="has no finished trials yet"):
         load(tmp_path)
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    write_store(tmp_path, asked=["a"])
+    (tmp_path / "trials/b/result.json").write_text("{")
+    with pytest.raises(UserError, match=r"trials/b/result.json: is damaged"):
+        load(tmp_path)
+
+
+def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
+    search = dataclasses.replace(tables, kind="search")
+    report = build_report(search)
+    assert report.effects == [] and report.differences == []
+    assert report.answer[0].startswith("A search: its trials are the sampler's choice and are not compared. Best on validation")
+    with pytest.raises(UserError, match="cannot be drawn together"):
+        merge([tables, search])
+
+
+def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
+    trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
+    notes = build_report(dataclasses.replace(tables, trials=trials)).answer
+    assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes

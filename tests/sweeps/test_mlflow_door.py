@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from rrm.errors import UserError
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from sweeps.mlflow_door import FINGERPRINT, SWEEP, MlflowWriter, Poison, experiment_url_path, read_runs
+    from sweeps.mlflow_door import FINGERPRINT, SWEEP, MlflowWriter, Poison, read_runs
 
 START = {
     "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},
-    "metrics": {"params": 3810}, "tags": {"outcome": "running"}, "trial": "seed: 0\n",
+    "metrics": {"params": 3810}, "tags": {"outcome": "running", "matching": "steps"}, "trial": "seed: 0\n",
 }  # fmt: skip
 EVENTS = [
-    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "tags": {"host": "here"}},
+    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}},
     START,
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]},
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]},
@@ -61,16 +63,18 @@ def test_what_was_written_is_read_back(uri: str, tmp_path: Path) -> None:
     writer(uri, tmp_path, "read").deliver(EVENTS)
     found = read_runs(uri, "read")
     assert found is not None
-    (record,), curves = found
+    (record,), curves, kind = found
+    assert kind == "search"
     assert record == {
         "fingerprint": "abc", "outcome": "completed", "model.hidden_size": 16, "seed": 0, "params": 3810, "test/nll": 1.1,
+        "matching": "steps",
     }  # fmt: skip
     assert {"fingerprint": "abc", "metric": "depth/exact_accuracy", "axis": "depth", "at": 2, "value": 0.6} in curves
     assert len(curves) == 4
 
 
 def test_an_experiment_that_is_not_there_is_none(uri: str) -> None:
-    assert read_runs(uri, "nowhere") is None and experiment_url_path(uri, "nowhere") is None
+    assert read_runs(uri, "nowhere") is None
 
 
 def test_a_changed_param_is_poison(uri: str, tmp_path: Path) -> None:
@@ -78,3 +82,13 @@ def test_a_changed_param_is_poison(uri: str, tmp_path: Path) -> None:
     door.deliver(EVENTS[:2])
     with pytest.raises(Poison):
         door.deliver([START | {"params": {"model.hidden_size": 32}}])
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///nowhere.db", "http://127.0.0.1:9", "foo://x"])
+def test_a_uri_that_cannot_be_read_is_one_line_and_creates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        read_runs(uri, "tiny")
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.report import build_report
+from analysis.tables import load
 from lightning_modules.config import load_trial
 from sweeps.mlflow_door import read_runs
 from sweeps.store import Store, read_lines
@@ -24,7 +26,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 def tracked(tmp_path: Path) -> tuple[list[dict], list[dict]]:
     found = read_runs(f"sqlite:///{tmp_path / 'runs/mlflow.db'}", "tiny")
     assert found is not None
-    return found
+    return found[:2]
 
 
 def assert_points_are_single(curves: list[dict]) -> None:
@@ -73,12 +75,25 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) 
     assert "At equal parameters and equal steps" in (report / "report.html").read_text()
     assert (report / "trials.csv").read_text().count("\n") == 9
 
+    stored, from_mlflow = load(store.path), load("tiny", f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    assert build_report(from_mlflow).answer == build_report(stored).answer
+
     more = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
     assert more.returncode == 0 and "goes on: 8 of 12 trials are finished" in more.stdout
     assert len(store.results()) == 12 and len(tracked(tmp_path)[0]) == 12
 
     other = run_command("run", spec, "trial.optim.lr=1e-2", cwd=tmp_path)
-    assert other.returncode == 2 and "has finished trials under other settings (trial.optim.lr was" in other.stderr
+    assert (
+        other.returncode == 2 and "has finished trials under other settings (trial.optim.lr was 0.001 and is 0.01)" in other.stderr
+    )
+
+    same = run_command("run", spec, "measure.seeds=3", "trial.eval.batch_size=256", cwd=tmp_path)  # the default, stated
+    assert same.returncode == 0, same.stderr
+
+    edited = next(store.path.glob("trials/*/trial.yaml"))
+    edited.write_text(edited.read_text().replace("lr: 0.001", "lr: 0.5"))
+    refused = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
+    assert refused.returncode == 2 and "trial.yaml: was edited" in refused.stderr
 
 
 def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, tmp_path: Path) -> None:
@@ -134,19 +149,17 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tm
 
 
 def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Callable, tmp_path: Path) -> None:
-    """One diverges, one takes too long (its budget is far beyond the limit), one finishes."""
+    """One diverges, one takes too long (its batch is huge), one finishes."""
     sections = measure_sections(loss__kind="softmax", optim__kind="adamw", eval__validations=1000)
-    sections["measure"]["vary"] = [{"optim.lr": [1e-3, 1e30], "fit.budget.amount": 12}, {"fit.budget.amount": 1e6}]
+    sections["measure"]["vary"] = [{"optim.lr": [1e-3, 1e30], "fit.batch_size": 8}, {"fit.batch_size": 30000}]
     sections["resources"] = {"trial_timeout_minutes": 0.2}
     ended = run_command("run", str(write_spec(sections)), cwd=tmp_path)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     results = Store(tmp_path / "runs/tiny").results().values()
-    outcomes = {
-        (result["optim.lr"], result["fit.budget.amount"]): (result["outcome"], result.get("reason", "")) for result in results
-    }
-    assert outcomes[1e-3, 12][0] == "completed"
-    assert outcomes[1e30, 12][0] == "failed" and "the training loss is" in outcomes[1e30, 12][1]
-    assert outcomes[1e-3, 1e6] == ("failed", "took longer than resources.trial_timeout_minutes = 0.2")
+    outcomes = {(result["optim.lr"], result["fit.batch_size"]): (result["outcome"], result.get("reason", "")) for result in results}
+    assert outcomes[1e-3, 8][0] == "completed"
+    assert outcomes[1e30, 8][0] == "failed" and "the training loss is" in outcomes[1e30, 8][1]
+    assert outcomes[1e-3, 30000] == ("failed", "took longer than resources.trial_timeout_minutes = 0.2")
     assert ended.stdout.count("failed: ") == 2
 
 
@@ -165,3 +178,16 @@ def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_pa
     assert driver.returncode == 130
     assert "continue with: rrm-sweep run" in output
     assert json.loads(store.design_file.read_text()) and not store.finished()
+
+
+@pytest.mark.parametrize("resource", ["gpus", "cpus"])
+def test_more_than_the_machine_has_is_refused_before_anything_is_made(write_spec: Callable, tmp_path: Path, resource: str) -> None:
+    ended = run_command("run", str(write_spec(measure_sections())), f"resources.{resource}=4000", cwd=tmp_path)
+    assert ended.returncode == 2 and f"resources.{resource}: must be at most what this machine has" in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_storage_that_cannot_be_written_is_one_line(write_spec: Callable, tmp_path: Path) -> None:
+    spec = str(write_spec(measure_sections()))
+    ended = run_command("run", spec, f"storage={spec}", cwd=tmp_path)
+    assert ended.returncode == 2 and "cannot be written: Not a directory" in ended.stderr and ended.stderr.count("\n") == 1

@@ -41,7 +41,18 @@ BAD: dict[str, tuple[Sections, str]] = {
         "measure.vary.model.hiden_size: is not a field of a trial; did you mean 'model.hidden_size'?",
     ),
     "path of a section": (changed(MEASURE, "measure/vary/model", [16]), "measure.vary.model: is not a field of a trial"),
-    "seed varied": (changed(MEASURE, "measure/vary/seed", [1, 2]), "measure.vary.seed: is not a field of a trial"),
+    "seed varied": (
+        changed(MEASURE, "measure/vary/seed", [1, 2]),
+        "measure.vary.seed: cannot be varied: measure.seeds says how many",
+    ),
+    "budget varied": (
+        changed(MEASURE, "measure/vary/fit.budget.amount", [10, 20]),
+        "measure.vary.fit.budget.amount: cannot be varied: trials of one sweep have equal budgets",
+    ),
+    "reserved name": (changed(MEASURE, "name", "trials"), "name must not be one of mlartifacts, mlflow.db, trials"),
+    "date": (changed(MEASURE, "trial/model/hidden_size", "2024-01-01"), "trial.model.hidden_size: must be a valid integer"),
+    "betas": (changed(MEASURE, "trial/optim/betas", [1.5, 2]), "trial.optim.betas.0: must be less than 1, got 1.5"),
+    "folder": (changed(MEASURE, "folder", "/x"), "folder: unknown key"),
     "bad level": (
         changed(MEASURE, "measure/vary/model.hidden_size", [16, 20]),
         "measure.vary.model.hidden_size: the value 20 is not valid: trial.model: hidden_size must be a multiple of head_size",
@@ -158,6 +169,7 @@ def test_a_trial_is_refused_with_the_command_to_use(write_spec: Callable) -> Non
         ("trial.optim.lr=", "trial.optim.lr: is empty"),
         ("trial.optim.lr=[1", "trial.optim.lr, line 1: is not valid YAML"),
         ("name.x=1", "name is a value, not a section"),
+        ("trial.model.hidden_size=2024-01-01", "must be a valid integer, got '2024-01-01'"),
     ],
 )
 def test_a_bad_override_is_one_line(write_spec: Callable, override: str, message: str) -> None:
