@@ -22,14 +22,18 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self.events_file, self.cursor_file = folder / "events.jsonl", folder / "cursor"
         self.dead_letters_file = folder / "dead_letters.jsonl"
-        self._said: set[tuple[str, str]] = set()  # (kind, fingerprint) of events that come once
+        self._said: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
         self._last_step: dict[str, int] = {}
         for event in read_lines(self.events_file):
             self._remember(event)
 
     def add_once(self, event: Event) -> None:
-        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint)."""
-        if (event["kind"], event.get("fingerprint", "")) not in self._said:
+        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint).
+
+        A trial whose folder was removed may end anew, and then otherwise.
+        """
+        key = (event["kind"], event.get("fingerprint", ""))
+        if key not in self._said or self._said[key] != event.get("status"):
             append_line(self.events_file, event)
             self._remember(event)
 
@@ -79,6 +83,4 @@ class Spool:
             last = max(point["at"] for point in event["points"])
             self._last_step[fingerprint] = max(last, self._last_step.get(fingerprint, -1))
         else:
-            self._said.add((event["kind"], fingerprint))
-            if event["kind"] == "sweep":
-                self._said.discard(("done", ""))
+            self._said[event["kind"], fingerprint] = event.get("status")

@@ -67,10 +67,8 @@ def test_the_cursor_moves_after_success_and_survives(tmp_path: Path) -> None:
     assert [event["kind"] for event in Spool(tmp_path).pending()[0]] == ["end"]
 
 
-def test_a_sweep_that_is_run_again_ends_again(tmp_path: Path) -> None:
+def test_a_trial_that_ends_otherwise_the_second_time_says_so(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    for _ in range(2):
-        spool.add_once({"kind": "sweep"})
-        spool.add_once({"kind": "done"})
-        spool.add_once({"kind": "done"})
-    assert [event["kind"] for event in spool.pending()[0]] == ["sweep", "done"]
+    for status in ("FAILED", "FAILED", "FINISHED", "FINISHED"):
+        spool.add_once({"kind": "end", "fingerprint": "a", "status": status})
+    assert [event["status"] for event in Spool(tmp_path).pending()[0]] == ["FAILED", "FINISHED"]
