@@ -50,8 +50,8 @@ BAD: dict[str, tuple[Sections, str]] = {
         "measure.vary.fit.budget.amount: cannot be varied: trials of one sweep have equal budgets",
     ),
     "reserved name": (changed(MEASURE, "name", "trials"), "name must not be one of mlartifacts, mlflow.db, trials"),
-    "date": (changed(MEASURE, "trial/model/hidden_size", "2024-01-01"), "trial.model.hidden_size: must be a valid integer"),
-    "betas": (changed(MEASURE, "trial/optim/betas", [1.5, 2]), "trial.optim.betas.0: must be less than 1, got 1.5"),
+    "date": (changed(MEASURE, "trial/model/num_layers", "2024-01-01"), "trial.model.num_layers: must be a valid integer"),
+    "betas": (changed(MEASURE, "trial/optim", {"betas": [1.5, 2]}), "trial.optim.betas.0: must be less than 1, got 1.5"),
     "folder": (changed(MEASURE, "folder", "/x"), "folder: unknown key"),
     "bad level": (
         changed(MEASURE, "measure/vary/model.hidden_size", [16, 20]),
@@ -169,7 +169,7 @@ def test_a_trial_is_refused_with_the_command_to_use(write_spec: Callable) -> Non
         ("trial.optim.lr=", "trial.optim.lr: is empty"),
         ("trial.optim.lr=[1", "trial.optim.lr, line 1: is not valid YAML"),
         ("name.x=1", "name is a value, not a section"),
-        ("trial.model.hidden_size=2024-01-01", "must be a valid integer, got '2024-01-01'"),
+        ("trial.model.num_layers=2024-01-01", "must be a valid integer, got '2024-01-01'"),
     ],
 )
 def test_a_bad_override_is_one_line(write_spec: Callable, override: str, message: str) -> None:
