@@ -126,7 +126,7 @@ def width_depth_map(tables: Tables) -> FigureData | None:
 
 def inference_depth(tables: Tables) -> FigureData | None:
     """Exact accuracy at every inference depth, also beyond the trained one."""
-    curves = tables.curves[(tables.curves["axis"] == "depth") & (tables.curves["metric"] == "depth/exact_accuracy")]
+    curves = tables.curves[(tables.curves["metric"] == "depth/exact_accuracy") & tables.curves["difficulty"].isna()]
     keys = tables.varied
     points = curves.merge(tables.completed[["fingerprint", *keys]], on="fingerprint")
     if points.empty or not keys:

@@ -13,7 +13,8 @@ from sweeps.store import Store
 CAPACITY_AXES = ("model.hidden_size", "model.num_layers")
 DEPTH_AXES = ("model.h_cycles", "model.l_cycles", "model.supervision_steps")
 AXES = (*CAPACITY_AXES, *DEPTH_AXES)
-CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value"]
+CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
+BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
 
 
@@ -105,7 +106,7 @@ def merge(tables: list[Tables]) -> Tables:
         raise UserError(f"cannot be drawn together, a search chooses its trials and a measure sweep does not: {names}")
     trials = pd.concat([table.trials for table in tables], ignore_index=True).drop_duplicates("fingerprint")
     curves = pd.concat([table.curves for table in tables], ignore_index=True)
-    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at"]), kinds.pop())
+    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]), kinds.pop())
 
 
 def _from_store(store: Store) -> Tables:
@@ -135,4 +136,14 @@ def _tables(records: list[dict[str, Any]], points: list[dict[str, Any]], kind: s
     trials = pd.DataFrame(records)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, pd.DataFrame(points, columns=CURVE_COLUMNS), kind)
+    return Tables(trials, _split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)), kind)
+
+
+def _split_bins(curves: pd.DataFrame) -> pd.DataFrame:
+    """The bin of a metric in columns of its own; they are empty where a value is over all rows."""
+    parts = curves["metric"].str.extract(BIN)
+    binned = parts["difficulty"].notna()
+    curves.loc[binned, "metric"] = parts.loc[binned, "metric"]
+    curves["binned_by"] = parts["binned_by"]
+    curves["difficulty"] = pd.to_numeric(parts["difficulty"])
+    return curves

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="rrm-trial",
         description="Train and score one trial, and write its record; neither ray nor mlflow is needed. "
         "A trial that was interrupted goes on from its checkpoint when the command is typed again.",
-        epilog="example: rrm-trial lightning_modules/trials/sudoku4.yaml --out runs/trials/first",
+        epilog="example: rrm-trial lightning_modules/trials/sudoku.yaml --out runs/trials/first",
     )
     parser.add_argument("trial", type=Path, metavar="TRIAL.yaml", help="a trial; fields that are absent have their defaults")
     parser.add_argument(
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
     """Continue or start the trial in `folder`; a finished one is only shown."""
+    from lightning_modules.datamodule import load_splits
     from lightning_modules.fit import fit  # lightning takes seconds to import; errors above do not need it
 
     if threads is not None:
@@ -63,6 +64,7 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
             raise UserError(f"holds another trial ({record['fingerprint']}, not {config.fingerprint})", str(folder))
         print(f"already finished: {result_file}")
     else:
+        load_splits(config.task)  # a bad row is found before anything is written
         result = fit(config, _prepare(folder, config), _print_row)
         write_atomically(result_file, result.to_json())
         record = result.record

@@ -1,4 +1,4 @@
-"""Data of one trial: three splits, and an endless stream of training batches whose order is a function of (seed, step)."""
+"""Data of one trial: its splits, and an endless stream of training batches whose order is a function of (seed, step)."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -10,23 +10,25 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_modules.config import TrialConfig
 from rrm.reasoner import Batch
-from rrm.tasks import Examples, Split, Task, TaskConfig, build_task
+from rrm.tasks import Examples, Task, TaskConfig, build_task
+from rrm.tasks.cache import Data, load_data
+from rrm.tasks.task import IGNORED, PAD
 
 
 @lru_cache(maxsize=4)  # trials that share a warm process share their data
-def load_splits(config: TaskConfig) -> tuple[Task, dict[Split, Examples]]:
-    """The task and its three splits; `task.seed` alone determines them."""
-    task = build_task(config)
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    return task, {split: task.make(split, task.counts[split], config.seed) for split in splits}
+def load_splits(config: TaskConfig) -> Data:
+    """The task and its splits; `task.seed` alone determines them."""
+    return load_data(build_task(config))
 
 
 def to_batch(examples: Examples) -> Batch:
     """Rows as the tensors that a reasoner takes."""
+    labels = examples.labels.astype(np.int32)
+    labels[labels == PAD] = IGNORED
     return {
-        "inputs": torch.from_numpy(examples.inputs),
-        "labels": torch.from_numpy(examples.labels),
-        "puzzle_identifiers": torch.from_numpy(examples.puzzle_identifiers),
+        "inputs": torch.from_numpy(examples.inputs.astype(np.int32)),
+        "labels": torch.from_numpy(labels),
+        "puzzle_identifiers": torch.from_numpy(examples.puzzle_identifiers.astype(np.int32)),
     }
 
 
@@ -48,7 +50,7 @@ class TrainingStream(IterableDataset):
     def batch(self, step: int) -> Batch:
         """The batch that optimizer step `step` (from 0) is offered."""
         examples = self.examples.take(self._rows(step))
-        if self.config.task.augment:
+        if self.config.task.augments:
             examples = self.task.augment(examples, np.random.default_rng([self.config.seed, step]))
         return to_batch(examples)
 
@@ -75,7 +77,8 @@ class TaskData(pl.LightningDataModule):
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
         self.config = config
-        self.task, self.splits = load_splits(config.task)
+        self.data = load_splits(config.task)
+        self.task, self.splits = self.data.task, self.data.splits
 
     def train_dataloader(self) -> DataLoader:
         first_step = self.trainer.global_step if self.trainer else 0  # a resumed trainer knows how far it got

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
@@ -12,6 +13,7 @@ from lightning_modules.datamodule import to_batch
 from rrm.losses import is_solved, token_nll
 from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks import Examples
+from rrm.tasks.task import bin_of
 
 EVALUATION_SEED = 0  # of noise and random states; rollout k has seed k
 RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")
@@ -41,10 +43,52 @@ class DepthCurve:
         return 1 + max(range(len(self.exact_accuracy)), key=lambda depth: (self.exact_accuracy[depth], -depth))
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Scores:
+    """How every row of a split fared after 1 .. D supervision steps; N rows."""
+
+    rows: dict[str, Tensor]  # each [D, N] on the CPU
+    answers: np.ndarray  # [N, L] uint8, at the trained depth
+    confidence: np.ndarray  # [N] halting probability, at the trained depth
+    rollouts: dict[str, list[float]]  # exact accuracy at every depth of mode, best_q and oracle over rollouts
+
+    def curve(self, chosen: np.ndarray | None = None) -> DepthCurve:
+        """Means over all rows, or over chosen ones [N] bool."""
+        scores = self.rows if chosen is None else {name: rows[:, torch.from_numpy(chosen)] for name, rows in self.rows.items()}
+        solved, unknown = scores["solved"], scores["unknown_tokens"][0].sum().clamp_min(1)
+        return DepthCurve(
+            exact_accuracy=solved.double().mean(1).tolist(),
+            token_accuracy=(scores["right_tokens"].sum(1) / unknown).tolist(),
+            nll=(scores["nll"].sum(1) / unknown).tolist(),
+            residual=scores["residual"].double().mean(1).tolist(),
+            token_change_rate=[None, *scores["changed"][1:].double().mean(1).tolist()],
+            ever_correct=solved.cummax(0).values.double().mean(1).tolist(),
+            q_auroc=[_auroc(q, right) for q, right in zip(scores["q"], solved, strict=True)],
+            steps_used=scores["steps"].double().mean(1).tolist(),
+            rollouts=self.rollouts if chosen is None else {},
+        )
+
+    def by_bin(self, difficulty: dict[str, np.ndarray], bins: dict[str, tuple[int, ...]]) -> dict[str, list[float]]:
+        """Exact accuracy at every depth in each bin that has rows, by its name: `k4`, `guesses16`."""
+        accuracy = {}
+        for measure, edges in bins.items():
+            own = bin_of(difficulty[measure], edges)
+            for edge in sorted(set(own.tolist())):
+                accuracy[f"{measure}{edge}"] = self.curve(own == edge).exact_accuracy
+        return accuracy
+
+
 def depth_curve(
     reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str | None = None, rollouts: int = 1
 ) -> DepthCurve:
+    """The curve of `score_depths` over all rows."""
+    return score_depths(reasoner, examples, depth, config, halting, rollouts).curve()
+
+
+@torch.no_grad()
+def score_depths(
+    reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str | None = None, rollouts: int = 1
+) -> Scores:
     """Run a split through supervision steps 1 .. depth.
 
     Args:
@@ -57,34 +101,40 @@ def depth_curve(
     """
     reasoner.eval()
     halting = halting or config.eval.halting
-    runs = [_run(reasoner, examples, depth, config, halting, EVALUATION_SEED + number) for number in range(rollouts)]
-    scores, solved = runs[0], runs[0]["solved"]
-    unknown = scores["unknown_tokens"][0].sum().clamp_min(1)
-    return DepthCurve(
-        exact_accuracy=solved.double().mean(1).tolist(),
-        token_accuracy=(scores["right_tokens"].sum(1) / unknown).tolist(),
-        nll=(scores["nll"].sum(1) / unknown).tolist(),
-        residual=scores["residual"].double().mean(1).tolist(),
-        token_change_rate=[None, *scores["changed"][1:].double().mean(1).tolist()],
-        ever_correct=solved.cummax(0).values.double().mean(1).tolist(),
-        q_auroc=[_auroc(q, right) for q, right in zip(scores["q"], solved, strict=True)],
-        steps_used=scores["steps"].double().mean(1).tolist(),
-        rollouts=_combine_rollouts(runs) if rollouts > 1 else {},
-    )
+    # Answers of all depths are kept only where rollouts are compared: on a large canvas they do not fit in memory.
+    runs = [
+        _run(reasoner, examples, depth, config, halting, EVALUATION_SEED + number, keep_answers=rollouts > 1)
+        for number in range(rollouts)
+    ]
+    trained = min(depth, config.model.trained_depth) - 1
+    answers, confidence = runs[0].pop("trained_answer"), runs[0]["q"][trained].double().sigmoid()
+    combined = _combine_rollouts(runs) if rollouts > 1 else {}
+    return Scores(runs[0], answers[0].numpy(), confidence.numpy(), combined)
 
 
-def _run(reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str, seed: int) -> dict[str, Tensor]:
-    """Scores of every row at every depth, each [D, N] on the CPU; answers are [D, N, L]."""
+def _run(
+    reasoner: Reasoner, examples: Examples, depth: int, config: TrialConfig, halting: str, seed: int, keep_answers: bool
+) -> dict[str, Tensor]:
+    """Scores of every row at every depth, each [D, N] on the CPU; answers are [D, N, L], those of the trained depth [1, N, L]."""
     reasoner.random = torch.Generator(reasoner.device).manual_seed(seed)
+    trained = min(depth, config.model.trained_depth) - 1
     parts = []
     for rows in torch.arange(len(examples)).split(config.eval.batch_size):
         part = examples.take(rows.numpy())
         batch = {name: values.to(reasoner.device) for name, values in to_batch(part).items()}
         unknown = torch.from_numpy(part.unknown).to(reasoner.device)
-        depths = [_score(step, batch["labels"], unknown, config) for step in _think(reasoner, batch, depth, halting)]
-        parts.append({name: torch.stack([scores[name] for scores in depths]) for name in depths[0]})
+        depths = []
+        for at, step in enumerate(_think(reasoner, batch, depth, halting)):
+            depths.append(_score(step, batch["labels"], unknown, config))
+            answer = depths[-1].pop("answer").to(torch.uint8).cpu()
+            if at == trained:
+                trained_answer = answer
+            if keep_answers:
+                depths[-1]["answer"] = answer
+        parts.append({name: torch.stack([scores[name] for scores in depths]).cpu() for name in depths[0]})
+        parts[-1]["trained_answer"] = trained_answer[None]
     reasoner.random = None
-    return {name: torch.cat([part[name] for part in parts], dim=1).cpu() for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
 
 
 @dataclass(frozen=True)

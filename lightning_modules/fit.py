@@ -13,12 +13,15 @@ import torch
 from lightning_modules.callbacks import BudgetCallback, Report
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
-from lightning_modules.evaluation import depth_curve
+from lightning_modules.evaluation import depth_curve, score_depths
 from lightning_modules.module import Diverged, RecursiveModule
-from lightning_modules.record import FitResult, depth_points, describe, step_points
+from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
+from rrm.tasks import Split
+from rrm.tasks.cache import Data
 
 CHECKPOINT = "checkpoint.ckpt"
 WEIGHTS = "weights.pt"
+DEPTH_PREFIXES: dict[Split, str] = {"test": "depth", "ood": "ood_depth"}  # names of the curves of the splits scored at the end
 
 
 def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda row: True) -> FitResult:
@@ -48,42 +51,50 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
         elif config.fit.budget.amount:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if saved else None)
     except Diverged as error:
-        return _result(config, module, {"outcome": "failed", "reason": str(error)})
+        return _result(config, module, data.data, {"outcome": "failed", "reason": str(error)})
     if watcher.stopped:
-        return _result(config, module, {"outcome": "pruned"})
+        return _result(config, module, data.data, {"outcome": "pruned"})
     if folder is not None:
         torch.save(module.average.reasoner.state_dict(), folder / WEIGHTS)
     return _score(config, module, data, trainer.strategy.root_device, wall_seconds=time.perf_counter() - started)
 
 
 def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, wall_seconds: float) -> FitResult:
-    """Depth curves on validation and test with the averaged weights, once."""
+    """Depth curves with the averaged weights, once: on validation, test and, where there is one, the harder split."""
     scored = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
     depth, trained = config.eval.max_depth, config.model.trained_depth
+    now = time.time_ns() // 1_000_000
     validation = depth_curve(scored, data.splits["validation"], depth, config)
-    test = depth_curve(scored, data.splits["test"], depth, config, rollouts=config.eval.rollouts)
-    record: dict[str, Any] = {"outcome": "completed"}
+    record: dict[str, Any] = {"outcome": "completed", "val/examples": len(data.splits["validation"])}
     record |= {f"val/{name}": value for name, value in validation.at(trained).items()}
-    record |= {f"test/{name}": value for name, value in test.at(trained).items()}
+    points = depth_points(validation, "val_depth", now, ("exact_accuracy", "nll"))
+    for split, prefix in DEPTH_PREFIXES.items():
+        if split in data.splits:
+            examples = data.splits[split]
+            scores = score_depths(scored, examples, depth, config, rollouts=config.eval.rollouts)
+            record |= {f"{split}/{name}": value for name, value in scores.curve().at(trained).items()}
+            record |= {
+                f"{split}/{name}": value for name, value in data.task.judge(examples, scores.answers, scores.confidence).items()
+            }
+            record |= {f"{split}/examples": len(examples)}
+            points += depth_points(scores.curve(), prefix, now)
+            points += bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
     record |= {
-        "test/examples": len(data.splits["test"]),
-        "val/examples": len(data.splits["validation"]),
         "chosen_depth": validation.best_depth,
         "threads": torch.get_num_threads(),
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),
     }
-    now = time.time_ns() // 1_000_000
-    points = depth_points(test, "depth", now) + depth_points(validation, "val_depth", now, ("exact_accuracy", "nll"))
-    result = _result(config, module, record)
+    result = _result(config, module, data.data, record)
     return FitResult(result.record, result.curves + points)
 
 
-def _result(config: TrialConfig, module: RecursiveModule, ending: dict[str, Any]) -> FitResult:
+def _result(config: TrialConfig, module: RecursiveModule, data: Data, ending: dict[str, Any]) -> FitResult:
     """The record and the curves by step of a trial that ended as `ending` says."""
     used = module.rows[-1]["used"] if module.rows else module.used()
     points = [point for row in module.rows for point in step_points(row)]
-    return FitResult({**describe(config), **used, **ending}, points)
+    known = {"data_fingerprint": data.fingerprint, **data.facts}
+    return FitResult({**describe(config), **known, **used, **ending}, points)
 
 
 def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:

@@ -73,6 +73,15 @@ def step_points(row: Row) -> list[CurvePoint]:
     ]
 
 
+def bin_points(bins: dict[str, list[float]], prefix: str, time: int) -> list[CurvePoint]:
+    """Exact accuracy by bin of difficulty as points `<prefix>/exact_accuracy/<bin>`."""
+    return [
+        CurvePoint(metric=f"{prefix}/exact_accuracy/{name}", axis="depth", at=depth, value=value, time=time)
+        for name, values in bins.items()
+        for depth, value in enumerate(values, 1)
+    ]
+
+
 def depth_points(curve: DepthCurve, prefix: str, time: int, metrics: tuple[str, ...] | None = None) -> list[CurvePoint]:
     """A depth curve as points `<prefix>/<metric>`; undefined scores are left out.
 

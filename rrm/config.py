@@ -1,7 +1,7 @@
 """What a model is: `ModelConfig`, its axes, and the strict base of every config in the project."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,13 @@ class StrictConfig(BaseModel):
     """Frozen, without unknown keys, without silent conversions, without infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The config classes that a field of this annotation may hold, one or more where it is a section or a union of sections."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
 # What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not

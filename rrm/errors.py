@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from rrm.config import sections_in
+
 
 class UserError(Exception):
     """A mistake that the user can mend; commands print its single line on stderr and exit with code 2."""
@@ -49,22 +51,44 @@ def from_validation(error: ValidationError, root: type, prefix: str = "") -> Use
     # An unknown key is shown first: it usually explains the "missing" field beside it.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    places = [str(place) for place in first["loc"] if not _is_union_tag(place)]
+    places, section = _locate(root, first["loc"])
     path = ".".join([prefix, *places] if prefix else places)
+    if first["type"] == "union_tag_invalid":
+        path += ".kind"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return UserError(_sentence(first, root) + more, path)
+    return UserError(_sentence(first, section) + more, path)
 
 
-def _is_union_tag(place: int | str) -> bool:
-    """Pydantic puts names such as `function-after[...]` or `list[int]` among the keys of a path; a user has no such key."""
-    return isinstance(place, str) and ("[" in place or place in {"int", "float", "str", "bool"})
+def _locate(root: type, location: tuple[int | str, ...]) -> tuple[list[str], type]:
+    """The keys that a user wrote on the way to a problem, and the section that holds the last of them.
+
+    Pydantic puts the names of union members among them (`function-after[...]`, `int`, the kind of a task).
+    """
+    keys: list[str] = []
+    section: type | None = root
+    choices: list[type] = []  # sections of which the next place chooses one, by its kind
+    for number, place in enumerate(location):
+        chosen = [choice for choice in choices if choice.model_fields["kind"].default == place]  # type: ignore[attr-defined]
+        if chosen:
+            section, choices = chosen[0], []
+            continue
+        if isinstance(place, str) and ("[" in place or place in {"int", "float", "str", "bool"}):
+            continue
+        keys.append(str(place))
+        field = getattr(section, "model_fields", {}).get(place)
+        if field is not None and number < len(location) - 1:
+            sections = sections_in(field.annotation)
+            section, choices = (sections[0], []) if len(sections) == 1 else (section, sections)
+    return keys, section or root
 
 
-def _sentence(problem: ErrorDetails, root: type) -> str:
+def _sentence(problem: ErrorDetails, section: type) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     if kind == "extra_forbidden":
-        fields = _fields_at(root, problem["loc"][:-1])
+        fields = [field.alias or name for name, field in getattr(section, "model_fields", {}).items()]
         return f"unknown key; {suggest(str(problem['loc'][-1]), fields)}"
+    if kind == "union_tag_invalid":
+        return f"got {context['tag']!r}; {suggest(context['tag'], context['expected_tags'].replace(chr(39), '').split(', '))}"
     if kind == "missing":
         return "is required, and absent"
     if kind == "value_error":
@@ -77,15 +101,3 @@ def _sentence(problem: ErrorDetails, root: type) -> str:
         return f"must be a section of key: value lines, got {value!r}"
     rule = problem["msg"].removeprefix("Input ").replace("should", "must")
     return f"{rule}, got {value!r}"
-
-
-def _fields_at(root: type, places: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that stands at `places` below `root`."""
-    model = root
-    for place in places:
-        field = getattr(model, "model_fields", {}).get(place)
-        if field is None:
-            continue
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in candidates if hasattr(c, "model_fields")), model)
-    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]

@@ -20,6 +20,8 @@ from sweeps.spec import SweepSpec, load_spec
 from sweeps.store import TRIAL, Store, append_line
 from sweeps.tracking import Tracker
 
+DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
+
 
 @dataclass
 class LiveTrial:
@@ -239,8 +241,5 @@ def _stored(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     located = spec.base.task.model_dump(mode="json", exclude_none=True)
-    task = sections["trial"].get("task", {})
-    for name in ("train", "test"):
-        if name in task:
-            task |= {name: located[name], f"{name}_sha256": located[f"{name}_sha256"]}
+    sections["trial"].get("task", {}).update({name: located[name] for name in DATA_FIELDS if name in located})
     return sections

@@ -175,7 +175,7 @@ def _record(run: Run) -> dict[str, Any]:
     record: dict[str, Any] = {name: _parse(value) for name, value in run.data.params.items()}
     record |= {name: value for name, value in run.data.metrics.items() if _axis(name) is None}
     record |= {"fingerprint": tags[FINGERPRINT], "outcome": tags.get("outcome", "running")}
-    record |= {name: tags[name] for name in ("reason", "matching") if name in tags}
+    record |= {name: tags[name] for name in ("reason", "matching", "data_fingerprint") if name in tags}
     return record
 
 
@@ -191,7 +191,9 @@ def _curves(client: MlflowClient, run: Run) -> list[dict[str, Any]]:
 
 def _axis(metric: str) -> str | None:
     """What a curve runs over; None for a single value."""
-    return {"train_curve": "step", "val_curve": "step", "depth": "depth", "val_depth": "depth"}.get(metric.split("/")[0])
+    return {"train_curve": "step", "val_curve": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}.get(
+        metric.split("/")[0]
+    )
 
 
 def _parse(text: str) -> Any:

@@ -53,8 +53,8 @@ def expected_steps(config: TrialConfig) -> float:
 
 def evaluation_flops(config: TrialConfig) -> float:
     """FLOPs of scoring: the validation split at D = N_sup each time, then both splits at every depth."""
-    _, splits = load_splits(config.task)
-    validation, test = len(splits["validation"]), len(splits["test"])
+    splits = load_splits(config.task).splits
+    validation, test = len(splits["validation"]), len(splits["test"]) + len(splits.get("ood", []))
     step = inference_flops(config.model, config.task.shape, depth=1)
     during = config.eval.validations * validation * config.model.trained_depth
     return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
@@ -77,8 +77,8 @@ def _step_seconds(config: TrialConfig) -> float:
     whole = config.fit.batch_size
     part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MOST_TIMED_FLOPS / step_flops(config))))
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": part})})
-    task, splits = load_splits(config.task)
-    stream = TrainingStream(task, splits["train"], config, first_step=0)
+    data = load_splits(config.task)
+    stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
     module = RecursiveModule(config).to(device)
     optimizer = build_optimizer(module.reasoner, config.optim)
     seconds, deadline = [], time.perf_counter() + MOST_TIMED_SECONDS

@@ -3,16 +3,18 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
-from rrm.config import StrictConfig
+from rrm.config import StrictConfig, sections_in
 from rrm.errors import UserError, from_validation, suggest
 from rrm.tasks import build_task
+from rrm.tasks.arc_sets import NAMED
+from rrm.tasks.cache import load_data
 from sweeps.space import Domain, Scalar, factorial, with_values
 
 SAME_IN_ALL = {
@@ -204,14 +206,14 @@ class SweepSpec(StrictConfig):
             self.design()
 
     def check_data(self) -> None:
-        """Read every data file that the spec names.
+        """Build the data of every task that the spec names, or find that it is there.
 
         Raises:
             UserError: a file is missing or has a bad row.
         """
         trials = self.design() if self.measure else [self.base]
         for task in {trial.task for trial in trials}:
-            build_task(task)
+            load_data(build_task(task))
 
     def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
         """One value of one path, all other paths of its block at their first value."""
@@ -252,8 +254,9 @@ def _paths(model: type, prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         path = f"{prefix}.{name}" if prefix else name
-        nested = hasattr(field.annotation, "model_fields")
-        paths += _paths(field.annotation, path) if nested else [path]
+        sections = [] if get_origin(field.annotation) is list else sections_in(field.annotation)
+        nested = [inner for section in sections for inner in _paths(section, path)]
+        paths += list(dict.fromkeys(nested)) or [path]
     return paths
 
 
@@ -277,6 +280,11 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     return spec
 
 
+def _here(path: Any) -> Any:
+    """A data path of the command line as an absolute one; the name of a public set stays what it is."""
+    return path if path in NAMED else str(Path(str(path)).resolve())
+
+
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
     dotted, separator, text = override.partition("=")
@@ -285,7 +293,7 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     value = parse_yaml(text, dotted)
     reject_nulls(value, dotted)
     if dotted in {"trial.task.train", "trial.task.test"}:
-        value = str(Path(str(value)).resolve())
+        value = [_here(path) for path in value] if isinstance(value, list) else _here(value)
     # Paths inside `vary` and `space` are keys with dots in them.
     for mapping in ("measure.vary", "search.space"):
         if dotted.startswith(f"{mapping}."):

@@ -1,5 +1,6 @@
 """What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ GOLDEN = sorted((ROOT / "tests/golden").glob("*.safetensors"))
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Data is built anew in every session, once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RRM_DATA_CACHE", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +48,7 @@ def tiny_sections(**changes: Any) -> dict[str, Any]:
         section = sections
         for parent in parents:
             section = section.setdefault(parent, {})
-        section[last] = value
+        section[last] = dict(value) if isinstance(value, dict) else value
     return sections
 
 

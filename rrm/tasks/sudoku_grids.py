@@ -1,24 +1,16 @@
-"""Sudoku grids: solving, filling, and the symmetries that turn one into another (numpy only).
+"""Complete Sudoku grids and the symmetries that turn one into another (numpy only).
 
 Sizes 4 (boxes 2 x 2), 6 (boxes of 2 rows x 3 columns) and 9 (boxes 3 x 3). A grid is row-major, digits 1 .. size, 0 a blank.
 """
 
 from functools import cache
 from importlib import resources
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 
-BOX_SHAPE = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows, columns
-
-
-@cache
-def units(size: int) -> np.ndarray:
-    """Cells of every row, column and box, [3 size, size]."""
-    box_rows, box_columns = BOX_SHAPE[size]
-    cells = np.arange(size * size).reshape(size, size)
-    boxes = cells.reshape(size // box_rows, box_rows, size // box_columns, box_columns).swapaxes(1, 2).reshape(size, size)
-    return np.concatenate((cells, cells.T, boxes))
+from rrm.tasks.splits import hash_rows, mix
+from rrm.tasks.sudoku_solver import BOX_SHAPE, candidates, solve, units, units_of
 
 
 def is_complete(grids: np.ndarray) -> np.ndarray:
@@ -28,86 +20,11 @@ def is_complete(grids: np.ndarray) -> np.ndarray:
     return (seen == np.arange(1, size + 1)).all(axis=(1, 2))
 
 
-class Solver:
-    """Depth-first search over the cell with the fewest candidates."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.all_digits = (1 << size) - 1
-        membership = units(size)
-        self.units_of = [np.flatnonzero((membership == cell).any(axis=1)).tolist() for cell in range(size * size)]
-
-    def solutions(self, grid: np.ndarray, limit: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        """Up to `limit` solutions of a grid [L]; with `rng` digits are tried in random order."""
-        cells = grid.tolist()
-        used = [0] * (3 * self.size)
-        for cell, digit in enumerate(cells):
-            if digit:
-                bit = 1 << (digit - 1)
-                if any(used[unit] & bit for unit in self.units_of[cell]):
-                    return []
-                for unit in self.units_of[cell]:
-                    used[unit] |= bit
-        blanks = {cell for cell, digit in enumerate(cells) if not digit}
-        found: list[np.ndarray] = []
-        self._search(cells, used, blanks, limit, rng, found)
-        return found
-
-    def _search(
-        self,
-        cells: list[int],
-        used: list[int],
-        blanks: set[int],
-        limit: int,
-        rng: np.random.Generator | None,
-        found: list[np.ndarray],
-    ) -> None:
-        if not blanks:
-            found.append(np.array(cells, dtype=np.int32))
-            return
-        cell, free = self._tightest(used, blanks)
-        digits = [digit for digit in range(self.size) if free >> digit & 1]
-        if rng is not None:
-            rng.shuffle(digits)
-        blanks.remove(cell)
-        row, column, box = self.units_of[cell]
-        for digit in digits:
-            bit = 1 << digit
-            cells[cell] = digit + 1
-            used[row] |= bit
-            used[column] |= bit
-            used[box] |= bit
-            self._search(cells, used, blanks, limit, rng, found)
-            used[row] ^= bit
-            used[column] ^= bit
-            used[box] ^= bit
-            if len(found) >= limit:
-                break
-        cells[cell] = 0
-        blanks.add(cell)
-
-    def _tightest(self, used: list[int], blanks: set[int]) -> tuple[int, int]:
-        """The blank cell with the fewest candidates, and these as bits."""
-        best, best_free, fewest = -1, 0, self.size + 1
-        for cell in blanks:
-            row, column, box = self.units_of[cell]
-            free = self.all_digits & ~(used[row] | used[column] | used[box])
-            count = free.bit_count()
-            if count < fewest:
-                best, best_free, fewest = cell, free, count
-                if count <= 1:
-                    break
-        return best, best_free
-
-
-@cache
-def solver(size: int) -> Solver:
-    return Solver(size)
-
-
-def random_grid(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A complete grid [L]."""
-    return solver(size).solutions(np.zeros(size * size, dtype=np.int32), limit=1, rng=rng)[0]
+def random_grids(size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Complete grids [count, L]."""
+    empty = np.zeros((count, size * size), dtype=np.uint8)
+    found = solve(candidates(empty), limit=1, rng=rng)
+    return found.grids[found.owners.argsort()]
 
 
 def random_line_order(size: int, block: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -194,9 +111,73 @@ def answer_classes(size: int) -> tuple[np.ndarray, np.ndarray]:
     bands, stacks and lines, listed in sudoku6_classes.txt; their sizes add up to all 28,200,960 grids.
     """
     if size == 4:
-        first_row = np.array([1, 2, 3, 4] + [0] * 12, dtype=np.int32)
-        grids = np.stack(solver(4).solutions(first_row, limit=288))
+        first_row = np.array([[1, 2, 3, 4] + [0] * 12], dtype=np.uint8)
+        grids = solve(candidates(first_row), limit=288).grids
         return grids, np.full(len(grids), 24)
     rows = [line.split() for line in resources.files("rrm.tasks").joinpath("sudoku6_classes.txt").read_text().splitlines()]
-    grids = np.array([[int(digit) for digit in row[0]] for row in rows], dtype=np.int32)
+    grids = np.array([[int(digit) for digit in row[0]] for row in rows], dtype=np.uint8)
     return grids, np.array([int(row[1]) for row in rows])
+
+
+def symmetry_hash(grids: np.ndarray) -> np.ndarray:
+    """A hash of each complete grid [N, L] that no relabelling, band, stack, line order or transposition changes, [N].
+
+    Within a band, two rows are a permutation of the digits (what stands above what). Relabelling conjugates it and line
+    orders permute or invert the pairs, so that the multiset of cycle types is an invariant; stacks likewise.
+    """
+    size = round(grids.shape[1] ** 0.5)
+    square = grids.reshape(-1, size, size)
+    box_rows, box_columns = BOX_SHAPE[size]
+    by_rows, by_columns = _lines_hash(square, box_rows), _lines_hash(square.swapaxes(1, 2), box_columns)
+    if box_rows == box_columns:
+        return mix(mix(by_rows) + mix(by_columns))
+    return mix(mix(by_rows) + by_columns)
+
+
+def _lines_hash(square: np.ndarray, block: int) -> np.ndarray:
+    """Hash of the cycle types between lines of the same block, [N], whatever the order of blocks and lines."""
+    count, size, _ = square.shape
+    total = np.zeros(count, dtype=np.uint64)
+    for first in range(0, size, block):
+        pairs = np.zeros(count, dtype=np.uint64)
+        for one, other in combinations(range(first, first + block), 2):
+            pairs += hash_rows(_cycle_type(square[:, one], square[:, other]))
+        total += mix(pairs)
+    return total
+
+
+def _cycle_type(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Fixed points of the powers 1 .. size of the permutation that takes each digit of one line to that of the other."""
+    size = one.shape[1]
+    step = np.empty(one.shape, dtype=np.int64)
+    np.put_along_axis(step, one.astype(np.int64) - 1, other.astype(np.int64) - 1, axis=1)
+    power, fixed = step, []
+    for _ in range(size):
+        fixed.append((power == np.arange(size)).sum(axis=1))
+        power = np.take_along_axis(step, power, axis=1)
+    return np.stack(fixed, axis=1)
+
+
+def puzzle_hash(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """The same for puzzles [N, L]: of the answer, and of where the givens stand (colour refinement over the units).
+
+    Puzzles that are equal up to symmetry have equal hashes.
+    """
+    size = round(answers.shape[1] ** 0.5)
+    square_boxes = BOX_SHAPE[size][0] == BOX_SHAPE[size][1]
+    rows, columns, boxes = units_of(size) - size * np.arange(3)[:, None]
+    digits = answers.astype(np.int64) - 1
+    colour = mix((questions > 0).astype(np.uint64))
+    for _ in range(3):
+        row, column, box = (_sums(colour, np.broadcast_to(place, digits.shape), size) for place in (rows, columns, boxes))
+        digit = _sums(colour, digits, size)
+        lines = mix(row) + mix(column) if square_boxes else mix(row) + column
+        colour = mix(colour + mix(lines) + mix(box + np.uint64(1)) + mix(digit + np.uint64(2)))
+    return mix(colour.sum(axis=1, dtype=np.uint64) + symmetry_hash(answers))
+
+
+def _sums(colour: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:
+    """For every cell, the scrambled colours of all cells of its group added up, [N, L]."""
+    sums = np.zeros((len(colour), size), dtype=np.uint64)
+    np.add.at(sums, (np.arange(len(colour))[:, None], group), mix(colour))
+    return np.take_along_axis(sums, group, axis=1)

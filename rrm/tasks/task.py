@@ -1,23 +1,27 @@
 """`Task`, the small interface that every family of puzzles has (numpy only), and the arrays that it makes."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field
 
 from rrm.config import StrictConfig
 
-IGNORED = -100  # a label that is not scored
-Split = Literal["train", "validation", "test"]
+PAD = 0  # a token of every task: attended to, and as a label not scored
+IGNORED = -100  # PAD among the labels, as losses see it
+Split = Literal["train", "validation", "test", "ood"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "ood")  # out of distribution: harder than anything in training
 
 
 class PuzzleShape(NamedTuple):
     """Facts of a task's data that a model needs."""
 
-    length: int  # tokens of a grid
-    vocabulary: int  # token values, PAD (0) included
+    length: int  # tokens of the canvas, which holds every split
+    vocabulary: int  # token values, PAD included
     num_puzzles: int  # puzzle identifiers, 0 (blank) included
 
 
@@ -25,26 +29,66 @@ class PuzzleShape(NamedTuple):
 class Examples:
     """Puzzles; N rows of L tokens."""
 
-    inputs: np.ndarray  # [N, L] int32
-    labels: np.ndarray  # [N, L] int32, IGNORED where not scored
-    unknown: np.ndarray  # [N, L] bool: tokens that the input does not give away
+    inputs: np.ndarray  # [N, L] uint8
+    labels: np.ndarray  # [N, L] uint8, PAD where not scored
+    unknown: np.ndarray  # [N, L] bool: scored tokens that the input does not give away
     puzzle_identifiers: np.ndarray  # [N] int32
+    items: np.ndarray  # [N] int32: rows of one item show the same question, each in its own way
+    difficulty: dict[str, np.ndarray]  # by measure, [N] int32; the first is the one that grows with the steps needed
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, rows: np.ndarray) -> "Examples":
+    def take(self, rows: np.ndarray | slice) -> "Examples":
         """The given rows, in that order."""
-        return Examples(self.inputs[rows], self.labels[rows], self.unknown[rows], self.puzzle_identifiers[rows])
+        arrays = {name: array[rows] for name, array in self.arrays().items()}
+        return Examples.from_arrays(arrays)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name; measures of difficulty have a dot in theirs."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "difficulty"}
+        return plain | {f"difficulty.{name}": values for name, values in self.difficulty.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Examples":
+        """What `arrays` gave."""
+        difficulty = {name.split(".")[1]: values for name, values in arrays.items() if "." in name}
+        return cls(**{name: values for name, values in arrays.items() if "." not in name}, difficulty=difficulty)
+
+    @classmethod
+    def single(cls, inputs: np.ndarray, labels: np.ndarray, unknown: np.ndarray, difficulty: dict[str, np.ndarray]) -> "Examples":
+        """Rows that are items of their own, all of one puzzle (identifier 0, as Sudoku and mazes in the official data)."""
+        return cls(
+            inputs.astype(np.uint8),
+            labels.astype(np.uint8),
+            unknown,
+            puzzle_identifiers=np.zeros(len(inputs), dtype=np.int32),
+            items=np.arange(len(inputs), dtype=np.int32),
+            difficulty={name: values.astype(np.int32) for name, values in difficulty.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Examples"]) -> "Examples":
+        """One after the other; every row becomes an item of its own."""
+        arrays = [part.arrays() for part in parts]
+        together = cls.from_arrays({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
+        return replace(together, items=np.arange(len(together), dtype=np.int32))
 
 
 class BaseTaskConfig(StrictConfig, ABC):
     """Settings of a task; a subclass adds its own, a `kind` among them."""
 
+    seed: int = Field(0, ge=0)  # alone determines the splits
+
     @property
     @abstractmethod
     def shape(self) -> PuzzleShape:
-        """Known without any data."""
+        """Known without making any puzzle."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether training rows pass through `Task.augment`."""
+        return False
 
     def located(self, folder: Path) -> Self:
         """The same settings with data files as absolute paths (relative ones start at `folder`) and their digests filled in.
@@ -62,16 +106,39 @@ class BaseTaskConfig(StrictConfig, ABC):
 class Task(ABC):
     """A family of puzzles under one config."""
 
-    counts: dict[Split, int]  # how many puzzles the config asks of each split
+    config: BaseTaskConfig
+
+    @property
+    @abstractmethod
+    def counts(self) -> dict[Split, int]:
+        """How many puzzles the config asks of each split; without `ood` where a task has none."""
+
+    @property
+    @abstractmethod
+    def bins(self) -> dict[str, tuple[int, ...]]:
+        """Bins of difficulty by measure, each by its smallest value; a bin ends where the next begins."""
 
     @abstractmethod
     def make(self, split: Split, count: int, seed: int) -> Examples:
         """`count` puzzles of a split [count, L]; the same arguments give the same puzzles, and splits are disjoint."""
 
     @abstractmethod
-    def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
-        """A random symmetry of the task applied to every row (training only)."""
+    def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
+        """Whether each answer [N, L] solves its puzzle by the task's own rules, [N] bool."""
 
-    @abstractmethod
-    def score(self, inputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """Whether each answer [N, L] solves its input [N, L] by the task's rules, [N] bool; no label is looked at."""
+    def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
+        """A random symmetry of the task applied to every row; used in training where the config `augments`."""
+        return examples
+
+    def judge(self, examples: Examples, answers: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
+        """Scores that need whole answers [N, L] and the halting probability of each, [N]; columns `test/...` of the record."""
+        return {"valid_accuracy": float(self.score(examples, answers).mean())}
+
+    def facts(self) -> dict[str, int]:
+        """What a reader of results should know of this data; columns of the record."""
+        return {}
+
+
+def bin_of(values: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
+    """The bin of each value, by its smallest value; what lies below the first bin counts to it."""
+    return np.array(edges)[np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)]

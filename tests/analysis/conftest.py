@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables import Tables
+from analysis.tables import CURVE_COLUMNS, Tables
 
 WIDTHS, CYCLES, STEPS, SEEDS = (16, 32), (1, 3), (1, 4), 3
 
@@ -35,7 +35,7 @@ def made_tables(gain: float = 0.2, noise: float = 0.01) -> Tables:
                         {"fingerprint": name, "metric": "depth/exact_accuracy", "axis": "depth", "at": depth, "value": accuracy}
                         for depth in (1, 2, 3)
                     ]
-    return Tables(pd.DataFrame(records), pd.DataFrame(points))
+    return Tables(pd.DataFrame(records), pd.DataFrame(points, columns=CURVE_COLUMNS))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from lightning_modules.config import TrialConfig, parse_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult
-from rrm.config import DEFAULTS
+from rrm.config import DEFAULTS, sections_in
 from rrm.errors import UserError
 from rrm.reference import Golden
 from tests.conftest import GOLDEN, tiny_sections, tiny_trial
@@ -23,6 +23,18 @@ PREFIX: Changes = {"model__prefix_length": 2}
 ACT: Changes = {"model__halting": "act", "model__supervision_steps": 4}
 STAGE = {"until": 0.5, "h_cycles": 1, "l_cycles": 1}
 
+EXAMPLES = {"train_examples": 60, "validation_examples": 20, "test_examples": 30}
+SERIAL = EXAMPLES | {"serial_steps": 2, "ood_serial_steps": 5, "ood_examples": 15}
+TASKS: dict[str, Changes] = {
+    "sudoku": EXAMPLES | {"size": 4},
+    "maze": EXAMPLES | {"size": 5, "ood_size": 6, "ood_examples": 15},
+    "arc": {"tasks": 4, "validation_tasks": 2, "augmentations": 2, "views": 2},
+    "prefix_sum": SERIAL | {"serial_steps": 7, "ood_serial_steps": 9},
+    **{kind: SERIAL for kind in ("pointer_chasing", "permutations", "automaton", "addition", "reachability", "neighbours")},
+}
+AUTOMATON, MAZE, POINTERS, ARC = ({"kind": kind, **TASKS[kind]} for kind in ("automaton", "maze", "pointer_chasing", "arc"))
+MINIMAL = {"size": 9, "minimal": True, "fewest_guesses": 1, **EXAMPLES}
+
 # Every numeric field: what else must be set for it to matter, and another value.
 NUMERIC: dict[str, tuple[Changes, Any]] = {
     "seed": ({}, 1),
@@ -31,7 +43,21 @@ NUMERIC: dict[str, tuple[Changes, Any]] = {
     "task.train_examples": ({}, 40),
     "task.validation_examples": ({}, 30),
     "task.test_examples": ({}, 20),
+    "task.ood_examples": ({"task": AUTOMATON}, 25),
     "task.clues": ({}, [6, 8]),
+    "task.fewest_guesses": ({"task": MINIMAL}, 2),
+    "task.ood_size": ({"task": MAZE}, 7),
+    "task.path_length": ({"task": MAZE}, [4, 9]),
+    "task.serial_steps": ({"task": AUTOMATON}, 3),
+    "task.ood_serial_steps": ({"task": AUTOMATON}, 7),
+    "task.cells": ({"task": AUTOMATON}, 11),
+    "task.rule": ({"task": AUTOMATON}, 30),
+    "task.nodes": ({"task": POINTERS}, 11),
+    "task.operand_digits": ({"task": {"kind": "addition", **SERIAL}}, 2),
+    "task.tasks": ({"task": ARC}, 5),
+    "task.validation_tasks": ({"task": ARC}, 1),
+    "task.augmentations": ({"task": ARC}, 3),
+    "task.views": ({"task": ARC}, 1),
     "model.hidden_size": ({}, 24),
     "model.head_size": ({}, 16),
     "model.num_layers": ({}, 2),
@@ -85,16 +111,21 @@ NEEDS: dict[tuple[str, Any], Changes] = {
     ("fit.budget.unit", "seconds"): {"fit__budget__amount": 0.05},
     ("task.size", 6): {"task__clues": [26, 30]},
     ("task.size", 9): {"task__clues": [60, 70]},
+    ("task.minimal", True): {"task": EXAMPLES | {"size": 4}},
+    ("task.translate", True): {"task": ARC},
+    ("task.translate", False): {"task": ARC},
+    **{("task.kind", kind): {"task": settings} for kind, settings in TASKS.items()},
 }
 
 
-def fields(model: type[BaseModel] = TrialConfig, prefix: str = "") -> dict[str, Any]:
-    """Annotation of every field by dotted path; items of lists of sections have the path of the list."""
-    found: dict[str, Any] = {}
+def fields(model: type[BaseModel] = TrialConfig, prefix: str = "") -> dict[str, list[Any]]:
+    """Annotations of every field by dotted path, several where kinds of tasks share a name; items of lists have the list's path."""
+    found: dict[str, list[Any]] = {}
     for name, field in model.model_fields.items():
         path = f"{prefix}.{name}" if prefix else name
-        nested = [part for part in parts(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
-        found |= fields(nested[0], path) if nested else {path: field.annotation}
+        nested = [inner for section in sections_in(field.annotation) for inner in fields(section, path).items()]
+        for inner, annotations in nested or [(path, [field.annotation])]:
+            found.setdefault(inner, []).extend(annotations)
     return found
 
 
@@ -108,20 +139,20 @@ def parts(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def is_numeric(annotation: Any) -> bool:
-    return any(part in (int, float) for part in parts(annotation))
+def is_numeric(annotations: list[Any]) -> bool:
+    return any(part in (int, float) for annotation in annotations for part in parts(annotation))
 
 
 def choices() -> list[tuple[str, Any]]:
     """Every value of every named choice, booleans included."""
     found = []
-    for path, annotation in fields().items():
-        for part in parts(annotation):
+    for path, annotations in fields().items():
+        for part in (part for annotation in annotations for part in parts(annotation)):
             if get_origin(part) is Literal:
                 found += [(path, value) for value in get_args(part)]
             elif part is bool:
                 found += [(path, value) for value in (True, False)]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def outcome(result: FitResult, without: str) -> tuple[dict, list]:
@@ -131,9 +162,7 @@ def outcome(result: FitResult, without: str) -> tuple[dict, list]:
 
 
 def test_every_numeric_field_is_in_the_table() -> None:
-    assert {path for path, annotation in fields().items() if is_numeric(annotation)} | {"task.size"} == set(NUMERIC) | {
-        "task.validation"
-    }
+    assert {path for path, annotations in fields().items() if is_numeric(annotations)} == set(NUMERIC) | {"task.validation"}
 
 
 @pytest.mark.parametrize("path", NUMERIC)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.config import EvalConfig, TrialConfig
-from lightning_modules.evaluation import DepthCurve, _combine_rollouts, depth_curve
+from lightning_modules.evaluation import DepthCurve, _combine_rollouts, depth_curve, score_depths
 from rrm.config import ModelConfig
 from rrm.losses import LossConfig
 from rrm.models import build_reasoner
@@ -20,7 +20,8 @@ SHAPE = PuzzleShape(length=4, vocabulary=5, num_puzzles=3)
 def examples() -> Examples:
     labels = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [2, 2, 3, 3]], dtype=np.int32)
     unknown = np.array([[True, False, False, True], [False, True, False, False], [True, True, True, True]])
-    return Examples(np.where(unknown, 0, labels).astype(np.int32), labels, unknown, np.arange(3, dtype=np.int32))
+    plain = Examples.single(np.where(unknown, 0, labels), labels, unknown, {"k": np.array([1, 2, 2])})
+    return replace(plain, puzzle_identifiers=np.arange(3, dtype=np.int32))
 
 
 class Scripted(Reasoner):
@@ -50,6 +51,21 @@ def scripted() -> Scripted:
 
 def settings(**evaluation: object) -> TrialConfig:
     return TrialConfig(loss=LossConfig(kind="softmax"), eval=EvalConfig(**evaluation))  # type: ignore[arg-type]
+
+
+def test_bins_are_scored_each_on_its_own() -> None:
+    scores = score_depths(scripted(), examples(), 3, settings())
+    # Bins begin at 1 and 2; nothing is as hard as 5. Row 0 is solved at depth 1, rows 1 and 2 at depths 2 and 3.
+    bins = scores.by_bin(examples().difficulty, {"k": (1, 2, 5)})
+    assert bins == {"k1": [1, 1, 1], "k2": [0, 0.5, 1]}
+
+
+def test_answers_and_confidence_are_those_of_the_trained_depth() -> None:
+    config = TrialConfig(model=ModelConfig(supervision_steps=2), loss=LossConfig(kind="softmax"))
+    scores = score_depths(scripted(), examples(), 3, config)
+    right = (scores.answers == examples().labels).all(axis=1)
+    assert right.tolist() == [True, True, False]
+    assert scores.confidence == pytest.approx([1 / (1 + math.exp(-q)) for q in (1, 1, -1)])
 
 
 def test_scores_by_hand() -> None:

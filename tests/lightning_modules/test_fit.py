@@ -104,7 +104,7 @@ def test_the_scored_weights_are_the_saved_weights(tmp_path: Path) -> None:
     result = fit(config, tmp_path)
     model = build_reasoner(config.model, config.task.shape)
     model.load_state_dict(torch.load(tmp_path / WEIGHTS, weights_only=True))
-    _, splits = load_splits(config.task)
+    splits = load_splits(config.task).splits
     curve = depth_curve(model, splits["test"], config.eval.max_depth, config)
     assert curve.at(config.model.supervision_steps)["nll"] == result.record["test/nll"]
 
@@ -177,7 +177,8 @@ def test_different_seeds_give_different_trials() -> None:
 
 
 def stream(config: TrialConfig, first_step: int = 0) -> TrainingStream:
-    task, splits = load_splits(config.task)
+    data = load_splits(config.task)
+    task, splits = data.task, data.splits
     return TrainingStream(task, splits["train"], config, first_step)
 
 
@@ -194,7 +195,7 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
 def test_a_pass_offers_every_training_row_once() -> None:
     config = tiny_trial(task__augment=False, task__train_examples=24)
     offered = torch.cat([stream(config).batch(step)["inputs"] for step in range(3)])
-    _, splits = load_splits(config.task)
+    splits = load_splits(config.task).splits
     assert sorted(map(tuple, offered.tolist())) == sorted(map(tuple, splits["train"].inputs.tolist()))
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.__main__ import main
+from lightning_modules.config import Budget, load_trial
+from lightning_modules.fit import fit
 from lightning_modules.yaml_file import write_yaml
-from tests.conftest import tiny_sections
+from rrm.tasks import TASKS
+from tests.conftest import ROOT, tiny_sections
 
 
 @pytest.fixture
@@ -49,3 +52,32 @@ def test_a_bad_trial_is_one_line_and_creates_nothing(tmp_path: Path, capsys: pyt
     assert main([str(path), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+TRIALS = sorted((ROOT / "lightning_modules/trials").glob("*.yaml"))
+
+
+def test_every_task_has_a_trial_file() -> None:
+    assert {load_trial(path).task.kind for path in TRIALS} == set(TASKS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", TRIALS, ids=lambda path: path.stem)
+def test_every_trial_file_trains_and_scores_every_split(path: Path) -> None:
+    config = load_trial(path)
+    short = config.model_copy(update={"fit": config.fit.model_copy(update={"budget": Budget(amount=2)})})
+    record = fit(short).record
+    assert record["outcome"] == "completed" and len(record["data_fingerprint"]) == 16
+    assert {"val/nll", "test/nll", "test/valid_accuracy"} <= record.keys()
+    assert ("ood/nll" in record) == (path.stem not in {"sudoku", "arc"})
+    if path.stem == "arc":
+        assert 0 <= record["test/pass_at_1"] <= record["test/pass_at_2"] <= 1
+
+
+def test_curves_have_a_point_for_every_bin_and_depth() -> None:
+    config = load_trial(next(path for path in TRIALS if path.stem == "automaton"))
+    short = config.model_copy(update={"fit": config.fit.model_copy(update={"budget": Budget(amount=2)})})
+    found = {(point["metric"], point["at"]) for point in fit(short).curves}
+    for depth in range(1, config.eval.max_depth + 1):
+        assert {(f"depth/exact_accuracy/k{k}", depth) for k in range(1, 5)} <= found
+        assert {(f"ood_depth/exact_accuracy/k{k}", depth) for k in range(5, 9)} <= found
+        assert ("ood_depth/nll", depth) in found

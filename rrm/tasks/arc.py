@@ -1,0 +1,271 @@
+"""ARC-AGI: every puzzle is a rule of its own, learned from its demonstrations under its own identifier (HRM and TRM papers).
+
+Training rows are all pairs of the training tasks and the demonstrations of the evaluated ones, each drawn anew under one of
+its puzzle's augmentations; a puzzle and an augmentation have an identifier, 0 is blank. An evaluated input is answered under
+several augmentations (views) and the answers vote.
+"""
+
+from collections import Counter, defaultdict
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, Strict, model_validator
+
+from rrm.errors import UserError
+from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
+from rrm.tasks.arc_sets import NAMED, ArcTask, Pair, digest, read_set
+from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
+
+CELL_BINS = (1, 10, 26, 101, 226, 401)  # cells of the output
+TRIES = (1, 2)  # pass@1, pass@2
+MOST_SEEN = 0.01  # of the evaluated pairs in training: ARC-AGI-1 itself has one of 419
+
+Sources = Annotated[tuple[str, ...], Strict(False)]
+
+
+class ArcConfig(BaseTaskConfig):
+    """Which sets, and how many augmentations. A source is `arc1`, `arc2` or a folder of JSON files."""
+
+    kind: Literal["arc"] = "arc"
+    train: Sources = ("arc1",)  # training tasks, with their test pairs
+    test: str = "arc1"  # evaluated tasks; their demonstrations are trained on
+    tasks: int | None = Field(None, ge=1)  # at most so many training and so many evaluated tasks, drawn by `seed`
+    validation_tasks: int = Field(40, ge=1)  # training tasks whose test pairs are held out (at most half of them)
+    augmentations: int = Field(1000, ge=0)  # symmetries of a puzzle beside itself: dihedral x colours, distinct
+    views: int | None = Field(None, ge=1)  # augmentations under which an evaluated input is answered; all of them and itself
+    translate: bool = True  # training grids stand anywhere on the canvas
+    sources_sha256: Sources | None = None  # digests of train and test; checked where given, filled in when a spec is loaded
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_views(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("augmentations", 1000), int):
+            return {"views": 1 + given.get("augmentations", 1000)} | given
+        return given
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "arc2" in self.train and self.test == "arc1":
+            raise ValueError(
+                "train arc2 holds the evaluation tasks of arc1: to evaluate arc1 train on arc1, or evaluate arc2 (test: arc2)"
+            )
+        if not self.train:
+            raise ValueError("train must name at least one of arc1, arc2 or a folder")
+        if self.views is not None and self.views > 1 + self.augmentations:
+            raise ValueError(f"views must be at most 1 + augmentations = {1 + self.augmentations}, got {self.views}")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (*self.train, self.test)
+
+    @property
+    def augments(self) -> bool:
+        return self.augmentations > 0 or self.translate
+
+    @property
+    def shape(self) -> PuzzleShape:
+        """The number of puzzles needs the sets themselves."""
+        puzzles = len(self.training_tasks()) + len(self.evaluated_tasks())
+        return PuzzleShape(SIDE * SIDE, VOCABULARY, num_puzzles=1 + puzzles * (1 + self.augmentations))
+
+    def training_tasks(self) -> list[ArcTask]:
+        return self._some([task for source in self.train for task in read_set(source, "training")], 0)
+
+    def evaluated_tasks(self) -> list[ArcTask]:
+        return self._some(list(read_set(self.test, "evaluation")), 1)
+
+    def _some(self, tasks: list[ArcTask], which: int) -> list[ArcTask]:
+        if self.tasks is None or self.tasks >= len(tasks):
+            return tasks
+        chosen = np.random.default_rng([self.seed, which]).choice(len(tasks), size=self.tasks, replace=False)
+        return [tasks[number] for number in sorted(chosen)]
+
+    def located(self, folder: Path) -> Self:
+        train, test = (
+            tuple(source if source in NAMED else str((folder / source).resolve()) for source in sources)
+            for sources in (self.train, (self.test,))
+        )
+        found = tuple(digest(source) for source in (*train, *test))
+        for source, given, own in zip((*train, *test), self.sources_sha256 or found, found, strict=False):
+            if given != own:
+                raise UserError(f"is not the set of this trial: it is {own}, expected {given}", source)
+        return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": found})
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test", "views"}) | {
+            "sources_sha256": [digest(source) for source in self.sources],
+            "views": self.views,
+        }
+
+
+class Arc(Task):
+    """See the rule in a few pairs, apply it to another input."""
+
+    config: ArcConfig
+
+    def __init__(self, config: ArcConfig) -> None:
+        self.config = config
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        return {split: len(rows) for split, rows in self._rows.items()}
+
+    @property
+    def bins(self) -> dict[str, tuple[int, ...]]:
+        return {"cells": CELL_BINS}
+
+    def make(self, split: Split, count: int, seed: int) -> Examples:
+        """The first `count` rows of a split; nothing is drawn here, the config's seed says what is held out."""
+        rows = self._rows[split][:count]
+        inputs, labels = (
+            np.stack([encode(self._augmentations[puzzle].apply(view, pair[side])) for puzzle, view, _, pair in rows])
+            for side in (0, 1)
+        )
+        identifiers = [self._identifier(puzzle, view) for puzzle, view, _, _ in rows]
+        return Examples(
+            inputs,
+            labels,
+            unknown=labels > 0,
+            puzzle_identifiers=np.array(identifiers, dtype=np.int32),
+            items=np.array([item for _, _, item, _ in rows], dtype=np.int32),
+            difficulty={"cells": np.array([output.size for _, _, _, (_, output) in rows], dtype=np.int32)},
+        )
+
+    def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
+        """Each row under a random augmentation of its puzzle, somewhere on the canvas.
+
+        One pair in each puzzle's number of pairs stays where it is, as in the official data.
+        """
+        puzzles, _ = self._puzzle_and_view(examples.puzzle_identifiers)
+        inputs, labels = np.empty_like(examples.inputs), np.empty_like(examples.labels)
+        identifiers = examples.puzzle_identifiers.copy()
+        luck, places = rng.random(len(examples)), rng.random((len(examples), 2))
+        for row, puzzle in enumerate(puzzles):
+            augmentations = self._augmentations[puzzle]
+            view = int(rng.integers(len(augmentations)))
+            pair = [augmentations.apply(view, decode(canvas)) for canvas in (examples.inputs[row], examples.labels[row])]
+            offset = (0, 0)
+            if self.config.translate and luck[row] >= 1 / self._training_pairs[puzzle]:
+                room = SIDE + 1 - np.maximum(pair[0].shape, pair[1].shape)
+                offset = (int(places[row, 0] * room[0]), int(places[row, 1] * room[1]))
+            inputs[row], labels[row] = (encode(grid, offset) for grid in pair)
+            identifiers[row] = self._identifier(int(puzzle), view)
+        return Examples(inputs, labels, labels > 0, identifiers, examples.items, examples.difficulty)
+
+    def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
+        """Whether the decoded grid is the right one; what lies outside of it does not count."""
+        pairs = zip(answers, examples.labels, strict=True)
+        return np.array([np.array_equal(decode(answer), decode(label)) for answer, label in pairs], dtype=bool)
+
+    def judge(self, examples: Examples, answers: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
+        """pass@1 and pass@2 as ARC Prize counts them: share of a puzzle's inputs solved within so many tries, mean over puzzles."""
+        ballots: dict[int, list[tuple[np.ndarray, float]]] = defaultdict(list)
+        truth: dict[int, np.ndarray] = {}
+        owner: dict[int, int] = {}
+        puzzles, views = self._puzzle_and_view(examples.puzzle_identifiers)
+        for row, item in enumerate(examples.items.tolist()):
+            puzzle, view = int(puzzles[row]), int(views[row])
+            undo = self._augmentations[puzzle].undo
+            ballots[item].append((undo(view, decode(answers[row])), float(confidence[row])))
+            truth[item], owner[item] = undo(view, decode(examples.labels[row])), puzzle
+        scores = super().judge(examples, answers, confidence)
+        ranked = {item: rank(votes) for item, votes in ballots.items()}
+        for tries in TRIES:
+            solved = {item: any(np.array_equal(grid, truth[item]) for grid in grids[:tries]) for item, grids in ranked.items()}
+            scores[f"pass_at_{tries}"] = mean_over_puzzles(solved, owner)
+        return scores
+
+    def facts(self) -> dict[str, int]:
+        return {"test_examples_seen_in_training": self._seen}
+
+    # A row is (puzzle, view, item, pair); puzzles are numbered training tasks first.
+
+    @cached_property
+    def _tasks(self) -> list[ArcTask]:
+        return self.config.training_tasks() + self.config.evaluated_tasks()
+
+    @cached_property
+    def _held_out(self) -> set[int]:
+        """Training tasks whose test pairs are for validation."""
+        count = len(self.config.training_tasks())
+        order = np.random.default_rng([self.config.seed, 2]).permutation(count)
+        return set(order[: min(self.config.validation_tasks, max(1, count // 2))].tolist())
+
+    @cached_property
+    def _rows(self) -> dict[Split, list[tuple[int, int, int, Pair]]]:
+        trained: list[tuple[int, Pair]] = []
+        validated: list[tuple[int, Pair]] = []
+        evaluated: list[tuple[int, Pair]] = []
+        for puzzle, task in enumerate(self._tasks):
+            trained += [(puzzle, pair) for pair in task.demonstrations]
+            if puzzle >= len(self.config.training_tasks()):
+                evaluated += [(puzzle, pair) for pair in task.tests]
+            else:
+                (validated if puzzle in self._held_out else trained).extend((puzzle, pair) for pair in task.tests)
+        self._refuse_leak([pair for _, pair in trained + validated], [pair for _, pair in evaluated])
+        views = self.config.views or 1
+        return {
+            "train": [(puzzle, 0, item, pair) for item, (puzzle, pair) in enumerate(trained)],
+            "validation": [(puzzle, 0, item, pair) for item, (puzzle, pair) in enumerate(validated)],
+            "test": [
+                (puzzle, view, item, pair)
+                for view in range(views)
+                for item, (puzzle, pair) in enumerate(evaluated)
+                if view < len(self._augmentations[puzzle])
+            ],
+        }
+
+    def _refuse_leak(self, trained: list[Pair], evaluated: list[Pair]) -> None:
+        known = {_key(pair) for pair in trained}
+        self._seen = sum(_key(pair) in known for pair in evaluated)
+        if self._seen > max(1, MOST_SEEN * len(evaluated)):
+            raise UserError(f"must not hold what is evaluated: {self._seen} of {len(evaluated)} test pairs are in it", "task.train")
+
+    @cached_property
+    def _augmentations(self) -> list[Augmentations]:
+        return [
+            draw_augmentations(
+                [grid for pair in task.demonstrations + task.tests for grid in pair],
+                self.config.augmentations,
+                np.random.default_rng([self.config.seed, 3, puzzle]),
+            )
+            for puzzle, task in enumerate(self._tasks)
+        ]
+
+    @cached_property
+    def _training_pairs(self) -> Counter:
+        """How many training rows each puzzle has."""
+        return Counter(puzzle for puzzle, _, _, _ in self._rows["train"])
+
+    def _identifier(self, puzzle: int, view: int) -> int:
+        return 1 + puzzle * (1 + self.config.augmentations) + view
+
+    def _puzzle_and_view(self, identifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.divmod(identifiers - 1, 1 + self.config.augmentations)
+
+
+def rank(votes: list[tuple[np.ndarray, float]]) -> list[np.ndarray]:
+    """Distinct answers, best first: by the number of votes, then by the mean halting probability (official `arc.py`)."""
+    confidences: dict[tuple, list[float]] = defaultdict(list)
+    grids: dict[tuple, np.ndarray] = {}
+    for grid, confidence in votes:
+        key = (grid.shape, grid.tobytes())
+        confidences[key].append(confidence)
+        grids[key] = grid
+    order = sorted(grids, key=lambda key: (len(confidences[key]), np.mean(confidences[key])), reverse=True)
+    return [grids[key] for key in order]
+
+
+def mean_over_puzzles(solved: dict[int, bool], owner: dict[int, int]) -> float:
+    """Share of solved inputs of each puzzle, averaged over puzzles."""
+    by_puzzle: dict[int, list[bool]] = defaultdict(list)
+    for item, right in solved.items():
+        by_puzzle[owner[item]].append(right)
+    return float(np.mean([np.mean(inputs) for inputs in by_puzzle.values()]))
+
+
+def _key(pair: Pair) -> tuple:
+    return tuple((grid.shape, grid.astype(np.uint8).tobytes()) for grid in pair)

@@ -1,0 +1,49 @@
+"""An elementary cellular automaton run k steps.
+
+Canvas: k, then the cells of a ring. The answer stands in the places of the cells. Rule 110 has no known short cut, so that
+k is the depth that a circuit of local steps needs.
+"""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.task import PuzzleShape
+
+
+class AutomatonConfig(SerialConfig):
+    """k is the number of steps that the automaton runs."""
+
+    kind: Literal["automaton"] = "automaton"
+    serial_steps: int = Field(4, ge=1, le=64)
+    ood_serial_steps: int = Field(8, ge=2, le=128)
+    cells: int = Field(24, ge=10, le=250)
+    rule: int = Field(110, ge=0, le=255)  # bit 4 left + 2 own + right is the next value (Wolfram's numbering)
+
+    @property
+    def shape(self) -> PuzzleShape:
+        return self.shaped(self.cells, values=2)
+
+
+class Automaton(SerialTask):
+    """Run a ring of cells forward."""
+
+    config: AutomatonConfig
+
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+        tokens = rng.integers(0, 2, size=(len(k), self.config.cells)) + FIRST
+        return Questions(tokens, self.solve(k, tokens), {})
+
+    def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        cells = tokens.astype(np.int64) - FIRST
+        for step in range(int(k.max(initial=0))):
+            cells = np.where((step < k)[:, None], advance(cells, self.config.rule), cells)
+        return cells + FIRST
+
+
+def advance(cells: np.ndarray, rule: int) -> np.ndarray:
+    """One step of every ring of cells [N, M] (0 or 1)."""
+    seen = 4 * np.roll(cells, 1, axis=1) + 2 * cells + np.roll(cells, -1, axis=1)
+    return rule >> seen & 1

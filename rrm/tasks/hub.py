@@ -1,0 +1,22 @@
+"""Files of public data sets on the Hugging Face hub, downloaded once into its own cache (extra `hub`)."""
+
+from pathlib import Path
+
+from rrm.errors import UserError
+
+
+def fetch(repository: str, name: str) -> Path:
+    """The local copy of a file of a data set.
+
+    Raises:
+        UserError: huggingface_hub is not installed, or the file cannot be downloaded.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise UserError("needs the hub's client: pip install 'rrm-sweeps[hub]'", f"{repository}/{name}") from None
+    try:
+        return Path(hf_hub_download(repository, name, repo_type="dataset"))
+    except (OSError, ValueError) as error:  # its own errors derive from these
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot be downloaded from the hub: {reason}", f"{repository}/{name}") from None

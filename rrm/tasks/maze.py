@@ -1,0 +1,273 @@
+"""Mazes: mark the shortest path from S to G. Generated ones have a single shortest path; Maze-Hard comes from the hub.
+
+Tokens as in the official data: 0 PAD, then `# SGo` as 1 to 5. Labels cover the whole maze; `unknown` marks its open cells.
+A canvas holds the larger mazes of the out-of-distribution split; the smaller ones lie anywhere on it, PAD around them.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, Strict, model_validator
+
+from rrm.tasks.maze_paths import UNREACHED, flood, trace
+from rrm.tasks.puzzle_files import PuzzleFilesConfig, Puzzles, Rule, read_puzzles, split_files
+from rrm.tasks.splits import draw_until, hash_rows, split_of
+from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split, Task
+
+WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
+ALPHABET = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
+LOOP_SHARE = 0.03  # of the walls that are left, opened again: there are other ways, and longer ones
+PATH_BINS = (1, 4, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192)
+CHUNK_CELLS = 500_000  # mazes generated together
+
+Bounds = Annotated[tuple[Annotated[int, Strict()], Annotated[int, Strict()]], Strict(False)]
+
+
+class MazeConfig(PuzzleFilesConfig):
+    """Generated mazes, small ones in training and larger ones out of distribution; or mazes from files.
+
+    Dihedral symmetries augment training rows.
+    """
+
+    HUB: ClassVar[dict[str, str]] = {"maze-30x30-hard": "sapientinc/maze-30x30-hard-1k"}
+    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "ood_size", "ood_examples", "path_length"}
+
+    kind: Literal["maze"] = "maze"
+    size: int = Field(9, ge=4, le=40)  # cells a side
+    ood_size: int | None = Field(None, ge=5, le=60)  # generator only: the same out of distribution; size + 4
+    ood_examples: int | None = Field(None, ge=0)  # generator only; 0: no such split, and the canvas is `size` wide
+    path_length: Bounds | None = None  # generator only: fewest and most steps from S to G; out of distribution the fewest holds
+
+    @classmethod
+    def generator_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        size = given.get("size", 9)
+        filled = super().generator_defaults(given) | {"ood_examples": 1000}
+        if isinstance(size, int) and given.get("ood_examples") != 0:
+            filled["ood_size"] = size + 4
+        return filled | ({"path_length": (3, size * size // 2)} if isinstance(size, int) else {})
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.hub is not None and self.size != 30:
+            raise ValueError(f"size must be 30 for the hub's {self.hub}, got {self.size}")
+        if self.ood_size is not None and self.ood_examples == 0:
+            raise ValueError("ood_size has no effect with ood_examples 0: leave it out")
+        if self.ood_size is not None and self.ood_size <= self.size:
+            raise ValueError(f"ood_size must be larger than size, got {self.ood_size} and {self.size}")
+        if self.path_length is not None:
+            low, high = self.path_length
+            if not 1 <= low <= high or low > 3 * self.size:
+                raise ValueError(
+                    f"path_length must be [fewest, most] with 1 <= fewest <= most and fewest <= 3 size, got {[low, high]}"
+                )
+        return self
+
+    @property
+    def canvas(self) -> int:
+        """Cells a side of the canvas."""
+        return self.ood_size or self.size
+
+    @property
+    def shape(self) -> PuzzleShape:
+        return PuzzleShape(length=self.canvas**2, vocabulary=6, num_puzzles=1)
+
+
+class Maze(Task):
+    """Find the way."""
+
+    config: MazeConfig
+
+    def __init__(self, config: MazeConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def _files(self) -> dict[Split, Puzzles]:
+        """The puzzles of files by split; empty where puzzles are generated."""
+        if self.config.files is None:
+            return {}
+        train, test = (read_mazes(path, self.config.size) for path in self.config.files)
+        return split_files(self.config, train, test)
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        config = self.config
+        if self._files:
+            return {split: len(puzzles) for split, puzzles in self._files.items()}
+        return {split: count for split in SPLITS if (count := getattr(config, f"{split}_examples"))}
+
+    @property
+    def bins(self) -> dict[str, tuple[int, ...]]:
+        return {"path_length": PATH_BINS}
+
+    def make(self, split: Split, count: int, seed: int) -> Examples:
+        if self._files:
+            puzzles = self._files[split].take(np.arange(min(count, self.counts[split])))
+            length = path_lengths(self._square(puzzles.questions))
+            return Examples.single(puzzles.questions, puzzles.answers, puzzles.questions == OPEN, {"path_length": length})
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        return draw_until(count, lambda number: self._draw(split, number, seed, rng))
+
+    def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
+        which = rng.integers(0, 8, size=len(examples))
+        cells = np.arange(self.config.canvas**2).reshape(1, self.config.canvas, -1)
+        order = np.concatenate([image.reshape(1, -1) for image in dihedral(cells)])[which]
+        inputs, labels, unknown = (
+            np.take_along_axis(rows, order, axis=1) for rows in (examples.inputs, examples.labels, examples.unknown)
+        )
+        return Examples(inputs, labels, unknown, examples.puzzle_identifiers, examples.items, examples.difficulty)
+
+    def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
+        return marks_a_shortest_path(self._square(examples.inputs), self._square(answers))
+
+    def facts(self) -> dict[str, int]:
+        """With files: how many test rows occur in training up to a dihedral symmetry."""
+        if not self._files:
+            return {}
+        train, test = (dihedral_hash(self._square(self._files[split].questions)) for split in ("train", "test"))
+        return {"test_examples_seen_in_training": int(np.isin(test, train).sum())}
+
+    def _draw(self, split: Split, number: int, seed: int, rng: np.random.Generator) -> Examples:
+        """Mazes that belong to the split, somewhere on the canvas."""
+        assert self.config.path_length is not None
+        size = self.config.canvas if split == "ood" else self.config.size
+        low, high = self.config.path_length
+        number = min(number, max(64, CHUNK_CELLS // size**2))
+        questions, paths, length = draw_mazes(number, size, low, size * size if split == "ood" else high, rng)
+        if split != "ood":
+            own = split_of(dihedral_hash(questions), seed) == split
+            questions, paths, length = questions[own], paths[own], length[own]
+        offsets = rng.integers(0, self.config.canvas - size + 1, size=(len(questions), 2))
+        inputs, labels = (self._place(cells, offsets) for cells in (questions, np.where(paths, PATH, questions)))
+        return Examples.single(inputs, labels, inputs == OPEN, {"path_length": length})
+
+    def _place(self, cells: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Mazes [N, n, n] as rows [N, L] of the canvas, each at its offset."""
+        count, size, _ = cells.shape
+        canvas = np.zeros((count, self.config.canvas, self.config.canvas), dtype=np.uint8)
+        down, right = (offsets[:, axis, None] + np.arange(size) for axis in (0, 1))
+        canvas[np.arange(count)[:, None, None], down[:, :, None], right[:, None, :]] = cells
+        return canvas.reshape(count, -1)
+
+    def _square(self, rows: np.ndarray) -> np.ndarray:
+        return rows.reshape(len(rows), self.config.canvas, self.config.canvas)
+
+
+def draw_mazes(
+    count: int, size: int, fewest: int, most: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At most `count` random mazes with a single shortest path of fewest .. most steps.
+
+    A tree of corridors with a few loops; S and G are such that any length is as likely as any other, up to the longest.
+
+    Returns:
+        Mazes [N, n, n], the cells of their paths [N, n, n] bool, and the lengths of these [N].
+    """
+    corridors = carve(count, size, rng)
+    cells = np.where(corridors | (rng.random(corridors.shape) < LOOP_SHARE), OPEN, WALL).astype(np.uint8)
+    start = _one_of(cells == OPEN, rng.random(cells.shape))
+    distance, ways = flood(cells == OPEN, start)
+    possible = (ways == 1) & (distance >= fewest) & (distance <= most)
+    longest = np.where(possible, distance, 0).max(axis=(1, 2))
+    wanted = fewest + rng.random(count) * (longest - fewest + 1) - 0.5
+    goal = _one_of(possible, -np.abs(distance - wanted[:, None, None]) + 1e-3 * rng.random(cells.shape))
+    paths = trace(distance, goal)
+    cells[start], cells[goal] = START, GOAL
+    found = possible.any(axis=(1, 2))
+    return cells[found], paths[found], np.where(goal, distance, 0).max(axis=(1, 2))[found]
+
+
+def carve(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Corridors without loops, [count, size, size] bool: a wall is opened as long as it touches a single open cell.
+
+    Each maze has its own habit between branching everywhere and going on where it was opened last (long and winding).
+    """
+    cells, rows = size * size, np.arange(count)
+    around = neighbours(size)
+    opened = np.zeros((count, cells + 1), dtype=bool)
+    touches = np.zeros((count, cells + 1), dtype=np.uint8)  # open neighbours of each cell
+    wish = np.full((count, cells + 1), -np.inf, dtype=np.float32)  # of walls that may be opened next
+    habit = rng.random(count).astype(np.float32) ** 2
+    here = rng.integers(0, cells, size=count)
+    for turn in range(cells):
+        opened[rows, here] = True
+        wish[rows, here] = -np.inf
+        near = around[here]  # [count, 4]
+        touches[rows[:, None], near] += 1
+        can = (touches[rows[:, None], near] == 1) & ~opened[rows[:, None], near] & (near < cells)
+        luck = rng.random(near.shape, dtype=np.float32) + turn * habit[:, None]
+        wish[rows[:, None], near] = np.where(can, luck, -np.inf)
+        here = wish.argmax(axis=1)
+        going = wish[rows, here] > -np.inf
+        if not going.any():
+            break
+        # A maze that is done opens a cell again that is open.
+        here = np.where(going, here, opened.argmax(axis=1))
+    return opened[:, :cells].reshape(count, size, size)
+
+
+def neighbours(size: int) -> np.ndarray:
+    """The four neighbours of every cell, [size * size, 4]; `size * size` stands for none."""
+    numbers = np.pad(np.arange(size * size).reshape(size, size), 1, constant_values=size * size)
+    return np.stack([numbers[:-2, 1:-1], numbers[2:, 1:-1], numbers[1:-1, :-2], numbers[1:-1, 2:]], axis=-1).reshape(-1, 4)
+
+
+def _one_of(possible: np.ndarray, preference: np.ndarray) -> np.ndarray:
+    """The possible cell with the highest preference in each maze, [N, n, n] bool; none where none is possible."""
+    flat = np.where(possible, preference, -np.inf).reshape(len(possible), -1)
+    chosen = np.arange(flat.shape[1]) == flat.argmax(axis=1)[:, None]
+    return chosen.reshape(possible.shape) & possible
+
+
+def marks_a_shortest_path(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Whether each answer [N, n, n] keeps its maze and marks a connected shortest path, and nothing else, [N] bool."""
+    open_cells, marked = questions == OPEN, answers == PATH
+    kept = np.where(open_cells, marked | (answers == OPEN), (questions == answers) | (questions == 0)).all(axis=(1, 2))
+    start, goal = questions == START, questions == GOAL
+    shortest = path_lengths(questions)
+    walked = np.where(goal, flood(marked & open_cells | goal, start)[0], UNREACHED).max(axis=(1, 2))
+    return kept & (walked == shortest) & (walked > 0) & ((marked & open_cells).sum(axis=(1, 2)) == shortest - 1)
+
+
+def path_lengths(questions: np.ndarray) -> np.ndarray:
+    """Steps of a shortest path from S to G in each maze [N, n, n], [N]; UNREACHED where there is none."""
+    goal = questions == GOAL
+    distance, _ = flood((questions == OPEN) | goal, questions == START)
+    return np.where(goal, distance, UNREACHED).max(axis=(1, 2))
+
+
+def dihedral(cells: np.ndarray) -> list[np.ndarray]:
+    """The eight images of squares [N, n, n]: turns and mirrored turns."""
+    turns = [np.rot90(cells, turn, axes=(1, 2)) for turn in range(4)]
+    return turns + [np.flip(image, axis=2) for image in turns]
+
+
+def dihedral_hash(cells: np.ndarray) -> np.ndarray:
+    """A hash of each square [N, n, n] that no turn and no mirror changes, [N]."""
+    return np.min([hash_rows(image.reshape(-1, cells.shape[1] ** 2)) for image in dihedral(cells)], axis=0)
+
+
+def read_mazes(path: Path, size: int) -> Puzzles:
+    """A CSV in the Maze-Hard format (`# SGo`), every row checked.
+
+    Raises:
+        UserError: the file cannot be read, has no rows, or a row breaks a rule (file, line, rule).
+    """
+    return read_puzzles(path, size * size, ALPHABET, ALPHABET | {"o": PATH}, lambda q, a: _rules(q, a, size))
+
+
+def _rules(questions: np.ndarray, answers: np.ndarray, size: int) -> Iterable[Rule]:
+    for name, token in (("S", START), ("G", GOAL)):
+        count = (questions == token).sum(axis=1)
+        yield count != 1, lambda row, name=name, count=count: f"question must hold one {name}, got {count[row]}"  # type: ignore[misc]
+    changed = (questions != answers) & ~((questions == OPEN) & (answers == PATH))
+
+    def describe_change(row: int) -> str:
+        cell = int(changed[row].argmax())
+        return f"answer must repeat the question but for the path, and does not at row {cell // size + 1}, column {cell % size + 1}"
+
+    yield changed.any(axis=1), describe_change
+    squares = (cells.reshape(-1, size, size) for cells in (questions, answers))
+    yield ~marks_a_shortest_path(*squares), lambda row: "answer must mark a shortest path from S to G, and nothing else"

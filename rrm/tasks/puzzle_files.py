@@ -1,0 +1,229 @@
+"""Puzzles from CSV files in the format of the papers' data sets: `source,question,answer,rating`, by path or from the hub."""
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from rrm.errors import UserError
+from rrm.files import FilePath, checked_sha256
+from rrm.tasks.hub import fetch
+from rrm.tasks.task import BaseTaskConfig, Split
+
+CSV_COLUMNS = ["source", "question", "answer", "rating"]
+INVALID = 255  # of a character that the alphabet does not have
+
+Rule = tuple[np.ndarray, Callable[[int], str]]  # rows [N] that break it, and what to say of one
+
+
+class PuzzleFilesConfig(BaseTaskConfig):
+    """Where puzzles come from: a generator (the default), two CSV files by path, or the hub's.
+
+    Paths are absolute once a spec is loaded; a fingerprint holds the files' digests in their place.
+    """
+
+    HUB: ClassVar[dict[str, str]] = {}  # repository on the hub by the name that `hub` takes
+    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples"}
+
+    augment: bool = True  # symmetries on training rows
+    train_examples: int | None = Field(None, ge=1)  # generator: 1000; files: at most so many, drawn by `seed`
+    test_examples: int | None = Field(None, ge=1)
+    validation_examples: int | None = Field(None, ge=1)  # generator only
+    train: FilePath | None = None
+    test: FilePath | None = None
+    hub: str | None = None
+    validation: float | None = Field(None, gt=0, lt=1)  # files only: share of the training rows
+    train_sha256: str | None = None  # digests of the files; checked where given, filled in when a spec is loaded
+    test_sha256: str | None = None
+
+    @classmethod
+    def generator_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Settings of the generator that are not given."""
+        return {"train_examples": 1000, "validation_examples": 200, "test_examples": 1000}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, given: Any) -> Any:
+        """Generator and files have different settings; one that has no effect is refused."""
+        if not isinstance(given, dict):
+            return given
+        from_files = bool({"train", "test", "hub"} & given.keys())
+        foreign = cls.GENERATOR_ONLY if from_files else {"validation", "train_sha256", "test_sha256"}
+        for name in sorted(foreign & given.keys()):
+            source = "puzzles come from CSV files" if from_files else "puzzles are generated (no train and test paths)"
+            raise ValueError(f"{name} has no effect where {source}: leave it out")
+        return ({"validation": 0.1} if from_files else cls.generator_defaults(given)) | given
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if (self.train is None) != (self.test is None):
+            raise ValueError("train and test must be given together, as paths of two CSV files")
+        if self.hub is not None and self.train is not None:
+            raise ValueError("hub names the files, so train and test have no effect beside it: leave one or the other out")
+        if self.hub is not None and self.hub not in self.HUB:
+            raise ValueError(f"hub must be {' or '.join(self.HUB)}, got {self.hub!r}")
+        return self
+
+    @property
+    def augments(self) -> bool:
+        return self.augment
+
+    @property
+    def files(self) -> tuple[Path, Path] | None:
+        """The training and the test file; those of the hub are downloaded once.
+
+        Raises:
+            UserError: the hub cannot be reached, or its client is not installed.
+        """
+        if self.hub is not None:
+            return fetch(self.HUB[self.hub], "train.csv"), fetch(self.HUB[self.hub], "test.csv")
+        return (self.train, self.test) if self.train is not None and self.test is not None else None
+
+    def located(self, folder: Path) -> Self:
+        files = self.files
+        if files is None:
+            return self
+        train, test = ((folder / path).resolve() for path in files)
+        digests = {
+            "train_sha256": checked_sha256(train, self.train_sha256),
+            "test_sha256": checked_sha256(test, self.test_sha256),
+        }
+        paths = {} if self.hub else {"train": train, "test": test}
+        return self.model_copy(update=digests | paths)
+
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"})
+
+
+@dataclass(frozen=True)
+class Puzzles:
+    """Rows of a file."""
+
+    path: Path
+    questions: np.ndarray  # [N, L] uint8
+    answers: np.ndarray  # [N, L] uint8
+    lines: np.ndarray  # [N] where each stands
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def take(self, rows: np.ndarray) -> "Puzzles":
+        return Puzzles(self.path, self.questions[rows], self.answers[rows], self.lines[rows])
+
+    def check(self, rules: Iterable[Rule]) -> None:
+        """Refuse the first row that breaks a rule.
+
+        Raises:
+            UserError: file, line and rule.
+        """
+        broken = [(int(bad.argmax()), describe) for bad, describe in rules if bad.any()]
+        if broken:
+            row, describe = min(broken, key=lambda found: found[0])
+            raise UserError(describe(row), f"{self.path}, line {self.lines[row]}")
+
+
+def split_files(config: PuzzleFilesConfig, train: Puzzles, test: Puzzles) -> dict[Split, Puzzles]:
+    """Validation rows are drawn from the training file; caps are applied after the split.
+
+    Raises:
+        UserError: the training file is too short to be split.
+    """
+    order = np.random.default_rng(config.seed).permutation(len(train))
+    held_out = max(1, round(len(order) * (config.validation or 0)))
+    if held_out >= len(order):
+        raise UserError(f"needs at least 2 rows, got {len(order)}", str(train.path))
+    tested = np.random.default_rng(config.seed).permutation(len(test))[: config.test_examples]
+    return {
+        "train": train.take(order[held_out:][: config.train_examples]),
+        "validation": train.take(order[:held_out][: config.test_examples]),
+        "test": test.take(tested),
+    }
+
+
+def read_puzzles(
+    path: Path,
+    length: int,
+    question_alphabet: dict[str, int],
+    answer_alphabet: dict[str, int],
+    rules: Callable[[np.ndarray, np.ndarray], Iterable[Rule]],
+) -> Puzzles:
+    """A CSV file whose questions and answers are strings of `length` characters; every row is checked.
+
+    Raises:
+        UserError: the file cannot be read, has no rows, or a row breaks a rule (file, line, rule).
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            if header != CSV_COLUMNS:
+                raise UserError(f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}", f"{path}, line 1")
+            rows, lines, misshapen = _whole_rows(reader, path, length)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"is not a CSV file: {error}", str(path)) from None
+    if rows:
+        questions = _tokens([row[1] for row in rows], question_alphabet)
+        answers = _tokens([row[2] for row in rows], answer_alphabet)
+        puzzles = Puzzles(path, questions, answers, np.array(lines))
+        puzzles.check(
+            [_spelling("question", rows, 1, question_alphabet, questions), _spelling("answer", rows, 2, answer_alphabet, answers)]
+        )
+        puzzles.check(rules(questions, answers))
+    if misshapen is not None:
+        raise misshapen
+    if not rows:
+        raise UserError("has no puzzles", str(path))
+    return puzzles
+
+
+def _whole_rows(reader: Any, path: Path, length: int) -> tuple[list[list[str]], list[int], UserError | None]:
+    """Rows up to the first one whose columns or lengths are wrong, their lines, and what is wrong with that one."""
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    for row in reader:
+        problem = None
+        if len(row) != len(CSV_COLUMNS):
+            problem = f"must have {len(CSV_COLUMNS)} columns, got {len(row)}"
+        elif len(row[1]) != length:
+            problem = f"question must have {length} characters, got {len(row[1])}"
+        elif len(row[2]) != length:
+            problem = f"answer must have {length} characters, got {len(row[2])}"
+        if problem:
+            return rows, lines, UserError(problem, f"{path}, line {reader.line_num}")
+        rows.append(row)
+        lines.append(reader.line_num)
+    return rows, lines, None
+
+
+def _tokens(texts: list[str], alphabet: dict[str, int]) -> np.ndarray:
+    """Characters as tokens [N, L]."""
+    table = np.full(256, INVALID, dtype=np.uint8)
+    for character, token in alphabet.items():
+        table[ord(character)] = token
+    coded = "".join(texts).encode("latin-1", errors="replace")  # replaced by a question mark, which no alphabet has
+    return table[np.frombuffer(coded, dtype=np.uint8)].reshape(len(texts), -1)
+
+
+def _spelling(column: str, rows: list[list[str]], place: int, alphabet: dict[str, int], tokens: np.ndarray) -> Rule:
+    """Only characters of the alphabet."""
+    wrong = tokens == INVALID
+
+    def describe(row: int) -> str:
+        at = int(wrong[row].argmax())
+        return f"{column} must hold {spell(alphabet)}, got {rows[row][place][at]!r} at character {at + 1}"
+
+    return wrong.any(axis=1), describe
+
+
+def spell(alphabet: dict[str, int]) -> str:
+    """The characters of an alphabet, for people."""
+    digits = [character for character in alphabet if character in "123456789"]
+    if not digits:
+        return " ".join(repr(character) for character in alphabet)
+    return f"{digits[0]} to {digits[-1]}" + (" or . for a blank" if "." in alphabet else "")

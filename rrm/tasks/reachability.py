@@ -1,0 +1,94 @@
+"""Graph reachability by hops: which nodes lie within k edges of the source? (Velickovic et al., 1910.10593.)
+
+Canvas: k, then a place for every node (the source is marked), then the adjacency matrix row by row. The answer, in the
+places of the nodes, says which are reached. Graphs are sparse, drawn deep, their nodes in random order; some node is
+exactly k edges away, so that k - 1 rounds do not do.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.task import PuzzleShape
+
+NODE, SOURCE = FIRST, FIRST + 1
+APART, REACHED = FIRST, FIRST + 1  # answers
+NO_EDGE, EDGE = FIRST + 2, FIRST + 3
+EXTRA_EDGES = 2  # edges beside the tree of each component, at most
+
+
+class ReachabilityConfig(SerialConfig):
+    """k is the number of hops."""
+
+    kind: Literal["reachability"] = "reachability"
+    serial_steps: int = Field(4, ge=1, le=64)
+    ood_serial_steps: int = Field(6, ge=2, le=128)
+    nodes: int = Field(12, ge=6, le=30)
+
+    @model_validator(mode="after")
+    def _check_nodes(self) -> Self:
+        if self.nodes < self.ood_serial_steps + 3:
+            raise ValueError(f"nodes must be at least ood_serial_steps + 3, got {self.nodes} and {self.ood_serial_steps}")
+        return self
+
+    @property
+    def shape(self) -> PuzzleShape:
+        return self.shaped(self.nodes + self.nodes**2, values=4)
+
+
+class Reachability(SerialTask):
+    """Flood a graph from its source."""
+
+    config: ReachabilityConfig
+
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+        edges, source = self._graphs(k, rng)
+        nodes = self.config.nodes
+        places = np.where(np.arange(nodes) == source[:, None], SOURCE, NODE)
+        tokens = np.concatenate((places, edges.reshape(len(k), -1) + NO_EDGE), axis=1)
+        return Questions(tokens, self.solve(k, tokens), {})
+
+    def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        nodes = self.config.nodes
+        edges = (tokens[:, nodes:] == EDGE).reshape(-1, nodes, nodes)
+        reached = tokens[:, :nodes] == SOURCE
+        for hop in range(int(k.max(initial=0))):
+            further = reached | (edges & reached[:, None, :]).any(axis=2)
+            reached = np.where((hop < k)[:, None], further, reached)
+        answers = np.where(reached, REACHED, APART)
+        return np.concatenate((answers, np.zeros_like(tokens[:, nodes:])), axis=1)
+
+    def _graphs(self, k: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Edges [N, nodes, nodes] (0 or 1) and the source of each graph [N]."""
+        count, nodes = len(k), self.config.nodes
+        edges, rows = np.zeros((count, nodes, nodes), dtype=np.uint8), np.arange(count)
+        # Nodes 0 .. k are a path, which makes the last hop necessary; every other node hangs on one that is not further
+        # away than k hops (or on another such node), or stays apart from all.
+        for node in range(1, nodes):
+            on_path = node <= k
+            parent = np.where(on_path, node - 1, (rng.random(count) * node).astype(np.int64))
+            joined = on_path | (rng.random(count) < 0.8)
+            edges[rows[joined], parent[joined], node] = 1
+        level = self._levels(edges | edges.swapaxes(1, 2))
+        for _ in range(EXTRA_EDGES):  # edges between nodes of one level, or of neighbouring ones, shorten no path
+            here, there = rng.integers(0, nodes, size=(2, count))
+            near = (np.abs(level[rows, here] - level[rows, there]) <= 1) & (here != there)
+            edges[rows[near], here[near], there[near]] = 1
+        order = rng.random((count, nodes)).argsort(axis=1)
+        edges = np.take_along_axis(np.take_along_axis(edges | edges.swapaxes(1, 2), order[:, :, None], 1), order[:, None, :], 2)
+        return edges, (order == 0).argmax(axis=1)
+
+    def _levels(self, edges: np.ndarray) -> np.ndarray:
+        """Distance of every node from node 0, [N, nodes]; far away where there is none."""
+        nodes = self.config.nodes
+        reached = np.zeros(edges.shape[:2], dtype=bool)
+        reached[:, 0] = True
+        level = np.full(reached.shape, 10 * nodes)
+        level[:, 0] = 0
+        for hop in range(1, nodes):
+            further = reached | ((edges > 0) & reached[:, None, :]).any(axis=2)
+            level[further & ~reached] = hop
+            reached = further
+        return level

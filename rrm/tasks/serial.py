@@ -1,0 +1,120 @@
+"""Tasks with a known number of serial steps k: what prefix sums, pointer chasing, automata and their like share.
+
+Every puzzle says its k in binary at the start of its canvas, in tokens of their own, so that each token of a harder k was
+seen in training. Training mixes all k from `FEWEST` to `serial_steps`; out of distribution k goes on to `ood_serial_steps`.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from rrm.tasks.splits import draw_until, hash_rows, split_of
+from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
+
+ZERO, ONE = 1, 2  # binary digits of k; a task's own tokens begin at FIRST
+FIRST = 3
+
+
+class SerialConfig(BaseTaskConfig):
+    """Numbers of puzzles, and of serial steps in and out of distribution."""
+
+    FEWEST: ClassVar[int] = 1  # smallest k; a task raises it where shorter questions are too few to be split
+
+    serial_steps: int = Field(8, ge=1, le=64)  # largest k in training, validation and test
+    ood_serial_steps: int = Field(16, ge=2, le=128)  # largest k out of distribution
+    train_examples: int = Field(20_000, ge=1)
+    validation_examples: int = Field(500, ge=1)
+    test_examples: int = Field(1000, ge=1)
+    ood_examples: int = Field(1000, ge=1)
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> Self:
+        low, high = self.serial_steps, self.ood_serial_steps
+        if not self.FEWEST <= low < high:
+            raise ValueError(f"serial_steps must be {self.FEWEST} or more and less than ood_serial_steps, got {low} and {high}")
+        return self
+
+    @property
+    def digits(self) -> int:
+        """Tokens that k takes."""
+        return self.ood_serial_steps.bit_length()
+
+    def shaped(self, tokens: int, values: int) -> PuzzleShape:
+        """Shape of a canvas of k and `tokens` more, whose own tokens have so many values."""
+        return PuzzleShape(self.digits + tokens, FIRST + values, num_puzzles=1)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Puzzles without k, which `SerialTask` puts before them; N rows of M tokens."""
+
+    tokens: np.ndarray  # [N, M]
+    answers: np.ndarray  # [N, M], PAD where nothing is asked
+    extra: dict[str, np.ndarray]  # further measures of difficulty
+
+
+class SerialTask(Task):
+    """A subclass says how a question of k steps looks and what its answer is."""
+
+    config: SerialConfig
+
+    def __init__(self, config: SerialConfig) -> None:
+        self.config = config
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        return {split: getattr(self.config, f"{split}_examples") for split in SPLITS}
+
+    @abstractmethod
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+        """A random question of each number of steps k [N]."""
+
+    @abstractmethod
+    def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Answers [N, M] to questions [N, M] of k [N] steps; used to score, and by `ask` unless it knows better."""
+
+    @property
+    def bins(self) -> dict[str, tuple[int, ...]]:
+        return {"k": tuple(range(self.config.FEWEST, self.config.ood_serial_steps + 1))}
+
+    def make(self, split: Split, count: int, seed: int) -> Examples:
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+
+        def draw(number: int) -> Examples:
+            examples = self._draw(split, number, rng)
+            if split == "ood":  # its k is larger than any in the other splits
+                return examples
+            essence = hash_rows(examples.inputs[:, self.config.digits :])
+            return examples.take(np.flatnonzero(split_of(essence, seed) == split))
+
+        return draw_until(count, draw)
+
+    def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
+        k = self._read_steps(examples.inputs)
+        right = self.solve(k, examples.inputs[:, self.config.digits :])
+        given = answers[:, self.config.digits :]
+        return ((given == right) | (right == 0)).all(axis=1)
+
+    def _draw(self, split: Split, number: int, rng: np.random.Generator) -> Examples:
+        low, high = (
+            (self.config.serial_steps + 1, self.config.ood_serial_steps)
+            if split == "ood"
+            else (self.config.FEWEST, self.config.serial_steps)
+        )
+        k = rng.permutation(np.arange(number) % (high - low + 1) + low)
+        questions = self.ask(k, rng)
+        unasked = np.zeros((number, self.config.digits), dtype=np.uint8)
+        inputs = np.concatenate((self._write_steps(k), questions.tokens), axis=1)
+        labels = np.concatenate((unasked, questions.answers), axis=1)
+        return Examples.single(inputs, labels, labels > 0, {"k": k} | questions.extra)
+
+    def _write_steps(self, k: np.ndarray) -> np.ndarray:
+        """Binary tokens of k [N], most significant first, [N, digits]."""
+        return (k[:, None] >> np.arange(self.config.digits)[::-1] & 1) + ZERO
+
+    def _read_steps(self, inputs: np.ndarray) -> np.ndarray:
+        bits = inputs[:, : self.config.digits].astype(np.int64) - ZERO
+        return bits @ (1 << np.arange(self.config.digits)[::-1])

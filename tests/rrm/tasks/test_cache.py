@@ -1,0 +1,125 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rrm.errors import UserError
+from rrm.tasks import build_task
+from rrm.tasks.automaton import AutomatonConfig
+from rrm.tasks.cache import META, load_data
+from rrm.tasks.sudoku import SudokuConfig
+
+CONFIG = AutomatonConfig(train_examples=200, validation_examples=20, test_examples=30, ood_examples=40)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RRM_DATA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def folders(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_what_is_read_is_what_was_made() -> None:
+    data = load_data(build_task(CONFIG))
+    assert {split: len(examples) for split, examples in data.splits.items()} == {
+        "train": 200,
+        "validation": 20,
+        "test": 30,
+        "ood": 40,
+    }
+    for split, examples in data.splits.items():
+        made = build_task(CONFIG).make(split, len(examples), 0).arrays()
+        for name, array in examples.arrays().items():
+            assert isinstance(array, np.memmap) and not array.flags.writeable
+            assert np.array_equal(array, made[name])
+
+
+def test_data_is_built_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_data(build_task(CONFIG))
+    task = build_task(CONFIG)
+    monkeypatch.setattr(task, "make", None)  # would raise if it were called
+    assert load_data(task).fingerprint == first.fingerprint
+    assert len(folders(cache)) == 1
+
+
+def test_other_settings_are_other_data(cache: Path) -> None:
+    fingerprints = {
+        load_data(build_task(config)).fingerprint
+        for config in (CONFIG, CONFIG.model_copy(update={"seed": 1}), CONFIG.model_copy(update={"rule": 30}), SudokuConfig(size=4))
+    }
+    assert len(fingerprints) == len(folders(cache)) == 4
+
+
+def run(code: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+LOAD = f"""
+from rrm.tasks import build_task
+from rrm.tasks.automaton import AutomatonConfig
+from rrm.tasks.cache import load_data
+print(load_data(build_task(AutomatonConfig(**{CONFIG.model_dump()!r}))).fingerprint)
+"""
+
+
+def slow(log: Path) -> str:
+    """A build that takes half a second a split, and says so."""
+    return f"""
+import time
+from pathlib import Path
+from rrm.tasks.automaton import Automaton
+make = Automaton.make
+def slowly(self, *given):
+    Path({str(log)!r}).open("a").write("made ")
+    time.sleep(0.5)
+    return make(self, *given)
+Automaton.make = slowly
+{LOAD}
+"""
+
+
+def test_trials_that_start_at_once_build_one_of_it(cache: Path, tmp_path: Path) -> None:
+    started = [run(slow(tmp_path / "log")) for _ in range(4)]
+    printed = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert set(printed) == {load_data(build_task(CONFIG)).fingerprint}
+    assert (tmp_path / "log").read_text().split() == ["made"] * 4  # the four splits, once each
+    assert len(folders(cache)) == 1
+
+
+def test_a_build_that_was_killed_leaves_nothing_that_looks_whole(cache: Path, tmp_path: Path) -> None:
+    process = run(slow(tmp_path / "log"))
+    while not (tmp_path / "log").exists() or len((tmp_path / "log").read_text().split()) < 3:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not list(cache.glob(f"*/{META}"))  # a draft at most
+    again = run(LOAD)
+    assert again.communicate(timeout=60)[0].strip() == load_data(build_task(CONFIG)).fingerprint
+    assert len(folders(cache)) == 1 and not list(cache.glob("*draft*"))
+
+
+def test_facts_of_files_are_kept(cache: Path, tmp_path: Path) -> None:
+    rows = "source,question,answer,rating\n" + "t,12.4341221434321,1234341221434321,0\n" * 3
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text(rows)
+    config = SudokuConfig(size=4, train=Path("train.csv"), test=Path("test.csv")).located(tmp_path)
+    assert load_data(build_task(config)).facts == {"test_examples_seen_in_training": 3}
+    (meta,) = cache.glob(f"*/{META}")
+    assert json.loads(meta.read_text())["facts"] == {"test_examples_seen_in_training": 3}
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RRM_DATA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be written: .*RRM_DATA_CACHE names another folder"):
+        load_data(build_task(CONFIG))
