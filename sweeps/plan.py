@@ -120,7 +120,7 @@ def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
         record = describe(trial)
         flops = expected_steps(trial) * step_flops(trial) if trial.fit.budget.unit != "seconds" else float("nan")
         table.add_row(
-            *[str(record[path]) for path in varied],
+            *[str(record.get(path, "-")) for path in varied],
             f"{record['params']:,}",
             str(record["layers_executed"]),
             f"{flops:.2e}",
