@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,6 +20,12 @@ from rrm.tasks.task import IGNORED, PAD
 def load_splits(config: TaskConfig) -> Data:
     """The task and its splits; `task.seed` alone determines them."""
     return load_data(build_task(config))
+
+
+def data_columns(config: TaskConfig) -> dict[str, Any]:
+    """Columns of a record that say which data it is."""
+    data = load_splits(config)
+    return {"data_fingerprint": data.fingerprint, **data.facts}
 
 
 def to_batch(examples: Examples) -> Batch:
@@ -77,8 +84,8 @@ class TaskData(pl.LightningDataModule):
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
         self.config = config
-        self.data = load_splits(config.task)
-        self.task, self.splits = self.data.task, self.data.splits
+        data = load_splits(config.task)
+        self.task, self.splits = data.task, data.splits
 
     def train_dataloader(self) -> DataLoader:
         first_step = self.trainer.global_step if self.trainer else 0  # a resumed trainer knows how far it got

@@ -12,12 +12,11 @@ import torch
 
 from lightning_modules.callbacks import BudgetCallback, Report
 from lightning_modules.config import TrialConfig
-from lightning_modules.datamodule import TaskData
+from lightning_modules.datamodule import TaskData, data_columns
 from lightning_modules.evaluation import depth_curve, score_depths
 from lightning_modules.module import Diverged, RecursiveModule
 from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
 from rrm.tasks import Split
-from rrm.tasks.cache import Data
 
 CHECKPOINT = "checkpoint.ckpt"
 WEIGHTS = "weights.pt"
@@ -51,9 +50,9 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
         elif config.fit.budget.amount:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if saved else None)
     except Diverged as error:
-        return _result(config, module, data.data, {"outcome": "failed", "reason": str(error)})
+        return _result(config, module, {"outcome": "failed", "reason": str(error)})
     if watcher.stopped:
-        return _result(config, module, data.data, {"outcome": "pruned"})
+        return _result(config, module, {"outcome": "pruned"})
     if folder is not None:
         torch.save(module.average.reasoner.state_dict(), folder / WEIGHTS)
     return _score(config, module, data, trainer.strategy.root_device, wall_seconds=time.perf_counter() - started)
@@ -85,16 +84,15 @@ def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device:
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),
     }
-    result = _result(config, module, data.data, record)
+    result = _result(config, module, record)
     return FitResult(result.record, result.curves + points)
 
 
-def _result(config: TrialConfig, module: RecursiveModule, data: Data, ending: dict[str, Any]) -> FitResult:
+def _result(config: TrialConfig, module: RecursiveModule, ending: dict[str, Any]) -> FitResult:
     """The record and the curves by step of a trial that ended as `ending` says."""
     used = module.rows[-1]["used"] if module.rows else module.used()
     points = [point for row in module.rows for point in step_points(row)]
-    known = {"data_fingerprint": data.fingerprint, **data.facts}
-    return FitResult({**describe(config), **known, **used, **ending}, points)
+    return FitResult({**describe(config), **data_columns(config.task), **used, **ending}, points)
 
 
 def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:

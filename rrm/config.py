@@ -1,7 +1,7 @@
 """What a model is: `ModelConfig`, its axes, and the strict base of every config in the project."""
 
 import math
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,11 +14,13 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """The config classes that a field of this annotation may hold, one or more where it is a section or a union of sections."""
+def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
+    """The config classes that a field of this annotation may hold: several for a union, also those of a list's items if asked."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [section for part in get_args(annotation) for section in sections_in(part)]
+    if get_origin(annotation) is list and not of_lists:
+        return []
+    return [section for part in get_args(annotation) for section in sections_in(part, of_lists)]
 
 
 # What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not

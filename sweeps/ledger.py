@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_modules.config import TrialConfig, flatten, load_trial
+from lightning_modules.datamodule import data_columns
 from lightning_modules.files import write_atomically
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.yaml_file import write_yaml
@@ -227,7 +228,8 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
     last = trial.rows[-1]
     scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
     points = [point for row in trial.rows for point in step_points(row)]
-    return {**describe(trial.config), **last["used"], **scores, "outcome": "pruned", "curves": points}
+    known = {**describe(trial.config), **data_columns(trial.config.task)}
+    return {**known, **last["used"], **scores, "outcome": "pruned", "curves": points}
 
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -254,8 +254,7 @@ def _paths(model: type, prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         path = f"{prefix}.{name}" if prefix else name
-        sections = [] if get_origin(field.annotation) is list else sections_in(field.annotation)
-        nested = [inner for section in sections for inner in _paths(section, path)]
+        nested = [inner for section in sections_in(field.annotation, of_lists=False) for inner in _paths(section, path)]
         paths += list(dict.fromkeys(nested)) or [path]
     return paths
 

@@ -95,9 +95,8 @@ class ArcConfig(BaseTaskConfig):
         return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": found})
 
     def identity(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test", "views"}) | {
-            "sources_sha256": [digest(source) for source in self.sources],
-            "views": self.views,
+        return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"}) | {
+            "sources_sha256": [digest(source) for source in self.sources]
         }
 
 

@@ -55,7 +55,9 @@ def load_data(task: Task) -> Data:
     meta = json.loads((folder / META).read_text())
     splits: dict[Split, Examples] = {}
     for split, names in meta["splits"].items():
-        splits[split] = Examples.from_arrays({name: np.load(folder / f"{split}.{name}.npy", mmap_mode="r") for name in names})
+        # Plain views of the maps: numpy's own class for them makes every access slow.
+        arrays = {name: np.load(folder / f"{split}.{name}.npy", mmap_mode="r").view(np.ndarray) for name in names}
+        splits[split] = Examples.from_arrays(arrays)
     return Data(task, splits, meta["fingerprint"], meta["facts"])
 
 

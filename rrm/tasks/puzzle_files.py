@@ -187,6 +187,8 @@ def _whole_rows(reader: Any, path: Path, length: int) -> tuple[list[list[str]], 
     rows: list[list[str]] = []
     lines: list[int] = []
     for row in reader:
+        if not row:  # an empty line, such as the last one
+            continue
         problem = None
         if len(row) != len(CSV_COLUMNS):
             problem = f"must have {len(CSV_COLUMNS)} columns, got {len(row)}"

@@ -109,6 +109,10 @@ class Task(ABC):
     config: BaseTaskConfig
 
     @property
+    def shape(self) -> PuzzleShape:
+        return self.config.shape
+
+    @property
     @abstractmethod
     def counts(self) -> dict[Split, int]:
         """How many puzzles the config asks of each split; without `ood` where a task has none."""

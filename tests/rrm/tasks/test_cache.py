@@ -39,7 +39,7 @@ def test_what_is_read_is_what_was_made() -> None:
     for split, examples in data.splits.items():
         made = build_task(CONFIG).make(split, len(examples), 0).arrays()
         for name, array in examples.arrays().items():
-            assert isinstance(array, np.memmap) and not array.flags.writeable
+            assert isinstance(array.base, np.memmap) and not array.flags.writeable
             assert np.array_equal(array, made[name])
 
 

@@ -101,7 +101,7 @@ class TestTaskContract:
             assert hard.mean() > plain.mean() and (measure != "k" or hard.min() > plain.max())
 
     def test_tokens_lie_in_the_vocabulary_and_on_the_canvas(self, task: Task, splits: dict[Split, Examples]) -> None:
-        shape = task.config.shape
+        shape = task.shape
         for examples in splits.values():
             assert examples.inputs.shape[1] == examples.labels.shape[1] == shape.length
             assert examples.inputs.dtype == examples.labels.dtype == np.uint8
