@@ -1,7 +1,7 @@
 """The tables of docs/tasks.md: one pass against recursion in every bin, from the sweeps in sweeps/specs/tasks.
 
-    for spec in sweeps/specs/tasks/*.yaml; do rrm-sweep run $spec; done
-    python benchmarks/task_tables.py [STORAGE]
+for spec in sweeps/specs/tasks/*.yaml; do rrm-sweep run $spec; done
+python benchmarks/task_tables.py [STORAGE]
 """
 
 import sys

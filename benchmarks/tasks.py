@@ -1,6 +1,6 @@
 """How fast puzzles are made, and how much more of them the data path feeds than a tiny TRM consumes; one thread.
 
-    python benchmarks/tasks.py
+python benchmarks/tasks.py
 """
 
 import platform
@@ -37,7 +37,9 @@ MADE: list[tuple[str, Task, int, float]] = [  # puzzles and the seconds that the
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {date.today()}; medians of {REPEATS}\n")
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {date.today()}; medians of {REPEATS}\n"
+    )
     print("| puzzles | count | seconds | at most |\n| --- | ---: | ---: | ---: |")
     for name, task, count, limit in MADE:
         seconds = [timed(lambda task=task, count=count, seed=seed: task.make("train", count, seed)) for seed in range(REPEATS)]  # type: ignore[misc]

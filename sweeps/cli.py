@@ -1,5 +1,6 @@
 """`rrm-sweep`: plan and run sweeps."""
 
+import json
 import os
 import shlex
 import sys
@@ -54,6 +55,34 @@ def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) ->
 
     command = shlex.join(["rrm-sweep", *sys.argv[1:]])
     raise typer.Exit(run_sweep(loaded, Console(), command))
+
+
+@app.command()
+def status(target: Annotated[Path, typer.Argument(metavar="SWEEP", help="A store folder, such as runs/demo, or a spec.")]) -> None:
+    """Say how a sweep stands, from its store alone: also while another process or another machine runs it."""
+    from sweeps.status import read_status
+
+    for line in read_status(target).lines():
+        typer.echo(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a sweep, for editors: `rrm-sweep schema > sweep.schema.json`."""
+    from sweeps.schema import sweep_schema
+
+    typer.echo(json.dumps(sweep_schema(), indent=1))
+
+
+@app.command()
+def doctor(storage: Storage = None) -> None:
+    """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
+    from sweeps.doctor import examine
+
+    findings = list(examine(storage or Path("runs")))
+    for finding in findings:
+        typer.echo(str(finding))
+    raise typer.Exit(any(finding.state == "bad" for finding in findings))
 
 
 def _load(path: Path, overrides: list[str] | None, storage: Path | None) -> SweepSpec:

@@ -15,7 +15,7 @@ from lightning_modules.files import write_atomically
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.rungs import Rungs
+from sweeps.rungs import build_judge
 from sweeps.samplers import Study, objective_value
 from sweeps.spec import SweepSpec, load_spec
 from sweeps.store import TRIAL, Store, append_line
@@ -44,7 +44,7 @@ class Ledger:
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
         self.planned = spec.design() if spec.measure else []
         self.study = Study(spec, store.path / "study.db") if spec.search else None
-        self.rungs = Rungs(spec) if spec.search and spec.search.scheduler.kind == "asha" else None
+        self.judge = build_judge(spec)
 
     # -- at the start ---------------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Ledger:
 
     def _replay(self, fingerprint: str, row: Row) -> None:
         """A row that an earlier driver judged: the rungs see it again, and a stop that was not carried out is."""
-        stopped = self.rungs is not None and self.rungs.stops(fingerprint, row)
+        stopped = self.judge is not None and self.judge.stops(fingerprint, row)
         config = next((config for config in self._resumed if config.fingerprint == fingerprint), None)
         if config is None:
             return
@@ -160,7 +160,7 @@ class Ledger:
             if value is not None:
                 self.study.report(fingerprint, row["step"], value)
         self.tracker.points(trial.config, step_points(row))
-        if self.rungs is not None and self.rungs.stops(fingerprint, row):
+        if self.judge is not None and self.judge.stops(fingerprint, row):
             trial.stopped = True
         return trial.stopped
 
@@ -235,7 +235,13 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
     """All that a trial of this sweep stands for, by path: resolved settings, and how trials are chosen and stopped."""
     base = {f"trial.{path}": value for path, value in spec.base.flat().items() if path not in spec.varied_paths}
-    how = spec.search.model_dump(mode="json", include={"sampler", "scheduler", "objectives"}) if spec.search else {}
+    how = (
+        spec.search.model_dump(
+            mode="json", include={"sampler", "scheduler", "objectives", "constraints", "tie", "when"}, by_alias=True
+        )
+        if spec.search
+        else {}
+    )
     return flatten({"kind": "search" if spec.search else "measure", **how}) | base
 
 

@@ -1,27 +1,51 @@
 """Optuna's door: the study of a search, told the truth."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.trial import TrialState
 from sqlalchemy import event
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
-from sweeps.spec import Sampler, Search, SweepSpec
+from sweeps.constraints import known_costs
+from sweeps.search import Search
+from sweeps.spec import SweepSpec
 
 FINGERPRINT = "fingerprint"
+POINTS = "points"  # of the spec, that were enqueued
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-MOST_REPEATS = 100  # proposals in a row that are known already, after which a space counts as used up
+MOST_REPEATS = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
 
 
-def build_sampler(config: Sampler, trials_so_far: int) -> BaseSampler:
+def build_sampler(search: Search, trials_so_far: int) -> BaseSampler:
     """Optuna's sampler. Its seed moves with the study, else a restarted sweep would propose the same points again."""
-    seed = config.seed + trials_so_far
-    return {"tpe": TPESampler, "random": RandomSampler}[config.kind](seed=seed)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # whoever names one of these wants it
+    seed = search.sampler.seed + trials_so_far
+    kind = search.sampler.kind
+    if kind == "tpe":
+        # Conditional parameters are modelled group by group.
+        return TPESampler(seed=seed, multivariate=True, group=True) if search.when else TPESampler(seed=seed)
+    if kind == "qmc":  # one sequence for all drivers: where it goes on is kept in the study, and it is not seeded anew
+        return QMCSampler(seed=search.sampler.seed, scramble=True, warn_independent_sampling=False)
+    if kind == "cmaes":
+        return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if kind == "gp":
+        return GPSampler(seed=seed, warn_independent_sampling=False)
+    return {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler, "random": RandomSampler}[kind](seed=seed)
 
 
 class Study:
@@ -38,19 +62,28 @@ class Study:
             directions=[objective.goal for objective in self.search.objectives],
             load_if_exists=True,
         )
-        self._study.sampler = build_sampler(self.search.sampler, len(self._study.trials))
+        self._study.sampler = build_sampler(self.search, len(self._study.trials))
         self._used_up = False  # the sampler proposed nothing new for long
         self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in self._study.trials if FINGERPRINT in t.user_attrs}
+        self._enqueue_points()
+
+    def _enqueue_points(self) -> None:
+        """Points of the spec that the study has not been given yet, each once."""
+        given = self._study.user_attrs.get(POINTS, [])
+        fresh = [point for point in self.search.points if point not in given]
+        for point in fresh:
+            self._study.enqueue_trial(point)
+        if fresh:
+            self._study.set_user_attr(POINTS, given + fresh)
 
     def ask(self) -> TrialConfig | None:
-        """A config that the study has not seen, or None when enough were asked or the space is used up."""
-        distributions = {path: domain.distribution() for path, domain in self.search.space.items()}
+        """A config that the study has not seen and no constraint forbids, or None when there is none left."""
         for _ in range(MOST_REPEATS):
             if self.is_full:
                 return None
-            trial = self._study.ask(distributions)
+            trial, values = self._propose()
             try:
-                config = self.spec.trial_with(trial.params, "search.space")
+                config = self.spec.trial_with(values, "search.space")
             except UserError as error:  # values that are valid one by one and not together cost nothing
                 trial.set_user_attr("reason", str(error))
                 self._study.tell(trial, state=TrialState.FAIL)
@@ -59,11 +92,35 @@ class Study:
                 trial.set_user_attr("reason", f"same as {config.fingerprint}")
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
+            broken = self._constrain(trial, known_costs(config))
+            if broken:  # told as pruned, from which a sampler learns; from a failure it learns nothing
+                trial.set_user_attr("reason", f"breaks {' and '.join(broken)} before it costs anything")
+                self._study.tell(trial, state=TrialState.PRUNED)
+                continue
             trial.set_user_attr(FINGERPRINT, config.fingerprint)
             self._numbers[config.fingerprint] = trial._trial_id
             return config
         self._used_up = True
         return None
+
+    def _propose(self) -> tuple[optuna.Trial, dict[str, Any]]:
+        """A trial and its values, those of the conditional parameters that these open included."""
+        trial = self._study.ask({path: domain.distribution() for path, domain in self.search.space.items()})
+        values = dict(trial.params)
+        for path, domain in self.search.opened_by(values).items():
+            values[path] = trial._suggest(path, domain.distribution())
+        return trial, values
+
+    def _constrain(self, trial: optuna.Trial, values: dict[str, Any]) -> list[str]:
+        """Tell a trial those constraints whose metrics are there, each once; the ones that it breaks."""
+        told = self._storage.get_trial_system_attrs(trial._trial_id)
+        broken = []
+        for limit in self.search.limits:
+            if limit.metric in values and f"constraints:{limit.text}" not in told:
+                violation = limit.violation(values)
+                trial.set_constraint(limit.text, violation)
+                broken += [limit.text] if violation > 0 else []
+        return broken
 
     @property
     def is_full(self) -> bool:
@@ -84,6 +141,8 @@ class Study:
             self._storage.set_trial_user_attr(number, "reason", record["reason"])
         state = STATES[record["outcome"]]
         values = self.values(record) if state == TrialState.COMPLETE else None
+        if state == TrialState.COMPLETE:
+            self._constrain(optuna.Trial(self._study, number), record)
         self._storage.set_trial_state_values(number, state, values)
 
     def values(self, record: dict[str, Any]) -> list[float]:
@@ -111,13 +170,15 @@ class Study:
     def _add(self, fingerprint: str, record: dict[str, Any]) -> None:
         """A finished trial of the store: the study is a cache, and may have been lost."""
         completed = record["outcome"] == "completed"
+        space = self.search.space | self.search.opened_by(record)
         attributes = {FINGERPRINT: fingerprint} | ({"reason": record["reason"]} if record.get("reason") else {})
         trial = optuna.trial.create_trial(
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,
-            params={path: record[path] for path in self.search.space},
-            distributions={path: domain.distribution() for path, domain in self.search.space.items()},
+            params={path: record[path] for path in space},
+            distributions={path: domain.distribution() for path, domain in space.items()},
             user_attrs=attributes,
+            constraints={limit.text: limit.violation(record) for limit in self.search.limits} if completed else None,
         )
         self._study.add_trial(trial)
         self._numbers[fingerprint] = self._study.get_trials(deepcopy=False)[-1]._trial_id

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from lightning_modules.record import Record, step_flops
 from sweeps.ledger import Ledger, LiveTrial
+from sweeps.search import Search
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 5.0
@@ -69,6 +71,8 @@ class Screen:
         best = best_record(self.ledger)
         if best is not None:
             parts.append(f"best so far: val exact accuracy {best['val/exact_accuracy']:.3f}")
+        if self.ledger.spec.search and len(self.ledger.spec.search.objectives) > 1:
+            parts.append(f"{len(pareto_front(self.ledger.spec.search, results))} on the Pareto front")
         if self.ledger.tracker.delivery.problem:
             parts.append("tracking is behind")
         parts.append(self._time_left())
@@ -115,9 +119,23 @@ class Screen:
         return self._flops_done() / ended * (self.ledger.total - ended)
 
 
+def pareto_front(search: Search, records: list[Record]) -> list[Record]:
+    """Completed trials that keep all constraints and that no other such trial beats in one objective and equals in the rest."""
+    chosen = [record for record in records if record["outcome"] == "completed" and search.is_feasible(record)]
+    signs = np.array([1 if objective.goal == "maximize" else -1 for objective in search.objectives])
+    values = np.array([[record[objective.metric] for objective in search.objectives] for record in chosen]) * signs
+    return [
+        record
+        for record, own in zip(chosen, values, strict=True)
+        if not ((values >= own).all(axis=1) & (values > own).any(axis=1)).any()
+    ]
+
+
 def best_record(ledger: Ledger) -> Record | None:
-    """The completed trial that is best on validation: by the first objective of a search, else by exact accuracy."""
+    """The best completed trial on validation that keeps all constraints: by the first objective, else by exact accuracy."""
     completed = [record for record in list(ledger.results.values()) if record["outcome"] == "completed"]
+    if ledger.spec.search:
+        completed = [record for record in completed if ledger.spec.search.is_feasible(record)]
     metric, sign = "val/exact_accuracy", 1
     if ledger.spec.search:
         objective = ledger.spec.search.objectives[0]

@@ -70,6 +70,16 @@ class Domain(StrictConfig):
         return [distribution.low, distribution.high]
 
 
+def contains(domain: Domain, value: Scalar) -> bool:
+    """Whether a value may be drawn from a domain; 1 stands for 1.0, and true for nothing but itself."""
+    distribution = domain.distribution()
+    if isinstance(distribution, CategoricalDistribution):
+        return any(type(choice) is type(value) and choice == value for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (isinstance(distribution, FloatDistribution) or isinstance(value, int)) and distribution._contains(float(value))
+
+
 def with_values(sections: Sections, values: Mapping[str, Any]) -> Sections:
     """A copy of nested sections with the fields at dotted paths replaced; sections that are absent are made.
 

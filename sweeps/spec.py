@@ -1,6 +1,7 @@
 """`SweepSpec`: the one YAML file that a user writes, checked as a whole before anything is spent."""
 
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,23 +11,24 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
-from rrm.config import StrictConfig, sections_in
+from rrm.config import ModelConfig, StrictConfig, sections_in
 from rrm.errors import UserError, from_validation, suggest
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
-from sweeps.space import Domain, Scalar, factorial, with_values
+from sweeps.search import Search
+from sweeps.space import Domain, Scalar, Sections, contains, factorial, with_values
+from sweeps.ties import Tie, solve_tie
 
 SAME_IN_ALL = {
     "seed": "measure.seeds says how many there are",
     "fit.budget.unit": "trials of one sweep have equal budgets",
     "fit.budget.amount": "trials of one sweep have equal budgets",
 }
+HEAD_SIZE = ModelConfig.model_fields["head_size"].default
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # a folder, a study and an MLflow experiment bear it
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
-VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
-COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")
 
 
 class Measure(StrictConfig):
@@ -35,6 +37,7 @@ class Measure(StrictConfig):
     vary: list[Annotated[Block, Field(min_length=1)]] = Field(min_length=1)  # blocks; the design is their union
     seeds: int = Field(3, ge=1)  # n means the seeds 0 .. n - 1
     matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"  # what all trials have equal
+    tie: list[Tie] = Field([])  # parameters that are solved for in every cell
 
     @field_validator("vary", mode="before")
     @classmethod
@@ -51,57 +54,6 @@ class Measure(StrictConfig):
             for path, values in block.items():
                 if not values or len({repr(value) for value in values}) < len(values):
                     raise ValueError(f"vary.{path} must be a list of different values, got {values}")
-        return self
-
-
-class Sampler(StrictConfig):
-    """Who proposes configurations; each is Optuna's own."""
-
-    kind: Literal["tpe", "random"] = "tpe"
-    seed: int = Field(0, ge=0)
-
-
-class Scheduler(StrictConfig):
-    """Who stops trials early; asha compares trials at shares of the budget."""
-
-    kind: Literal["none", "asha"] = "none"
-    grace: float = Field(0.1, gt=0, lt=1)  # share of the budget before which nobody is stopped
-    reduction: float = Field(3.0, gt=1)  # one in so many goes on from a rung
-
-
-class Objective(StrictConfig):
-    """What a search makes large or small; it sees validation only."""
-
-    metric: str
-    goal: Literal["maximize", "minimize"]
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        known = (*VALIDATION_METRICS, *COST_METRICS)
-        if self.metric not in known:
-            raise ValueError(
-                f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}"
-            )
-        return self
-
-
-class Search(StrictConfig):
-    """A sampler over a space: finds good settings, is never fitted."""
-
-    sampler: Sampler = Sampler()
-    scheduler: Scheduler = Scheduler()
-    space: dict[str, Domain] = Field(min_length=1)
-    objectives: list[Objective] = Field(min_length=1)
-    num_trials: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _asha_follows_a_curve(self) -> Self:
-        first = self.objectives[0].metric
-        if self.scheduler.kind == "asha" and first not in VALIDATION_METRICS:
-            raise ValueError(
-                f"scheduler asha needs a first objective that is measured during training, got {first!r}; "
-                f"choose from: {', '.join(VALIDATION_METRICS)}"
-            )
         return self
 
 
@@ -152,7 +104,10 @@ class SweepSpec(StrictConfig):
     def _blocks(self) -> dict[str, Block]:
         """Values of everything that is varied by where it stands in the file: all of a design, those to check of a search."""
         if self.search:
-            return {"search.space": {path: domain.values_to_check() for path, domain in self.search.space.items()}}
+            blocks = {"search.space": _values(self.search.space)}
+            for number, when in enumerate(self.search.when):
+                blocks[f"search.when.{number}.space"] = {path: [value] for path, value in when.if_.items()} | _values(when.space)
+            return blocks
         assert self.measure is not None
         if len(self.measure.vary) == 1:
             return {"measure.vary": self.measure.vary[0]}
@@ -172,9 +127,25 @@ class SweepSpec(StrictConfig):
     def budget_unit(self) -> BudgetUnit:
         return self.base.fit.budget.unit
 
-    def trial_with(self, values: dict[str, Scalar], prefix: str) -> TrialConfig:
-        """The trial with fields at dotted paths replaced; errors name the field below `prefix`."""
-        return parse_trial(with_values(self.trial, values), self._folder, prefix)
+    @property
+    def ties(self) -> list[Tie]:
+        """What is solved for in every trial."""
+        design = self.measure or self.search
+        assert design is not None
+        return design.tie
+
+    def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
+        """The trial with fields at dotted paths replaced, and what is tied solved for; errors name the field below `prefix`."""
+        sections = with_values(self.trial, values)
+        for number, tie in enumerate(self.ties):
+            where = f"{'measure' if self.measure else 'search'}.tie.{number}"
+            grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
+
+            def build(value: int, tie: Tie = tie, sections: Sections = sections) -> TrialConfig:
+                return parse_trial(with_values(sections, {tie.solve: value}), self._folder, prefix)
+
+            sections = with_values(sections, {tie.solve: solve_tie(tie, build, grain, where)})
+        return parse_trial(sections, self._folder, prefix)
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
@@ -204,6 +175,8 @@ class SweepSpec(StrictConfig):
                     "measure.matching",
                 )
             self.design()
+        if self.search is not None:
+            self._check_search()
 
     def check_data(self) -> None:
         """Build the data of every task that the spec names, or find that it is there.
@@ -220,6 +193,8 @@ class SweepSpec(StrictConfig):
         try:
             self.trial_with(values, "trial")
         except UserError as error:
+            if error.path.startswith("search.tie"):
+                return  # a corner of the space where nothing can be solved for; the sampler is told so
             field = error.path.removeprefix("trial").removeprefix(".")
             # The first value of another path may be the one that is wrong, or a rule of the section that holds this path.
             guilty = field if field in values else path
@@ -236,6 +211,34 @@ class SweepSpec(StrictConfig):
                     raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
                     raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{where}.{path}")
+        section = "measure" if self.measure else "search"
+        for number, tie in enumerate(self.ties):
+            where = f"{section}.tie.{number}.solve"
+            if tie.solve not in known:
+                raise UserError(f"is not a field of a trial that can be solved for; {_suggest_path(tie.solve, known)}", where)
+            if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
+                raise UserError(f"{tie.solve} is varied or solved for already", where)
+
+    def _check_search(self) -> None:
+        """What a search section says of the trial: its clock and its first points."""
+        assert self.search is not None
+        unit = self.budget_unit  # also finds out whether what is tied can be solved for at all
+        time = self.search.scheduler.time
+        if time is not None and time != unit:
+            raise UserError(f"must equal trial.fit.budget.unit, got {time!r} and {unit!r}", "search.scheduler.time")
+        for number, point in enumerate(self.search.points):
+            for path, value in point.items():
+                if not contains(self.search.every_space[path], value):
+                    raise UserError(f"must lie in the space, got {value!r}", f"search.points.{number}.{path}")
+            try:
+                self.trial_with(_anchor(self._blocks["search.space"]) | point, "trial")
+            except UserError as error:
+                raise UserError(f"is not a valid trial: {error}", f"search.points.{number}") from None
+
+
+def _values(space: dict[str, Domain]) -> Block:
+    """Values of a space that are tried against the config."""
+    return {path: domain.values_to_check() for path, domain in space.items()}
 
 
 def _anchor(block: Block) -> dict[str, Scalar]:

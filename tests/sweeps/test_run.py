@@ -54,7 +54,16 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) 
     assert {record["fingerprint"] for record in records} == set(results)
     for record in records:
         stored = results[record["fingerprint"]]
-        for name in ("outcome", "params", "train_flops", "inference_flops", "test/nll", "test/exact_accuracy", "chosen_depth", "data_fingerprint"):
+        for name in (
+            "outcome",
+            "params",
+            "train_flops",
+            "inference_flops",
+            "test/nll",
+            "test/exact_accuracy",
+            "chosen_depth",
+            "data_fingerprint",
+        ):
             assert record[name] == stored[name], name
     assert_points_are_single(curves)
     depths = Counter(point["fingerprint"] for point in curves if point["metric"] == "depth/exact_accuracy")

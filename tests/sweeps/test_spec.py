@@ -230,7 +230,11 @@ def test_plan_prints_the_design_and_writes_nothing(write_spec: Callable, tmp_pat
 
 
 def test_plan_of_models_of_several_kinds_leaves_out_what_one_does_not_have(write_spec: Callable, tmp_path: Path) -> None:
-    blocks = [{"model.kind": "trm", "model.l_cycles": [1, 2]}, {"model.kind": "looped", "model.l_cycles": 2}, {"model.kind": "direct"}]
+    blocks = [
+        {"model.kind": "trm", "model.l_cycles": [1, 2]},
+        {"model.kind": "looped", "model.l_cycles": 2},
+        {"model.kind": "direct"},
+    ]
     sections = changed(MEASURE, "measure/vary", blocks)
     sections["trial"]["model"] = {"hidden_size": 16, "head_size": 8, "num_layers": 1}
     ended = run_command("plan", str(write_spec(sections)), cwd=tmp_path)
@@ -239,7 +243,9 @@ def test_plan_of_models_of_several_kinds_leaves_out_what_one_does_not_have(write
 
 
 def test_a_sweep_may_go_over_tasks(write_spec: Callable) -> None:
-    sections = changed(MEASURE, "measure/vary", [{"task.kind": ["automaton", "neighbours"]}, {"task.kind": "maze", "task.size": [5, 7]}])
+    sections = changed(
+        MEASURE, "measure/vary", [{"task.kind": ["automaton", "neighbours"]}, {"task.kind": "maze", "task.size": [5, 7]}]
+    )
     del sections["trial"]["task"]
     design = load_spec(write_spec(sections)).design()
     assert [trial.task.kind for trial in design] == ["automaton", "neighbours", "maze", "maze"]  # type: ignore[attr-defined]

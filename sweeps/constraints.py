@@ -1,0 +1,77 @@
+"""Constraints of a search, such as `inference_flops <= 2e9`: a metric, a bound, and how far a trial is beyond it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.record import describe, step_flops
+from rrm.errors import suggest
+
+# Columns of a record that follow from the config alone.
+COSTS = (
+    "params",
+    "params_once",
+    "params_recursed",
+    "layers_per_step",
+    "layers_executed",
+    "inference_flops",
+    "recursion",
+    "train_flops",
+)
+# Columns that are known when a trial has ended.
+MEASURED = (
+    "steps", "fresh_examples", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
+    "peak_memory_bytes", "chosen_depth",
+)  # fmt: skip
+_FORM = re.compile(r"^\s*([\w/.]+)\s*(<=|>=)\s*([-+\d.eE]+)\s*$")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`metric <= bound`, or `metric >= bound`."""
+
+    text: str
+    metric: str
+    at_most: bool
+    bound: float
+
+    def violation(self, values: dict[str, Any]) -> float:
+        """How far a trial is beyond the bound, as a share of it; 0 or less where it is kept, infinite without a value."""
+        value = values.get(self.metric)
+        if value is None:
+            return float("inf")
+        beyond = float(value) - self.bound if self.at_most else self.bound - float(value)
+        return beyond / abs(self.bound) if self.bound else beyond
+
+
+def parse_constraint(text: str, validation_metrics: Sequence[str]) -> Constraint:
+    """Read a constraint.
+
+    Raises:
+        ValueError: it is not of the form `metric <= number`, or there is no such metric.
+    """
+    found = _FORM.match(text)
+    if not found:
+        raise ValueError(f"constraints must read like 'inference_flops <= 2e9' (or >=), got {text!r}")
+    metric, sense, number = found.groups()
+    known = (*COSTS, *MEASURED, *validation_metrics)
+    if metric not in known:
+        raise ValueError(f"constraints know no metric {metric!r} (test/... is not seen by a search); {suggest(metric, known)}")
+    try:
+        bound = float(number)
+    except ValueError:
+        raise ValueError(f"constraints must end in a number, got {number!r} in {text!r}") from None
+    return Constraint(" ".join(text.split()), metric, sense == "<=", bound)
+
+
+def known_costs(config: TrialConfig) -> dict[str, float]:
+    """What a trial costs, before it runs; without `train_flops` where only the training tells."""
+    costs = {name: value for name, value in describe(config).items() if name in COSTS}
+    budget = config.fit.budget
+    if budget.unit == "train_flops":
+        costs["train_flops"] = budget.amount
+    elif budget.unit == "steps" and config.fit.curriculum is None:
+        costs["train_flops"] = budget.amount * step_flops(config)
+    return costs

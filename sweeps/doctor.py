@@ -1,0 +1,118 @@
+"""`rrm-sweep doctor`: what this machine has, what is missing, and what to do about it."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from packaging.requirements import Requirement
+
+from rrm.tasks.cache import cache_folder
+
+GIGABYTE = 1e9
+SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
+MOST_SKEW_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    state: Literal["ok", "warning", "bad"]
+    what: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:8}{self.what}" + (f": {self.advice}" if self.advice else "")
+
+
+def examine(storage: Path) -> Iterator[Finding]:
+    """Versions, cores, memory, GPUs, storage, data cache, tracking server and clock."""
+    yield from _versions()
+    yield from _hardware()
+    yield _writable("storage", storage, "choose another one with --storage or RRM_STORAGE")
+    yield _writable("data cache", cache_folder(), "name another one in RRM_DATA_CACHE")
+    yield from _tracking(storage)
+
+
+def _versions() -> Iterator[Finding]:
+    """The packages that pyproject.toml asks for, in its ranges."""
+    yield Finding("ok", f"Python {sys.version.split()[0]}")
+    for text in requires("rrm-sweeps") or []:
+        needed = Requirement(text)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(needed.name)
+        except PackageNotFoundError:
+            yield Finding("bad", f"{needed.name} is not installed", f"pip install '{needed}'")
+            continue
+        if needed.specifier.contains(found, prereleases=True):
+            continue
+        yield Finding("bad", f"{needed.name} {found} is not {needed.specifier}", f"pip install '{needed}'")
+    key = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "ray", "optuna", "mlflow"))
+    yield Finding("ok", key)
+
+
+def _hardware() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("ok", f"{os.cpu_count()} CPU cores")
+    count = torch.cuda.device_count()
+    if count:
+        yield Finding("ok", f"{count} GPUs ({torch.cuda.get_device_name(0)})")
+    elif Path("/dev/nvidia0").exists():
+        yield Finding("bad", "there is a GPU that torch does not see", "install a CUDA build of torch")
+    else:
+        yield Finding("ok", "no GPU: trials run on CPU cores")
+    shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").exists() else None
+    if shared is not None and shared.total < GIGABYTE:
+        advice = "Ray's object store will be slow; give a container --shm-size=2g"
+        yield Finding("warning", f"/dev/shm has {shared.total / GIGABYTE:.1f} GB", advice)
+
+
+def _writable(name: str, folder: Path, advice: str) -> Finding:
+    """Whether a file can be written there, and how much room is left."""
+    place = folder.resolve()
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Finding("bad", f"{name} {place} cannot be written ({error.strerror})", advice)
+    free = shutil.disk_usage(there).free
+    if free < SPARE_BYTES:
+        return Finding("warning", f"{name} {place} has {free / GIGABYTE:.1f} GB left", advice)
+    return Finding("ok", f"{name} {place}, {free / GIGABYTE:.0f} GB left")
+
+
+def _tracking(storage: Path) -> Iterator[Finding]:
+    """MLflow's server, if one is named, and how far its clock is from ours."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith("http"):
+        yield Finding("ok", f"tracking in {'MLFLOW_TRACKING_URI' if uri else storage / 'mlflow.db'}")
+        return
+    try:
+        with urlopen(Request(f"{uri.rstrip('/')}/health"), timeout=TIMEOUT_SECONDS) as answer:
+            theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (URLError, OSError, TypeError, ValueError) as error:
+        advice = "start it, or unset MLFLOW_TRACKING_URI; a sweep runs without it and delivers later"
+        yield Finding("warning", f"the tracking server does not answer ({getattr(error, 'reason', error)})", advice)
+        return
+    skew = abs(time.time() - theirs)
+    if skew > MOST_SKEW_SECONDS:
+        yield Finding(
+            "warning", f"the tracking server's clock is {skew:.0f} s off", "points will lie at wrong times: synchronise the clocks"
+        )
+    else:
+        yield Finding("ok", "the tracking server answers, and its clock agrees")

@@ -1,0 +1,35 @@
+"""The JSON Schema of a sweep, with which editors complete and check the YAML."""
+
+from typing import Any
+
+from lightning_modules.config import TrialConfig
+from sweeps.spec import SweepSpec
+
+Json = dict[str, Any]
+
+
+def sweep_schema() -> Json:
+    """Schema of a spec file: what `trial` may hold, and the short forms that YAML may take."""
+    schema = SweepSpec.model_json_schema(by_alias=True)
+    trial = TrialConfig.model_json_schema()
+    definitions = schema.setdefault("$defs", {}) | trial.pop("$defs")
+    definitions["Measure"]["properties"]["vary"] = _vary()
+    schema["$defs"] = _any_of(definitions)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["trial"] = _any_of(trial) | {"description": "What every trial shares; whatever is absent has its default."}
+    return schema
+
+
+def _vary() -> Json:
+    """One block of paths and values or a list of blocks; one value may stand without its list."""
+    scalar = {"type": ["boolean", "integer", "number", "string"]}
+    block = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": [scalar, {"type": "array", "items": scalar}]}}
+    return {"title": "Vary", "anyOf": [block, {"type": "array", "items": block, "minItems": 1}]}
+
+
+def _any_of(node: Any) -> Any:
+    """A task without a kind is Sudoku, but its section may look like several: any that fits will do."""
+    if isinstance(node, dict):
+        changed = {("anyOf" if key == "oneOf" else key): _any_of(value) for key, value in node.items() if key != "discriminator"}
+        return changed
+    return [_any_of(item) for item in node] if isinstance(node, list) else node

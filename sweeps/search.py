@@ -1,0 +1,168 @@
+"""What a `search` section says: who proposes trials, who stops them, over which space, for what, within which limits."""
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from lightning_modules.config import BudgetUnit
+from rrm.config import StrictConfig
+from rrm.errors import suggest
+from sweeps.constraints import COSTS, Constraint, parse_constraint
+from sweeps.space import Domain, Scalar
+from sweeps.ties import Tie
+
+VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
+COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")
+SamplerKind = Literal["tpe", "gp", "nsga2", "nsga3", "cmaes", "qmc", "random"]
+
+
+class Sampler(StrictConfig):
+    """Who proposes configurations; each is Optuna's own."""
+
+    kind: SamplerKind = "tpe"
+    seed: int = Field(0, ge=0)
+
+
+class Scheduler(StrictConfig):
+    """Who stops trials early; both compare trials at equal shares of the budget."""
+
+    UNDERSTOOD: ClassVar[dict[str, dict[str, Any]]] = {
+        "none": {},
+        "asha": {"grace": 0.1, "reduction": 3.0},
+        "median": {"grace": 0.1, "min_trials": 3},
+    }
+
+    kind: Literal["none", "asha", "median"] = "none"
+    time: BudgetUnit | None = None  # what shares are counted in; the budget's unit
+    grace: float | None = Field(None, gt=0, lt=1)  # share of the budget before which nobody is stopped
+    reduction: float | None = Field(None, gt=1)  # asha: one in so many goes on from a rung
+    min_trials: int | None = Field(None, ge=1)  # median: others that must have come as far before one is stopped
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, given: Any) -> Any:
+        """Defaults of the kind; what it does not understand is refused."""
+        if not isinstance(given, dict) or given.get("kind", "none") not in cls.UNDERSTOOD:
+            return given
+        kind = given.get("kind", "none")
+        understood = cls.UNDERSTOOD[kind]
+        for name in ("time", "grace", "reduction", "min_trials"):
+            if given.get(name) is not None and name not in understood and (name != "time" or kind == "none"):
+                raise ValueError(f"{name} has no effect on the scheduler {kind}: leave it out")
+        return understood | {name: value for name, value in given.items() if value is not None}
+
+
+class Objective(StrictConfig):
+    """What a search makes large or small; it sees validation only."""
+
+    metric: str
+    goal: Literal["maximize", "minimize"]
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        known = (*VALIDATION_METRICS, *COST_METRICS)
+        if self.metric not in known:
+            raise ValueError(
+                f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}"
+            )
+        return self
+
+
+class When(StrictConfig):
+    """Parameters that exist only where others have certain values."""
+
+    if_: dict[str, Scalar] = Field(alias="if", min_length=1)
+    space: dict[str, Domain] = Field(min_length=1)
+
+
+class Search(StrictConfig):
+    """A sampler over a space: finds good settings, is never fitted."""
+
+    sampler: Sampler = Sampler()
+    scheduler: Scheduler = Scheduler()
+    space: dict[str, Domain] = Field(min_length=1)
+    when: list[When] = Field([])  # conditional parameters
+    tie: list[Tie] = Field([])  # parameters that are solved for, not sampled
+    objectives: list[Objective] = Field(min_length=1)
+    constraints: list[str] = Field([])  # such as "inference_flops <= 2e9"
+    num_trials: int = Field(ge=1)
+    points: list[dict[str, Scalar]] = Field([])  # configurations to begin with
+
+    @field_validator("constraints")
+    @classmethod
+    def _readable(cls, constraints: list[str]) -> list[str]:
+        for text in constraints:
+            parse_constraint(text, VALIDATION_METRICS)
+        return constraints
+
+    @model_validator(mode="after")
+    def _scheduler_follows_a_curve(self) -> Self:
+        first = self.objectives[0].metric
+        if self.scheduler.kind != "none" and first not in VALIDATION_METRICS:
+            raise ValueError(
+                f"scheduler {self.scheduler.kind} needs a first objective that is measured during training, got {first!r}; "
+                f"choose from: {', '.join(VALIDATION_METRICS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cmaes_is_numeric(self) -> Self:
+        if self.sampler.kind == "cmaes":
+            choices = [path for path, domain in self.space.items() if domain.choice is not None]
+            if choices:
+                raise ValueError(f"sampler cmaes moves through numbers only, got a choice for {choices[0]}: take tpe, gp or random")
+            if self.when:
+                raise ValueError("sampler cmaes knows no conditional parameters (when): take tpe or random")
+            if len(self.objectives) > 1:
+                raise ValueError("sampler cmaes knows one objective: take tpe, nsga2 or nsga3")
+        return self
+
+    @model_validator(mode="after")
+    def _conditions_can_be_met(self) -> Self:
+        for number, block in enumerate(self.when):
+            for path, value in block.if_.items():
+                if path not in self.space:
+                    raise ValueError(f"when.{number}.if.{path} must be a path of search.space: {suggest(path, self.space)}")
+                if value not in self.space[path].values_to_check():
+                    raise ValueError(f"when.{number}.if.{path} must be a value of search.space.{path}, got {value!r}")
+            for path in block.space:
+                if path in self.space:
+                    raise ValueError(f"when.{number}.space.{path} is in search.space already: leave it out of one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _paths_have_one_source(self) -> Self:
+        for number, tie in enumerate(self.tie):
+            if tie.solve in self.every_space:
+                raise ValueError(f"tie.{number}.solve {tie.solve} is in the space already: it is either sampled or solved for")
+        for number, point in enumerate(self.points):
+            for path in point:
+                if path not in self.every_space:
+                    raise ValueError(f"points.{number}.{path} is not in the space; {suggest(path, self.every_space)}")
+        return self
+
+    @property
+    def every_space(self) -> dict[str, Domain]:
+        """All paths that may be sampled, conditional ones included."""
+        return self.space | {path: domain for block in self.when for path, domain in block.space.items()}
+
+    def opened_by(self, values: dict[str, Any]) -> dict[str, Domain]:
+        """The conditional parameters that these values open."""
+        return {
+            path: domain
+            for block in self.when
+            if all(values.get(name) == value for name, value in block.if_.items())
+            for path, domain in block.space.items()
+        }
+
+    @property
+    def limits(self) -> list[Constraint]:
+        """The constraints, read."""
+        return [parse_constraint(text, VALIDATION_METRICS) for text in self.constraints]
+
+    def is_feasible(self, record: dict[str, Any]) -> bool:
+        """Whether a completed trial keeps every constraint."""
+        return all(limit.violation(record) <= 0 for limit in self.limits)
+
+
+__all__ = ["COSTS", "COST_METRICS", "VALIDATION_METRICS", "Objective", "Sampler", "Scheduler", "Search", "When"]

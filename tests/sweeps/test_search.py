@@ -1,0 +1,286 @@
+"""What a search section asks for reaches Optuna: samplers, conditions, ties, constraints, points."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lightning_modules.config import TrialConfig
+from rrm.compute import count_parameters
+from rrm.errors import UserError
+from sweeps.rungs import build_judge
+from sweeps.samplers import Study
+from sweeps.screen import pareto_front
+from sweeps.spec import SweepSpec, load_spec
+from tests.sweeps.conftest import Sections, search_sections
+
+NUMERIC = {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.hidden_size": {"int": [16, 64], "step": 16}}
+SAMPLERS = ["tpe", "gp", "nsga2", "nsga3", "cmaes", "qmc", "random"]
+
+
+def sections(**changes: Any) -> Sections:
+    """A search whose `search` section has some fields replaced; `trial__...` changes the trial."""
+    trial = {name.removeprefix("trial__"): value for name, value in changes.items() if name.startswith("trial__")}
+    made = search_sections(**trial)
+    made["search"] |= {name: value for name, value in changes.items() if not name.startswith("trial__")}
+    return made
+
+
+@pytest.fixture
+def make(write_spec: Callable) -> Callable[..., SweepSpec]:
+    return lambda **changes: load_spec(write_spec(sections(**changes)))
+
+
+def study_of(tmp_path: Path) -> optuna.Study:
+    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'study.db'}")
+
+
+def record(config: TrialConfig, **measured: Any) -> dict[str, Any]:
+    counts = count_parameters(config.model, config.task.shape)
+    return {
+        **config.flat(),
+        "fingerprint": config.fingerprint,
+        "outcome": "completed",
+        "params": counts.total,
+        "val/nll": 0.5,
+        **measured,
+    }
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_sampler_proposes_valid_and_different_trials(make: Callable, tmp_path: Path, kind: str) -> None:
+    study = Study(make(sampler={"kind": kind}, space=NUMERIC, num_trials=14), tmp_path / "study.db")
+    seen = set()
+    for number in range(14):
+        config = study.ask()
+        assert config is not None and config.model.hidden_size in {16, 32, 48, 64} and 1e-4 <= config.optim.lr <= 1e-2
+        seen.add(config.fingerprint)
+        study.tell(config.fingerprint, record(config, **{"val/nll": abs(config.optim.lr - 2e-3) + number * 1e-6}))
+    assert len(seen) == 14 and study.ask() is None
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random", "nsga2"])
+def test_a_restarted_search_goes_on_elsewhere(make: Callable, tmp_path: Path, kind: str) -> None:
+    spec = make(sampler={"kind": kind}, space=NUMERIC, num_trials=20)
+    first = [Study(spec, tmp_path / "study.db").ask() for _ in range(1)]
+    second = Study(spec, tmp_path / "study.db")
+    assert second.ask().optim.lr != first[0].optim.lr  # type: ignore[union-attr]
+
+
+WHEN = {
+    "space": {"model.kind": {"choice": ["trm", "hrm"]}, "optim.lr": {"log_uniform": [1e-4, 1e-2]}},
+    "when": [
+        {
+            "if": {"model.kind": "hrm"},
+            "space": {"model.gradient": {"choice": ["one_step", "full"]}, "model.num_layers": {"int": [1, 2]}},
+        },
+        {"if": {"model.kind": "trm"}, "space": {"model.networks": {"choice": ["shared", "separate"]}}},
+    ],
+}
+
+
+def test_conditional_parameters_exist_only_where_their_condition_holds(make: Callable, tmp_path: Path) -> None:
+    study = Study(make(**WHEN, num_trials=24), tmp_path / "study.db")
+    kinds = set()
+    while (config := study.ask()) is not None:
+        kinds.add((config.model.kind, config.model.gradient if config.model.kind == "hrm" else config.model.networks))
+        study.tell(config.fingerprint, record(config))
+    assert kinds == {("hrm", "one_step"), ("hrm", "full"), ("trm", "shared"), ("trm", "separate")}
+    for trial in study_of(tmp_path).trials:
+        assert ("model.gradient" in trial.params) == (trial.params["model.kind"] == "hrm")
+        assert ("model.networks" in trial.params) == (trial.params["model.kind"] == "trm")
+
+
+def test_a_lost_study_of_conditional_parameters_is_rebuilt(make: Callable, tmp_path: Path) -> None:
+    spec = make(**WHEN, num_trials=6)
+    lost = Study(spec, tmp_path / "lost.db")
+    results = {config.fingerprint: record(config) for config in (lost.ask() for _ in range(6)) if config}
+    Study(spec, tmp_path / "study.db").reconcile(results)
+    assert all(("model.gradient" in t.params) == (t.params["model.kind"] == "hrm") for t in study_of(tmp_path).trials)
+
+
+TIE = [{"solve": "model.hidden_size", "so_that": "params", "equals": 40_000, "within": 0.2}]
+
+
+def test_a_tied_width_makes_every_trial_as_large(make: Callable, tmp_path: Path) -> None:
+    spec = make(space={"model.num_layers": {"int": [1, 4]}, "optim.lr": {"log_uniform": [1e-4, 1e-2]}}, tie=TIE, num_trials=20)
+    study = Study(spec, tmp_path / "study.db")
+    widths = {}
+    while (config := study.ask()) is not None:
+        assert abs(count_parameters(config.model, config.task.shape).total / 40_000 - 1) <= 0.2
+        widths[config.model.num_layers] = config.model.hidden_size
+        study.tell(config.fingerprint, record(config))
+    assert len(widths) > 1 and len(set(widths.values())) > 1
+
+
+def test_a_measure_sweep_may_be_tied_too(write_spec: Callable) -> None:
+    made = sections()
+    del made["search"]
+    made["trial"]["model"]["head_size"] = 4
+    made["measure"] = {"vary": {"model.num_layers": [1, 2, 4]}, "seeds": 1, "tie": TIE}
+    design = load_spec(write_spec(made)).design()
+    sizes = [count_parameters(trial.model, trial.task.shape).total for trial in design]
+    assert len(sizes) == 3 and all(abs(size / 40_000 - 1) <= 0.2 for size in sizes)
+    made["measure"]["tie"] = [TIE[0] | {"equals": 700}]
+    with pytest.raises(
+        UserError, match=r"measure.tie.0: no value of model.hidden_size gives params = 700 within 20%; the nearest is"
+    ):
+        load_spec(write_spec(made))
+
+
+def test_a_constraint_that_is_known_before_costs_nothing(make: Callable, tmp_path: Path) -> None:
+    space = {"model.hidden_size": {"int": [16, 128], "step": 16}, "optim.lr": {"log_uniform": [1e-4, 1e-2]}}
+    study = Study(make(space=space, constraints=["params <= 12000"], num_trials=10), tmp_path / "study.db")
+    asked = []
+    while (config := study.ask()) is not None:
+        asked.append(count_parameters(config.model, config.task.shape).total)
+        study.tell(config.fingerprint, record(config))
+    assert len(asked) == 10 and max(asked) <= 12_000
+    rejected = [trial for trial in study_of(tmp_path).trials if trial.state == TrialState.PRUNED]
+    assert rejected and all(trial.constraints["params <= 12000"] > 0 and not trial.intermediate_values for trial in rejected)
+    assert "breaks params <= 12000" in rejected[0].user_attrs["reason"]
+
+
+def test_a_constraint_on_what_is_measured_reaches_optuna(make: Callable, tmp_path: Path) -> None:
+    spec = make(space=NUMERIC, constraints=["peak_memory_bytes <= 1e9", "val/token_accuracy >= 0.5"], num_trials=4)
+    study = Study(spec, tmp_path / "study.db")
+    for memory, accuracy in ((5e8, 0.6), (2e9, 0.6), (5e8, 0.25)):
+        config = study.ask()
+        assert config is not None
+        study.tell(config.fingerprint, record(config, peak_memory_bytes=memory, **{"val/token_accuracy": accuracy}))
+    found = [trial.constraints for trial in study_of(tmp_path).trials]
+    assert [constraint["peak_memory_bytes <= 1e9"] for constraint in found] == pytest.approx([-0.5, 1.0, -0.5])
+    assert [constraint["val/token_accuracy >= 0.5"] for constraint in found] == pytest.approx([-0.2, -0.2, 0.5])
+
+
+def test_a_search_that_constraints_leave_nothing_ends(make: Callable, tmp_path: Path) -> None:
+    study = Study(make(space=NUMERIC, constraints=["params <= 100"], num_trials=5), tmp_path / "study.db")
+    assert study.ask() is None and study.is_full
+
+
+def test_points_are_tried_first_and_once(make: Callable, tmp_path: Path) -> None:
+    points = [{"optim.lr": 3e-3, "model.hidden_size": 32}, {"optim.lr": 7e-3}]
+    first = Study(make(space=NUMERIC, points=points, num_trials=9), tmp_path / "study.db")
+    asked = [first.ask() for _ in range(1)]
+    again = Study(make(space=NUMERIC, points=[*points, {"optim.lr": 5e-4}], num_trials=9), tmp_path / "study.db")
+    asked += [again.ask() for _ in range(3)]
+    assert [config.optim.lr for config in asked[:3] if config] == [3e-3, 7e-3, 5e-4]
+    assert asked[0].model.hidden_size == 32  # type: ignore[union-attr]
+    assert asked[3].optim.lr not in {3e-3, 7e-3, 5e-4}  # type: ignore[union-attr]
+
+
+def test_the_median_rule_stops_who_is_worse_than_the_median_of_the_others(make: Callable) -> None:
+    spec = make(space=NUMERIC, scheduler={"kind": "median", "grace": 0.2, "min_trials": 3}, trial__fit__budget__amount=10)
+
+    def row(step: int, nll: float) -> Any:
+        return {"step": step, "time": 0, "metrics": {"val_curve/nll": nll}, "used": {"steps": step}}
+
+    rows = [(name, row(step, nll)) for step in (1, 5) for name, nll in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)]
+    judge = build_judge(spec)
+    assert judge is not None
+    decisions = [judge.stops(*entry) for entry in rows]
+    # At 1 nobody is stopped (grace). At 5 the first three have fewer than three others beside them.
+    assert decisions == [False] * 7 + [True]
+    assert judge.stops("d", row(6, 4.0)) and not judge.stops("d", row(10, 4.0))  # has not heard of it; ends by itself
+    again = build_judge(spec)
+    assert again is not None and [again.stops(*entry) for entry in rows] == decisions
+
+
+def test_the_pareto_front_is_of_feasible_trials(make: Callable) -> None:
+    objectives = [{"metric": "val/nll", "goal": "minimize"}, {"metric": "params", "goal": "minimize"}]
+    search = make(space=NUMERIC, objectives=objectives, constraints=["steps >= 5"]).search
+    records = [
+        {"name": name, "outcome": "completed", "val/nll": nll, "params": params, "steps": steps}
+        for name, nll, params, steps in (
+            ("a", 1.0, 10, 9),
+            ("b", 2.0, 5, 9),
+            ("c", 2.0, 10, 9),
+            ("d", 0.1, 1, 2),
+            ("e", 1.0, 10, 9),
+        )
+    ]
+    assert [found["name"] for found in pareto_front(search, [*records, {"outcome": "failed"}])] == ["a", "b", "e"]
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "sampler": ({"sampler": {"kind": "bayes"}}, "search.sampler.kind: must be 'tpe', 'gp'"),
+    "cmaes with choices": (
+        {"sampler": {"kind": "cmaes"}, "space": {"model.kind": {"choice": ["trm"]}}},
+        "cmaes moves through numbers only",
+    ),
+    "cmaes with conditions": (
+        {
+            "sampler": {"kind": "cmaes"},
+            "space": {"model.l_cycles": {"int": [1, 3]}},
+            "when": [{"if": {"model.l_cycles": 2}, "space": NUMERIC}],
+        },
+        "cmaes knows no conditional parameters",
+    ),
+    "reduction without asha": (
+        {"scheduler": {"kind": "median", "reduction": 2}},
+        "reduction has no effect on the scheduler median",
+    ),
+    "grace without scheduler": ({"scheduler": {"grace": 0.5}}, "grace has no effect on the scheduler none"),
+    "another clock": (
+        {"scheduler": {"kind": "asha", "time": "seconds"}},
+        "search.scheduler.time: must equal trial.fit.budget.unit",
+    ),
+    "median of a cost": (
+        {"scheduler": {"kind": "median"}, "objectives": [{"metric": "params", "goal": "minimize"}]},
+        "scheduler median needs a first objective that is measured",
+    ),
+    "no constraint": (
+        {"constraints": ["params < 3"]},
+        "constraints must read like 'inference_flops <= 2e9' (or >=), got 'params < 3'",
+    ),
+    "constraint on test": (
+        {"constraints": ["test/nll <= 1"]},
+        "constraints know no metric 'test/nll' (test/... is not seen by a search)",
+    ),
+    "constraint without number": ({"constraints": ["params <= 1e"]}, "constraints must end in a number, got '1e'"),
+    "condition outside": (
+        {"when": [{"if": {"model.mixer": "mlp"}, "space": {"model.num_layers": {"int": [1, 2]}}}]},
+        "when.0.if.model.mixer must be a path",
+    ),
+    "condition never met": (
+        {"space": WHEN["space"], "when": [{"if": {"model.kind": "direct"}, "space": {"model.num_layers": {"int": [1, 2]}}}]},
+        "when.0.if.model.kind must be a value of search.space.model.kind, got 'direct'",
+    ),
+    "conditional and not": (
+        {"space": WHEN["space"], "when": [{"if": {"model.kind": "hrm"}, "space": {"optim.lr": {"uniform": [0.1, 0.2]}}}]},
+        "when.0.space.optim.lr is in search.space already",
+    ),
+    "conditional value": (
+        {"space": WHEN["space"], "when": [{"if": {"model.kind": "hrm"}, "space": {"model.networks": {"choice": ["shared"]}}}]},
+        "networks has no effect on the kind 'hrm'",
+    ),
+    "tied and sampled": ({"space": NUMERIC, "tie": TIE}, "tie.0.solve model.hidden_size is in the space already"),
+    "tied to nothing": (
+        {"tie": [TIE[0] | {"solve": "model.width"}]},
+        "search.tie.0.solve: is not a field of a trial that can be solved for",
+    ),
+    "tie to a measurement": ({"tie": [TIE[0] | {"so_that": "val/nll"}]}, "search.tie.0.so_that: must be 'params'"),
+    "unreachable tie": (
+        {"space": {"optim.lr": {"uniform": [0.001, 0.01]}}, "tie": [TIE[0] | {"equals": 3}]},
+        "no value of model.hidden_size gives params = 3",
+    ),
+    "point outside the space": ({"points": [{"optim.beta": 1}]}, "points.0.optim.beta is not in the space"),
+    "point beyond the bounds": (
+        {"space": NUMERIC, "points": [{"optim.lr": 1.0}]},
+        "search.points.0.optim.lr: must lie in the space, got 1.0",
+    ),
+    "point between the steps": (
+        {"space": NUMERIC, "points": [{"model.hidden_size": 20}]},
+        "search.points.0.model.hidden_size: must lie in the space",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD.keys())
+def test_a_bad_search_is_one_line(make: Callable, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        make(**changes)
+    assert message in str(error.value) and "\n" not in str(error.value)
