@@ -7,6 +7,7 @@ tracking; `reconcile` at every start settles what a driver that died in between 
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lightning_modules.config import TrialConfig, flatten, load_trial
@@ -18,9 +19,10 @@ from rrm.errors import UserError
 from sweeps.rungs import build_judge
 from sweeps.samplers import Study, objective_value
 from sweeps.spec import SweepSpec, load_spec
-from sweeps.store import TRIAL, Store, append_line
+from sweeps.store import RESULT, TRIAL, Store, append_line, read_lines
 from sweeps.tracking import Tracker
 
+CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
 DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
 
 
@@ -45,6 +47,7 @@ class Ledger:
         self.planned = spec.design() if spec.measure else []
         self.study = Study(spec, store.path / "study.db") if spec.search else None
         self.judge = build_judge(spec)
+        self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
 
     # -- at the start ---------------------------------------------------------------------------------------------
 
@@ -57,6 +60,7 @@ class Ledger:
         results = self.store.results()
         self._refuse_changed_meaning(bool(results))
         write_atomically(self.store.spec_file, write_yaml(_stored(self.spec)))
+        self._open_again(results)
         members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
         for row in self.store.rows():
@@ -77,7 +81,9 @@ class Ledger:
 
     def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
         assert self.study is not None
-        for fingerprint in self.study.reconcile(results):
+        self.study.learn_from(warm_results(self.spec))
+        searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
+        for fingerprint in self.study.reconcile(searched):
             trial_file = self.store.trial_folder(fingerprint) / TRIAL
             if fingerprint in results:
                 self.study.tell(fingerprint, results[fingerprint])
@@ -85,7 +91,18 @@ class Ledger:
                 self._resumed.append(self._stored_trial(fingerprint))
             else:
                 self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
-        return self.study.fingerprints()
+        return self.study.fingerprints() + [name for name in results if name not in searched]
+
+    def _open_again(self, results: dict[str, Record]) -> None:
+        """Trials whose process was lost, and that the spec allows another attempt, are unfinished again."""
+        for fingerprint, record in list(results.items()):
+            folder = self.store.trial_folder(fingerprint)
+            attempts = sum(1 for _ in read_lines(folder / "attempts.jsonl"))
+            if record.get("retryable") and attempts < 1 + self.spec.resources.max_retries:
+                (folder / RESULT).unlink()
+                del results[fingerprint]
+                if self.study:
+                    self.study.open_again(fingerprint)
 
     def _stored_trial(self, fingerprint: str) -> TrialConfig:
         """The trial in a folder of the store, which bears its fingerprint."""
@@ -97,7 +114,7 @@ class Ledger:
 
     def _replay(self, fingerprint: str, row: Row) -> None:
         """A row that an earlier driver judged: the rungs see it again, and a stop that was not carried out is."""
-        stopped = self.judge is not None and self.judge.stops(fingerprint, row)
+        stopped = self.judge is not None and self._is_searched(fingerprint) and self.judge.stops(fingerprint, row)
         config = next((config for config in self._resumed if config.fingerprint == fingerprint), None)
         if config is None:
             return
@@ -132,15 +149,13 @@ class Ledger:
         """The next trial to run: one of an earlier driver, then a new one; None when there is none."""
         if self._resumed:
             config = self._resumed.pop(0)
-        elif self.study:
-            proposed = self.study.ask()
-            if proposed is None:
-                return None
-            config = proposed
         elif self._waiting:
             config = self._waiting.pop(0)
         else:
-            return None
+            proposed = (self.study.ask() or self._next_to_confirm()) if self.study else None
+            if proposed is None:
+                return None
+            config = proposed
         folder = self.store.trial_folder(config.fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / TRIAL, write_yaml(config.resolved()))
@@ -155,14 +170,39 @@ class Ledger:
             return trial.stopped
         trial.rows.append(row)
         append_line(self.store.rows_file, {"fingerprint": fingerprint, "row": row})
-        if self.study:
+        if self.study and self._is_searched(fingerprint):
             value = objective_value(self.study.search, row["metrics"])
             if value is not None:
                 self.study.report(fingerprint, row["step"], value)
         self.tracker.points(trial.config, step_points(row))
-        if self.judge is not None and self.judge.stops(fingerprint, row):
+        if self.judge is not None and self._is_searched(fingerprint) and self.judge.stops(fingerprint, row):
             trial.stopped = True
         return trial.stopped
+
+    def _is_searched(self, fingerprint: str) -> bool:
+        """Whether the sampler and the scheduler are told of a trial: those of the last stage are measured only."""
+        return self.study is not None and self.study.knows(fingerprint)
+
+    def _next_to_confirm(self) -> TrialConfig | None:
+        """When the search itself has ended: its best trials under fresh seeds, one after the other."""
+        if self._confirmed is None:
+            confirm = self.spec.search.confirm if self.spec.search else None
+            if confirm is None or self.live:
+                return None
+            best = self.spec.search.best([r for r in self.results.values() if r.get("stage") != CONFIRM], confirm.top)  # type: ignore[union-attr]
+            again = [
+                self._stored_trial(record["fingerprint"]).model_copy(update={"seed": seed})
+                for record in best
+                for seed in range(1, confirm.seeds + 1)
+            ]
+            self._confirmed = {config.fingerprint: config for config in again}
+        return next((c for name, c in self._confirmed.items() if name not in self.results and name not in self.live), None)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to run now but will be: the last stage begins when the search has ended."""
+        confirm = self.spec.search.confirm if self.spec.search else None
+        return confirm is not None and self._confirmed is None and bool(self.live)
 
     def end(self, fingerprint: str, ending: dict[str, Any] | None) -> None:
         """A trial is over.
@@ -175,8 +215,10 @@ class Ledger:
             ending = _pruned(trial)
         record, curves = _split(ending)
         record = self._checked(record) | {"sweep": self.spec.name}
+        if self.study and not self._is_searched(fingerprint):
+            record["stage"] = CONFIRM
         self.store.write_result(fingerprint, FitResult(record, curves).to_json())
-        if self.study:
+        if self.study and self._is_searched(fingerprint):
             self.study.tell(fingerprint, record)
         self.tracker.end(trial.config, record, curves)
         self.results[fingerprint] = record
@@ -192,8 +234,9 @@ class Ledger:
         """A trial whose process was lost more often than it is retried."""
         trial = self.live[fingerprint]
         used = trial.rows[-1]["used"] if trial.rows else {}
+        lost = {"outcome": "failed", "retryable": True}  # not the trial's own fault: a later run may try again
         points = [point for row in trial.rows for point in step_points(row)]
-        self.end(fingerprint, {**describe(trial.config), **used, "outcome": "failed", "reason": reason, "curves": points})
+        self.end(fingerprint, {**describe(trial.config), **used, **lost, "reason": reason, "curves": points})
 
     def _checked(self, record: Record) -> Record:
         """A completed trial without a finite objective has failed; found out before the result is written."""
@@ -208,14 +251,33 @@ class Ledger:
     @property
     def total(self) -> int:
         """Trials that the spec asks for."""
-        return self.spec.search.num_trials if self.spec.search else len(self.planned)
+        if not self.spec.search:
+            return len(self.planned)
+        confirm = self.spec.search.confirm
+        return self.spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to ask and nothing runs."""
         if self.live or self._resumed or self._waiting:
             return False
-        return self.study is None or self.study.is_full
+        return self.study is None or (self.study.is_full and self._next_to_confirm() is None)
+
+
+def warm_results(spec: SweepSpec) -> dict[str, Record]:
+    """Completed trials of the sweeps that a search starts from, by fingerprint.
+
+    Raises:
+        UserError: one of them has none.
+    """
+    found: dict[str, Record] = {}
+    for number, name in enumerate(spec.search.warm_start if spec.search else []):
+        path = Path(name) if "/" in name else Path(spec.storage) / name
+        completed = {key: record for key, record in Store(path).results().items() if record["outcome"] == "completed"}
+        if not completed:
+            raise UserError(f"has no completed trials: {path}", f"search.warm_start.{number}")
+        found |= completed
+    return found
 
 
 def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:

@@ -175,7 +175,7 @@ def _record(run: Run) -> dict[str, Any]:
     record: dict[str, Any] = {name: _parse(value) for name, value in run.data.params.items()}
     record |= {name: value for name, value in run.data.metrics.items() if _axis(name) is None}
     record |= {"fingerprint": tags[FINGERPRINT], "outcome": tags.get("outcome", "running")}
-    record |= {name: tags[name] for name in ("reason", "matching", "data_fingerprint") if name in tags}
+    record |= {name: tags[name] for name in ("reason", "matching", "data_fingerprint", "stage") if name in tags}
     return record
 
 

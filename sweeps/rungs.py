@@ -73,7 +73,7 @@ class Medians(Judge):
             time_attr="time",
             metric="value",
             mode="max",
-            grace_period=spec.search.scheduler.grace * self.amount,
+            grace_period=spec.search.scheduler.grace * self.amount,  # type: ignore[operator]
             min_samples_required=spec.search.scheduler.min_trials,  # type: ignore[arg-type]
         )
 

@@ -16,16 +16,18 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
 from sweeps.constraints import known_costs
 from sweeps.search import Search
+from sweeps.space import contains
 from sweeps.spec import SweepSpec
 
 FINGERPRINT = "fingerprint"
+WARM = "warm_start"  # fingerprint of a trial of another sweep
 POINTS = "points"  # of the spec, that were enqueued
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 MOST_REPEATS = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
@@ -66,6 +68,28 @@ class Study:
         self._used_up = False  # the sampler proposed nothing new for long
         self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in self._study.trials if FINGERPRINT in t.user_attrs}
         self._enqueue_points()
+
+    def learn_from(self, results: dict[str, dict[str, Any]]) -> None:
+        """Completed trials of other sweeps, each once, as far as they lie in the space; they do not count as trials of this one."""
+        known = {trial.user_attrs.get(WARM) for trial in self._study.get_trials(deepcopy=False)}
+        for fingerprint, record in results.items():
+            if fingerprint not in known and self._lies_in_the_space(record):
+                self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
+
+    def _lies_in_the_space(self, record: dict[str, Any]) -> bool:
+        space = self.search.space | self.search.opened_by(record)
+        has_values = all(path in record and contains(domain, record[path]) for path, domain in space.items())
+        return has_values and all(objective.metric in record for objective in self.search.objectives)
+
+    def open_again(self, fingerprint: str) -> None:
+        """A failed trial runs once more: as a new trial, since Optuna opens none that has ended."""
+        if not self.knows(fingerprint):  # of the last stage, or the study was lost: the folder says that it was begun
+            return
+        old = self._study.get_trials(deepcopy=False)[self._storage.get_trial(self._numbers[fingerprint]).number]
+        again = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=old.params, distributions=old.distributions, user_attrs={FINGERPRINT: fingerprint}
+        )
+        self._add(fingerprint, again)
 
     def _enqueue_points(self) -> None:
         """Points of the spec that the study has not been given yet, each once."""
@@ -157,7 +181,7 @@ class Study:
         """
         for fingerprint, record in results.items():
             if fingerprint not in self._numbers:
-                self._add(fingerprint, record)
+                self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
         running = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if FINGERPRINT in trial.user_attrs:
@@ -167,21 +191,26 @@ class Study:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return running
 
-    def _add(self, fingerprint: str, record: dict[str, Any]) -> None:
-        """A finished trial of the store: the study is a cache, and may have been lost."""
+    def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
+        """A finished trial of a store, in Optuna's words."""
         completed = record["outcome"] == "completed"
         space = self.search.space | self.search.opened_by(record)
-        attributes = {FINGERPRINT: fingerprint} | ({"reason": record["reason"]} if record.get("reason") else {})
-        trial = optuna.trial.create_trial(
+        return optuna.trial.create_trial(
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,
             params={path: record[path] for path in space},
             distributions={path: domain.distribution() for path, domain in space.items()},
-            user_attrs=attributes,
+            user_attrs=attributes | ({"reason": record["reason"]} if record.get("reason") else {}),
             constraints={limit.text: limit.violation(record) for limit in self.search.limits} if completed else None,
         )
+
+    def _add(self, fingerprint: str, trial: FrozenTrial) -> None:
         self._study.add_trial(trial)
         self._numbers[fingerprint] = self._study.get_trials(deepcopy=False)[-1]._trial_id
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether the sampler proposed this trial."""
+        return fingerprint in self._numbers
 
     def fingerprints(self) -> list[str]:
         """Every trial that was started, in order."""

@@ -132,16 +132,13 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
 
 
 def best_record(ledger: Ledger) -> Record | None:
-    """The best completed trial on validation that keeps all constraints: by the first objective, else by exact accuracy."""
-    completed = [record for record in list(ledger.results.values()) if record["outcome"] == "completed"]
+    """The best completed trial on validation: by a search's first objective within its constraints, else by exact accuracy."""
+    records = list(ledger.results.values())
     if ledger.spec.search:
-        completed = [record for record in completed if ledger.spec.search.is_feasible(record)]
-    metric, sign = "val/exact_accuracy", 1
-    if ledger.spec.search:
-        objective = ledger.spec.search.objectives[0]
-        metric, sign = objective.metric, 1 if objective.goal == "maximize" else -1
+        return next(iter(ledger.spec.search.best(records, 1)), None)
+    completed = [record for record in records if record["outcome"] == "completed"]
     # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
-    return max(completed, key=lambda r: (sign * r[metric], -r["params"], r["fingerprint"]), default=None)
+    return max(completed, key=lambda r: (r["val/exact_accuracy"], -r["params"], r["fingerprint"]), default=None)
 
 
 def clock(seconds: float) -> str:

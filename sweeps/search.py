@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from lightning_modules.config import BudgetUnit
 from rrm.config import StrictConfig
 from rrm.errors import suggest
-from sweeps.constraints import COSTS, Constraint, parse_constraint
+from sweeps.constraints import Constraint, parse_constraint
 from sweeps.space import Domain, Scalar
 from sweeps.ties import Tie
 
@@ -75,6 +75,13 @@ class When(StrictConfig):
     space: dict[str, Domain] = Field(min_length=1)
 
 
+class Confirm(StrictConfig):
+    """The last stage of a search: its best trials over fresh seeds, at the full budget, nobody stopped early."""
+
+    top: int = Field(ge=1)
+    seeds: int = Field(3, ge=1)  # n means the seeds 1 .. n; the search has used 0
+
+
 class Search(StrictConfig):
     """A sampler over a space: finds good settings, is never fitted."""
 
@@ -87,6 +94,8 @@ class Search(StrictConfig):
     constraints: list[str] = Field([])  # such as "inference_flops <= 2e9"
     num_trials: int = Field(ge=1)
     points: list[dict[str, Scalar]] = Field([])  # configurations to begin with
+    warm_start: list[str] = Field([])  # sweeps whose completed trials the sampler learns from: names beside this one, or folders
+    confirm: Confirm | None = None
 
     @field_validator("constraints")
     @classmethod
@@ -164,5 +173,9 @@ class Search(StrictConfig):
         """Whether a completed trial keeps every constraint."""
         return all(limit.violation(record) <= 0 for limit in self.limits)
 
-
-__all__ = ["COSTS", "COST_METRICS", "VALIDATION_METRICS", "Objective", "Sampler", "Scheduler", "Search", "When"]
+    def best(self, records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+        """Completed trials that keep all constraints, the best by the first objective first; of equals the smaller model."""
+        sign = 1 if self.objectives[0].goal == "maximize" else -1
+        chosen = [record for record in records if record["outcome"] == "completed" and self.is_feasible(record)]
+        key = self.objectives[0].metric
+        return sorted(chosen, key=lambda record: (-sign * record[key], record["params"], record["fingerprint"]))[:count]

@@ -27,7 +27,7 @@ SHORT_NAMES = {
     "model.l_cycles": "n",
     "model.supervision_steps": "S",
 }
-TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint"}  # tags, not metrics
+TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage"}  # tags, not metrics
 LONGEST_TAG = 5000
 LONGEST_PROBLEM = 160
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
@@ -90,7 +90,9 @@ class Tracker:
             for name, value in record.items()
             if name not in known and name not in TEXT_COLUMNS
         ]
-        tags = {name: str(record[name])[:LONGEST_TAG] for name in ("outcome", "reason", "data_fingerprint") if name in record}
+        tags = {
+            name: str(record[name])[:LONGEST_TAG] for name in ("outcome", "reason", "data_fingerprint", "stage") if name in record
+        }
         self.spool.add_once(
             {
                 "kind": "end",

@@ -27,7 +27,7 @@ class Ask(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         config = self.ledger.ask()
         if config is None:
-            return Searcher.FINISHED
+            return None if self.ledger.waits else Searcher.FINISHED
         folder = self.ledger.store.trial_folder(config.fingerprint)
         resources = self.ledger.spec.resources
         return {

@@ -1,0 +1,141 @@
+"""The ledger's own rules, with a real store, study and spool; trials are ended by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.record import describe
+from rrm.errors import UserError
+from sweeps.ledger import CONFIRM, Ledger
+from sweeps.spec import load_spec
+from sweeps.spool import Spool
+from sweeps.store import Store, append_line
+from sweeps.tracking import Tracker
+from tests.sweeps.conftest import Sections, measure_sections, search_sections
+
+
+@pytest.fixture
+def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Ledger]:
+    """The ledger of a sweep as a driver that has just started sees it."""
+
+    def make(sections: Sections) -> Ledger:
+        spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
+        store = Store(spec.store_path)
+        store.create()
+        ledger = Ledger(spec, store, Tracker(spec, Spool(store.spool_folder)))
+        ledger.reconcile()
+        return ledger
+
+    return make
+
+
+def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, Any]:
+    scores = {"val/nll": nll, "test/nll": nll, "val/exact_accuracy": 0.1, "steps": 12}
+    return {**describe(config), "outcome": "completed", **scores, **changes, "curves": []}
+
+
+def run_all(ledger: Ledger) -> list[TrialConfig]:
+    """Run whatever the ledger asks for, one at a time; a larger learning rate is better, seeds hardly matter."""
+    asked = []
+    while (config := ledger.ask()) is not None:
+        asked.append(config)
+        ledger.end(config.fingerprint, ending(config, nll=1 - config.optim.lr + 1e-6 * config.seed))
+    return asked
+
+
+def confirming(top: int = 2, seeds: int = 3) -> Sections:
+    sections = search_sections()
+    sections["search"] |= {"num_trials": 5, "confirm": {"top": top, "seeds": seeds}}
+    return sections
+
+
+def test_a_search_ends_with_its_best_trials_over_fresh_seeds(open_ledger: Callable) -> None:
+    ledger = open_ledger(confirming())
+    asked = run_all(ledger)
+    searched, confirmed = asked[:5], asked[5:]
+    best = sorted(searched, key=lambda config: -config.optim.lr)[:2]
+    assert [(config.optim.lr, config.seed) for config in confirmed] == [
+        (config.optim.lr, seed) for config in best for seed in (1, 2, 3)
+    ]
+    assert ledger.finished and ledger.total == 11 == len(ledger.results)
+    assert {name for name, record in ledger.results.items() if record.get("stage") == CONFIRM} == {c.fingerprint for c in confirmed}
+    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.path / 'study.db'}").trials) == 5
+
+
+def test_the_last_stage_waits_for_the_search_to_end(open_ledger: Callable) -> None:
+    ledger = open_ledger(confirming())
+    asked = [ledger.ask() for _ in range(5)]
+    assert ledger.ask() is None and ledger.waits
+    for config in asked:
+        ledger.end(config.fingerprint, ending(config))
+    assert not ledger.finished and ledger.ask().seed == 1 and not ledger.waits
+
+
+def test_a_restart_in_the_last_stage_runs_what_is_missing(open_ledger: Callable) -> None:
+    first = open_ledger(confirming())
+    for _ in range(5):
+        config = first.ask()
+        first.end(config.fingerprint, ending(config, nll=1 - config.optim.lr))
+    done, begun = first.ask(), first.ask()
+    first.end(done.fingerprint, ending(done))
+    again = open_ledger(confirming())
+    rest = run_all(again)
+    assert begun.fingerprint in {config.fingerprint for config in rest} and done.fingerprint not in {c.fingerprint for c in rest}
+    assert len(rest) == 5 and again.finished
+    third = open_ledger(confirming(top=3))
+    assert len(run_all(third)) == 3  # the third best, over three seeds
+
+
+def test_warm_start_gives_the_sampler_what_others_found(open_ledger: Callable) -> None:
+    other = search_sections() | {"name": "other"}
+    run_all(open_ledger(other))
+    sections = search_sections()
+    sections["search"]["warm_start"] = ["other"]
+    sections["search"]["space"]["optim.lr"] = {"log_uniform": [1e-3, 1e-2]}  # some of them lie outside
+    for _ in range(2):  # a second start adds nothing
+        ledger = open_ledger(sections)
+    trials = optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.path / 'study.db'}").trials
+    assert 0 < len(trials) <= 6 and all(t.state == TrialState.COMPLETE and t.params["optim.lr"] >= 1e-3 for t in trials)
+    assert len(run_all(ledger)) == 6  # they do not count
+
+
+def test_warm_start_from_nothing_is_refused(open_ledger: Callable) -> None:
+    sections = search_sections()
+    sections["search"]["warm_start"] = ["nobody"]
+    with pytest.raises(UserError, match=r"search.warm_start.0: has no completed trials"):
+        open_ledger(sections)
+
+
+@pytest.mark.parametrize("sections", [measure_sections(), search_sections()], ids=["measure", "search"])
+def test_a_lost_trial_is_tried_again_up_to_its_limit(open_ledger: Callable, sections: Sections) -> None:
+    sections = sections | {"resources": {"max_retries": 1}}
+    ledger = open_ledger(sections)
+    config = ledger.ask()
+    attempts = ledger.store.trial_folder(config.fingerprint) / "attempts.jsonl"
+    append_line(attempts, {"time": 0})
+    ledger.lose(config.fingerprint, "its process was lost")
+    second = open_ledger(sections)
+    assert config.fingerprint not in second.results
+    assert second.ask().fingerprint == config.fingerprint
+    append_line(attempts, {"time": 1})
+    second.lose(config.fingerprint, "its process was lost")
+    third = open_ledger(sections)
+    assert third.results[config.fingerprint]["outcome"] == "failed"
+    assert third.ask().fingerprint != config.fingerprint
+    if third.study:
+        states = [trial.state for trial in third.study._study.trials]
+        assert states[:2] == [TrialState.FAIL, TrialState.FAIL]
+
+
+def test_a_trial_that_failed_by_itself_is_not_tried_again(open_ledger: Callable) -> None:
+    ledger = open_ledger(measure_sections())
+    config = ledger.ask()
+    ledger.end(config.fingerprint, ending(config, nll=float("nan")))
+    again = open_ledger(measure_sections())
+    assert again.results[config.fingerprint]["reason"] == "test/nll is nan"
+    assert again.ask().fingerprint != config.fingerprint
