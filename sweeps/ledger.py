@@ -21,6 +21,7 @@ from sweeps.samplers import Study, objective_value
 from sweeps.spec import SweepSpec, load_spec
 from sweeps.store import RESULT, TRIAL, Store, append_line, read_lines
 from sweeps.tracking import Tracker
+from sweeps.watchdog import why_killed
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
 DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
@@ -234,9 +235,11 @@ class Ledger:
         """A trial whose process was lost more often than it is retried."""
         trial = self.live[fingerprint]
         used = trial.rows[-1]["used"] if trial.rows else {}
-        lost = {"outcome": "failed", "retryable": True}  # not the trial's own fault: a later run may try again
+        killed = why_killed(self.store.trial_folder(fingerprint))
+        # Without a reason of its own it is not the trial's fault, and a later run may try again.
+        lost = {"outcome": "failed", "reason": killed} if killed else {"outcome": "failed", "reason": reason, "retryable": True}
         points = [point for row in trial.rows for point in step_points(row)]
-        self.end(fingerprint, {**describe(trial.config), **used, **lost, "reason": reason, "curves": points})
+        self.end(fingerprint, {**describe(trial.config), **used, **lost, "curves": points})
 
     def _checked(self, record: Record) -> Record:
         """A completed trial without a finite objective has failed; found out before the result is written."""

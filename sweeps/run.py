@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _run_missing(ledger: Ledger, console: Console) -> None:
-    """`Tuner.fit` in a loop: when Ray aborts as a whole, reconcile and go on, as long as there is progress."""
+    """`Tuner.fit` in a loop: when Ray aborts as a whole (its memory monitor makes it), go on."""
     os.environ.update(TUNE_ENVIRONMENT)
     import ray
 
@@ -110,17 +111,34 @@ def _run_missing(ledger: Ledger, console: Console) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
         with Screen(ledger, console).shown():
-            while True:
-                before = _progress(ledger)
-                try:
-                    build_tuner(ledger).fit()
-                    return
-                except (ray.exceptions.RayError, ray.tune.TuneError):
-                    if _progress(ledger) == before:
-                        raise
-                    ledger.requeue()
+            fit_until_done(ledger, lambda: build_tuner(ledger).fit(), (ray.exceptions.RayError, ray.tune.TuneError))
     finally:
         ray.shutdown()
+
+
+def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type[Exception], ...]) -> None:
+    """Call `fit` until it returns; after an abort what was live goes on from its checkpoints.
+
+    A trial that is there at two aborts between which nothing happened is blamed for them.
+
+    Raises:
+        Exception: `fit` aborts though no trial runs.
+    """
+    suspects: set[str] = set()
+    while True:
+        before = _progress(ledger)
+        try:
+            fit()
+            return
+        except aborts:
+            live = set(ledger.live)
+            if not live:
+                raise
+            blamed = suspects & live if _progress(ledger) == before else set()
+            for fingerprint in blamed:
+                ledger.lose(fingerprint, "Ray gave up twice while it ran, and nothing happened in between")
+            suspects = live - blamed
+            ledger.requeue()
 
 
 def _progress(ledger: Ledger) -> tuple[int, int]:

@@ -63,7 +63,8 @@ class Resources(StrictConfig):
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
     max_concurrent: int | Literal["auto"] = "auto"  # auto: as many as the resources allow
-    trial_timeout_minutes: float | None = Field(None, gt=0)  # an attempt that takes longer ends as failed at its next report
+    memory_gb: float | None = Field(None, gt=0)  # of one trial: set aside by Ray, and a process that takes more is ended
+    trial_timeout_minutes: float | None = Field(None, gt=0)  # an attempt that takes longer ends as failed, one that hangs too
     max_retries: int = Field(2, ge=0)  # times a trial is started again after its process was lost
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from lightning_modules.config import load_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, Row, describe
 from sweeps.store import TRIAL, append_line
+from sweeps.watchdog import Limits, Watchdog, why_killed
 
 ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
 
@@ -22,10 +23,18 @@ def run_trial(job: dict[str, Any]) -> None:
     """Tune's trainable. The trial ends itself: its outcome is its last report, so that the actor stays warm.
 
     Args:
-        job: `folder` of the trial in the store, `cpus` it may use, `timeout_minutes` of this attempt or None.
+        job: `folder` of the trial in the store, `cpus` and `gpus` that it may use, `timeout_minutes` and `memory_bytes` of this
+            attempt or None.
     """
     folder = Path(job["folder"])
+    config = load_trial(folder / TRIAL)
+    killed = why_killed(folder)
+    if killed is not None:  # it would hang, or exhaust the memory, once more
+        tune.report({ENDING: FitResult({**describe(config), "outcome": "failed", "reason": killed}).to_json()})
+        return
     torch.set_num_threads(max(1, int(job["cpus"])))
+    if 0 < job["gpus"] < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
+        torch.cuda.set_per_process_memory_fraction(job["gpus"])
     append_line(
         folder / "attempts.jsonl",
         {
@@ -48,9 +57,9 @@ def run_trial(job: dict[str, Any]) -> None:
         timed_out = minutes is not None and time.monotonic() - started > 60 * minutes
         return stop is None and not timed_out
 
-    config = load_trial(folder / TRIAL)
     try:
-        result = fit(config, folder, report)
+        with Watchdog(folder, Limits(minutes, job["memory_bytes"])):
+            result = fit(config, folder, report)
     except Exception as error:  # a raise through Tune would cost the warm actor; the reason goes into the record
         (folder / "error.txt").write_text(traceback.format_exc())
         result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error} (see error.txt)"})

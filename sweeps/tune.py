@@ -11,8 +11,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.ledger import Ledger
+from sweeps.spec import Resources
 from sweeps.trial import ENDING, ROW, run_trial
 
+GIGABYTE = 1e9
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
 UNLIMITED = 10**9
 
@@ -34,6 +36,8 @@ class Ask(Searcher):
             "fingerprint": config.fingerprint,
             "folder": str(folder),
             "cpus": resources.cpus,
+            "gpus": resources.gpus,
+            "memory_bytes": resources.memory_gb * GIGABYTE if resources.memory_gb else None,
             "timeout_minutes": resources.trial_timeout_minutes,
         }
 
@@ -93,12 +97,12 @@ def build_tuner(ledger: Ledger) -> tune.Tuner:
     decide = Decide(ledger)
     limit = None if resources.max_concurrent == "auto" else resources.max_concurrent
     return tune.Tuner(
-        tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(run_trial, _asked(resources)),
         tune_config=tune.TuneConfig(
             search_alg=Ask(ledger),
             scheduler=decide,
             num_samples=UNLIMITED,
-            max_concurrent_trials=limit or _fitting(resources.cpus, resources.gpus),
+            max_concurrent_trials=limit or _fitting(_asked(resources)),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -111,14 +115,19 @@ def build_tuner(ledger: Ledger) -> tune.Tuner:
     )
 
 
-def _fitting(cpus: float, gpus: float) -> int:
+def _asked(resources: Resources) -> dict[str, float]:
+    """What Ray sets aside for a trial."""
+    asked = {"cpu": resources.cpus, "gpu": resources.gpus}
+    return asked | ({"memory": resources.memory_gb * GIGABYTE} if resources.memory_gb else {})
+
+
+def _fitting(asked: dict[str, float]) -> int:
     """How many trials the cluster's resources hold at once."""
     import ray
 
     total = ray.cluster_resources()
-    by_cpu = int(total.get("CPU", 0) / cpus)
-    by_gpu = int(total.get("GPU", 0) / gpus) if gpus else by_cpu
-    return max(1, min(by_cpu, by_gpu))
+    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
+    return max(1, min(int(total.get(names[name], 0) / amount) for name, amount in asked.items() if amount))
 
 
 def _last_error(trial: Trial) -> str:

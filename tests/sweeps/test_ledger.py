@@ -12,10 +12,12 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe
 from rrm.errors import UserError
 from sweeps.ledger import CONFIRM, Ledger
+from sweeps.run import fit_until_done
 from sweeps.spec import load_spec
 from sweeps.spool import Spool
 from sweeps.store import Store, append_line
 from sweeps.tracking import Tracker
+from sweeps.watchdog import KILLED
 from tests.sweeps.conftest import Sections, measure_sections, search_sections
 
 
@@ -139,3 +141,58 @@ def test_a_trial_that_failed_by_itself_is_not_tried_again(open_ledger: Callable)
     again = open_ledger(measure_sections())
     assert again.results[config.fingerprint]["reason"] == "test/nll is nan"
     assert again.ask().fingerprint != config.fingerprint
+
+
+class Abort(Exception):
+    """What Tune raises when it gives up as a whole."""
+
+
+def test_after_an_abort_what_was_live_goes_on(open_ledger: Callable) -> None:
+    ledger = open_ledger(measure_sections())
+    calls = []
+
+    def fit() -> None:
+        calls.append([ledger.ask().fingerprint for _ in range(2)])
+        if len(calls) == 1:
+            raise Abort
+        for config in [trial.config for trial in ledger.live.values()]:
+            ledger.end(config.fingerprint, ending(config))
+        run_all(ledger)
+
+    fit_until_done(ledger, fit, (Abort,))
+    assert calls[0] == calls[1] and ledger.finished and len(ledger.results) == 4
+
+
+def test_a_trial_that_is_there_at_two_aborts_without_progress_is_blamed(open_ledger: Callable) -> None:
+    ledger = open_ledger(measure_sections())
+    first = ledger.ask()
+    poison = first.fingerprint
+    ledger.requeue()
+
+    def fit() -> None:
+        while (config := ledger.ask()) is not None:
+            if config.fingerprint == poison:
+                raise Abort
+            ledger.end(config.fingerprint, ending(config))
+
+    fit_until_done(ledger, fit, (Abort,))
+    outcomes = {name: record["outcome"] for name, record in ledger.results.items()}
+    assert outcomes.pop(poison) == "failed" and set(outcomes.values()) == {"completed"} and len(outcomes) == 3
+    assert "Ray gave up twice" in ledger.results[poison]["reason"]
+
+
+def test_an_abort_without_a_trial_is_raised(open_ledger: Callable) -> None:
+    def fit() -> None:
+        raise Abort
+
+    with pytest.raises(Abort):
+        fit_until_done(open_ledger(measure_sections()), fit, (Abort,))
+
+
+def test_a_trial_that_a_watchdog_ended_fails_with_its_reason_and_is_not_tried_again(open_ledger: Callable) -> None:
+    ledger = open_ledger(measure_sections())
+    config = ledger.ask()
+    (ledger.store.trial_folder(config.fingerprint) / KILLED).write_text('{"reason": "used 9 GB"}')
+    ledger.lose(config.fingerprint, "its process was lost")
+    assert ledger.results[config.fingerprint]["reason"] == "used 9 GB"
+    assert open_ledger(measure_sections()).ask().fingerprint != config.fingerprint

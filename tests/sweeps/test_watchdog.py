@@ -1,0 +1,53 @@
+"""Real processes that hang or eat memory, and what is known of them afterwards."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeps.watchdog import EXIT_CODE, Limits, Watchdog, why_killed
+
+HANG = "while True: sum(range(10**6))"
+EAT = "kept = []\nwhile True: kept.append(bytearray(20_000_000)); time.sleep(0.01)"
+
+
+def run(folder: Path, limits: str, work: str) -> subprocess.CompletedProcess[bytes]:
+    body = "\n".join(f"    {line}" for line in work.splitlines())
+    code = f"""
+import time
+from pathlib import Path
+from sweeps.watchdog import Limits, Watchdog
+with Watchdog(Path({str(folder)!r}), Limits({limits})):
+{body}
+"""
+    return subprocess.run([sys.executable, "-c", code], timeout=60)
+
+
+def test_a_process_that_hangs_ends_and_leaves_its_reason(tmp_path: Path) -> None:
+    started = time.monotonic()
+    assert run(tmp_path, "minutes=0.02, memory_bytes=None", HANG).returncode == EXIT_CODE
+    assert time.monotonic() - started < 30
+    assert why_killed(tmp_path) == "took longer than resources.trial_timeout_minutes = 0.02, and reported nothing"
+
+
+def test_a_process_that_eats_memory_ends_and_leaves_its_reason(tmp_path: Path) -> None:
+    assert run(tmp_path, "minutes=None, memory_bytes=0.3e9", EAT).returncode == EXIT_CODE
+    reason = why_killed(tmp_path)
+    assert reason is not None and reason.startswith("used 0.3") and reason.endswith("more than resources.memory_gb = 0.3")
+
+
+def test_a_process_within_its_limits_is_left_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, "minutes=1, memory_bytes=1e9", "time.sleep(1.2)").returncode == 0
+    assert why_killed(tmp_path) is None
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(0.1, 12), (10, 660), (None, float("inf"))])
+def test_a_trial_may_still_reach_its_next_report(minutes: float | None, seconds: float) -> None:
+    assert Limits(minutes, None).kill_seconds == pytest.approx(seconds)
+
+
+def test_without_limits_nobody_watches(tmp_path: Path) -> None:
+    with Watchdog(tmp_path, Limits(None, None)) as watchdog:
+        assert not watchdog._thread.is_alive()
