@@ -32,9 +32,9 @@ def sentence(tables: Tables) -> str:
     for split in SPLITS:
         column = f"{split}/exact_accuracy"
         if column in trials:
-            (found,) = cell_differences(trials, ["model.kind"], column)  # direct comes before trm
-            change = found.change
-            parts.append(f"{split}: recursion brings {change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f})")
+            for found in cell_differences(trials, ["model.kind"], column):  # one pair, and direct comes before trm
+                change = found.change
+                parts.append(f"{split}: recursion brings {change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f})")
     minutes = trials.groupby("model.kind")["train_seconds"].mean() / 60
     parts.append(f"training took {minutes['direct']:.1f} and {minutes['trm']:.1f} minutes a trial")
     return "; ".join(parts) + "."
