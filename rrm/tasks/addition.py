@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 BASE = 10
@@ -38,13 +38,12 @@ class Addition(SerialTask):
 
     config: AdditionConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         shape = (len(k), self.config.ood_serial_steps, self.config.operand_digits)
         operands = rng.integers(0, BASE, size=shape) + FIRST
         operands[np.arange(shape[1]) >= k[:, None]] = 0
         asked = np.full((len(k), self.config.sum_digits), ASKED)
-        tokens = np.concatenate((asked, operands.reshape(len(k), -1)), axis=1)
-        return Questions(tokens, self.solve(k, tokens), {})
+        return np.concatenate((asked, operands.reshape(len(k), -1)), axis=1)
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         places = self.config.sum_digits

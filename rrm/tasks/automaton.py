@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 
@@ -32,9 +32,8 @@ class Automaton(SerialTask):
 
     config: AutomatonConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
-        tokens = rng.integers(0, 2, size=(len(k), self.config.cells)) + FIRST
-        return Questions(tokens, self.solve(k, tokens), {})
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(0, 2, size=(len(k), self.config.cells)) + FIRST
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         cells = tokens.astype(np.int64) - FIRST

@@ -108,7 +108,9 @@ class Maze(Task):
             length = path_lengths(self._square(puzzles.questions))
             return Examples.single(puzzles.questions, puzzles.answers, puzzles.questions == OPEN, {"path_length": length})
         rng = np.random.default_rng([seed, SPLITS.index(split)])
-        return draw_until(count, lambda number: self._draw(split, number, seed, rng))
+        size = self.config.canvas if split == "ood" else self.config.size
+        most = max(64, CHUNK_CELLS // size**2)
+        return draw_until(count, lambda number: self._draw(split, number, seed, rng), most)
 
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         which = rng.integers(0, 8, size=len(examples))
@@ -134,7 +136,6 @@ class Maze(Task):
         assert self.config.path_length is not None
         size = self.config.canvas if split == "ood" else self.config.size
         low, high = self.config.path_length
-        number = min(number, max(64, CHUNK_CELLS // size**2))
         questions, paths, length = draw_mazes(number, size, low, size * size if split == "ood" else high, rng)
         if split != "ood":
             own = split_of(dihedral_hash(questions), seed) == split

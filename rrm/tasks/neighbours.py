@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from rrm.tasks.automaton import advance
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 
@@ -31,9 +31,8 @@ class Neighbours(SerialTask):
 
     config: NeighboursConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
-        tokens = rng.integers(0, 2, size=(len(k), self.config.cells)) + FIRST
-        return Questions(tokens, self.solve(k, tokens), {})
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(0, 2, size=(len(k), self.config.cells)) + FIRST
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         return advance(tokens.astype(np.int64) - FIRST, rule=90) + FIRST

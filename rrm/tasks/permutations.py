@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 CUPS = 5
@@ -32,12 +32,11 @@ class Permutations(SerialTask):
 
     config: PermutationsConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cups = rng.random((len(k), CUPS)).argsort(axis=1) + FIRST
         swaps = rng.integers(0, len(SWAPS), size=(len(k), self.config.ood_serial_steps)) + FIRST_SWAP
         swaps[np.arange(self.config.ood_serial_steps) >= k[:, None]] = 0
-        tokens = np.concatenate((cups, swaps), axis=1)
-        return Questions(tokens, self.solve(k, tokens), {})
+        return np.concatenate((cups, swaps), axis=1)
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         cups, rows = tokens[:, :CUPS].copy(), np.arange(len(tokens))

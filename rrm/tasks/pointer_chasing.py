@@ -9,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 
@@ -39,12 +39,11 @@ class PointerChasing(SerialTask):
 
     config: PointerChasingConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         order = rng.random((len(k), self.config.nodes)).argsort(axis=1)  # the cycle
         pointers = np.empty_like(order)
         np.put_along_axis(pointers, order, np.roll(order, -1, axis=1), axis=1)
-        tokens = pointers + FIRST
-        return Questions(tokens, self.solve(k, tokens), {})
+        return pointers + FIRST
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         pointers = tokens.astype(np.int64) - FIRST

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 
@@ -31,10 +31,9 @@ class PrefixSum(SerialTask):
 
     config: PrefixSumConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         bits = rng.integers(0, 2, size=(len(k), self.config.ood_serial_steps), dtype=np.uint8)
-        tokens = np.where(np.arange(self.config.ood_serial_steps) < k[:, None], bits + FIRST, 0).astype(np.uint8)
-        return Questions(tokens, self.solve(k, tokens), {})
+        return np.where(np.arange(self.config.ood_serial_steps) < k[:, None], bits + FIRST, 0).astype(np.uint8)
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         ones = tokens == FIRST + 1

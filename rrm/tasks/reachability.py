@@ -10,7 +10,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from rrm.tasks.serial import FIRST, Questions, SerialConfig, SerialTask
+from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 NODE, SOURCE = FIRST, FIRST + 1
@@ -43,12 +43,11 @@ class Reachability(SerialTask):
 
     config: ReachabilityConfig
 
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         edges, source = self._graphs(k, rng)
         nodes = self.config.nodes
         places = np.where(np.arange(nodes) == source[:, None], SOURCE, NODE)
-        tokens = np.concatenate((places, edges.reshape(len(k), -1) + NO_EDGE), axis=1)
-        return Questions(tokens, self.solve(k, tokens), {})
+        return np.concatenate((places, edges.reshape(len(k), -1) + NO_EDGE), axis=1)
 
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         nodes = self.config.nodes

@@ -5,7 +5,6 @@ seen in training. Training mixes all k from `FEWEST` to `serial_steps`; out of d
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
@@ -47,15 +46,6 @@ class SerialConfig(BaseTaskConfig):
         return PuzzleShape(self.digits + tokens, FIRST + values, num_puzzles=1)
 
 
-@dataclass(frozen=True)
-class Questions:
-    """Puzzles without k, which `SerialTask` puts before them; N rows of M tokens."""
-
-    tokens: np.ndarray  # [N, M]
-    answers: np.ndarray  # [N, M], PAD where nothing is asked
-    extra: dict[str, np.ndarray]  # further measures of difficulty
-
-
 class SerialTask(Task):
     """A subclass says how a question of k steps looks and what its answer is."""
 
@@ -69,12 +59,12 @@ class SerialTask(Task):
         return {split: getattr(self.config, f"{split}_examples") for split in SPLITS}
 
     @abstractmethod
-    def ask(self, k: np.ndarray, rng: np.random.Generator) -> Questions:
-        """A random question of each number of steps k [N]."""
+    def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random question of each number of steps k [N]: its tokens without k, [N, M]."""
 
     @abstractmethod
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Answers [N, M] to questions [N, M] of k [N] steps; used to score, and by `ask` unless it knows better."""
+        """Answers [N, M] to questions [N, M] of k [N] steps, PAD where nothing is asked."""
 
     @property
     def bins(self) -> dict[str, tuple[int, ...]]:
@@ -105,11 +95,11 @@ class SerialTask(Task):
             else (self.config.FEWEST, self.config.serial_steps)
         )
         k = rng.permutation(np.arange(number) % (high - low + 1) + low)
-        questions = self.ask(k, rng)
+        tokens = self.ask(k, rng)
         unasked = np.zeros((number, self.config.digits), dtype=np.uint8)
-        inputs = np.concatenate((self._write_steps(k), questions.tokens), axis=1)
-        labels = np.concatenate((unasked, questions.answers), axis=1)
-        return Examples.single(inputs, labels, labels > 0, {"k": k} | questions.extra)
+        inputs = np.concatenate((self._write_steps(k), tokens), axis=1)
+        labels = np.concatenate((unasked, self.solve(k, tokens)), axis=1)
+        return Examples.single(inputs, labels, labels > 0, {"k": k})
 
     def _write_steps(self, k: np.ndarray) -> np.ndarray:
         """Binary tokens of k [N], most significant first, [N, digits]."""

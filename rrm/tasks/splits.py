@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rrm.errors import UserError
 from rrm.tasks.task import Examples, Split
 
 SHARES: dict[Split, tuple[float, float]] = {"train": (0, 2 / 3), "validation": (2 / 3, 5 / 6), "test": (5 / 6, 1)}
-MOST_DRAWS = 1000  # a space so small that no draw falls into a split is a bug of the caller's bounds
+RAREST = 1 / 5000  # puzzles that are kept of those drawn, below which a config is refused ...
+ENOUGH_DRAWN = 10_000  # ... once so many were drawn
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -37,16 +39,19 @@ def split_of(hashes: np.ndarray, seed: int) -> np.ndarray:
     return names
 
 
-def draw_until(count: int, draw: Callable[[int], Examples]) -> Examples:
-    """Call `draw` with about as many as are missing, and keep what it keeps, until there are `count` rows."""
+def draw_until(count: int, draw: Callable[[int], Examples], most: int = 1_000_000) -> Examples:
+    """Call `draw` with about as many as are missing (at most `most`), and keep what it keeps, until there are `count` rows.
+
+    Raises:
+        UserError: what the config asks for is so rare that it would take too long.
+    """
     parts: list[Examples] = []
-    found, asked, kept = 0, 0, 0
-    for _ in range(MOST_DRAWS):
-        rate = max(kept, 1) / asked if asked else 1.0
-        ask = min(max(64, int(1.1 * (count - found) / rate)), 8 * count + 64)
-        part = draw(ask)
-        parts.append(part)
-        asked, kept, found = asked + ask, kept + len(part), found + len(part)
-        if found >= count:
-            return Examples.joined(parts).take(slice(0, count))
-    raise AssertionError(f"{MOST_DRAWS} draws gave {found} of {count} puzzles")
+    found = drawn = 0
+    while found < count:
+        rate = max(found, 1) / drawn if drawn else 1.0
+        number = min(max(64, int(1.1 * (count - found) / rate)), 8 * count + 64, most)
+        parts.append(draw(number))
+        drawn, found = drawn + number, found + len(parts[-1])
+        if drawn >= ENOUGH_DRAWN and found < RAREST * drawn:
+            raise UserError(f"asks for puzzles so rare that {drawn:,} drawn gave {found}: ask for easier or shorter ones", "task")
+    return Examples.joined(parts).take(slice(0, count))

@@ -56,6 +56,11 @@ def test_path_lengths_lie_within_the_window() -> None:
     assert task.make("ood", 200, 0).difficulty["path_length"].max() > 12
 
 
+def test_mazes_that_do_not_exist_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"^task: asks for puzzles so rare that [\d,]+ drawn gave 0"):
+        Maze(MazeConfig(size=4, path_length=(12, 12), ood_examples=0)).make("test", 100, 0)
+
+
 def test_splits_share_no_maze_under_any_turn_or_mirror() -> None:
     """4 x 4 mazes are so few that a split by chance would share some."""
     task = Maze(MazeConfig(size=4, ood_examples=0))

@@ -1,6 +1,6 @@
 """On the PYTHONPATH of a test's workers: trials of some widths misbehave, by what real failures do.
 
-    24 raises    32 learns NaN    40 dies of a segmentation fault    48 hangs    56 eats memory
+24 raises    32 learns NaN    40 dies of a segmentation fault    48 hangs    56 eats memory
 """
 
 import ctypes
