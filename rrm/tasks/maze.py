@@ -150,7 +150,7 @@ class Maze(Task):
         canvas = np.zeros((count, self.config.canvas, self.config.canvas), dtype=np.uint8)
         down, right = (offsets[:, axis, None] + np.arange(size) for axis in (0, 1))
         canvas[np.arange(count)[:, None, None], down[:, :, None], right[:, None, :]] = cells
-        return canvas.reshape(count, -1)
+        return canvas.reshape(count, self.config.canvas**2)
 
     def _square(self, rows: np.ndarray) -> np.ndarray:
         return rows.reshape(len(rows), self.config.canvas, self.config.canvas)
