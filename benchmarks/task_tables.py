@@ -36,7 +36,7 @@ def sentence(tables: Tables) -> str:
                 change = found.change
                 parts.append(f"{split}: recursion brings {change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f})")
     minutes = trials.groupby("model.kind")["train_seconds"].mean() / 60
-    parts.append(f"training took {minutes['direct']:.1f} and {minutes['trm']:.1f} minutes a trial")
+    parts.append("minutes of training a trial: " + ", ".join(f"{kind} {mean:.1f}" for kind, mean in minutes.items()))
     return "; ".join(parts) + "."
 
 
