@@ -1,6 +1,7 @@
 """Data of one trial: its splits, and an endless stream of training batches whose order is a function of (seed, step)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,8 +31,7 @@ def data_columns(config: TaskConfig) -> dict[str, Any]:
 
 def to_batch(examples: Examples) -> Batch:
     """Rows as the tensors that a reasoner takes."""
-    labels = examples.labels.astype(np.int32)
-    labels[labels == PAD] = IGNORED
+    labels = np.where(examples.labels == PAD, IGNORED, examples.labels).astype(np.int32)
     return {
         "inputs": torch.from_numpy(examples.inputs.astype(np.int32)),
         "labels": torch.from_numpy(labels),
@@ -46,7 +46,8 @@ class TrainingStream(IterableDataset):
     """
 
     def __init__(self, task: Task, examples: Examples, config: TrialConfig, first_step: int) -> None:
-        self.task, self.examples, self.config, self.first_step = task, examples, config, first_step
+        self.task, self.config, self.first_step = task, config, first_step
+        self.examples = replace(examples, difficulty={})  # which training does not ask for
 
     def __iter__(self) -> Iterator[Batch]:
         step = self.first_step
@@ -66,8 +67,8 @@ class TrainingStream(IterableDataset):
         positions = np.arange(step * size, (step + 1) * size)
         passes, offsets = np.divmod(positions, len(self.examples))
         rows = np.empty(size, dtype=np.int64)
-        for number in np.unique(passes):
-            order = _permutation(self.config.seed, int(number), len(self.examples))
+        for number in range(int(passes[0]), int(passes[-1]) + 1):
+            order = _permutation(self.config.seed, number, len(self.examples))
             rows[passes == number] = order[offsets[passes == number]]
         return rows
 

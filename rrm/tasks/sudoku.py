@@ -112,8 +112,9 @@ class Sudoku(Task):
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         size, count = self.config.size, len(examples)
         digits = grids.random_digit_orders(size, count, rng)
-        inputs, labels = grids.relabel(examples.inputs - 1, digits) + 1, grids.relabel(examples.labels - 1, digits) + 1
-        unknown = examples.unknown
+        tokens = np.concatenate((np.zeros((count, 1), dtype=np.uint8), digits.astype(np.uint8) + 1), axis=1)  # PAD stays PAD
+        both = np.take_along_axis(tokens, np.concatenate((examples.inputs, examples.labels), axis=1).astype(np.intp), axis=1)
+        inputs, labels, unknown = both[:, : size * size], both[:, size * size :], examples.unknown
         if size > 4:  # 4x4 has only 2 classes under all symmetries: its splits differ by relabelling class
             order = grids.random_cell_orders(size, count, rng)
             inputs, labels, unknown = (np.take_along_axis(rows, order, axis=1) for rows in (inputs, labels, unknown))
