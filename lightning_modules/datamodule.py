@@ -31,7 +31,7 @@ def data_columns(config: TaskConfig) -> dict[str, Any]:
 
 def to_batch(examples: Examples) -> Batch:
     """Rows as the tensors that a reasoner takes."""
-    labels = np.where(examples.labels == PAD, IGNORED, examples.labels).astype(np.int32)
+    labels = np.where(examples.labels == PAD, np.int32(IGNORED), examples.labels)
     return {
         "inputs": torch.from_numpy(examples.inputs.astype(np.int32)),
         "labels": torch.from_numpy(labels),
