@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: $(INSTALLED)  ## run the demo sweep (about 3 minutes on 2 cores) and write its report
+demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write its report
 	@$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
 	@$(BIN)/rrm-analyze runs/demo
 	@echo "MLflow UI: make ui, then open http://127.0.0.1:5000/?workflowType=machine_learning"
