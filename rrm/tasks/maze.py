@@ -5,7 +5,6 @@ A canvas holds the larger mazes of the out-of-distribution split; the smaller on
 """
 
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -13,9 +12,9 @@ import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from rrm.tasks.maze_paths import UNREACHED, flood, trace
-from rrm.tasks.puzzle_files import PuzzleFilesConfig, Puzzles, Rule, read_puzzles, split_files
+from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, hash_rows, split_of
-from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split, Task
+from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
 
 WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 ALPHABET = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
@@ -75,36 +74,24 @@ class MazeConfig(PuzzleFilesConfig):
         return PuzzleShape(length=self.canvas**2, vocabulary=6, num_puzzles=1)
 
 
-class Maze(Task):
+class Maze(PuzzleFilesTask):
     """Find the way."""
 
     config: MazeConfig
 
-    def __init__(self, config: MazeConfig) -> None:
-        self.config = config
+    def read(self, path: Path) -> Puzzles:
+        return read_mazes(path, self.config.size)
 
-    @cached_property
-    def _files(self) -> dict[Split, Puzzles]:
-        """The puzzles of files by split; empty where puzzles are generated."""
-        if self.config.files is None:
-            return {}
-        train, test = (read_mazes(path, self.config.size) for path in self.config.files)
-        return split_files(self.config, train, test)
-
-    @property
-    def counts(self) -> dict[Split, int]:
-        config = self.config
-        if self._files:
-            return {split: len(puzzles) for split, puzzles in self._files.items()}
-        return {split: count for split in SPLITS if (count := getattr(config, f"{split}_examples"))}
+    def symmetry_hash(self, puzzles: Puzzles) -> np.ndarray:
+        return dihedral_hash(self._square(puzzles.questions))
 
     @property
     def bins(self) -> dict[str, tuple[int, ...]]:
         return {"path_length": PATH_BINS}
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
-        if self._files:
-            puzzles = self._files[split].take(np.arange(min(count, self.counts[split])))
+        if self.files:
+            puzzles = self.files[split].take(np.arange(min(count, self.counts[split])))
             length = path_lengths(self._square(puzzles.questions))
             return Examples.single(puzzles.questions, puzzles.answers, puzzles.questions == OPEN, {"path_length": length})
         rng = np.random.default_rng([seed, SPLITS.index(split)])
@@ -123,13 +110,6 @@ class Maze(Task):
 
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
         return marks_a_shortest_path(self._square(examples.inputs), self._square(answers))
-
-    def facts(self) -> dict[str, int]:
-        """With files: how many test rows occur in training up to a dihedral symmetry."""
-        if not self._files:
-            return {}
-        train, test = (dihedral_hash(self._square(self._files[split].questions)) for split in ("train", "test"))
-        return {"test_examples_seen_in_training": int(np.isin(test, train).sum())}
 
     def _draw(self, split: Split, number: int, seed: int, rng: np.random.Generator) -> Examples:
         """Mazes that belong to the split, somewhere on the canvas."""

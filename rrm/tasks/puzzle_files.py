@@ -1,8 +1,10 @@
 """Puzzles from CSV files in the format of the papers' data sets: `source,question,answer,rating`, by path or from the hub."""
 
 import csv
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +14,7 @@ from pydantic import Field, model_validator
 from rrm.errors import UserError
 from rrm.files import FilePath, checked_sha256
 from rrm.tasks.hub import fetch
-from rrm.tasks.task import BaseTaskConfig, Split
+from rrm.tasks.task import SPLITS, BaseTaskConfig, Split, Task
 
 CSV_COLUMNS = ["source", "question", "answer", "rating"]
 INVALID = 255  # of a character that the alphabet does not have
@@ -142,6 +144,44 @@ def split_files(config: PuzzleFilesConfig, train: Puzzles, test: Puzzles) -> dic
         "validation": train.take(order[:held_out][: config.test_examples]),
         "test": test.take(tested),
     }
+
+
+class PuzzleFilesTask(Task):
+    """A family that generates its puzzles, or takes them from files."""
+
+    config: PuzzleFilesConfig
+
+    def __init__(self, config: PuzzleFilesConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def read(self, path: Path) -> Puzzles:
+        """The puzzles of a file, every row checked."""
+
+    @abstractmethod
+    def symmetry_hash(self, puzzles: Puzzles) -> np.ndarray:
+        """A hash of each puzzle that the task's symmetries leave unchanged, [N]."""
+
+    @cached_property
+    def files(self) -> dict[Split, Puzzles]:
+        """The puzzles of files by split; empty where puzzles are generated."""
+        if self.config.files is None:
+            return {}
+        train, test = map(self.read, self.config.files)
+        return split_files(self.config, train, test)
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        if self.files:
+            return {split: len(puzzles) for split, puzzles in self.files.items()}
+        return {split: count for split in SPLITS if (count := getattr(self.config, f"{split}_examples", 0))}
+
+    def facts(self) -> dict[str, int]:
+        """With files: how many test rows occur in training up to symmetry."""
+        if not self.files:
+            return {}
+        train, test = (self.symmetry_hash(self.files[split]) for split in ("train", "test"))
+        return {"test_examples_seen_in_training": int(np.isin(test, train).sum())}
 
 
 def read_puzzles(

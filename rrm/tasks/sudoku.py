@@ -6,17 +6,18 @@ Tokens as in the official data: 0 PAD (unused), 1 blank, 2 .. size + 1 the digit
 
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from rrm.tasks import sudoku_grids as grids
-from rrm.tasks.puzzle_files import PuzzleFilesConfig, Puzzles, Rule, read_puzzles, split_files
+from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, split_of
 from rrm.tasks.sudoku_puzzles import count_guesses, minimal_questions, questions_within
 from rrm.tasks.sudoku_solver import candidates, solve
-from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split, Task
+from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
 
 DEFAULT_CLUES = {4: (8, 12), 6: (26, 30), 9: (36, 50)}
 FEWEST_CLUES = {4: 4, 6: 8, 9: 17}  # no puzzle with fewer has one solution
@@ -72,37 +73,24 @@ class SudokuConfig(PuzzleFilesConfig):
         return PuzzleShape(length=self.size**2, vocabulary=self.size + 2, num_puzzles=1)
 
 
-class Sudoku(Task):
+class Sudoku(PuzzleFilesTask):
     """Fill the blanks so that every row, column and box holds each digit once."""
 
     config: SudokuConfig
 
-    def __init__(self, config: SudokuConfig) -> None:
-        self.config = config
+    def read(self, path: Path) -> Puzzles:
+        return read_sudokus(path, self.config.size)
 
-    @cached_property
-    def _files(self) -> dict[Split, Puzzles]:
-        """The puzzles of files by split; empty where puzzles are generated."""
-        if self.config.files is None:
-            return {}
-        train, test = (read_sudokus(path, self.config.size) for path in self.config.files)
-        return split_files(self.config, train, test)
-
-    @property
-    def counts(self) -> dict[Split, int]:
-        config = self.config
-        if self._files:
-            return {split: len(puzzles) for split, puzzles in self._files.items()}
-        counts = (config.train_examples, config.validation_examples, config.test_examples)
-        return dict(zip(SPLITS, map(int, counts), strict=False))  # type: ignore[arg-type]
+    def symmetry_hash(self, puzzles: Puzzles) -> np.ndarray:
+        return grids.puzzle_hash(puzzles.questions, puzzles.answers)
 
     @property
     def bins(self) -> dict[str, tuple[int, ...]]:
         return {"guesses": GUESS_BINS, "clues": CLUE_BINS[self.config.size]}
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
-        if self._files:
-            puzzles = self._files[split].take(np.arange(min(count, self.counts[split])))
+        if self.files:
+            puzzles = self.files[split].take(np.arange(min(count, self.counts[split])))
             return self._examples(puzzles.questions, puzzles.answers, check_guesses(puzzles))
         rng = np.random.default_rng([seed, SPLITS.index(split)])
         if self.config.size == 9:
@@ -123,13 +111,6 @@ class Sudoku(Task):
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
         keeps_givens = ((examples.inputs == answers) | (examples.inputs == 1)).all(axis=1)
         return keeps_givens & grids.is_complete(answers.astype(np.int64) - 1)
-
-    def facts(self) -> dict[str, int]:
-        """With files: how many test rows occur in training up to symmetry."""
-        if not self._files:
-            return {}
-        train, test = (grids.puzzle_hash(self._files[split].questions, self._files[split].answers) for split in ("train", "test"))
-        return {"test_examples_seen_in_training": int(np.isin(test, train).sum())}
 
     def _examples(self, questions: np.ndarray, answers: np.ndarray, guesses: np.ndarray) -> Examples:
         difficulty = {"guesses": guesses, "clues": (questions > 0).sum(axis=1)}
@@ -174,7 +155,7 @@ class Sudoku(Task):
         return {split: (representatives[part], sizes[part]) for split, part in parts.items()}
 
 
-def read_sudokus(path: Any, size: int) -> Puzzles:
+def read_sudokus(path: Path, size: int) -> Puzzles:
     """A CSV in the Sudoku-Extreme format, every row checked; that solutions are unique is checked by `check_guesses`.
 
     Raises:
