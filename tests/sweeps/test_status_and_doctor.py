@@ -63,14 +63,14 @@ def test_a_spec_names_its_store(store: Store, tmp_path: Path, monkeypatch: pytes
         read_status(tmp_path / "runs/other")
 
 
-def states(findings: list[Finding], word: str) -> list[str]:
-    return [finding.state for finding in findings if word in finding.what]
+def states(findings: list[Finding], start: str) -> list[str]:
+    return [finding.state for finding in findings if finding.what.startswith(start)]
 
 
 def test_this_machine_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = list(examine(tmp_path / "runs"))
     assert not [str(finding) for finding in findings if finding.state == "bad"]
-    assert states(findings, "storage") and states(findings, "CPU cores") == ["ok"]
+    assert states(findings, "storage") in (["ok"], ["warning"]) and any("CPU cores" in finding.what for finding in findings)
     assert not (tmp_path / "runs").exists()  # nothing is left behind
 
 
@@ -106,4 +106,4 @@ def test_the_clock_of_a_tracking_server_is_compared(
 
 def test_a_tracking_server_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert states(list(examine(tmp_path)), "does not answer") == ["warning"]
+    assert states(list(examine(tmp_path)), "the tracking server does not answer") == ["warning"]
