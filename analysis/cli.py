@@ -8,7 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rrm.errors import UserError, exit_on_user_error
+from rrm.errors import UserError
+from sweeps.command_line import run_app
+from sweeps.store import Store
 
 if TYPE_CHECKING:
     from analysis.report import Report
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 def analyze(
     sweeps: Annotated[
         list[str],
@@ -32,14 +34,14 @@ def analyze(
 ) -> None:
     """Write report.html, PNG and SVG figures, and the tables as CSV and Parquet; print the answer and the table of cells."""
     from analysis.report import build_report, write_report  # plots take seconds to import
-    from analysis.tables import load, merge, store_path
+    from analysis.tables import load, merge, store_location
 
     if out is None and tracking_uri is not None:
         raise UserError("is needed with --tracking-uri: a folder to write into", "--out")
     tables = merge([load(sweep, tracking_uri) for sweep in sweeps])
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(sweeps))
-    folder = out or store_path(Path(sweeps[0])) / "report"
+    folder = out or Store(store_location(sweeps[0])).driver_folder / "report"
     options = f" --tracking-uri {tracking_uri}" if tracking_uri else ""
     report = build_report(tables)
     names = tables.trials["sweep"].unique()
@@ -67,7 +69,7 @@ def _print(report: "Report", path: Path) -> None:
 
 
 def main() -> None:
-    exit_on_user_error(app)
+    run_app(app, "rrm-analyze")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_modules.yaml_file import read_yaml
+from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from sweeps.store import Store
 
@@ -75,22 +75,22 @@ def load(target: str | Path, tracking_uri: str | None = None) -> Tables:
     """
     if tracking_uri is not None:
         return _from_mlflow(tracking_uri, str(target))
-    return _from_store(Store(store_path(Path(target))))
+    return _from_store(Store(store_location(str(target))))
 
 
-def store_path(target: Path) -> Path:
-    """The store folder that a target names.
+def store_location(target: str) -> str:
+    """Where the store lies that a target names: a folder or a URI.
 
     Raises:
         UserError: it is neither a store nor a spec whose sweep was run.
     """
-    if target.is_file():
-        spec = read_yaml(target)
+    if Path(target).is_file():
+        spec = read_yaml(Path(target))
         if not isinstance(spec.get("name"), str):
-            raise UserError("is not a sweep: it has no name", str(target))
-        target = Path(spec.get("storage", "runs")) / spec["name"]
-    if not (target / "trials").is_dir() or not (target / "spec.yaml").is_file():
-        raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", str(target))
+            raise UserError("is not a sweep: it has no name", target)
+        target = f"{spec.get('storage', 'runs')}/{spec['name']}"
+    if Store(target).spec() is None:
+        raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", target)
     return target
 
 
@@ -112,14 +112,14 @@ def merge(tables: list[Tables]) -> Tables:
 def _from_store(store: Store) -> Tables:
     results = store.results()
     if not results:
-        raise UserError("has no finished trials yet", str(store.path))
+        raise UserError("has no finished trials yet", store.location)
     asked = set(store.design())
     records, points = [], []
     for fingerprint, result in results.items():
         curves = result.pop("curves")
         records.append(result | {"outside_spec": bool(asked) and fingerprint not in asked})
         points += [{"fingerprint": fingerprint, **point} for point in curves]
-    return _tables(records, points, "search" if "search" in read_yaml(store.spec_file) else "measure")
+    return _tables(records, points, "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure")
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:

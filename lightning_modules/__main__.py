@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -12,15 +13,15 @@ from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.files import write_atomically
 from lightning_modules.record import Record, Row
 from lightning_modules.yaml_file import write_yaml
-from rrm.errors import UserError
+from rrm.errors import UserError, usage_error
 
 RESULT = "result.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 done, 1 the trial failed, 2 the user can mend it, 130 stopped (the same command continues)."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         config = load_trial(options.trial)
         folder = options.out or Path("runs/trials") / config.fingerprint
         record = _run(config, folder, options.threads)
@@ -33,8 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if record["outcome"] == "completed" else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for any other mistake of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        raise usage_error(message, self.prog)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="rrm-trial",
         description="Train and score one trial, and write its record; neither ray nor mlflow is needed. "
         "A trial that was interrupted goes on from its checkpoint when the command is typed again.",

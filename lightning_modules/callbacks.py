@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
@@ -20,8 +21,8 @@ Report = Callable[[Row], bool]  # takes a row; False stops the trial
 class BudgetCallback(pl.Callback):
     """Scores the validation split `eval.validations` times, saves before it reports, and stops when the budget is used up."""
 
-    def __init__(self, config: TrialConfig, checkpoint: Path | None, report: Report) -> None:
-        self.config, self.checkpoint, self.report = config, checkpoint, report
+    def __init__(self, config: TrialConfig, checkpoint: Path | None, best: Path | None, report: Report) -> None:
+        self.config, self.checkpoint, self.best, self.report = config, checkpoint, best, report
         self.stopped = False  # by whoever takes the reports, before the budget was used up
 
     def on_train_batch_end(
@@ -36,6 +37,8 @@ class BudgetCallback(pl.Callback):
             module.rows.append(row)
             if self.checkpoint is not None:
                 save_checkpoint(trainer, self.checkpoint)
+            if self.best is not None and row is max(module.rows, key=_goodness):
+                torch.save(module.average.reasoner.state_dict(), self.best)
             self.stopped = not self.report(row)
             module.restart_clock()
         if self.stopped or progress >= 1:
@@ -55,6 +58,11 @@ class BudgetCallback(pl.Callback):
         curve = depth_curve(module.average.reasoner, data.splits["validation"], depth, self.config, halting="fixed")
         metrics = {"train_curve/loss": loss} | {f"val_curve/{name}": value for name, value in curve.at(depth).items()}
         return Row(step=trainer.global_step, time=time.time_ns() // 1_000_000, metrics=metrics, used=module.used())
+
+
+def _goodness(row: Row) -> tuple[float, float]:
+    """What makes validation scores better: exact accuracy, then likelihood."""
+    return row["metrics"]["val_curve/exact_accuracy"], -row["metrics"]["val_curve/nll"]
 
 
 def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:

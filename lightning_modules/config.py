@@ -91,16 +91,32 @@ class TrialConfig(StrictConfig):
             raise ValueError(f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm")
         return self
 
+    @model_validator(mode="after")
+    def _check_optim(self) -> Self:
+        for name, where in self._idle.items():
+            if name in self.optim.model_fields_set:
+                raise ValueError(f"optim.{name} has no effect {where}: leave it out")
+        return self
+
+    @property
+    def _idle(self) -> dict[str, str]:
+        """Fields of `optim` without effect, and where that is so; they are left out of what a trial is."""
+        without_prefix = "without puzzle embeddings (model.prefix_length 0)"
+        puzzle = {} if self.model.prefix_length else dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), without_prefix)
+        return puzzle | ({} if self.optim.ema_decay else {"ema_warmup": "where weights are not averaged (optim.ema_decay 0)"})
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the whole resolved config; data files count by digest, not by path."""
-        identity = self.model_dump(mode="json", exclude_none=True, exclude={"task": True, "fit": {"start_from"}})
-        identity |= {"task": self.task.identity()}
+        identity = self.resolved() | {"task": self.task.identity()}
+        identity["fit"].pop("start_from", None)  # counts by its digest
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
-        return flatten(self.model_dump(mode="json", exclude_none=True, exclude={"seed"}))
+        sections = self.resolved()
+        del sections["seed"]
+        return flatten(sections)
 
     def located(self, folder: Path) -> Self:
         """The same trial with data paths made absolute, relative ones starting at `folder`."""
@@ -114,7 +130,7 @@ class TrialConfig(StrictConfig):
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)})
 
 
 def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

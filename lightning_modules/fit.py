@@ -19,6 +19,7 @@ from lightning_modules.record import FitResult, bin_points, depth_points, descri
 from rrm.tasks import Split
 
 CHECKPOINT = "checkpoint.ckpt"
+BEST = "best.pt"
 WEIGHTS = "weights.pt"
 DEPTH_PREFIXES: dict[Split, str] = {"test": "depth", "ood": "ood_depth"}  # names of the curves of the splits scored at the end
 
@@ -28,7 +29,8 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
 
     Args:
         config: the trial; the same config gives the same numbers on the same hardware and number of threads.
-        folder: where checkpoint and scored weights lie; a checkpoint found there is continued. None keeps nothing.
+        folder: where the checkpoint, the averaged weights that were best on validation (`best.pt`) and the scored ones
+            (`weights.pt`) lie; a checkpoint found there is continued. None keeps nothing.
         report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
 
     Returns:
@@ -39,7 +41,7 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     pl.seed_everything(config.seed, verbose=False)
     module, data = RecursiveModule(config), TaskData(config)
     checkpoint = folder / CHECKPOINT if folder else None
-    watcher = BudgetCallback(config, checkpoint, report)
+    watcher = BudgetCallback(config, checkpoint, folder / BEST if folder else None, report)
     trainer = _trainer(config, watcher)
     saved = _read_checkpoint(checkpoint)
     try:

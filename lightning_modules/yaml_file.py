@@ -1,7 +1,7 @@
 """YAML as users expect it: `1e-4` is a number, a key stands once, an empty section is a mistake."""
 
+import json
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,31 @@ from rrm.errors import UserError
 
 # YAML 1.2's floats; PyYAML's own resolver reads 1e-4 as a string.
 FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
+# Without YAML 1.1's 1:30 for 90 and 010 for 8.
+INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$")
 
-
-REPLACED = {"tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}  # a date is text here
+REPLACED = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}  # a date is text here
+FOREIGN = {f"tag:yaml.org,2002:{kind}" for kind in ("binary", "omap", "pairs", "set", "timestamp")}  # JSON has none of them
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 floats and without repeated keys."""
+    """SafeLoader with YAML 1.2 numbers and without repeated keys."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(None, None, "a key must be a word", key.start_mark)
+            if (key.tag, key.value) in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+
+_Loader.yaml_constructors = {
+    tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag not in FOREIGN
+}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -38,6 +47,7 @@ for _side in (_Loader, _Dumper):
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in REPLACED]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    _side.add_implicit_resolver("tag:yaml.org,2002:int", INT, list("-+0123456789"))
     _side.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
 
 
@@ -45,15 +55,21 @@ def parse_yaml(text: str, source: str) -> Any:
     """The value that `text` stands for; `source` names it in errors.
 
     Raises:
-        UserError: the text is not YAML (with the line), or a key stands twice.
+        UserError: the text is not YAML (with the line), a key stands twice, or JSON could not hold the value.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"is not valid YAML: {error.problem}", source + line) from None
     except yaml.YAMLError as error:
         raise UserError(f"is not valid YAML: {error}", source) from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"holds a value that cannot be read: {error}", source) from None
+    except RecursionError:
+        raise UserError("nests too deeply", source) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

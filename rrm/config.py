@@ -4,6 +4,7 @@ import math
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
 
@@ -21,6 +22,11 @@ def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]
     if get_origin(annotation) is list and not of_lists:
         return []
     return [section for part in get_args(annotation) for section in sections_in(part, of_lists)]
+
+
+def fields_by_key(section: Any) -> dict[str, FieldInfo]:
+    """The fields of a config class by the keys that a user writes."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 # What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not
@@ -108,10 +114,22 @@ class ModelConfig(StrictConfig):
             filled["state_reset"] = given.get("state_reset") or "all"
         if kind == "hrm" or filled.get("networks") == "separate":
             filled["answer_layers"] = filled["answer_layers"] or filled["num_layers"]
+        cls._drop_without_effect(given, filled)
         filled.setdefault("positions", "rotary" if filled.get("mixer", "attention") == "attention" else "none")
         if filled.get("prefix_length"):
             filled.setdefault("puzzle_embedding_size", filled.get("hidden_size", 128))
         return filled
+
+    @staticmethod
+    def _drop_without_effect(given: dict[str, Any], filled: dict[str, Any]) -> None:
+        """Leave out what another field makes idle; refuse it when it is given."""
+        idle = {"halt_exploration": "where halting is fixed"} if filled.get("halting") == "fixed" else {}
+        if not filled.get("state_noise"):
+            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), "without state_noise")
+        for name, where in idle.items():
+            if given.get(name) is not None:
+                raise ValueError(f"{name} has no effect {where}: leave it out")
+            filled.pop(name, None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -10,12 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rrm.errors import exit_on_user_error
+from sweeps.command_line import run_app
 from sweeps.spec import SweepSpec, load_spec
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Sweeps over recursive reasoning models: one YAML file, run by Ray, searched by Optuna, tracked by MLflow.",
@@ -27,8 +26,14 @@ Overrides = Annotated[
     typer.Argument(metavar="[PATH=VALUE]...", help="Any field of the spec, such as trial.optim.lr=3e-4 or measure.seeds=5."),
 ]
 Storage = Annotated[
-    Path | None,
-    typer.Option(envvar="RRM_STORAGE", help="Folder for results; overrides `storage` in the spec.", show_default=False),
+    str | None,
+    typer.Option(envvar="RRM_STORAGE", help="Folder or URI for results; overrides `storage` in the spec.", show_default=False),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A running Ray cluster, such as head:6379 or auto; default: one of its own on this machine.", show_default=False
+    ),
 ]
 
 
@@ -38,14 +43,11 @@ def plan(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -
     loaded = _load(spec, overrides, storage)
     from sweeps.plan import print_plan  # torch takes seconds to import
 
-    cores = os.cpu_count() or 1
-    limit = loaded.resources.max_concurrent
-    fitting = max(1, int(cores / loaded.resources.cpus))
-    print_plan(loaded, Console(), fitting if limit == "auto" else min(fitting, limit))
+    print_plan(loaded, Console())
 
 
 @app.command()
-def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -> None:
+def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None, address: Address = None) -> None:
     """Make the results equal to the spec: run what is missing, continue what was interrupted, leave what is finished.
 
     Type the same command again at any time. Exit code: 0 done, 1 some trials failed, 2 something to mend, 130 stopped.
@@ -54,11 +56,33 @@ def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) ->
     from sweeps.run import run_sweep
 
     command = shlex.join(["rrm-sweep", *sys.argv[1:]])
-    raise typer.Exit(run_sweep(loaded, Console(), command))
+    raise typer.Exit(run_sweep(loaded, Console(), command, address))
 
 
 @app.command()
-def status(target: Annotated[Path, typer.Argument(metavar="SWEEP", help="A store folder, such as runs/demo, or a spec.")]) -> None:
+def submit(
+    spec: SpecPath,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, such as http://head:8265.")
+    ],
+    overrides: Overrides = None,
+    storage: Storage = None,
+    wait: Annotated[bool, typer.Option(help="Follow the job's log until it ends.")] = True,
+) -> None:
+    """Run a sweep as a job of a Ray cluster: its driver lives there, and this terminal may be closed.
+
+    The nodes must have this project installed and see the storage and every data file by the same path.
+    """
+    loaded = _load(spec, overrides, storage)
+    from sweeps.submit import submit_sweep
+
+    raise typer.Exit(submit_sweep(loaded, address, wait, Console()))
+
+
+@app.command()
+def status(
+    target: Annotated[str, typer.Argument(metavar="SWEEP", help="A store (a folder such as runs/demo, or a URI), or a spec.")],
+) -> None:
     """Say how a sweep stands, from its store alone: also while another process or another machine runs it."""
     from sweeps.status import read_status
 
@@ -79,13 +103,13 @@ def doctor(storage: Storage = None) -> None:
     """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
     from sweeps.doctor import examine
 
-    findings = list(examine(storage or Path("runs")))
+    findings = list(examine(storage or "runs"))
     for finding in findings:
         typer.echo(str(finding))
     raise typer.Exit(any(finding.state == "bad" for finding in findings))
 
 
-def _load(path: Path, overrides: list[str] | None, storage: Path | None) -> SweepSpec:
+def _load(path: Path, overrides: list[str] | None, storage: str | None) -> SweepSpec:
     """The spec with its overrides, every trial and every data file checked."""
     stored = [f"storage={storage}"] if storage else []
     spec = load_spec(path, [*(overrides or []), *stored])
@@ -94,7 +118,9 @@ def _load(path: Path, overrides: list[str] | None, storage: Path | None) -> Swee
 
 
 def main() -> None:
-    exit_on_user_error(app)
+    # Read when ray is imported: who has no token can give Ray no work.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    run_app(app, "rrm-sweep")
 
 
 if __name__ == "__main__":

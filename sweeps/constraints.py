@@ -1,5 +1,6 @@
 """Constraints of a search, such as `inference_flops <= 2e9`: a metric, a bound, and how far a trial is beyond it."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,22 @@ def parse_constraint(text: str, validation_metrics: Sequence[str]) -> Constraint
         bound = float(number)
     except ValueError:
         raise ValueError(f"constraints must end in a number, got {number!r} in {text!r}") from None
+    if not math.isfinite(bound):
+        raise ValueError(f"constraints must end in a finite number, got {text!r}")
+    if metric.endswith("_accuracy") and not 0 <= bound <= 1:
+        raise ValueError(f"constraints on {metric} must lie between 0 and 1, got {number}")
     return Constraint(" ".join(text.split()), metric, sense == "<=", bound)
+
+
+def find_conflict(constraints: Sequence[Constraint]) -> str | None:
+    """Why these constraints cannot hold together, or do not all have an effect."""
+    for constraint in constraints:
+        rivals = [other for other in constraints if other.metric == constraint.metric and other is not constraint]
+        if any(other.at_most == constraint.at_most for other in rivals):
+            return f"constraints bound {constraint.metric} twice from the same side: leave one out"
+        if constraint.at_most and any(other.bound > constraint.bound for other in rivals):
+            return f"constraints on {constraint.metric} exclude each other: {constraint.text}, {rivals[0].text}"
+    return None
 
 
 def known_costs(config: TrialConfig) -> dict[str, float]:

@@ -16,7 +16,10 @@ from urllib.request import Request, urlopen
 
 from packaging.requirements import Requirement
 
+from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
+from sweeps.places import URI, open_place
+from sweeps.store import local_root
 
 GIGABYTE = 1e9
 SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
@@ -36,13 +39,13 @@ class Finding:
         return f"{self.state:8}{self.what}" + (f": {self.advice}" if self.advice else "")
 
 
-def examine(storage: Path) -> Iterator[Finding]:
+def examine(storage: str) -> Iterator[Finding]:
     """Versions, cores, memory, GPUs, storage, data cache, tracking server and clock."""
     yield from _versions()
     yield from _hardware()
-    yield _writable("storage", storage, "choose another one with --storage or RRM_STORAGE")
+    yield _storage(storage)
     yield _writable("data cache", cache_folder(), "name another one in RRM_DATA_CACHE")
-    yield from _tracking(storage)
+    yield from _tracking(local_root(storage))
 
 
 def _versions() -> Iterator[Finding]:
@@ -79,6 +82,18 @@ def _hardware() -> Iterator[Finding]:
     if shared is not None and shared.total < GIGABYTE:
         advice = "Ray's object store will be slow; give a container --shm-size=2g"
         yield Finding("warning", f"/dev/shm has {shared.total / GIGABYTE:.1f} GB", advice)
+
+
+def _storage(storage: str) -> Finding:
+    """A folder, or a URI that takes an object."""
+    advice = "choose another one with --storage or RRM_STORAGE"
+    if not URI.match(storage):
+        return _writable("storage", Path(storage), advice)
+    try:
+        open_place(storage).prepare()
+    except UserError as error:
+        return Finding("bad", f"storage {error}", advice)
+    return Finding("ok", f"storage {storage}")
 
 
 def _writable(name: str, folder: Path, advice: str) -> Finding:

@@ -4,24 +4,22 @@ The store is the truth, the study a cache of it, tracking a mirror. A state is w
 tracking; `reconcile` at every start settles what a driver that died in between has left.
 """
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.config import TrialConfig, flatten, load_trial
+from lightning_modules.config import TrialConfig, flatten, parse_trial
 from lightning_modules.datamodule import data_columns
-from lightning_modules.files import write_atomically
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
-from lightning_modules.yaml_file import write_yaml
+from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
+from sweeps.attempts import count_losses, note_losses
 from sweeps.rungs import build_judge
 from sweeps.samplers import Study, objective_value
 from sweeps.spec import SweepSpec, load_spec
-from sweeps.store import RESULT, TRIAL, Store, append_line, read_lines
+from sweeps.store import SPEC, TRIAL, Store
 from sweeps.tracking import Tracker
-from sweeps.watchdog import why_killed
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
 DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
@@ -42,11 +40,12 @@ class Ledger:
     def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker) -> None:
         self.spec, self.store, self.tracker = spec, store, tracker
         self.live: dict[str, LiveTrial] = {}
+        self.problem: Exception | None = None  # what kept a row or an end from being taken
         self.results: dict[str, Record] = {}
         self._resumed: list[TrialConfig] = []  # started by an earlier driver
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
         self.planned = spec.design() if spec.measure else []
-        self.study = Study(spec, store.path / "study.db") if spec.search else None
+        self.study = Study(spec, store.driver_folder / "study.db") if spec.search else None
         self.judge = build_judge(spec)
         self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
 
@@ -60,7 +59,7 @@ class Ledger:
         """
         results = self.store.results()
         self._refuse_changed_meaning(bool(results))
-        write_atomically(self.store.spec_file, write_yaml(_stored(self.spec)))
+        self.store.write_spec(write_yaml(stored_sections(self.spec)))
         self._open_again(results)
         members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
@@ -68,28 +67,32 @@ class Ledger:
             self._replay(row["fingerprint"], row["row"])
         self.tracker.sweep(self.spec)
         for fingerprint, record in self.results.items():
-            config = self._stored_trial(fingerprint)
+            config = self.stored_trial(fingerprint)
             self.tracker.end(config, *_split(record))
 
     def _reconcile_design(self, results: dict[str, Record]) -> list[str]:
+        begun = self.store.begun()
         for config in self.planned:
             if config.fingerprint not in results:
-                begun = self.store.trial_folder(config.fingerprint).exists()
-                (self._resumed if begun else self._waiting).append(config)
+                (self._resumed if config.fingerprint in begun else self._waiting).append(config)
         members = [config.fingerprint for config in self.planned]
-        write_atomically(self.store.design_file, json.dumps(members))
+        self.store.write_design(members)
         return members
 
     def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
         assert self.study is not None
         self.study.learn_from(warm_results(self.spec))
         searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
+        begun = self.store.begun()
+        for fingerprint in sorted(begun - results.keys()):
+            config = self.stored_trial(fingerprint)
+            if config.seed == self.spec.base.seed:  # other seeds are of the last stage
+                self.study.adopt(config)
         for fingerprint in self.study.reconcile(searched):
-            trial_file = self.store.trial_folder(fingerprint) / TRIAL
             if fingerprint in results:
                 self.study.tell(fingerprint, results[fingerprint])
-            elif trial_file.exists():
-                self._resumed.append(self._stored_trial(fingerprint))
+            elif fingerprint in begun:
+                self._resumed.append(self.stored_trial(fingerprint))
             else:
                 self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
         return self.study.fingerprints() + [name for name in results if name not in searched]
@@ -97,20 +100,19 @@ class Ledger:
     def _open_again(self, results: dict[str, Record]) -> None:
         """Trials whose process was lost, and that the spec allows another attempt, are unfinished again."""
         for fingerprint, record in list(results.items()):
-            folder = self.store.trial_folder(fingerprint)
-            attempts = sum(1 for _ in read_lines(folder / "attempts.jsonl"))
-            if record.get("retryable") and attempts < 1 + self.spec.resources.max_retries:
-                (folder / RESULT).unlink()
+            if record.get("retryable") and record["losses"] <= self.spec.resources.max_retries:
+                note_losses(self.store, fingerprint, record["losses"])
+                self.store.remove_result(fingerprint)
                 del results[fingerprint]
                 if self.study:
                     self.study.open_again(fingerprint)
 
-    def _stored_trial(self, fingerprint: str) -> TrialConfig:
+    def stored_trial(self, fingerprint: str) -> TrialConfig:
         """The trial in a folder of the store, which bears its fingerprint."""
-        path = self.store.trial_folder(fingerprint) / TRIAL
-        config = load_trial(path)
+        where = f"{self.store.where(fingerprint)}/{TRIAL}"
+        config = parse_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {}, Path(), "")
         if config.fingerprint != fingerprint:
-            raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", str(path))
+            raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", where)
         return config
 
     def _replay(self, fingerprint: str, row: Row) -> None:
@@ -127,9 +129,12 @@ class Ledger:
 
     def _refuse_changed_meaning(self, has_results: bool) -> None:
         """Finished trials keep what they stand for: only the design may change under a name."""
-        if not has_results or not self.store.spec_file.exists():
+        text = self.store.spec()
+        if not has_results or text is None:
             return
-        stored = load_spec(self.store.spec_file)
+        copy = self.store.driver_folder / SPEC  # of a store behind a URI; in a folder it is the file itself
+        copy.write_text(text)
+        stored = load_spec(copy)
         before, now = _meaning(stored), _meaning(self.spec)
         varied = {*stored.varied_paths, *self.spec.varied_paths}
         differing = sorted(
@@ -141,7 +146,7 @@ class Ledger:
             changes = ", ".join(f"{path} was {before.get(path)!r} and is {now.get(path)!r}" for path in differing)
             raise UserError(
                 f"has finished trials under other settings ({changes}); give the new sweep another name: name=NEW",
-                str(self.store.path),
+                self.store.location,
             )
 
     # -- while it runs --------------------------------------------------------------------------------------------
@@ -157,9 +162,7 @@ class Ledger:
             if proposed is None:
                 return None
             config = proposed
-        folder = self.store.trial_folder(config.fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / TRIAL, write_yaml(config.resolved()))
+        self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
         self.live.setdefault(config.fingerprint, LiveTrial(config))
         self.tracker.start(config)
         return config
@@ -170,7 +173,7 @@ class Ledger:
         if trial.rows and row["step"] <= trial.rows[-1]["step"]:
             return trial.stopped
         trial.rows.append(row)
-        append_line(self.store.rows_file, {"fingerprint": fingerprint, "row": row})
+        self.store.append_row(fingerprint, row)
         if self.study and self._is_searched(fingerprint):
             value = objective_value(self.study.search, row["metrics"])
             if value is not None:
@@ -192,7 +195,7 @@ class Ledger:
                 return None
             best = self.spec.search.best([r for r in self.results.values() if r.get("stage") != CONFIRM], confirm.top)  # type: ignore[union-attr]
             again = [
-                self._stored_trial(record["fingerprint"]).model_copy(update={"seed": seed})
+                self.stored_trial(record["fingerprint"]).model_copy(update={"seed": seed})
                 for record in best
                 for seed in range(1, confirm.seeds + 1)
             ]
@@ -231,13 +234,14 @@ class Ledger:
             self.end(fingerprint, None)
         self.live = {c.fingerprint: self.live[c.fingerprint] for c in self._resumed if c.fingerprint in self.live}
 
-    def lose(self, fingerprint: str, reason: str) -> None:
-        """A trial whose process was lost more often than it is retried."""
+    def lose(self, fingerprint: str, reason: str, losses: int | None = None) -> None:
+        """A trial was lost more often than it is retried; where it could not say how often, once more than it knew."""
         trial = self.live[fingerprint]
         used = trial.rows[-1]["used"] if trial.rows else {}
-        killed = why_killed(self.store.trial_folder(fingerprint))
+        killed = self.store.why_killed(fingerprint)
         # Without a reason of its own it is not the trial's fault, and a later run may try again.
-        lost = {"outcome": "failed", "reason": killed} if killed else {"outcome": "failed", "reason": reason, "retryable": True}
+        excuse = {"retryable": True, "losses": losses or 1 + count_losses(self.store, fingerprint)}
+        lost = {"outcome": "failed", "reason": killed} if killed else {"outcome": "failed", "reason": reason, **excuse}
         points = [point for row in trial.rows for point in step_points(row)]
         self.end(fingerprint, {**describe(trial.config), **used, **lost, "curves": points})
 
@@ -275,10 +279,10 @@ def warm_results(spec: SweepSpec) -> dict[str, Record]:
     """
     found: dict[str, Record] = {}
     for number, name in enumerate(spec.search.warm_start if spec.search else []):
-        path = Path(name) if "/" in name else Path(spec.storage) / name
-        completed = {key: record for key, record in Store(path).results().items() if record["outcome"] == "completed"}
+        location = name if "/" in name else f"{spec.storage}/{name}"
+        completed = {key: record for key, record in Store(location).results().items() if record["outcome"] == "completed"}
         if not completed:
-            raise UserError(f"has no completed trials: {path}", f"search.warm_start.{number}")
+            raise UserError(f"has no completed trials: {location}", f"search.warm_start.{number}")
         found |= completed
     return found
 
@@ -310,7 +314,7 @@ def _meaning(spec: SweepSpec) -> dict[str, Any]:
     return flatten({"kind": "search" if spec.search else "measure", **how}) | base
 
 
-def _stored(spec: SweepSpec) -> dict[str, Any]:
+def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     located = spec.base.task.model_dump(mode="json", exclude_none=True)

@@ -1,134 +1,83 @@
 """What a sweep will do and cost, before anything is spent."""
 
 import itertools
-import time
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
-import lightning.pytorch as pl
-import numpy as np
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.datamodule import TrainingStream, load_splits
-from lightning_modules.module import RecursiveModule
-from lightning_modules.record import describe, step_flops
-from rrm.compute import inference_flops
+from lightning_modules.record import describe
 from rrm.config import axis_name
-from rrm.optim import build_optimizer
+from rrm.errors import UserError
+from sweeps.costs import Costs, concurrent_trials, measure_costs, train_flops
+from sweeps.forecast import forecast_lines
 from sweeps.spec import SweepSpec
+from sweeps.store import Store
 
-WARMUP_STEPS, TIMED_STEPS = 3, 10
-MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second
-MOST_TIMED_SECONDS = 10.0  # of all steps of one trial
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """Seconds of a training step as a straight line over its FLOPs, measured at the cheapest and the dearest cell."""
-
-    fixed_seconds: float
-    seconds_per_flop: float
-
-    def trial_seconds(self, config: TrialConfig) -> float:
-        """Time of a trial: training, validations, and the depth curves at the end."""
-        evaluation = self.seconds_per_flop * evaluation_flops(config)
-        if config.fit.budget.unit == "seconds":
-            return config.fit.budget.amount + evaluation
-        return evaluation + expected_steps(config) * (self.fixed_seconds + self.seconds_per_flop * step_flops(config))
+MOST_CORNERS = 64
+FILE_WIDTH = 120  # of the table where it goes into a file or a pipe
+Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
-def expected_steps(config: TrialConfig) -> float:
-    """Optimizer steps that a budget allows; for fresh examples under act at most so many."""
-    budget = config.fit.budget
-    per_step = {
-        "steps": 1.0,
-        "train_flops": step_flops(config),
-        "fresh_examples": config.fit.batch_size / config.model.trained_depth,
-    }
-    return budget.amount / per_step[budget.unit]
-
-
-def evaluation_flops(config: TrialConfig) -> float:
-    """FLOPs of scoring: the validation split at D = N_sup each time, then both splits at every depth."""
-    splits = load_splits(config.task).splits
-    validation, test = len(splits["validation"]), len(splits["test"]) + len(splits.get("ood", []))
-    step = inference_flops(config.model, config.task.shape, depth=1)
-    during = config.eval.validations * validation * config.model.trained_depth
-    return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
-
-
-def measure_step_time(trials: list[TrialConfig]) -> StepTime:
-    """Time real training steps of the cheapest and the dearest trial on this machine: its GPU, or one thread."""
-    cheap, dear = min(trials, key=step_flops), max(trials, key=step_flops)
-    low, high = _step_seconds(cheap), _step_seconds(dear)
-    spread = step_flops(dear) - step_flops(cheap)
-    slope = max(0.0, (high - low) / spread) if spread else high / step_flops(dear)
-    return StepTime(max(0.0, low - slope * step_flops(cheap)), slope)
-
-
-def _step_seconds(config: TrialConfig) -> float:
-    """Median seconds of a training step; a step that would take long is timed on a part of its batch and scaled."""
-    torch.set_num_threads(1)
-    pl.seed_everything(config.seed, verbose=False)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    whole = config.fit.batch_size
-    part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MOST_TIMED_FLOPS / step_flops(config))))
-    config = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": part})})
-    data = load_splits(config.task)
-    stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
-    module = RecursiveModule(config).to(device)
-    optimizer = build_optimizer(module.reasoner, config.optim)
-    seconds, deadline = [], time.perf_counter() + MOST_TIMED_SECONDS
-    for step in range(WARMUP_STEPS + TIMED_STEPS):
-        started = time.perf_counter()
-        batch = {name: rows.to(device) for name, rows in stream.batch(step).items()}
-        loss = module.training_step(batch, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        module.average.update_parameters(module.reasoner)
-        seconds.append(time.perf_counter() - started)
-        if time.perf_counter() > deadline:
-            break
-    warm = seconds[WARMUP_STEPS:] or seconds
-    return float(np.median(warm)) * whole / part
+def print_plan(spec: SweepSpec, console: Console) -> None:
+    """Design, cost of each cell (or corner of the space), what is done and what is left, and the exponent to expect."""
+    trials = spec.design() if spec.measure else corners(spec)
+    results = _results(spec)
+    costs = measure_costs(trials, spec.resources)
+    if not console.is_terminal:
+        console.width = max(console.width, FILE_WIDTH)
+    console.print(_table(spec, trials, costs))
+    lines = [_left(spec, trials, costs, results), *_warnings(spec, trials, costs)]
+    if spec.measure:
+        lines += forecast_lines(spec, results)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def corners(spec: SweepSpec) -> list[TrialConfig]:
-    """Trials at the ends of a search's ranges, every combination where they are few."""
+    """Trials at the ends of a search's ranges, every combination where they are few, without those that cannot be solved for."""
     assert spec.search is not None
     ends = {path: domain.values_to_check() for path, domain in spec.search.space.items()}
     extremes = {path: sorted({values[0], values[-1]}, key=repr) for path, values in ends.items()}
-    combinations = itertools.islice(itertools.product(*extremes.values()), 64)
-    return [spec.trial_with(dict(zip(extremes, values, strict=True)), "search.space") for values in combinations]
+    found = []
+    for combination in itertools.islice(itertools.product(*extremes.values()), MOST_CORNERS):
+        try:
+            found.append(spec.trial_with(dict(zip(extremes, combination, strict=True)), "search.space"))
+        except UserError as error:
+            if not error.path.startswith("search.tie"):
+                raise
+    return found or [spec.base]
 
 
-def print_plan(spec: SweepSpec, console: Console, concurrent: int) -> None:
-    """Design, cost of each cell (or corner of the space), total and wall time."""
-    trials = spec.design() if spec.measure else corners(spec)
-    step_time = measure_step_time(trials)
-    varied = spec.varied_paths
+def _results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
+    """Finished trials of this sweep, by fingerprint; none where it was never run."""
+    return Store(spec.location).results()
+
+
+def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs) -> Table:
     table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for path in varied:
-        table.add_column(axis_name(path), justify="right")
-    for column in ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", "time"):
+    memory = "GPU memory" if costs.on_gpu else "memory"
+    columns = ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", memory, "time")
+    for column in (*map(axis_name, spec.varied_paths), *columns):
         table.add_column(column, justify="right")
     for trial in [trial for trial in trials if trial.seed == 0]:
         record = describe(trial)
-        flops = expected_steps(trial) * step_flops(trial) if trial.fit.budget.unit != "seconds" else float("nan")
         table.add_row(
-            *[str(record.get(path, "-")) for path in varied],
+            *[str(record.get(path, "-")) for path in spec.varied_paths],
             f"{record['params']:,}",
             str(record["layers_executed"]),
-            f"{flops:.2e}",
-            f"{record['inference_flops']:.2e}",
-            duration(step_time.trial_seconds(trial)),
+            f"{train_flops(trial):.1e}",
+            f"{record['inference_flops']:.1e}",
+            gigabytes(costs.memory_bytes(trial)),
+            duration(costs.trial_seconds(trial)),
         )
-    console.print(table)
-    console.print(_total(spec, trials, step_time, concurrent), markup=False, highlight=False, soft_wrap=True)
+    return table
 
 
 def _headline(spec: SweepSpec) -> str:
@@ -139,15 +88,60 @@ def _headline(spec: SweepSpec) -> str:
     return f"{spec.name}: search, {spec.search.num_trials} trials by {spec.search.sampler.kind}; corners of the space"
 
 
-def _total(spec: SweepSpec, trials: list[TrialConfig], step_time: StepTime, concurrent: int) -> str:
-    """Training time of the whole sweep, extrapolated from the measured steps."""
-    seconds = [step_time.trial_seconds(trial) for trial in trials]
-    how = f"{concurrent} at once (from timed steps; start-up comes on top)"
+def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs, results: Records) -> str:
+    """Trials that are done, and the wall time and hours of those that are left, extrapolated from the measured steps.
+
+    Of a search nobody knows which trials come: each counts as the dearest corner.
+    """
     if spec.measure:
-        return f"{len(trials)} trials, about {duration(sum(seconds) / concurrent)} on this machine, {how}"
-    assert spec.search is not None
-    longest = spec.search.num_trials * max(seconds) / concurrent
-    return f"{spec.search.num_trials} trials, at most about {duration(longest)} on this machine, {how}"
+        done = {trial.fingerprint for trial in trials if trial.fingerprint in results}
+        total, roughly = len(trials), "about"
+        seconds = [costs.trial_seconds(trial) for trial in trials if trial.fingerprint not in done]
+    else:
+        assert spec.search is not None
+        confirm = spec.search.confirm
+        total, roughly = spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0), "at most about"
+        done = set(results)
+        seconds = [max(map(costs.trial_seconds, trials))] * max(0, total - len(done))
+    if not seconds:
+        return f"{_done(done, total, results)}; nothing to run"
+    together = concurrent_trials(spec.resources)
+    wall = max([*seconds, sum(seconds) / together])
+    unit, share = ("GPU", spec.resources.gpus) if spec.resources.gpus else ("core", spec.resources.cpus)
+    left = f"{_done(done, total, results)}; {len(seconds)} to run" if done else f"{total} trials"
+    return (
+        f"{left}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps; start-up comes on top), "
+        f"{roughly} {sum(seconds) * share / 3600:.2g} {unit}-hours"
+    )
+
+
+def _done(done: set[str], total: int, results: Records) -> str:
+    outcomes = Counter(results[fingerprint]["outcome"] for fingerprint in done)
+    others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()) if outcome != "completed")
+    return f"{len(done)} of {total} trials are finished{f' ({others})' if others else ''}"
+
+
+def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs) -> list[str]:
+    """Where the dearest trial may not fit, and where the clock is another machine's."""
+    found, resources = [], spec.resources
+    most_bytes = max(map(costs.memory_bytes, trials))
+    if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:
+        found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
+    if costs.on_gpu:
+        room_bytes = torch.cuda.get_device_properties(0).total_memory * min(1.0, resources.gpus)
+        if most_bytes > room_bytes:
+            found.append(
+                f"warning: resources.gpus {resources.gpus:g} leaves a trial {gigabytes(room_bytes)} of this GPU, "
+                f"the dearest needs about {gigabytes(most_bytes)}"
+            )
+    if resources.gpus and not costs.on_gpu:
+        found.append(f"warning: resources.gpus is {resources.gpus:g} and there is no GPU here: time, hours and memory are a CPU's")
+    return found
+
+
+def gigabytes(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2g} GB"
 
 
 def duration(seconds: float) -> str:

@@ -6,18 +6,17 @@ import signal
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from lightning_modules.config import load_trial
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
+from sweeps.nodes import check_nodes, has_room
 from sweeps.screen import Screen, best_record
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
-from sweeps.store import Store
+from sweeps.store import Store, local_root
 from sweeps.tracking import Tracker, tracking_uri
 
 DELIVERY_SECONDS = 60.0  # longest wait for tracking at the end; what is left goes out with the next run
@@ -30,7 +29,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",  # its default of 2 s stalls a sweep whose trials take longer to end
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # how many run at once is for us to say
     "RAY_AIR_NEW_OUTPUT": "0",  # the old output is the one that verbose=0 silences
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -39,20 +38,34 @@ TUNE_ENVIRONMENT = {
 }
 
 
-def run_sweep(spec: SweepSpec, console: Console, continue_command: str) -> int:
+def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address: str | None = None) -> int:
     """Run what is missing, and say how it ended.
+
+    Args:
+        address: of a running Ray cluster; None starts one on this machine.
 
     Returns:
         Exit code: 0 done, 1 some trials failed for good, 130 stopped by Ctrl-C (the printed command continues).
 
     Raises:
-        UserError: another driver runs this sweep, or the spec gives another meaning to finished trials.
+        UserError: another driver runs this sweep, the spec gives another meaning to finished trials, a node of the cluster
+            cannot take part, or the storage takes no more.
     """
-    check_resources(spec)
-    store = Store(spec.store_path)
+    if address is None:
+        check_resources(spec)
+    store = Store(spec.location)
     store.create()
+    try:
+        return _run(spec, store, console, continue_command, address)
+    except store.place.errors as error:
+        raise UserError(
+            f"takes no more: {str(error).splitlines()[0][:200]}; mend it and run the same command again", store.location
+        ) from None
+
+
+def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
     with store.locked():
-        tracker = Tracker(spec, Spool(store.spool_folder))
+        tracker = Tracker(spec, Spool(store.driver_folder / "spool"))
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
         tracker.delivery.start()
@@ -63,7 +76,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str) -> int:
             if finished_before:
                 console.print(f"{spec.name} goes on: {finished_before} of {ledger.total} trials are finished")
             with suppress(KeyboardInterrupt):  # before Tune takes over the signal; a later one ends `fit` without an exception
-                _run_missing(ledger, console)
+                _run_missing(ledger, console, address)
         if ledger.finished:
             tracker.done()
         _deliver(tracker, console)
@@ -92,7 +105,7 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _run_missing(ledger: Ledger, console: Console) -> None:
+def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     """`Tuner.fit` in a loop: when Ray aborts as a whole (its memory monitor makes it), go on."""
     os.environ.update(TUNE_ENVIRONMENT)
     import ray
@@ -101,15 +114,23 @@ def _run_missing(ledger: Ledger, console: Console) -> None:
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="ray.*")
-    console.print("starting Ray ...")
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env={"env_vars": TUNE_ENVIRONMENT},
-    )
+    console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": TUNE_ENVIRONMENT},
+        )
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UserError(f"is not a Ray cluster that can be joined: {str(error).splitlines()[0]}", address or "ray") from None
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
+        if address is not None:
+            console.print(f"{check_nodes(ledger.store)} nodes see the storage and run the same code")
+            if not has_room(ledger.spec.resources, ray.nodes()):
+                console.print("no node has what one trial asks for (resources): waiting for one that joins")
         with Screen(ledger, console).shown():
             fit_until_done(ledger, lambda: build_tuner(ledger).fit(), (ray.exceptions.RayError, ray.tune.TuneError))
     finally:
@@ -131,6 +152,8 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
             fit()
             return
         except aborts:
+            if ledger.problem is not None:  # not Ray's, and no trial's
+                raise ledger.problem from None
             live = set(ledger.live)
             if not live:
                 raise
@@ -160,8 +183,7 @@ def _conclude(ledger: Ledger, console: Console) -> int:
 
     best = best_record(ledger)
     if best is not None:
-        folder = ledger.store.trial_folder(best["fingerprint"])
-        name = ledger.tracker.name(load_trial(folder / "trial.yaml"))
+        folder, name = ledger.store.where(best["fingerprint"]), ledger.tracker.name(ledger.stored_trial(best["fingerprint"]))
         _say(
             console,
             f"best trial: {name}, val exact accuracy {best['val/exact_accuracy']:.3f}, params {best['params']:,} ({folder})",
@@ -169,7 +191,7 @@ def _conclude(ledger: Ledger, console: Console) -> int:
     failed = [record for record in ledger.results.values() if record["outcome"] == "failed"]
     for record in failed:
         _say(console, f"failed: {record['fingerprint']}: {record['reason']}")
-    uri = tracking_uri(Path(ledger.spec.storage))
+    uri = tracking_uri(local_root(ledger.spec.storage))
     local = uri.startswith("sqlite:")
     _say(console, f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
     if local:

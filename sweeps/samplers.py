@@ -1,6 +1,7 @@
 """Optuna's door: the study of a search, told the truth."""
 
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from sweeps.search import Search
 from sweeps.space import contains
 from sweeps.spec import SweepSpec
 
+STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
 FINGERPRINT = "fingerprint"
 WARM = "warm_start"  # fingerprint of a trial of another sweep
 POINTS = "points"  # of the spec, that were enqueued
@@ -57,7 +59,8 @@ class Study:
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = _sqlite(database)
+        url = os.environ.get(STUDY_URL)
+        self._storage = optuna.storages.RDBStorage(url) if url else _sqlite(database)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=spec.name,
@@ -90,6 +93,21 @@ class Study:
             state=TrialState.RUNNING, params=old.params, distributions=old.distributions, user_attrs={FINGERPRINT: fingerprint}
         )
         self._add(fingerprint, again)
+
+    def adopt(self, config: TrialConfig) -> bool:
+        """A trial that was begun under a study that is gone; whether this search could have proposed it."""
+        values = {**config.flat(), "seed": config.seed}
+        space = self.search.space | self.search.opened_by(values)
+        if self.knows(config.fingerprint) or not all(path in values and contains(d, values[path]) for path, d in space.items()):
+            return False
+        trial = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params={path: values[path] for path in space},
+            distributions={path: domain.distribution() for path, domain in space.items()},
+            user_attrs={FINGERPRINT: config.fingerprint},
+        )
+        self._add(config.fingerprint, trial)
+        return True
 
     def _enqueue_points(self) -> None:
         """Points of the spec that the study has not been given yet, each once."""

@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar, Literal, Self
 
+from optuna.distributions import check_distribution_compatibility
 from pydantic import Field, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit
 from rrm.config import StrictConfig
 from rrm.errors import suggest
-from sweeps.constraints import Constraint, parse_constraint
+from sweeps.constraints import Constraint, find_conflict, parse_constraint
 from sweeps.space import Domain, Scalar
 from sweeps.ties import Tie
 
@@ -20,7 +21,7 @@ class Sampler(StrictConfig):
     """Who proposes configurations; each is Optuna's own."""
 
     kind: SamplerKind = "tpe"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 class Scheduler(StrictConfig):
@@ -74,6 +75,10 @@ class When(StrictConfig):
     if_: dict[str, Scalar] = Field(alias="if", min_length=1)
     space: dict[str, Domain] = Field(min_length=1)
 
+    def may_hold(self, values: dict[str, Scalar]) -> bool:
+        """Whether no value contradicts the condition; one that is absent may still come to meet it."""
+        return all(values.get(path, value) == value for path, value in self.if_.items())
+
 
 class Confirm(StrictConfig):
     """The last stage of a search: its best trials over fresh seeds, at the full budget, nobody stopped early."""
@@ -100,9 +105,28 @@ class Search(StrictConfig):
     @field_validator("constraints")
     @classmethod
     def _readable(cls, constraints: list[str]) -> list[str]:
-        for text in constraints:
-            parse_constraint(text, VALIDATION_METRICS)
+        conflict = find_conflict([parse_constraint(text, VALIDATION_METRICS) for text in constraints])
+        if conflict:
+            raise ValueError(conflict)
         return constraints
+
+    @field_validator("warm_start")
+    @classmethod
+    def _named_once(cls, sweeps: list[str]) -> list[str]:
+        if "" in sweeps or len(set(sweeps)) < len(sweeps):
+            raise ValueError(f"warm_start must be a list of different sweeps, got {sweeps}")
+        return sweeps
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        metrics = [objective.metric for objective in self.objectives]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError(f"objectives must be different metrics, got {', '.join(metrics)}")
+        if self.confirm is not None and self.confirm.top > self.num_trials:
+            raise ValueError(f"confirm.top must be at most num_trials, got {self.confirm.top} of {self.num_trials}")
+        if len(self.points) > self.num_trials:
+            raise ValueError(f"points must be at most num_trials, got {len(self.points)} for {self.num_trials}")
+        return self
 
     @model_validator(mode="after")
     def _scheduler_follows_a_curve(self) -> Self:
@@ -124,6 +148,8 @@ class Search(StrictConfig):
                 raise ValueError("sampler cmaes knows no conditional parameters (when): take tpe or random")
             if len(self.objectives) > 1:
                 raise ValueError("sampler cmaes knows one objective: take tpe, nsga2 or nsga3")
+            if len(self.space) < 2:
+                raise ValueError("sampler cmaes needs two parameters or more: take tpe, gp or random")
         return self
 
     @model_validator(mode="after")
@@ -132,11 +158,25 @@ class Search(StrictConfig):
             for path, value in block.if_.items():
                 if path not in self.space:
                     raise ValueError(f"when.{number}.if.{path} must be a path of search.space: {suggest(path, self.space)}")
-                if value not in self.space[path].values_to_check():
+                if not self.space[path].is_listed(value):
                     raise ValueError(f"when.{number}.if.{path} must be a value of search.space.{path}, got {value!r}")
             for path in block.space:
                 if path in self.space:
                     raise ValueError(f"when.{number}.space.{path} is in search.space already: leave it out of one of them")
+            if any(other.if_ == block.if_ for other in self.when[:number]):
+                raise ValueError(f"when.{number}.if stands in a block before: put what it opens there")
+        return self
+
+    @model_validator(mode="after")
+    def _domains_agree(self) -> Self:
+        """Where conditions give a parameter several domains, Optuna takes different ranges but not different kinds."""
+        for path in self.every_space:
+            first, *others = self.domains(path)
+            for other in others:
+                try:
+                    check_distribution_compatibility(first.distribution(), other.distribution())
+                except ValueError:
+                    raise ValueError(f"when: {path} must be of one kind in every block, with the same choices") from None
         return self
 
     @model_validator(mode="after")
@@ -145,15 +185,23 @@ class Search(StrictConfig):
             if tie.solve in self.every_space:
                 raise ValueError(f"tie.{number}.solve {tie.solve} is in the space already: it is either sampled or solved for")
         for number, point in enumerate(self.points):
+            if not point or point in self.points[:number]:
+                raise ValueError(f"points.{number} must hold values, other ones than the points before, got {point}")
             for path in point:
                 if path not in self.every_space:
                     raise ValueError(f"points.{number}.{path} is not in the space; {suggest(path, self.every_space)}")
+                if path not in self.space and not any(path in block.space and block.may_hold(point) for block in self.when):
+                    raise ValueError(f"points.{number}.{path} has no effect: the point does not meet the condition that opens it")
         return self
 
     @property
     def every_space(self) -> dict[str, Domain]:
         """All paths that may be sampled, conditional ones included."""
         return self.space | {path: domain for block in self.when for path, domain in block.space.items()}
+
+    def domains(self, path: str) -> list[Domain]:
+        """Those of a path: several where conditions give it different ones."""
+        return [space[path] for space in (self.space, *(block.space for block in self.when)) if path in space]
 
     def opened_by(self, values: dict[str, Any]) -> dict[str, Domain]:
         """The conditional parameters that these values open."""

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -38,7 +38,11 @@ class Domain(StrictConfig):
                 least = "0 < low <= high" if name.startswith("log") else "low <= high"
                 raise ValueError(f"{name.rstrip('_')} must be [low, high] with {least}, got {[low, high]}")
         if self.step is not None and self.int_ is None:
-            raise ValueError("step goes with int")
+            raise ValueError("step has no effect but on int: leave it out")
+        if self.step is not None and self.int_ is not None and self.step > self.int_[1] - self.int_[0]:
+            raise ValueError(f"step must lead from low to another value, got {self.step} for {list(self.int_)}")
+        if self.choice is not None and not all_differ(self.choice):
+            raise ValueError(f"choice must be a list of different values, got {self.choice}")
         return self
 
     def distribution(self) -> BaseDistribution:
@@ -68,6 +72,15 @@ class Domain(StrictConfig):
             return [low, high]
         assert isinstance(distribution, FloatDistribution)
         return [distribution.low, distribution.high]
+
+    def is_listed(self, value: Scalar) -> bool:
+        """Whether a value is one of a choice or an integer range; a value of a continuous range is as good as never drawn."""
+        return not isinstance(self.distribution(), FloatDistribution) and contains(self, value)
+
+
+def all_differ(values: Sequence[Scalar]) -> bool:
+    """Whether no value stands twice; 1 is 1.0, and true is nothing but itself."""
+    return len({(isinstance(value, bool), value) for value in values}) == len(values)
 
 
 def contains(domain: Domain, value: Scalar) -> bool:

@@ -1,6 +1,8 @@
 """`SweepSpec`: the one YAML file that a user writes, checked as a whole before anything is spent."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,7 @@ from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
 from sweeps.search import Search
-from sweeps.space import Domain, Scalar, Sections, contains, factorial, with_values
+from sweeps.space import Domain, Scalar, Sections, all_differ, contains, factorial, with_values
 from sweeps.ties import Tie, solve_tie
 
 SAME_IN_ALL = {
@@ -27,7 +29,8 @@ SAME_IN_ALL = {
 }
 HEAD_SIZE = ModelConfig.model_fields["head_size"].default
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # a folder, a study and an MLflow experiment bear it
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # a folder, a study and an MLflow experiment bear it
+MOST_TRIALS = 100_000  # of a design: beyond lies a mistake
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 
 
@@ -52,7 +55,7 @@ class Measure(StrictConfig):
     def _values_differ(self) -> Self:
         for block in self.vary:
             for path, values in block.items():
-                if not values or len({repr(value) for value in values}) < len(values):
+                if not values or not all_differ(values):
                     raise ValueError(f"vary.{path} must be a list of different values, got {values}")
         return self
 
@@ -62,44 +65,54 @@ class Resources(StrictConfig):
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
-    max_concurrent: int | Literal["auto"] = "auto"  # auto: as many as the resources allow
+    max_concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"  # auto: as many as the resources allow
     memory_gb: float | None = Field(None, gt=0)  # of one trial: set aside by Ray, and a process that takes more is ended
     trial_timeout_minutes: float | None = Field(None, gt=0)  # an attempt that takes longer ends as failed, one that hangs too
     max_retries: int = Field(2, ge=0)  # times a trial is started again after its process was lost
 
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Self:
-        if self.max_concurrent != "auto" and self.max_concurrent < 1:
-            raise ValueError(f"max_concurrent must be auto or at least 1, got {self.max_concurrent}")
-        return self
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _share_or_whole(cls, count: float) -> float:
+        if count > 1 and count % 1:
+            raise ValueError(f"must be a share of one or a whole number, got {count:g}")
+        return count
 
 
 class SweepSpec(StrictConfig):
     """One sweep. `trial` is what every trial shares; `measure` or `search` says what differs."""
 
-    name: str = Field(pattern=NAME)
+    name: str
     description: str = ""
     trial: dict[str, Any]
     measure: Measure | None = None
     search: Search | None = None
     resources: Resources = Resources()
-    storage: str = "runs"  # folder of the results
+    storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
     _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
         if (self.measure is None) == (self.search is None):
             raise ValueError("must have exactly one of the sections measure and search")
-        if self.name in RESERVED:
-            raise ValueError(
-                f"name must not be one of {', '.join(sorted(RESERVED))}, which lie beside the sweeps, got {self.name!r}"
-            )
+        if self.search is not None and self.name in self.search.warm_start:
+            raise ValueError(f"search.warm_start must name other sweeps, got {self.name!r}, this one")
         return self
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"must be up to 100 letters, digits, dots, dashes and underscores, a letter or digit first, got {name[:120]!r}"
+            )
+        if name in RESERVED:
+            raise ValueError(f"must not be one of {', '.join(sorted(RESERVED))}, which lie beside the sweeps, got {name!r}")
+        return name
+
     @property
-    def store_path(self) -> Path:
-        """Folder of this sweep."""
-        return Path(self.storage) / self.name
+    def location(self) -> str:
+        """Where this sweep's store lies: a folder or a URI."""
+        return f"{self.storage.rstrip('/')}/{self.name}"
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
@@ -149,8 +162,15 @@ class SweepSpec(StrictConfig):
         return parse_trial(sections, self._folder, prefix)
 
     def design(self) -> list[TrialConfig]:
-        """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short."""
+        """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short.
+
+        Raises:
+            UserError: a trial is not valid, or there are more of them than anybody means.
+        """
         assert self.measure is not None
+        count = sum(math.prod(map(len, block.values())) for block in self.measure.vary) * self.measure.seeds
+        if count > MOST_TRIALS:
+            raise UserError(f"must lead to at most {MOST_TRIALS:,} trials, seeds included, got {count:.3g}", "measure.vary")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
         cells.sort(key=step_flops, reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
@@ -197,9 +217,11 @@ class SweepSpec(StrictConfig):
             if error.path.startswith("search.tie"):
                 return  # a corner of the space where nothing can be solved for; the sampler is told so
             field = error.path.removeprefix("trial").removeprefix(".")
-            # The first value of another path may be the one that is wrong, or a rule of the section that holds this path.
-            guilty = field if field in values else path
-            if not guilty.startswith(field):
+            # A rule of a section names the fields that break it; the first value of another path may be the one that is wrong.
+            named = re.findall(r"\w+", error.problem)
+            suspects = [name for name in (path, *values) if name.startswith(field) and name.split(".")[-1] in named]
+            guilty = field if field in values else next(iter(suspects), None)
+            if guilty is None:
                 raise  # a field that the sweep does not vary, or a data file
             raise UserError(f"the value {values[guilty]!r} is not valid: {error}", f"{where}.{guilty}") from None
 
@@ -217,6 +239,8 @@ class SweepSpec(StrictConfig):
             where = f"{section}.tie.{number}.solve"
             if tie.solve not in known:
                 raise UserError(f"is not a field of a trial that can be solved for; {_suggest_path(tie.solve, known)}", where)
+            if not _is_whole(tie.solve):
+                raise UserError(f"must be a field of whole numbers, got {tie.solve}", where)
             if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
                 raise UserError(f"{tie.solve} is varied or solved for already", where)
 
@@ -227,9 +251,15 @@ class SweepSpec(StrictConfig):
         time = self.search.scheduler.time
         if time is not None and time != unit:
             raise UserError(f"must equal trial.fit.budget.unit, got {time!r} and {unit!r}", "search.scheduler.time")
+        grace, validations = self.search.scheduler.grace, self.base.eval.validations
+        if grace is not None and grace > 1 - 1 / validations:
+            raise UserError(
+                f"has no effect with eval.validations {validations}: no validation lies between grace ({grace:g}) and the end",
+                "search.scheduler",
+            )
         for number, point in enumerate(self.search.points):
             for path, value in point.items():
-                if not contains(self.search.every_space[path], value):
+                if not any(contains(domain, value) for domain in self.search.domains(path)):
                     raise UserError(f"must lie in the space, got {value!r}", f"search.points.{number}.{path}")
             try:
                 self.trial_with(_anchor(self._blocks["search.space"]) | point, "trial")
@@ -255,12 +285,24 @@ def _suggest_path(path: str, known: list[str]) -> str:
 
 def _paths(model: type, prefix: str = "") -> list[str]:
     """Dotted paths of all fields of a config class."""
-    paths: list[str] = []
+    return list(_fields(model, prefix))
+
+
+def _fields(model: type, prefix: str = "") -> dict[str, list[Any]]:
+    """The annotations of all fields by dotted path; several where kinds of tasks share a name."""
+    found: dict[str, list[Any]] = {}
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         path = f"{prefix}.{name}" if prefix else name
-        nested = [inner for section in sections_in(field.annotation, of_lists=False) for inner in _paths(section, path)]
-        paths += list(dict.fromkeys(nested)) or [path]
-    return paths
+        sections = sections_in(field.annotation, of_lists=False)
+        nested = [inner for section in sections for inner in _fields(section, path).items()]
+        for inner, annotations in nested or [(path, [field.annotation])]:
+            found.setdefault(inner, []).extend(annotations)
+    return found
+
+
+def _is_whole(path: str) -> bool:
+    """Whether a field of a trial holds a whole number, and nothing else but its absence."""
+    return all(annotation in (int, int | None) for annotation in _fields(TrialConfig)[path])
 
 
 def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
@@ -277,21 +319,29 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate_json(json.dumps(sections))
     except ValidationError as error:
-        raise from_validation(error, SweepSpec) from None
+        raise _as_written(from_validation(error, SweepSpec), sections) from None
     spec._folder = path.parent.resolve()
     spec.validate_trials()
     return spec
 
 
+def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
+    """The error with the path that the user knows: a block that stands alone has no number."""
+    measure = sections.get("measure")
+    if isinstance(measure, dict) and isinstance(measure.get("vary"), list):
+        return error
+    return UserError(error.problem, re.sub(r"^measure\.vary\.0", "measure.vary", error.path))
+
+
 def _here(path: Any) -> Any:
     """A data path of the command line as an absolute one; the name of a public set stays what it is."""
-    return path if path in NAMED else str(Path(str(path)).resolve())
+    return str(Path(path).resolve()) if isinstance(path, str) and path not in NAMED else path
 
 
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
     dotted, separator, text = override.partition("=")
-    if not separator or not dotted:
+    if not separator or not all(dotted.split(".")):
         raise UserError(f"must be dotted.path=value, got {override!r}", "override")
     value = parse_yaml(text, dotted)
     reject_nulls(value, dotted)

@@ -1,12 +1,11 @@
 """How a sweep stands, from its store alone: from any machine that sees it, neither ray nor torch."""
 
-import fcntl
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.yaml_file import read_yaml
+from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from sweeps.store import Store
 
@@ -32,49 +31,40 @@ class Status:
         return lines + [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
 
 
-def read_status(target: Path) -> Status:
-    """The status of a sweep, by its store or its spec.
+def read_status(target: str) -> Status:
+    """The status of a sweep, by its store (a folder or a URI) or its spec.
 
     Raises:
         UserError: there is no such sweep.
     """
-    if target.is_file():
-        sections = read_yaml(target)
-        target = Path(sections.get("storage", "runs")) / str(sections.get("name"))
+    if Path(target).is_file():
+        sections = read_yaml(Path(target))
+        target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
     store = Store(target)
-    if not store.spec_file.exists():
-        raise UserError("has never been run (no spec.yaml in it)", str(target))
-    spec, results = read_yaml(store.spec_file), store.results()
+    text = store.spec()
+    if text is None:
+        raise UserError("has never been run (no spec.yaml in it)", target)
+    spec, results = parse_yaml(text, target), store.results()
     asked = store.design()
     members = {name: result for name, result in results.items() if not asked or name in asked}
     return Status(
         name=spec["name"],
         asked=len(asked) or spec["search"]["num_trials"],
         outcomes=Counter(result["outcome"] for result in members.values()),
-        driver=_driver(store),
+        driver=store.holder(),
         begun=_begun(store, results),
         failed={name: result["reason"] for name, result in members.items() if result["outcome"] == "failed"},
     )
-
-
-def _driver(store: Store) -> str | None:
-    """Who holds the lock of a sweep."""
-    with store.lock_file.open("r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return file.read().strip() or "another driver"
-    return None
 
 
 def _begun(store: Store, results: dict[str, Any]) -> dict[str, str]:
     """Trials that have a folder and no result, with the last row that each reported."""
     last = {row["fingerprint"]: row["row"] for row in store.rows()}
     found = {}
-    for folder in sorted((store.path / "trials").iterdir()):
-        if folder.name not in results:
-            row = last.get(folder.name)
+    for fingerprint in sorted(store.begun()):
+        if fingerprint not in results:
+            row = last.get(fingerprint)
             scores = {name.removeprefix("val_curve/"): value for name, value in row["metrics"].items()} if row else {}
             accuracy = f", val exact accuracy {scores['exact_accuracy']:.3f}" if "exact_accuracy" in scores else ""
-            found[folder.name] = f"step {row['step']}{accuracy}" if row else "no row yet"
+            found[fingerprint] = f"step {row['step']}{accuracy}" if row else "no row yet"
     return found

@@ -1,123 +1,166 @@
-"""The folder that is the truth about a sweep: paths, lock, rows, results. Neither torch nor ray is needed to read it.
+"""What is the truth about a sweep: rows, results, what trials left. Neither torch nor ray is needed to read it.
 
-<storage>/<sweep>/
-    spec.yaml      as last run
-    design.json    fingerprints that a measure spec asks for
-    rows.jsonl     every reported row, in the order in which it was judged
-    trials/<fingerprint>/{trial.yaml, attempts.jsonl, checkpoint.ckpt, weights.pt, result.json}
+<storage>/<sweep>/                          a folder, or a URI such as s3://bucket/sweeps
+    spec.yaml                               as last run
+    design.json                             fingerprints that a measure spec asks for
+    rows.jsonl                              every reported row, in the order in which it was judged
+    trials/<fingerprint>/trial.yaml         the config
+    trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
+    trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
+    trials/<fingerprint>/result.json        the record, written last: the end marker
+
+What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver`.
 """
 
-import fcntl
+import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.files import write_atomically
-from rrm.errors import UserError
+from sweeps.places import URI, Folder, Place, open_place, parse_json
 
-RESULT = "result.json"
-TRIAL = "trial.yaml"
+SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
+TRIAL, ATTEMPTS, RESULT, ERROR, KILLED = "trial.yaml", "attempts.jsonl", "result.json", "error.txt", "killed.json"
+LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
 
 
 class Store:
-    """Files of one sweep. Making one creates nothing; `create` does."""
+    """Content of one sweep. Making one creates nothing; `create` does."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        self.spec_file = self.path / "spec.yaml"
-        self.design_file = self.path / "design.json"
-        self.rows_file = self.path / "rows.jsonl"
-        self.spool_folder = self.path / "spool"
-        self.lock_file = self.path / "lock"
+    def __init__(self, location: Path | str) -> None:
+        self.place: Place = open_place(location)
+        self.location = self.place.location
 
     def create(self) -> None:
-        """Make the folder.
+        """Make it.
 
         Raises:
             UserError: it cannot be written.
         """
-        try:
-            (self.path / "trials").mkdir(parents=True, exist_ok=True)
-            self.lock_file.touch()
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", str(self.path)) from None
+        self.place.prepare()
+        self.driver_folder.mkdir(parents=True, exist_ok=True)
 
-    def trial_folder(self, fingerprint: str) -> Path:
-        return self.path / "trials" / fingerprint
+    @property
+    def driver_folder(self) -> Path:
+        """Always a local folder: what only the driver needs, and what can be made anew from the rest."""
+        if isinstance(self.place, Folder):
+            return self.place.path
+        name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
+        return (LOCAL_STORAGE / ".driver" / name).resolve()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the sweep against other drivers; the system frees the lock when a driver dies.
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the sweep against other drivers.
 
         Raises:
             UserError: another driver runs this sweep.
         """
-        with self.lock_file.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                raise UserError(f"is being run by another driver ({file.read().strip()})", str(self.path)) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-            file.flush()
-            yield
+        return self.place.locked()
 
-    def results(self) -> dict[str, dict[str, Any]]:
-        """Every finished trial by fingerprint: its record, with `curves`."""
-        files = sorted(self.path.glob(f"trials/*/{RESULT}"))
-        return {file.parent.name: _read_json(file) for file in files}
+    def holder(self) -> str | None:
+        """Who runs the sweep now."""
+        return self.place.holder()
 
-    def finished(self) -> set[str]:
-        """Fingerprints with an end marker."""
-        return {file.parent.name for file in self.path.glob(f"trials/*/{RESULT}")}
+    # -- of a sweep -----------------------------------------------------------------------------------------------
 
-    def write_result(self, fingerprint: str, text: str) -> None:
-        """The end marker of a trial, written last and in one step."""
-        write_atomically(self.trial_folder(fingerprint) / RESULT, text)
+    def spec(self) -> str | None:
+        """The spec as last run, or None for a sweep that has never been run."""
+        text = self.place.read(SPEC)
+        return None if text is None else text.decode()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every reported row, in the order in which it was judged."""
-        return list(read_lines(self.rows_file))
+    def write_spec(self, text: str) -> None:
+        self.place.write(SPEC, text.encode())
 
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
-        return _read_json(self.design_file) if self.design_file.exists() else []
+        text = self.place.read(DESIGN)
+        return [] if text is None else parse_json(text, f"{self.location}/{DESIGN}")
+
+    def write_design(self, fingerprints: list[str]) -> None:
+        self.place.write(DESIGN, json.dumps(fingerprints).encode())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every reported row, in the order in which it was judged."""
+        return list(self.place.lines(ROWS))
+
+    def append_row(self, fingerprint: str, row: Any) -> None:
+        self.place.append(ROWS, {"fingerprint": fingerprint, "row": row})
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Every finished trial by fingerprint: its record, with `curves`."""
+        names = [trial_file(fingerprint, RESULT) for fingerprint in sorted(self.finished())]
+        texts = self.place.read_many(names)
+        return {
+            name.split("/")[1]: parse_json(text, f"{self.location}/{name}")
+            for name, text in zip(names, texts, strict=True)
+            if text is not None
+        }
+
+    def finished(self) -> set[str]:
+        """Fingerprints with an end marker."""
+        return {name.split("/")[1] for name in self.place.names("trials") if name.endswith(f"/{RESULT}")}
+
+    def begun(self) -> set[str]:
+        """Fingerprints of all trials that were ever handed out."""
+        return {name.split("/")[1] for name in self.place.names("trials") if name.endswith(f"/{TRIAL}")}
+
+    # -- of a trial -----------------------------------------------------------------------------------------------
+
+    def where(self, fingerprint: str) -> str:
+        """Where a trial lies, for people."""
+        return f"{self.location}/trials/{fingerprint}"
+
+    def trial(self, fingerprint: str) -> str | None:
+        """The config of a trial that was handed out."""
+        text = self.place.read(trial_file(fingerprint, TRIAL))
+        return None if text is None else text.decode()
+
+    def write_trial(self, fingerprint: str, text: str) -> None:
+        self.place.write(trial_file(fingerprint, TRIAL), text.encode())
+
+    def attempts(self, fingerprint: str) -> list[dict[str, Any]]:
+        """A line each time that a worker began the trial."""
+        return list(self.place.lines(trial_file(fingerprint, ATTEMPTS)))
+
+    def append_attempt(self, fingerprint: str, attempt: dict[str, Any]) -> None:
+        self.place.append(trial_file(fingerprint, ATTEMPTS), attempt)
+        self.place.flush()
+
+    def write_result(self, fingerprint: str, text: str) -> None:
+        """The end marker of a trial, written last and in one step; the rows that it rests on come first."""
+        self.place.flush()
+        self.place.write(trial_file(fingerprint, RESULT), text.encode())
+
+    def remove_result(self, fingerprint: str) -> None:
+        self.place.remove(trial_file(fingerprint, RESULT))
+
+    def write_killed(self, fingerprint: str, reason: str) -> None:
+        """Why a watchdog ends the process of a trial."""
+        self.place.write(trial_file(fingerprint, KILLED), json.dumps({"reason": reason}).encode())
+
+    def why_killed(self, fingerprint: str) -> str | None:
+        """What a watchdog left of a trial; None where none struck."""
+        name = trial_file(fingerprint, KILLED)
+        text = self.place.read(name)
+        return None if text is None else parse_json(text, f"{self.location}/{name}")["reason"]
+
+    def fetch(self, fingerprint: str, name: str, folder: Path) -> bool:
+        """Copy a file of a trial into a folder; whether it was there."""
+        data = self.place.read(trial_file(fingerprint, name))
+        if data is not None:
+            (folder / name).write_bytes(data)
+        return data is not None
+
+    def keep(self, fingerprint: str, file: Path) -> None:
+        """Take a file of a trial into the store, in one step."""
+        self.place.write(trial_file(fingerprint, file.name), file.read_bytes())
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file; a torn last line, left by a crash, is dropped."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield _parse_json(line, path)
+def trial_file(fingerprint: str, name: str) -> str:
+    """Name of a trial's file in the store."""
+    return f"trials/{fingerprint}/{name}"
 
 
-def _read_json(path: Path) -> Any:
-    return _parse_json(path.read_bytes(), path)
-
-
-def _parse_json(text: bytes, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"is damaged ({error}): restore or remove it", str(path)) from None
-
-
-def append_line(path: Path, value: dict[str, Any]) -> None:
-    """Add an object to a JSON-lines file in one write; a torn last line is cut off first."""
-    data = (json.dumps(value) + "\n").encode()
-    with path.open("ab+") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end:
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(data)
-        file.flush()
+def local_root(storage: str) -> Path:
+    """Local folder beside which MLflow's default database lies: the storage itself, unless it is a URI."""
+    return LOCAL_STORAGE if URI.match(storage) else Path(storage)

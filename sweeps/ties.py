@@ -47,6 +47,8 @@ def solve_tie(tie: Tie, build: Callable[[int], TrialConfig], grain: int, where: 
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) < tie.equals else (low, middle)
+    if cost(low) == cost(high):
+        raise UserError(f"{tie.so_that} does not grow with {tie.solve}: solve for another field", f"{where}.solve")
     best = min((low, high), key=lambda count: abs(cost(count) - tie.equals))
     reached = cost(best)
     if abs(reached - tie.equals) > tie.within * tie.equals:

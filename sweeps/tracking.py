@@ -18,6 +18,7 @@ from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
+from sweeps.store import local_root
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SHORT_NAMES = {
@@ -124,7 +125,7 @@ class Delivery:
 
     def __init__(self, spool: Spool, spec: SweepSpec) -> None:
         self.spool = spool
-        self.sweep, self.storage = spec.name, Path(spec.storage)
+        self.sweep, self.storage = spec.name, local_root(spec.storage)
         self.problem: str | None = None  # why the last try failed
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)

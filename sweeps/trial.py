@@ -1,7 +1,12 @@
-"""What runs on a worker: one trial, from its folder to its last word. Workers hold no credentials and know no server."""
+"""What runs on a worker: one trial, from its folder to its last word. Workers hold no credentials and know no server.
 
+A trial works in a scratch folder of its node. What must survive goes into the store before it is reported.
+"""
+
+import errno
 import json
 import os
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -10,46 +15,97 @@ from typing import Any
 import torch
 from ray import tune
 
-from lightning_modules.config import load_trial
-from lightning_modules.fit import fit
-from lightning_modules.record import FitResult, Row, describe
-from sweeps.store import TRIAL, append_line
-from sweeps.watchdog import Limits, Watchdog, why_killed
+from lightning_modules.config import TrialConfig, load_trial
+from lightning_modules.fit import BEST, CHECKPOINT, WEIGHTS, fit
+from lightning_modules.record import FitResult, Record, Row, describe
+from rrm.errors import UserError
+from sweeps.attempts import Attempt, begin_attempt
+from sweeps.store import ERROR, TRIAL, Store
+from sweeps.watchdog import Limits, Watchdog
 
 ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+LOST = "its process was lost"
+SUPERSEDED_EXIT_CODE = 71  # of a process whose trial goes on elsewhere
+
+
+class Workplace:
+    """The scratch folder of a trial, and the way of its files into the store and back."""
+
+    def __init__(self, store: Store, fingerprint: str, folder: Path) -> None:
+        self.store, self.fingerprint, self.folder = store, fingerprint, folder
+        self.attempt = Attempt(1, 0)
+        self._kept: dict[str, int] = {}  # when each file was written that the store has
+
+    def fetch(self) -> TrialConfig:
+        """Get the config and what earlier attempts saved.
+
+        Raises:
+            UserError: the store cannot be seen from here.
+        """
+        if not self.store.fetch(self.fingerprint, TRIAL, self.folder):
+            where = self.store.where(self.fingerprint)
+            raise UserError(f"cannot be seen from {os.uname().nodename}: every node must see the storage", where)
+        for name in (CHECKPOINT, BEST):
+            if self.store.fetch(self.fingerprint, name, self.folder):
+                self._kept[name] = (self.folder / name).stat().st_mtime_ns
+        return load_trial(self.folder / TRIAL)
+
+    def saved_step(self) -> int:
+        """Optimizer steps in the checkpoint that this attempt goes on from; 0 without one."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return 0
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+
+    def keep(self) -> None:
+        """Take what was written since the last time into the store, checkpoint last."""
+        if len(self.store.attempts(self.fingerprint)) > self.attempt.number:
+            os._exit(SUPERSEDED_EXIT_CODE)  # cut off from its driver, which has begun it elsewhere
+        for name in (WEIGHTS, ERROR, BEST, CHECKPOINT):
+            file = self.folder / name
+            if file.exists() and file.stat().st_mtime_ns != self._kept.get(name):
+                self.store.keep(self.fingerprint, file)
+                self._kept[name] = file.stat().st_mtime_ns
 
 
 def run_trial(job: dict[str, Any]) -> None:
     """Tune's trainable. The trial ends itself: its outcome is its last report, so that the actor stays warm.
 
     Args:
-        job: `folder` of the trial in the store, `cpus` and `gpus` that it may use, `timeout_minutes` and `memory_bytes` of this
-            attempt or None.
+        job: `store` and `fingerprint`; `session` of the driver; `max_retries`; `cpus` and `gpus` that it may use;
+            `timeout_minutes` and `memory_bytes` of this attempt or None.
     """
-    folder = Path(job["folder"])
-    config = load_trial(folder / TRIAL)
-    killed = why_killed(folder)
-    if killed is not None:  # it would hang, or exhaust the memory, once more
-        tune.report({ENDING: FitResult({**describe(config), "outcome": "failed", "reason": killed}).to_json()})
-        return
+    with tempfile.TemporaryDirectory(prefix="rrm-trial-") as scratch:
+        try:
+            place = Workplace(Store(job["store"]), job["fingerprint"], Path(scratch))
+            config = place.fetch()
+            place.attempt = begin_attempt(place.store, job["fingerprint"], job["session"], place.saved_step())
+        except Exception as error:  # a raise through Tune would begin it again without end
+            tune.report({ENDING: FitResult(_lost(f"{type(error).__name__}: {error}", losses=1)).to_json()})
+            return
+        killed = place.store.why_killed(job["fingerprint"])
+        if killed is not None:  # it would hang, or exhaust the memory, once more
+            tune.report({ENDING: FitResult({**describe(config), "outcome": "failed", "reason": killed}).to_json()})
+        elif place.attempt.losses > job["max_retries"]:
+            ending = describe(config) | _lost(LOST, place.attempt.losses)
+            tune.report({ENDING: FitResult(ending).to_json()})
+        else:
+            _train(job, config, place)
+
+
+def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
+    """Fit, reporting rows; report how it ended."""
     torch.set_num_threads(max(1, int(job["cpus"])))
     if 0 < job["gpus"] < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
         torch.cuda.set_per_process_memory_fraction(job["gpus"])
-    append_line(
-        folder / "attempts.jsonl",
-        {
-            "time": time.time(),
-            "host": os.uname().nodename,
-            "process": os.getpid(),
-            "from_checkpoint": _saved_step(folder),
-        },
-    )
     started, minutes = time.monotonic(), job["timeout_minutes"]
     stop: SystemExit | None = None
     timed_out = False
 
     def report(row: Row) -> bool:
         nonlocal stop, timed_out
+        place.keep()
         try:
             tune.report({ROW: json.dumps(row)})
         except SystemExit as scheduler_stop:  # through `Trainer.fit` it would skip the hooks that end a fit
@@ -58,11 +114,11 @@ def run_trial(job: dict[str, Any]) -> None:
         return stop is None and not timed_out
 
     try:
-        with Watchdog(folder, Limits(minutes, job["memory_bytes"])):
-            result = fit(config, folder, report)
+        with Watchdog(lambda reason: place.store.write_killed(job["fingerprint"], reason), Limits(minutes, job["memory_bytes"])):
+            result = fit(config, place.folder, report)
+            place.keep()
     except Exception as error:  # a raise through Tune would cost the warm actor; the reason goes into the record
-        (folder / "error.txt").write_text(traceback.format_exc())
-        result = FitResult({**describe(config), "outcome": "failed", "reason": f"{type(error).__name__}: {error} (see error.txt)"})
+        result = FitResult(describe(config) | _failed(error, place))
     if stop is not None:
         raise stop
     if timed_out and result.record["outcome"] == "pruned":
@@ -71,9 +127,16 @@ def run_trial(job: dict[str, Any]) -> None:
     tune.report({ENDING: result.to_json()})
 
 
-def _saved_step(folder: Path) -> int:
-    """Optimizer steps in the checkpoint that this attempt goes on from; 0 without one."""
-    path = folder / "checkpoint.ckpt"
-    if not path.exists():
-        return 0
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+def _failed(error: Exception, place: Workplace) -> Record:
+    """How a trial ends that has raised; without room on the disk it may be tried again."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return _lost(reason, place.attempt.losses + 1)
+    (place.folder / ERROR).write_text(traceback.format_exc())
+    place.keep()
+    return {"outcome": "failed", "reason": f"{reason} (see error.txt)"}
+
+
+def _lost(reason: str, losses: int) -> Record:
+    """A failure that is not the trial's fault: a later run may try again."""
+    return {"outcome": "failed", "reason": reason, "retryable": True, "losses": losses}

@@ -1,6 +1,10 @@
 """Tune's door: three thin adapters over the ledger. Asks come from it, rows and ends go to it; nothing of ours is pickled."""
 
+import functools
 import json
+import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,28 @@ from ray.tune.search import Searcher
 
 from sweeps.ledger import Ledger
 from sweeps.spec import Resources
-from sweeps.trial import ENDING, ROW, run_trial
+from sweeps.trial import ENDING, LOST, ROW, run_trial
 
 GIGABYTE = 1e9
+NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}  # of what a node has, by what a trial asks for
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
 UNLIMITED = 10**9
+MOST_FAILURES = 100  # of one trial as Tune counts them; the trial itself counts those that are its own
+LOOK_SECONDS = 2.0  # how often the cluster is asked what it has
+
+
+def remembered(method: Callable) -> Callable:
+    """A method of an adapter; what it raises is the driver's problem, not that of the trials which run."""
+
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.ledger.problem = error
+            raise
+
+    return wrapper
 
 
 class Ask(Searcher):
@@ -25,16 +46,22 @@ class Ask(Searcher):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self.ledger = ledger
+        self.session = uuid.uuid4().hex
+        self.room = Room(ledger.spec.resources)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+    @remembered
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if len(self.ledger.live) >= self.room.trials():
+            return None
         config = self.ledger.ask()
         if config is None:
             return None if self.ledger.waits else Searcher.FINISHED
-        folder = self.ledger.store.trial_folder(config.fingerprint)
         resources = self.ledger.spec.resources
         return {
             "fingerprint": config.fingerprint,
-            "folder": str(folder),
+            "store": self.ledger.store.location,
+            "session": self.session,
+            "max_retries": resources.max_retries,
             "cpus": resources.cpus,
             "gpus": resources.gpus,
             "memory_bytes": resources.memory_gb * GIGABYTE if resources.memory_gb else None,
@@ -62,6 +89,7 @@ class Decide(FIFOScheduler):
         self.ledger = ledger
         self.endings: dict[str, dict[str, Any]] = {}
 
+    @remembered
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         fingerprint = trial.config["fingerprint"]
         if ENDING in result:
@@ -80,10 +108,17 @@ class End(Callback):
     def __init__(self, ledger: Ledger, decide: Decide) -> None:
         self.ledger, self.decide = ledger, decide
 
+    @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         fingerprint = trial.config["fingerprint"]
-        self.ledger.end(fingerprint, self.decide.endings.pop(fingerprint, None))
+        ending = self.decide.endings.pop(fingerprint, None)
+        if ending is not None and ending.get("retryable"):
+            reason = _last_error(trial) if ending["reason"] == LOST else ending["reason"]
+            self.ledger.lose(fingerprint, reason, ending["losses"])
+        else:
+            self.ledger.end(fingerprint, ending)
 
+    @remembered
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.ledger.lose(trial.config["fingerprint"], _last_error(trial))
 
@@ -95,21 +130,19 @@ def build_tuner(ledger: Ledger) -> tune.Tuner:
     """A Tuner that runs what the ledger asks for, on warm actors."""
     resources = ledger.spec.resources
     decide = Decide(ledger)
-    limit = None if resources.max_concurrent == "auto" else resources.max_concurrent
     return tune.Tuner(
         tune.with_resources(run_trial, _asked(resources)),
         tune_config=tune.TuneConfig(
             search_alg=Ask(ledger),
             scheduler=decide,
             num_samples=UNLIMITED,
-            max_concurrent_trials=limit or _fitting(_asked(resources)),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=SCRATCH,
-            storage_path=str(ledger.store.path),
+            storage_path=str(ledger.store.driver_folder),
             callbacks=[End(ledger, decide)],
-            failure_config=tune.FailureConfig(max_failures=resources.max_retries),
+            failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
             verbose=0,
         ),
     )
@@ -121,13 +154,27 @@ def _asked(resources: Resources) -> dict[str, float]:
     return asked | ({"memory": resources.memory_gb * GIGABYTE} if resources.memory_gb else {})
 
 
-def _fitting(asked: dict[str, float]) -> int:
-    """How many trials the cluster's resources hold at once."""
-    import ray
+class Room:
+    """How many trials may run at once: what the spec says, or what the nodes hold that are there now."""
 
-    total = ray.cluster_resources()
-    names = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
-    return max(1, min(int(total.get(names[name], 0) / amount) for name, amount in asked.items() if amount))
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self._trials, self._looked = 1, float("-inf")
+
+    def trials(self) -> int:
+        """At least 1, so that there is a trial that waits where no node has room for one."""
+        if self.resources.max_concurrent != "auto":
+            return self.resources.max_concurrent
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._trials, self._looked = max(1, self._fitting()), time.monotonic()
+        return self._trials
+
+    def _fitting(self) -> int:
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        asked = {NAMES[name]: amount for name, amount in _asked(self.resources).items() if amount}
+        return sum(min(int(node.get(name, 0) / amount) for name, amount in asked.items()) for node in nodes)
 
 
 def _last_error(trial: Trial) -> str:
@@ -135,6 +182,6 @@ def _last_error(trial: Trial) -> str:
     name = trial.run_metadata.error_filename
     path = Path(trial.local_path or "") / name if name else None
     if path is None or not path.exists():
-        return "its process was lost"
+        return LOST
     lines = [line for line in path.read_text().splitlines() if line.strip()]
-    return f"its process was lost: {lines[-1].strip()}"
+    return f"{LOST}: {lines[-1].strip()}"

@@ -1,21 +1,18 @@
 """A thread on a worker that ends a process whose trial takes too long or too much memory, and says why.
 
 A trial that hangs in native code cannot be interrupted from within Python, so the process ends; what it leaves in the
-trial's folder is read by whoever looks next: the trial's own next attempt, or the driver.
+store is read by whoever looks next: the trial's own next attempt, or the driver.
 """
 
-import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lightning_modules.files import write_atomically
-
-KILLED = "killed.json"
 EXIT_CODE = 70  # of a process that was ended so
 LOOK_SECONDS = 0.5
 LONGEST_GRACE_SECONDS = 60.0  # beyond its time limit a trial may still reach its next report and end by itself
@@ -38,8 +35,8 @@ class Limits:
 class Watchdog:
     """Watches this process while a trial runs in it."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self.folder, self.limits = folder, limits
+    def __init__(self, leave_reason: Callable[[str], None], limits: Limits) -> None:
+        self.leave_reason, self.limits = leave_reason, limits
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -56,7 +53,7 @@ class Watchdog:
         while not self._over.wait(LOOK_SECONDS):
             reason = self._broken(time.monotonic() - started)
             if reason:
-                write_atomically(self.folder / KILLED, json.dumps({"reason": reason}))
+                self.leave_reason(reason)
                 os._exit(EXIT_CODE)
 
     def _broken(self, seconds: float) -> str | None:
@@ -72,9 +69,3 @@ def resident_bytes() -> int:
     """Memory of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def why_killed(folder: Path) -> str | None:
-    """What a watchdog left in the folder of a trial; None where none struck."""
-    path = folder / KILLED
-    return json.loads(path.read_text())["reason"] if path.exists() else None

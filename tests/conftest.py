@@ -1,5 +1,6 @@
 """What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Data is built anew in every session, once."""
+    """Data is built anew in every session, once: the workers of a session share a folder."""
+    session = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RRM_DATA_CACHE", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("RRM_DATA_CACHE", str((session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "data"))
         yield
 
 

@@ -47,6 +47,13 @@ def test_the_fingerprint_covers_every_field_and_no_spelling() -> None:
     assert len(fingerprints) == len(changes) and trial.fingerprint not in fingerprints
 
 
+def test_what_has_no_effect_is_no_part_of_a_trial() -> None:
+    idle = {"optim.puzzle_lr", "optim.puzzle_weight_decay", "optim.ema_warmup", "model.halt_exploration", "model.state_noise_at"}
+    assert not idle & tiny_trial(optim__ema_decay=0).flat().keys()
+    used = tiny_trial(model__prefix_length=1, model__halting="act", model__state_noise=0.1)
+    assert idle <= used.flat().keys() and used.flat() == parse_trial(used.resolved(), Path()).flat()
+
+
 def test_a_budget_may_be_written_as_a_whole_number() -> None:
     assert tiny_trial(fit__budget__amount=12).fingerprint == tiny_trial(fit__budget__amount=12.0).fingerprint
 

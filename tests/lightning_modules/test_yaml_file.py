@@ -18,6 +18,14 @@ def test_numbers_are_numbers(text: str, value: float) -> None:
     assert parsed == value and type(parsed) is type(value)
 
 
+def test_leading_zeros_and_colons_mean_nothing_special() -> None:
+    assert parse_yaml("[010, 1:30, 0x10, 1_000]", "text") == [10, "1:30", 16, 1000]
+
+
+def test_what_is_merged_may_be_overridden() -> None:
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}", "text")["b"] == {"x": 1, "y": 3}
+
+
 @pytest.mark.parametrize("text", ["e5", "1e", "v1e-4", "1-4", "."])
 def test_words_stay_words(text: str) -> None:
     assert parse_yaml(text, "text") == text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import sweeps.cli
 from lightning_modules.yaml_file import write_yaml
 from tests.conftest import tiny_sections
 
@@ -59,3 +60,25 @@ def run_command(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.
     """`rrm-sweep ARGUMENTS` in a folder of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     return subprocess.run(command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs `rrm-sweep ARGUMENTS`, or another command, in the test's folder and in this process, which spares the imports."""
+
+    def run(*arguments: str, main: Callable[[], object] = sweeps.cli.main, name: str = "rrm-sweep") -> Any:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(main())  # type: ignore[arg-type]
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, printed.out, printed.err)  # type: ignore[arg-type]
+
+    return run
+
+
+def assert_refused(ended: subprocess.CompletedProcess[str], message: str, folder: Path) -> None:
+    """Exit code 2, one line on stderr that says what is wrong, and nothing in the folder beside the spec."""
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert message in ended.stderr and ended.stderr.count("\n") == 1 and not ended.stdout
+    assert {path.name for path in folder.iterdir()} <= {"sweep.yaml"}

@@ -14,6 +14,7 @@ from tests.sweeps.conftest import command, measure_sections
 FAULTS = Path(__file__).parent / "faults"
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(280)
 def test_every_failure_has_its_reason_and_the_rest_is_unharmed(write_spec: Callable, tmp_path: Path) -> None:
     sections = measure_sections()

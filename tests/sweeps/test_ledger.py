@@ -15,9 +15,8 @@ from sweeps.ledger import CONFIRM, Ledger
 from sweeps.run import fit_until_done
 from sweeps.spec import load_spec
 from sweeps.spool import Spool
-from sweeps.store import Store, append_line
+from sweeps.store import Store
 from sweeps.tracking import Tracker
-from sweeps.watchdog import KILLED
 from tests.sweeps.conftest import Sections, measure_sections, search_sections
 
 
@@ -27,9 +26,9 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
 
     def make(sections: Sections) -> Ledger:
         spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
-        store = Store(spec.store_path)
+        store = Store(spec.location)
         store.create()
-        ledger = Ledger(spec, store, Tracker(spec, Spool(store.spool_folder)))
+        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool")))
         ledger.reconcile()
         return ledger
 
@@ -66,7 +65,7 @@ def test_a_search_ends_with_its_best_trials_over_fresh_seeds(open_ledger: Callab
     ]
     assert ledger.finished and ledger.total == 11 == len(ledger.results)
     assert {name for name, record in ledger.results.items() if record.get("stage") == CONFIRM} == {c.fingerprint for c in confirmed}
-    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.path / 'study.db'}").trials) == 5
+    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.driver_folder / 'study.db'}").trials) == 5
 
 
 def test_the_last_stage_waits_for_the_search_to_end(open_ledger: Callable) -> None:
@@ -101,7 +100,7 @@ def test_warm_start_gives_the_sampler_what_others_found(open_ledger: Callable) -
     sections["search"]["space"]["optim.lr"] = {"log_uniform": [1e-3, 1e-2]}  # some of them lie outside
     for _ in range(2):  # a second start adds nothing
         ledger = open_ledger(sections)
-    trials = optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.path / 'study.db'}").trials
+    trials = optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.driver_folder / 'study.db'}").trials
     assert 0 < len(trials) <= 6 and all(t.state == TrialState.COMPLETE and t.params["optim.lr"] >= 1e-3 for t in trials)
     assert len(run_all(ledger)) == 6  # they do not count
 
@@ -118,13 +117,10 @@ def test_a_lost_trial_is_tried_again_up_to_its_limit(open_ledger: Callable, sect
     sections = sections | {"resources": {"max_retries": 1}}
     ledger = open_ledger(sections)
     config = ledger.ask()
-    attempts = ledger.store.trial_folder(config.fingerprint) / "attempts.jsonl"
-    append_line(attempts, {"time": 0})
     ledger.lose(config.fingerprint, "its process was lost")
     second = open_ledger(sections)
     assert config.fingerprint not in second.results
     assert second.ask().fingerprint == config.fingerprint
-    append_line(attempts, {"time": 1})
     second.lose(config.fingerprint, "its process was lost")
     third = open_ledger(sections)
     assert third.results[config.fingerprint]["outcome"] == "failed"
@@ -192,7 +188,7 @@ def test_an_abort_without_a_trial_is_raised(open_ledger: Callable) -> None:
 def test_a_trial_that_a_watchdog_ended_fails_with_its_reason_and_is_not_tried_again(open_ledger: Callable) -> None:
     ledger = open_ledger(measure_sections())
     config = ledger.ask()
-    (ledger.store.trial_folder(config.fingerprint) / KILLED).write_text('{"reason": "used 9 GB"}')
+    ledger.store.write_killed(config.fingerprint, "used 9 GB")
     ledger.lose(config.fingerprint, "its process was lost")
     assert ledger.results[config.fingerprint]["reason"] == "used 9 GB"
     assert open_ledger(measure_sections()).ask().fingerprint != config.fingerprint

@@ -16,7 +16,7 @@ from analysis.report import build_report
 from analysis.tables import load
 from lightning_modules.config import load_trial
 from sweeps.mlflow_door import read_runs
-from sweeps.store import Store, read_lines
+from sweeps.store import Store
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 
@@ -34,6 +34,7 @@ def assert_points_are_single(curves: list[dict]) -> None:
     assert counts and max(counts.values()) == 1
 
 
+@pytest.mark.ray
 def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) -> None:
     sections = measure_sections()
     sections["measure"]["seeds"] = 2
@@ -46,9 +47,9 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) 
     results = store.results()
     assert len(results) == 8 and {r["outcome"] for r in results.values()} == {"completed"}
     for fingerprint in results:
-        folder = store.trial_folder(fingerprint)
+        folder = store.driver_folder / "trials" / fingerprint
         assert load_trial(folder / "trial.yaml").fingerprint == fingerprint
-        assert len(list(read_lines(folder / "attempts.jsonl"))) == 1
+        assert len(store.attempts(fingerprint)) == 1
 
     records, curves = tracked(tmp_path)
     assert {record["fingerprint"] for record in records} == set(results)
@@ -69,22 +70,22 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) 
     depths = Counter(point["fingerprint"] for point in curves if point["metric"] == "depth/exact_accuracy")
     assert set(depths.values()) == {4}
 
-    written = {path: path.stat().st_mtime_ns for path in store.path.glob("trials/*/*")}
+    written = {path: path.stat().st_mtime_ns for path in store.driver_folder.glob("trials/*/*")}
     second = run_command("run", spec, cwd=tmp_path)
     assert second.returncode == 0 and "is finished: 8 trials, nothing to run" in second.stdout
-    assert {path: path.stat().st_mtime_ns for path in store.path.glob("trials/*/*")} == written
+    assert {path: path.stat().st_mtime_ns for path in store.driver_folder.glob("trials/*/*")} == written
 
     analysis = subprocess.run(
         [sys.executable, "-m", "analysis.cli", "runs/tiny"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
     )
     assert analysis.returncode == 0, analysis.stderr
     assert "At equal parameters and equal steps, n 1 to 2" in analysis.stdout
-    report = store.path / "report"
+    report = store.driver_folder / "report"
     assert len(list(report.glob("*.png"))) >= 4 and len(list(report.glob("*.svg"))) >= 4
     assert "At equal parameters and equal steps" in (report / "report.html").read_text()
     assert (report / "trials.csv").read_text().count("\n") == 9
 
-    stored, from_mlflow = load(store.path), load("tiny", f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    stored, from_mlflow = load(store.driver_folder), load("tiny", f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
     assert build_report(from_mlflow).answer == build_report(stored).answer
 
     more = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
@@ -99,12 +100,13 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) 
     same = run_command("run", spec, "measure.seeds=3", "trial.eval.batch_size=256", cwd=tmp_path)  # the default, stated
     assert same.returncode == 0, same.stderr
 
-    edited = next(store.path.glob("trials/*/trial.yaml"))
+    edited = next(store.driver_folder.glob("trials/*/trial.yaml"))
     edited.write_text(edited.read_text().replace("lr: 0.001", "lr: 0.5"))
     refused = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
     assert refused.returncode == 2 and "trial.yaml: was edited" in refused.stderr
 
 
+@pytest.mark.ray
 def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, tmp_path: Path) -> None:
     """kill -9 in the middle of training; the same command finishes each trial once, from its checkpoint."""
     spec = str(write_spec(measure_sections(fit__budget__amount=600, eval__validations=30)))
@@ -118,7 +120,7 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     finished_before = store.finished()
-    checkpointed = {path.parent.name for path in store.path.glob("trials/*/checkpoint.ckpt")} - finished_before
+    checkpointed = {path.parent.name for path in store.driver_folder.glob("trials/*/checkpoint.ckpt")} - finished_before
     assert checkpointed
     time.sleep(3)  # workers of a dead driver live on for a moment
 
@@ -129,7 +131,7 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
     rows = Counter((row["fingerprint"], row["row"]["step"]) for row in store.rows())
     assert max(rows.values()) == 1 and len(rows) == 4 * 30
     for fingerprint in checkpointed:
-        attempts = list(read_lines(store.trial_folder(fingerprint) / "attempts.jsonl"))
+        attempts = store.attempts(fingerprint)
         assert attempts[-1]["from_checkpoint"] > 0
     records, curves = tracked(tmp_path)
     assert len(records) == 4 and {record["outcome"] for record in records} == {"completed"}
@@ -138,6 +140,7 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
     assert set(steps.values()) == {30}
 
 
+@pytest.mark.ray
 def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tmp_path: Path) -> None:
     import optuna
 
@@ -148,7 +151,7 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tm
     store = Store(tmp_path / "runs/tiny")
     outcomes = Counter(result["outcome"] for result in store.results().values())
     assert sum(outcomes.values()) == 6 and set(outcomes) == {"completed", "pruned"}
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{store.path / 'study.db'}")
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{store.driver_folder / 'study.db'}")
     states = Counter(trial.state.name for trial in study.trials if "fingerprint" in trial.user_attrs)
     assert states == {"COMPLETE": outcomes["completed"], "PRUNED": outcomes["pruned"]}
     for result in store.results().values():
@@ -157,6 +160,7 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tm
     assert Counter(record["outcome"] for record in records) == outcomes
 
 
+@pytest.mark.ray
 def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Callable, tmp_path: Path) -> None:
     """One diverges, one takes too long (its batch is huge), one finishes."""
     sections = measure_sections(loss__kind="softmax", optim__kind="adamw", eval__validations=1000)
@@ -172,6 +176,7 @@ def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Cal
     assert ended.stdout.count("failed: ") == 2
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_path: Path, how: signal.Signals) -> None:
     spec = str(write_spec(measure_sections(fit__budget__amount=5000, eval__validations=100)))
@@ -186,7 +191,7 @@ def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_pa
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "continue with: rrm-sweep run" in output
-    assert json.loads(store.design_file.read_text()) and not store.finished()
+    assert json.loads((store.driver_folder / "design.json").read_text()) and not store.finished()
 
 
 @pytest.mark.parametrize("resource", ["gpus", "cpus"])

@@ -12,8 +12,9 @@ import pytest
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.doctor import Finding, examine
+from sweeps.places import LOCK
 from sweeps.status import read_status
-from sweeps.store import Store, append_line
+from sweeps.store import Store
 from tests.sweeps.conftest import measure_sections
 
 
@@ -22,22 +23,21 @@ def store(tmp_path: Path) -> Store:
     """Three trials asked for: one completed, one failed, one begun; and one of another design."""
     made = Store(tmp_path / "runs/tiny")
     made.create()
-    made.spec_file.write_text(write_yaml(measure_sections()))
-    made.design_file.write_text(json.dumps(["a", "b", "c"]))
+    made.write_spec(write_yaml(measure_sections()))
+    made.write_design(["a", "b", "c"])
     for name, record in (
         ("a", {"outcome": "completed"}),
         ("b", {"outcome": "failed", "reason": "is nan"}),
         ("old", {"outcome": "completed"}),
     ):
-        made.trial_folder(name).mkdir()
         made.write_result(name, json.dumps(record | {"curves": []}))
-    made.trial_folder("c").mkdir()
-    append_line(made.rows_file, {"fingerprint": "c", "row": {"step": 40, "metrics": {"val_curve/exact_accuracy": 0.25}}})
+    made.write_trial("c", "")
+    made.append_row("c", {"step": 40, "metrics": {"val_curve/exact_accuracy": 0.25}})
     return made
 
 
 def test_the_status_counts_what_the_spec_asks_for(store: Store) -> None:
-    assert read_status(store.path).lines() == [
+    assert read_status(store.location).lines() == [
         "tiny: 2 of 3 trials have ended (1 completed, 1 failed); nobody runs it",
         "  was begun: c, step 40, val exact accuracy 0.250",
         "  failed: b: is nan",
@@ -45,22 +45,22 @@ def test_the_status_counts_what_the_spec_asks_for(store: Store) -> None:
 
 
 def test_the_status_names_the_driver(store: Store) -> None:
-    with store.lock_file.open("a+") as file:
+    with (store.driver_folder / LOCK).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write("process 7 on node1\n")
         file.flush()
-        lines = read_status(store.path).lines()
+        lines = read_status(store.location).lines()
     assert lines[0].endswith("run by process 7 on node1") and "  runs: c, step 40" in lines[1]
-    assert read_status(store.path).driver is None
+    assert read_status(store.location).driver is None
 
 
 def test_a_spec_names_its_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tmp_path / "sweep.yaml"
     spec.write_text(write_yaml(measure_sections()))
     monkeypatch.chdir(tmp_path)
-    assert read_status(spec).asked == 3
+    assert read_status(str(spec)).asked == 3
     with pytest.raises(UserError, match="has never been run"):
-        read_status(tmp_path / "runs/other")
+        read_status(str(tmp_path / "runs/other"))
 
 
 def states(findings: list[Finding], start: str) -> list[str]:
@@ -68,7 +68,7 @@ def states(findings: list[Finding], start: str) -> list[str]:
 
 
 def test_this_machine_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = list(examine(tmp_path / "runs"))
+    findings = list(examine(str(tmp_path / "runs")))
     assert not [str(finding) for finding in findings if finding.state == "bad"]
     assert states(findings, "storage") in (["ok"], ["warning"]) and any("CPU cores" in finding.what for finding in findings)
     assert not (tmp_path / "runs").exists()  # nothing is left behind
@@ -76,7 +76,7 @@ def test_this_machine_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_storage_that_is_a_file_is_bad(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert states(list(examine(tmp_path / "file/runs")), "storage") == ["bad"]
+    assert states(list(examine(str(tmp_path / "file/runs"))), "storage") == ["bad"]
 
 
 @pytest.mark.parametrize(("offset", "state", "word"), [(0, "ok", "clock agrees"), (-3600, "warning", "clock is 36")])
@@ -99,11 +99,11 @@ def test_the_clock_of_a_tracking_server_is_compared(
     server = HTTPServer(("127.0.0.1", 0), Server)
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
-    findings = list(examine(tmp_path))
+    findings = list(examine(str(tmp_path)))
     server.shutdown()
     assert [finding.state for finding in findings if word in finding.what] == [state]
 
 
 def test_a_tracking_server_that_is_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert states(list(examine(tmp_path)), "the tracking server does not answer") == ["warning"]
+    assert states(list(examine(str(tmp_path))), "the tracking server does not answer") == ["warning"]

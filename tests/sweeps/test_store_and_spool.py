@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
+from sweeps.places import append_line, read_lines
 from sweeps.spool import Spool
-from sweeps.store import Store, append_line, read_lines
+from sweeps.store import Store
 
 
 def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path: Path) -> None:
@@ -29,7 +30,6 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 
 def test_results_are_read_by_fingerprint(tmp_path: Path) -> None:
     store = Store(tmp_path / "sweep")
-    (store.trial_folder("abc")).mkdir(parents=True)
     assert store.results() == {}
     store.write_result("abc", json.dumps({"outcome": "completed", "curves": []}))
     assert store.results() == {"abc": {"outcome": "completed", "curves": []}}

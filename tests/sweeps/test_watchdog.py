@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.watchdog import EXIT_CODE, Limits, Watchdog, why_killed
+from sweeps.store import Store
+from sweeps.watchdog import EXIT_CODE, Limits, Watchdog
 
 HANG = "while True: sum(range(10**6))"
 EAT = "kept = []\nwhile True: kept.append(bytearray(20_000_000)); time.sleep(0.01)"
@@ -18,9 +19,9 @@ def run(folder: Path, limits: str, work: str) -> subprocess.CompletedProcess[byt
     body = "\n".join(f"    {line}" for line in work.splitlines())
     code = f"""
 import time
-from pathlib import Path
+from sweeps.store import Store
 from sweeps.watchdog import Limits, Watchdog
-with Watchdog(Path({str(folder)!r}), Limits({limits})):
+with Watchdog(lambda reason: Store({str(folder)!r}).write_killed("trial", reason), Limits({limits})):
 {body}
 """
     return subprocess.run([sys.executable, "-c", code], timeout=60)
@@ -30,18 +31,18 @@ def test_a_process_that_hangs_ends_and_leaves_its_reason(tmp_path: Path) -> None
     started = time.monotonic()
     assert run(tmp_path, "minutes=0.02, memory_bytes=None", HANG).returncode == EXIT_CODE
     assert time.monotonic() - started < 30
-    assert why_killed(tmp_path) == "took longer than resources.trial_timeout_minutes = 0.02, and reported nothing"
+    assert Store(tmp_path).why_killed("trial") == "took longer than resources.trial_timeout_minutes = 0.02, and reported nothing"
 
 
 def test_a_process_that_eats_memory_ends_and_leaves_its_reason(tmp_path: Path) -> None:
     assert run(tmp_path, "minutes=None, memory_bytes=0.3e9", EAT).returncode == EXIT_CODE
-    reason = why_killed(tmp_path)
+    reason = Store(tmp_path).why_killed("trial")
     assert reason is not None and re.fullmatch(r"used \d\.\d\d GB of memory, more than resources.memory_gb = 0.3", reason)
 
 
 def test_a_process_within_its_limits_is_left_alone(tmp_path: Path) -> None:
     assert run(tmp_path, "minutes=1, memory_bytes=1e9", "time.sleep(1.2)").returncode == 0
-    assert why_killed(tmp_path) is None
+    assert Store(tmp_path).why_killed("trial") is None
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(0.1, 12), (10, 660), (None, float("inf"))])
@@ -49,6 +50,6 @@ def test_a_trial_may_still_reach_its_next_report(minutes: float | None, seconds:
     assert Limits(minutes, None).kill_seconds == pytest.approx(seconds)
 
 
-def test_without_limits_nobody_watches(tmp_path: Path) -> None:
-    with Watchdog(tmp_path, Limits(None, None)) as watchdog:
+def test_without_limits_nobody_watches() -> None:
+    with Watchdog(lambda reason: None, Limits(None, None)) as watchdog:
         assert not watchdog._thread.is_alive()

@@ -32,7 +32,7 @@ CONFIGS: list[BaseTaskConfig] = [
     ReachabilityConfig(),
     NeighboursConfig(),
 ]
-COUNT = 300  # puzzles of a split, where the task has so many
+COUNT, FEWER = 300, 100  # puzzles of a split, where the task has so many; of those that take long to make
 
 
 def test_every_family_is_tested() -> None:
@@ -45,25 +45,30 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 
 @pytest.fixture(scope="module")
-def splits(task: Task) -> dict[Split, Examples]:
-    return {split: task.make(split, COUNT, 0) for split in task.counts}
+def count(task: Task) -> int:
+    return FEWER if isinstance(task.config, SudokuConfig) and task.config.minimal else COUNT
+
+
+@pytest.fixture(scope="module")
+def splits(task: Task, count: int) -> dict[Split, Examples]:
+    return {split: task.make(split, count, 0) for split in task.counts}
 
 
 class TestTaskContract:
-    def test_every_split_has_puzzles(self, task: Task, splits: dict[Split, Examples]) -> None:
+    def test_every_split_has_puzzles(self, task: Task, count: int, splits: dict[Split, Examples]) -> None:
         assert {"train", "validation", "test"} <= splits.keys()
         for split, examples in splits.items():
             limited = isinstance(task.config, ArcConfig)  # its puzzles are what they are
-            assert len(examples) == (min(COUNT, task.counts[split]) if limited else COUNT)
+            assert len(examples) == (min(count, task.counts[split]) if limited else count)
 
-    def test_the_same_seed_gives_the_same_puzzles(self, task: Task, splits: dict[Split, Examples]) -> None:
+    def test_the_same_seed_gives_the_same_puzzles(self, task: Task, count: int, splits: dict[Split, Examples]) -> None:
         for split, examples in splits.items():
-            again = build_task(task.config).make(split, COUNT, 0)
+            again = build_task(task.config).make(split, count, 0)
             for name, array in examples.arrays().items():
                 assert np.array_equal(array, again.arrays()[name]), name
 
-    def test_another_seed_gives_other_puzzles(self, task: Task, splits: dict[Split, Examples]) -> None:
-        other = build_task(task.config.model_copy(update={"seed": 1})).make("train", COUNT, 1)
+    def test_another_seed_gives_other_puzzles(self, task: Task, count: int, splits: dict[Split, Examples]) -> None:
+        other = build_task(task.config.model_copy(update={"seed": 1})).make("train", count, 1)
         assert other.inputs.shape != splits["train"].inputs.shape or not np.array_equal(other.inputs, splits["train"].inputs)
 
     def test_answers_are_right_by_the_rules(self, task: Task, splits: dict[Split, Examples]) -> None:

@@ -1,0 +1,181 @@
+"""What a trial costs: FLOPs and memory in closed form, seconds extrapolated from timed steps."""
+
+import os
+import time
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from lightning_modules.config import TrialConfig
+from lightning_modules.datamodule import TrainingStream, load_splits
+from lightning_modules.module import RecursiveModule
+from lightning_modules.record import step_flops
+from rrm.compute import count_parameters, inference_flops
+from rrm.errors import UserError
+from rrm.optim import build_optimizer
+from sweeps.spec import Resources
+
+WARMUP_STEPS, TIMED_STEPS = 3, 10
+MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second
+MOST_TIMED_SECONDS = 10.0  # of all steps of one trial
+PROCESS_BYTES = 0.6e9  # of a worker that trains next to nothing (the demo's records): torch, Lightning, Ray
+HEAP_FACTOR = 1.5  # what a process on a CPU holds for every byte in use: freed blocks stay with it
+COPIES = 5  # of a trained parameter: weight, gradient, two moments, moving average
+PUZZLE_COPIES = 6  # of the puzzle embedding: weight, gradient, the scored copy, and three while sign-SGD steps
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of a training step as a straight line over its FLOPs, measured at the cheapest and the dearest cell, and memory."""
+
+    fixed_seconds: float
+    seconds_per_flop: float
+    on_gpu: bool
+    memory_factor: float = HEAP_FACTOR  # over the closed form; on a GPU measured at the dearest cell
+
+    def trial_seconds(self, config: TrialConfig) -> float:
+        """Time of a trial: training, validations, and the depth curves at the end."""
+        evaluation = self.seconds_per_flop * evaluation_flops(config)
+        if config.fit.budget.unit == "seconds":
+            return config.fit.budget.amount + evaluation
+        return evaluation + expected_steps(config) * (self.fixed_seconds + self.seconds_per_flop * step_flops(config))
+
+    def memory_bytes(self, config: TrialConfig) -> float:
+        """Memory of a trial: of the GPU, or on a CPU of its whole process."""
+        return self.memory_factor * training_bytes(config) + (0 if self.on_gpu else PROCESS_BYTES)
+
+
+def expected_steps(config: TrialConfig) -> float:
+    """Optimizer steps that a budget allows; for fresh examples under act at most so many."""
+    budget = config.fit.budget
+    per_step = {
+        "steps": 1.0,
+        "train_flops": step_flops(config),
+        "fresh_examples": config.fit.batch_size / config.model.trained_depth,
+    }
+    return budget.amount / per_step[budget.unit]
+
+
+def train_flops(config: TrialConfig) -> float:
+    """FLOPs of training; not a number where the budget is in seconds."""
+    return expected_steps(config) * step_flops(config) if config.fit.budget.unit != "seconds" else float("nan")
+
+
+def evaluation_flops(config: TrialConfig) -> float:
+    """FLOPs of scoring: the validation split at D = N_sup each time, then both splits at every depth."""
+    splits = load_splits(config.task).splits
+    validation, test = len(splits["validation"]), len(splits["test"]) + len(splits.get("ood", []))
+    step = inference_flops(config.model, config.task.shape, depth=1)
+    during = config.eval.validations * validation * config.model.trained_depth
+    return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
+
+
+def training_bytes(config: TrialConfig) -> float:
+    """Largest memory of training: parameters with all that is kept for each, activations, and the work of one layer."""
+    model, shape = config.model, config.task.shape
+    puzzles = shape.num_puzzles * (model.puzzle_embedding_size or 0)
+    kept = 4 * (COPIES * count_parameters(model, shape).total + PUZZLE_COPIES * puzzles)
+    work = max(config.fit.batch_size, config.eval.batch_size) * _layer_bytes(config)
+    return kept + activation_bytes(config) + work
+
+
+def activation_bytes(config: TrialConfig) -> float:
+    """Bytes that a training step keeps for its backward pass: inputs, differentiated calls, loss.
+
+    Counted from `rrm.layers` and `rrm.losses`; attention keeps no scores (fused). Weights cast to bfloat16 are not counted.
+    """
+    model, shape = config.model, config.task.shape
+    graded_layers = sum(model.call_layers()[-model.graded_calls() :])
+    embedded = 4 * (model.prefix_length + shape.length) * model.hidden_size
+    # Stablemax keeps its logits four times in its precision, softmax once.
+    number, copies = (8 if config.loss.precision == "float64" else 4), (4 if config.loss.kind == "stablemax" else 1)
+    loss = shape.length * shape.vocabulary * number * copies
+    return config.fit.batch_size * (graded_layers * _layer_bytes(config) + embedded + loss)
+
+
+def _layer_bytes(config: TrialConfig) -> int:
+    """Bytes that one layer keeps of one example for its backward pass.
+
+    In numbers a position, D hidden size, M inner width of a SwiGLU: attention 6 D (its input, query, key, value, their mixture,
+    the norm in float32; 2 D more for rotated queries and keys), SwiGLU 4 M (gate and up, silu(gate), the product), 2 D (the rest).
+    """
+    model = config.model
+    length, size = model.prefix_length + config.task.shape.length, model.hidden_size
+    number = 2 if model.precision == "bfloat16" else 4
+    if model.mixer == "attention":
+        mixer = length * size * (number * (7 if model.positions == "rotary" else 5) + 4)
+    else:
+        mixer = size * (number * (length + 4 * model.inner_size(length)) + 4 * length)
+    return mixer + length * (number * (size + 4 * model.inner_size(size)) + 4 * size)
+
+
+def measure_costs(trials: list[TrialConfig], resources: Resources) -> Costs:
+    """Time real training steps of the cheapest and the dearest trial on this machine, with a trial's threads or GPU.
+
+    Raises:
+        UserError: a trial does not fit the GPU.
+    """
+    on_gpu = bool(resources.gpus) and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    torch.set_num_threads(max(1, int(resources.cpus)))
+    cheap, dear = min(trials, key=step_flops), max(trials, key=step_flops)
+    low, _ = _measure_steps(cheap, device)
+    high, peak_bytes = _measure_steps(dear, device)
+    spread = step_flops(dear) - step_flops(cheap)
+    slope = max(0.0, (high - low) / spread) if spread else high / step_flops(dear)
+    fixed = max(0.0, low - slope * step_flops(cheap))
+    return Costs(fixed, slope, on_gpu, peak_bytes / training_bytes(dear) if on_gpu else HEAP_FACTOR)
+
+
+def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, int]:
+    """Median seconds of a training step, and the peak memory of the GPU in bytes (0 on a CPU).
+
+    On a CPU a step that would take long is timed on a part of its batch and scaled.
+    """
+    pl.seed_everything(config.seed, verbose=False)
+    whole = config.fit.batch_size
+    part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MOST_TIMED_FLOPS / step_flops(config))))
+    config = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": part})})
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        seconds = _time_steps(config, device)
+    except torch.OutOfMemoryError:
+        memory = torch.cuda.get_device_properties(device).total_memory / 1e9
+        raise UserError(f"the dearest trial does not fit a GPU of {memory:.0f} GB, got {whole}", "trial.fit.batch_size") from None
+    peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return float(np.median(seconds[WARMUP_STEPS:] or seconds)) * whole / part, peak_bytes
+
+
+def _time_steps(config: TrialConfig, device: torch.device) -> list[float]:
+    """Seconds of each of the first training steps."""
+    data = load_splits(config.task)
+    stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
+    module = RecursiveModule(config).to(device)
+    optimizer = build_optimizer(module.reasoner, config.optim)
+    seconds: list[float] = []
+    deadline = time.perf_counter() + MOST_TIMED_SECONDS
+    while len(seconds) < WARMUP_STEPS + TIMED_STEPS and time.perf_counter() < deadline:
+        started = time.perf_counter()
+        batch = {name: rows.to(device) for name, rows in stream.batch(len(seconds)).items()}
+        loss = module.training_step(batch, len(seconds))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        module.average.update_parameters(module.reasoner)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def concurrent_trials(resources: Resources) -> int:
+    """How many trials of these resources run at once on this machine."""
+    fitting = int((os.cpu_count() or 1) / resources.cpus)
+    if resources.gpus and torch.cuda.is_available():
+        fitting = min(fitting, int(torch.cuda.device_count() / resources.gpus))
+    limit = resources.max_concurrent
+    return max(1, fitting if limit == "auto" else min(fitting, limit))

@@ -1,0 +1,75 @@
+"""`rrm-sweep submit`: the same spec as a Ray job, whose driver runs on the cluster and outlives this terminal."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+from sweeps.ledger import stored_sections
+from sweeps.places import URI
+from sweeps.run import STOPPED
+from sweeps.spec import SweepSpec
+
+SPEC_FILE = "sweep.yaml"
+STOP_SECONDS = 60
+# A job is stopped as by Ctrl-C, and has time to save.
+STOP_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+
+
+def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) -> int:
+    """Hand a sweep to a cluster and follow its log.
+
+    Args:
+        address: of the cluster's dashboard, such as http://head:8265.
+        wait: follow the log until the job ends; Ctrl-C ends the following, not the job.
+
+    Returns:
+        Exit code: 0 the job succeeded (or was only handed over), 1 it failed, 130 nobody follows it any more.
+
+    Raises:
+        UserError: the storage means something else on the cluster, or the cluster does not answer.
+    """
+    check_shared(spec.storage)
+    try:
+        from ray.job_submission import JobStatus, JobSubmissionClient
+    except ImportError:
+        raise UserError("submit needs the extra cluster: pip install 'rrm-sweeps[cluster]'") from None
+    try:
+        client = JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"is not a cluster that answers: {str(error).splitlines()[0][:200]}", address) from None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / SPEC_FILE).write_text(write_yaml(stored_sections(spec)))
+        job = client.submit_job(
+            entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto",
+            runtime_env={"working_dir": folder, "env_vars": STOP_ENVIRONMENT},
+            metadata={"sweep": spec.name},
+        )
+    stop = f"ray job stop --address {address} {job}"
+    console.print(f"job {job} runs {spec.name}; stop it with: {stop}", markup=False, highlight=False, soft_wrap=True)
+    if not wait:
+        return 0
+    try:
+        asyncio.run(_follow(client, job))
+    except KeyboardInterrupt:
+        console.print(f"the job goes on; stop it with: {stop}", markup=False, highlight=False, soft_wrap=True)
+        return STOPPED
+    return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+
+
+async def _follow(client: "object", job: str) -> None:
+    async for text in client.tail_job_logs(job):  # type: ignore[attr-defined]
+        print(text, end="", flush=True)
+
+
+def check_shared(storage: str) -> None:
+    """Refuse a storage that would lie in the job's own folder.
+
+    Raises:
+        UserError: it is a relative path.
+    """
+    if not URI.match(storage) and not Path(storage).is_absolute():
+        raise UserError(f"must be a folder that all nodes share, by its absolute path, or a URI, got {storage!r}", "storage")

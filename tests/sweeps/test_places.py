@@ -1,0 +1,193 @@
+"""What every place of a store keeps to, on a real folder and on an S3 server; and the lock that an object store has."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rrm.errors import UserError
+from sweeps.places import LOCK, Bucket, Folder, Lease, Place, open_place
+from sweeps.store import Store
+from tests.sweeps.conftest import measure_sections, run_command
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Place]:
+    """The same place as another process sees it."""
+    location = str(tmp_path / "sweep") if request.param == "folder" else request.getfixturevalue("s3") + "/sweep"
+    return lambda: open_place(location)
+
+
+@pytest.fixture
+def place(open_again: Callable[[], Place]) -> Place:
+    made = open_again()
+    made.prepare()
+    return made
+
+
+class TestPlaceContract:
+    def test_what_was_written_is_read_and_replaced(self, place: Place) -> None:
+        assert place.read("trials/a/result.json") is None
+        place.write("trials/a/result.json", b"one")
+        place.write("trials/a/result.json", b"two")
+        assert place.read("trials/a/result.json") == b"two"
+
+    def test_names_are_those_below_a_prefix(self, place: Place) -> None:
+        for name in ("trials/b/x", "trials/a/x", "trials/a/y", "spec.yaml"):
+            place.write(name, b"")
+        place.remove("trials/a/y")
+        assert place.names("trials") == ["trials/a/x", "trials/b/x"]
+        assert place.names("other") == []
+
+    def test_many_are_read_in_order(self, place: Place) -> None:
+        names = [f"n{number}" for number in range(50)]
+        for name in names:
+            place.write(name, name.encode())
+        assert place.read_many([*names, "missing"]) == [*(name.encode() for name in names), None]
+
+    def test_lines_survive_in_order_also_over_a_restart(self, place: Place, open_again: Callable[[], Place]) -> None:
+        for number in range(3):
+            place.append("rows.jsonl", {"n": number})
+        place.flush()
+        later = open_again()
+        later.append("rows.jsonl", {"n": 3})
+        later.flush()
+        assert [line["n"] for line in open_again().lines("rows.jsonl")] == [0, 1, 2, 3]
+        assert list(place.lines("nothing.jsonl")) == []
+
+    def test_a_second_driver_is_refused_until_the_first_has_ended(self, place: Place, open_again: Callable[[], Place]) -> None:
+        other = open_again()
+        with place.locked():
+            assert "process" in (other.holder() or "")
+            with pytest.raises(UserError, match="is being run by another driver"), other.locked():
+                pass
+        assert other.holder() is None
+        with other.locked():
+            pass
+
+
+class TestLease:
+    """The lock on an object store."""
+
+    def test_a_dead_drivers_lock_is_taken_when_it_has_expired(self, s3: str) -> None:
+        bucket = Bucket(f"{s3}/sweep")
+        dead = Lease(bucket._objects, bucket.location, seconds=1)
+        dead._write("create", 1)  # and never renewed
+        later = Lease(bucket._objects, bucket.location)
+        with pytest.raises(UserError, match="is being run by another driver"):
+            later.take()
+        time.sleep(1.1)
+        later.take()
+        assert bucket.holder() is not None
+        later.release()
+        assert bucket.holder() is None
+
+    def test_a_living_drivers_lock_is_renewed(self, s3: str) -> None:
+        bucket = Bucket(f"{s3}/sweep")
+        lease = Lease(bucket._objects, bucket.location, seconds=1)
+        lease.take()
+        time.sleep(1.6)
+        assert bucket.holder() is not None
+        lease.release()
+
+    def test_of_two_that_find_an_expired_lock_one_gets_it(self, s3: str) -> None:
+        bucket = Bucket(f"{s3}/sweep")
+        bucket.write(LOCK, json.dumps({"holder": "a dead one", "expires": 0}).encode())
+        tag = bucket._objects.get(LOCK).meta["e_tag"]
+        first, second = (Lease(bucket._objects, bucket.location) for _ in range(2))
+        first._write({"e_tag": tag}, 60)
+        from obstore.exceptions import PreconditionError
+
+        with pytest.raises(PreconditionError):
+            second._write({"e_tag": tag}, 60)
+
+    def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str) -> None:
+        bucket = Bucket(f"{s3}/sweep")
+        lease = Lease(bucket._objects, bucket.location, seconds=0.3)
+        lease.take()
+        with pytest.raises(KeyboardInterrupt):
+            bucket.write(LOCK, b'{"holder": "another", "expires": 1e12}')
+            time.sleep(5)
+        lease.release()  # leaves what is not its own
+        assert bucket.holder() == "another"
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [("s3://no-such-bucket/sweep", "cannot be written"), ("nowhere://bucket/sweep", "is not a storage that can be opened")],
+)
+def test_a_storage_that_is_not_there_is_one_line(s3: str, location: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        open_place(location).prepare()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_previous_content(tmp_path: Path) -> None:
+    """A process that may write no file beyond 10 kB, as on a disk without room."""
+    import subprocess
+    import sys
+
+    Folder(tmp_path).write("checkpoint.ckpt", b"previous")
+    code = f"""
+import resource
+from pathlib import Path
+from sweeps.places import Folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    Folder(Path({str(tmp_path)!r})).write("checkpoint.ckpt", bytes(20_000))
+except OSError as error:
+    print(error.strerror)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "File too large\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.ckpt"]
+    assert Folder(tmp_path).read("checkpoint.ckpt") == b"previous"
+
+
+@pytest.mark.ray
+def test_a_sweep_on_s3_is_continued_on_another_machine(s3: str, write_spec: Callable, tmp_path: Path) -> None:
+    spec = str(write_spec(measure_sections() | {"storage": s3}))
+    first = run_command("run", spec, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    store = Store(f"{s3}/tiny")
+    results = store.results()
+    assert len(results) == 4 and {record["outcome"] for record in results.values()} == {"completed"}
+    assert len(store.rows()) == 4 * 3 and store.holder() is None
+    for name in ("checkpoint.ckpt", "best.pt", "weights.pt", "trial.yaml"):
+        assert sum(key.endswith(name) for key in store.place.names("trials")) == 4
+    other = tmp_path / "other"
+    other.mkdir()
+    more = run_command("run", spec, "measure.seeds=2", cwd=other)
+    assert more.returncode == 0 and "goes on: 4 of 8 trials are finished" in more.stdout, more.stdout + more.stderr
+    again = run_command("run", spec, "measure.seeds=2", cwd=other)
+    assert again.returncode == 0 and "is finished: 8 trials, nothing to run" in again.stdout
+    assert "8 of 8 trials have ended (8 completed)" in run_command("status", f"{s3}/tiny", cwd=other).stdout
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty bucket on the server, as the environment names it."""
+    from urllib.request import Request, urlopen
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    bucket = f"b{abs(hash(request.node.name))}"
+    urlopen(Request(f"{s3_server}/{bucket}", method="PUT")).close()
+    yield f"s3://{bucket}"
+    urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """A real S3 server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
