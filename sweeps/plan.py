@@ -1,7 +1,6 @@
 """What a sweep will do and cost, before anything is spent."""
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
