@@ -1,7 +1,7 @@
 """MLflow's door: delivering spooled events so that each arrives once, and reading runs back.
 
 What makes it exactly once: a metric point sent again with the same timestamp, a param or a tag sent again with the same
-value, change nothing; a run is looked up by its fingerprint before it is made.
+value, change nothing; a run is made only where it is certain that there is none with its fingerprint.
 """
 
 import os
@@ -26,8 +26,9 @@ from mlflow.exceptions import MlflowException
 FINGERPRINT = "rrm.fingerprint"
 SWEEP = "rrm.sweep"  # on the parent run only
 KIND = "rrm.kind"  # search or measure; on the parent run only
-MOST_METRICS = 1000  # of one log_batch
+MOST_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
 MOST_PARAMS = 100
+MOST_RUNS = 1000  # of one page
 POISON = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
 
 
@@ -47,25 +48,29 @@ class MlflowWriter:
         else:
             self.experiment_id = experiment.experiment_id
         self.sweep = sweep
-        self._runs: dict[str, str] = {}  # fingerprint ("" for the parent) -> run id
+        self._runs = self._existing_runs() if experiment else {}  # fingerprint ("" for the parent) -> run id
+        self._unanswered: set[str] = set()  # runs that may have been made although nobody said so
 
     def deliver(self, events: list[Event]) -> None:
-        """Send events in order; the points of one run travel together.
+        """Send events; what concerns one run travels together, in order.
 
         Raises:
             Poison: the server refuses them for good.
             Exception: whatever else keeps them from arriving; sending them again is safe.
         """
+        by_run: dict[str, list[Event]] = defaultdict(list)
+        for event in events:
+            by_run[event.get("fingerprint", "")].append(event)
+        of_parent = by_run.pop("", [])
         try:
-            points: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for event in events:
-                if event["kind"] == "points":
-                    points[event["fingerprint"]] += event["points"]
-            for event in events:
-                if event["kind"] != "points":
-                    getattr(self, f"_{event['kind']}")(event)
-            for fingerprint, some in points.items():
-                self._log_points(self._run(fingerprint), some)
+            for event in of_parent:
+                if event["kind"] == "sweep":
+                    self._sweep(event)
+            for fingerprint, some in by_run.items():
+                self._trial(fingerprint, some)
+            for event in of_parent:
+                if event["kind"] == "done":
+                    self.client.set_terminated(self._run(""), status="FINISHED", end_time=event["time"])
         except MlflowException as error:
             # A transport error bears the code of an internal one and is tried again.
             if error.error_code in POISON:
@@ -74,69 +79,84 @@ class MlflowWriter:
 
     def _sweep(self, event: Event) -> None:
         """The parent run, open, with the spec."""
-        run_id = self._find(f"tags.`{SWEEP}` = '{self.sweep}'")
-        if run_id is None:
-            tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
-            run_id = self.client.create_run(self.experiment_id, start_time=event["time"], tags=tags).info.run_id
-        self._runs[""] = run_id
+        tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
+        self._find_or_create("", event["time"], tags)
+        run_id = self._run("")
         self.client.update_run(run_id, status="RUNNING")
         self.client.log_text(run_id, event["spec"], "spec.yaml")
 
-    def _start(self, event: Event) -> None:
-        """A child run with its params, tags and costs."""
-        fingerprint = event["fingerprint"]
-        run_id = self._find(f"tags.`{FINGERPRINT}` = '{fingerprint}'")
-        if run_id is None:
-            tags = {
-                "mlflow.parentRunId": self._parent(),
-                "mlflow.runName": event["name"],
-                FINGERPRINT: fingerprint,
-                **event["tags"],
-            }
-            run_id = self.client.create_run(self.experiment_id, start_time=event["time"], tags=tags).info.run_id
-        self._runs[fingerprint] = run_id
-        params = [Param(key, str(value)) for key, value in event["params"].items()]
-        for first in range(0, len(params), MOST_PARAMS):
-            self.client.log_batch(run_id, params=params[first : first + MOST_PARAMS])
-        self._log_points(run_id, [{"metric": k, "value": v, "at": 0, "time": event["time"]} for k, v in event["metrics"].items()])
-        self.client.log_text(run_id, event["trial"], "trial.yaml")
+    def _trial(self, fingerprint: str, events: list[Event]) -> None:
+        """A child run: params, costs and `trial.yaml` at its start, curves, and what its end says."""
+        params: dict[str, Any] = {}
+        tags: dict[str, str] = {}
+        points: list[dict[str, Any]] = []
+        for event in events:
+            points += event["points"] if "points" in event else _costs(event)
+            params |= event.get("params", {})
+            tags |= event.get("tags", {})
+        start = next((event for event in events if event["kind"] == "start"), None)
+        if start is not None and self._start(start, tags):
+            tags = {}
+        run_id = self._run(fingerprint)
+        self._log(run_id, points, params, tags)
+        for event in events:
+            if event["kind"] == "end":
+                self.client.set_terminated(run_id, status=event["status"], end_time=event["time"])
 
-    def _end(self, event: Event) -> None:
-        """Final metrics, depth curves, outcome and status of a child run."""
-        run_id = self._run(event["fingerprint"])
-        self._log_points(run_id, event["points"])
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in event["tags"].items()])
-        self.client.set_terminated(run_id, status=event["status"], end_time=event["time"])
+    def _start(self, event: Event, tags: dict[str, str]) -> bool:
+        """The run of a trial with these tags, and its config; False if it was there."""
+        own = {"mlflow.parentRunId": self._run(""), "mlflow.runName": event["name"], FINGERPRINT: event["fingerprint"]}
+        created = self._find_or_create(event["fingerprint"], event["time"], own | tags)
+        self.client.log_text(self._run(event["fingerprint"]), event["trial"], "trial.yaml")
+        return created
 
-    def _done(self, event: Event) -> None:
-        """The sweep is what its spec asks for."""
-        self.client.set_terminated(self._parent(), status="FINISHED", end_time=event["time"])
-
-    def _log_points(self, run_id: str, points: list[dict[str, Any]]) -> None:
+    def _log(self, run_id: str, points: list[dict[str, Any]], params: dict[str, Any], tags: dict[str, str]) -> None:
+        """Points, params and tags, in as few requests as MLflow's limits allow."""
         metrics = [Metric(p["metric"], p["value"], p["time"], p["at"]) for p in points]
-        for first in range(0, len(metrics), MOST_METRICS):
-            self.client.log_batch(run_id, metrics=metrics[first : first + MOST_METRICS])
-
-    def _parent(self) -> str:
-        if "" not in self._runs:
-            run_id = self._find(f"tags.`{SWEEP}` = '{self.sweep}'")
-            if run_id is None:
-                raise Poison(f"the parent run of {self.sweep} is gone")
-            self._runs[""] = run_id
-        return self._runs[""]
+        named = [Param(key, str(value)) for key, value in params.items()]
+        marks = [RunTag(key, value) for key, value in tags.items()]
+        while metrics or named or marks:
+            self.client.log_batch(run_id, metrics=metrics[:MOST_METRICS], params=named[:MOST_PARAMS], tags=marks)
+            metrics, named, marks = metrics[MOST_METRICS:], named[MOST_PARAMS:], []
 
     def _run(self, fingerprint: str) -> str:
+        """The run of a trial, or of the sweep."""
         if fingerprint not in self._runs:
-            run_id = self._find(f"tags.`{FINGERPRINT}` = '{fingerprint}'")
-            if run_id is None:
-                raise Poison(f"the run of trial {fingerprint} is gone")
-            self._runs[fingerprint] = run_id
+            raise Poison(f"the run of trial {fingerprint} is gone" if fingerprint else f"the parent run of {self.sweep} is gone")
         return self._runs[fingerprint]
 
-    def _find(self, condition: str) -> str | None:
-        """The oldest run that meets a condition."""
-        runs = self.client.search_runs([self.experiment_id], condition, max_results=1, order_by=["attributes.start_time ASC"])
-        return runs[0].info.run_id if runs else None
+    def _find_or_create(self, fingerprint: str, start_time: int, tags: dict[str, str]) -> bool:
+        """Make a run where it is certain that there is none with this fingerprint; False if there is one."""
+        if fingerprint in self._unanswered:
+            self._runs = self._existing_runs()
+            self._unanswered.clear()
+        if fingerprint in self._runs:
+            return False
+        self._unanswered.add(fingerprint)
+        self._runs[fingerprint] = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags).info.run_id
+        self._unanswered.remove(fingerprint)
+        return True
+
+    def _existing_runs(self) -> dict[str, str]:
+        """Runs of the experiment by fingerprint, the oldest of each. This writer is the only one, so it need not look again."""
+        runs: dict[str, str] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            for run in page:
+                tags = run.data.tags
+                if FINGERPRINT in tags or SWEEP in tags:
+                    runs.setdefault(tags.get(FINGERPRINT, ""), run.info.run_id)
+            token = page.token
+            if not token:
+                return runs
+
+
+def _costs(start: Event) -> list[dict[str, Any]]:
+    """What a trial costs, as points at step 0."""
+    return [{"metric": name, "value": value, "at": 0, "time": start["time"]} for name, value in start["metrics"].items()]
 
 
 def read_runs(tracking_uri: str, sweep: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str] | None:
@@ -159,7 +179,7 @@ def read_runs(tracking_uri: str, sweep: str) -> tuple[list[dict[str, Any]], list
         return None
     records, curves, kind, token = [], [], "measure", None
     while True:
-        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+        page = client.search_runs([experiment.experiment_id], max_results=MOST_RUNS, page_token=token)
         for run in page:
             kind = run.data.tags.get(KIND, kind)
             if FINGERPRINT in run.data.tags:

@@ -77,7 +77,4 @@ def _compare(address: str, theirs: dict[str, str], ours: dict[str, str], locatio
 
 def has_room(resources: Resources, nodes: list[dict[str, Any]]) -> bool:
     """Whether a node that is there now could run a trial; others may join later."""
-    return any(
-        node["Alive"] and node["Resources"].get("CPU", 0) >= resources.cpus and node["Resources"].get("GPU", 0) >= resources.gpus
-        for node in nodes
-    )
+    return any(node["Alive"] and resources.fit_into(node["Resources"]) for node in nodes)

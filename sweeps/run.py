@@ -64,6 +64,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
 
 
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
+    """`run_sweep` on a store that can be written."""
     with store.locked():
         tracker = Tracker(spec, Spool(store.driver_folder / "spool"))
         ledger = Ledger(spec, store, tracker)
@@ -124,7 +125,8 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
             runtime_env={"env_vars": TUNE_ENVIRONMENT},
         )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise UserError(f"is not a Ray cluster that can be joined: {str(error).splitlines()[0]}", address or "ray") from None
+        problem = "is not a cluster that can be joined" if address else "does not start on this machine"
+        raise UserError(f"{problem}: {str(error).splitlines()[0]}", address or "Ray") from None
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
         if address is not None:
@@ -180,7 +182,6 @@ def _deliver(tracker: Tracker, console: Console) -> None:
 
 def _conclude(ledger: Ledger, console: Console) -> int:
     """Best trial, failures, and how to open MLflow."""
-
     best = best_record(ledger)
     if best is not None:
         folder, name = ledger.store.where(best["fingerprint"]), ledger.tracker.name(ledger.stored_trial(best["fingerprint"]))

@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Study:
         """A failed trial runs once more: as a new trial, since Optuna opens none that has ended."""
         if not self.knows(fingerprint):  # of the last stage, or the study was lost: the folder says that it was begun
             return
-        old = self._study.get_trials(deepcopy=False)[self._storage.get_trial(self._numbers[fingerprint]).number]
+        old = self._storage.get_trial(self._numbers[fingerprint])
         again = optuna.trial.create_trial(
             state=TrialState.RUNNING, params=old.params, distributions=old.distributions, user_attrs={FINGERPRINT: fingerprint}
         )
@@ -134,7 +135,7 @@ class Study:
                 trial.set_user_attr("reason", f"same as {config.fingerprint}")
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
-            broken = self._constrain(trial, known_costs(config))
+            broken = self._constrain(trial, known_costs(config)) if self.search.constraints else []
             if broken:  # told as pruned, from which a sampler learns; from a failure it learns nothing
                 trial.set_user_attr("reason", f"breaks {' and '.join(broken)} before it costs anything")
                 self._study.tell(trial, state=TrialState.PRUNED)
@@ -177,15 +178,16 @@ class Study:
     def tell(self, fingerprint: str, record: dict[str, Any]) -> None:
         """The end of a trial: completed with its values, pruned, or failed with its reason. Told twice is told once."""
         number = self._numbers.get(fingerprint)
-        if number is None or self._storage.get_trial(number).state.is_finished():
+        if number is None:
             return
-        if record.get("reason"):
-            self._storage.set_trial_user_attr(number, "reason", record["reason"])
         state = STATES[record["outcome"]]
-        values = self.values(record) if state == TrialState.COMPLETE else None
-        if state == TrialState.COMPLETE:
-            self._constrain(optuna.Trial(self._study, number), record)
-        self._storage.set_trial_state_values(number, state, values)
+        completed = state == TrialState.COMPLETE
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if record.get("reason"):
+                self._storage.set_trial_user_attr(number, "reason", record["reason"])
+            if completed and self.search.constraints:
+                self._constrain(optuna.Trial(self._study, number), record)
+            self._storage.set_trial_state_values(number, state, self.values(record) if completed else None)
 
     def values(self, record: dict[str, Any]) -> list[float]:
         """The objectives of a completed trial."""
@@ -223,8 +225,7 @@ class Study:
         )
 
     def _add(self, fingerprint: str, trial: FrozenTrial) -> None:
-        self._study.add_trial(trial)
-        self._numbers[fingerprint] = self._study.get_trials(deepcopy=False)[-1]._trial_id
+        self._numbers[fingerprint] = self._storage.create_new_trial(self._study._study_id, template_trial=trial)
 
     def knows(self, fingerprint: str) -> bool:
         """Whether the sampler proposed this trial."""

@@ -123,12 +123,17 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
     """Completed trials that keep all constraints and that no other such trial beats in one objective and equals in the rest."""
     chosen = [record for record in records if record["outcome"] == "completed" and search.is_feasible(record)]
     signs = np.array([1 if objective.goal == "maximize" else -1 for objective in search.objectives])
-    values = np.array([[record[objective.metric] for objective in search.objectives] for record in chosen]) * signs
-    return [
-        record
-        for record, own in zip(chosen, values, strict=True)
-        if not ((values >= own).all(axis=1) & (values > own).any(axis=1)).any()
-    ]
+    values = (
+        np.array([[record[objective.metric] for objective in search.objectives] for record in chosen]).reshape(-1, len(signs))
+        * signs
+    )
+    front: list[int] = []
+    # Whoever beats a trial comes before it in this order, so that a trial is compared with the front alone.
+    for index in np.lexsort(values.T[::-1])[::-1]:
+        better = values[front]
+        if not ((better >= values[index]).all(axis=1) & (better > values[index]).any(axis=1)).any():
+            front.append(index)
+    return [chosen[index] for index in sorted(front)]
 
 
 def best_record(ledger: Ledger) -> Record | None:

@@ -28,6 +28,8 @@ SAME_IN_ALL = {
     "fit.budget.amount": "trials of one sweep have equal budgets",
 }
 HEAD_SIZE = ModelConfig.model_fields["head_size"].default
+GIGABYTE = 1e9
+ROUNDING = 1e-9  # ten tenths are one
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # a folder, a study and an MLflow experiment bear it
 MOST_TRIALS = 100_000  # of a design: beyond lies a mistake
@@ -76,6 +78,16 @@ class Resources(StrictConfig):
         if count > 1 and count % 1:
             raise ValueError(f"must be a share of one or a whole number, got {count:g}")
         return count
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """What Ray sets aside for a trial, by Ray's names; memory in bytes."""
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory_gb or 0) * GIGABYTE}
+        return {name: amount for name, amount in asked.items() if amount}
+
+    def fit_into(self, there: Mapping[str, float]) -> int:
+        """How many trials there is room for at once, in what one node has."""
+        return min(int(there.get(name, 0) / amount + ROUNDING) for name, amount in self.asked.items())
 
 
 class SweepSpec(StrictConfig):

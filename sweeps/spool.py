@@ -37,6 +37,10 @@ class Spool:
             append_line(self.events_file, event)
             self._remember(event)
 
+    def holds(self, kind: str, fingerprint: str = "") -> bool:
+        """Whether such an event was spooled before."""
+        return (kind, fingerprint) in self._said
+
     def add_points(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
         """Spool points of curves by step; steps that were spooled before are dropped."""
         fresh = [point for point in points if point["at"] > self._last_step.get(fingerprint, -1)]

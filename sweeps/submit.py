@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -60,8 +61,8 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
 
 
-async def _follow(client: "object", job: str) -> None:
-    async for text in client.tail_job_logs(job):  # type: ignore[attr-defined]
+async def _follow(client: Any, job: str) -> None:
+    async for text in client.tail_job_logs(job):
         print(text, end="", flush=True)
 
 

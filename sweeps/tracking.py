@@ -17,7 +17,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.spec import SweepSpec
-from sweeps.spool import Spool
+from sweeps.spool import BATCH_EVENTS, Spool
 from sweeps.store import local_root
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -32,6 +32,7 @@ TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_f
 LONGEST_TAG = 5000
 LONGEST_PROBLEM = 160
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
+GATHERING_SECONDS = 1.0  # between deliveries: what concerns one run is cheaper together
 
 
 def tracking_uri(storage: Path) -> str:
@@ -61,15 +62,15 @@ class Tracker:
 
     def start(self, config: TrialConfig) -> None:
         """A trial was handed to Ray."""
-        costs = {key: value for key, value in describe(config).items() if key not in config.flat() and key not in TEXT_COLUMNS}
-        costs.pop("seed")
+        params = {**config.flat(), "seed": config.seed}
+        costs = {key: value for key, value in describe(config).items() if key not in params and key not in TEXT_COLUMNS}
         self.spool.add_once(
             {
                 "kind": "start",
                 "fingerprint": config.fingerprint,
                 "name": self.name(config),
                 "time": _now(),
-                "params": {**config.flat(), "seed": config.seed},
+                "params": params,
                 "metrics": costs,
                 "tags": {**self._tags, "matching": config.fit.budget.unit, "outcome": "running"},
                 "trial": write_yaml(config.resolved()),
@@ -82,9 +83,10 @@ class Tracker:
 
     def end(self, config: TrialConfig, record: Record, curves: list[CurvePoint]) -> None:
         """A trial is over; points that were not told before are told now."""
-        self.start(config)
+        if not self.spool.holds("start", config.fingerprint):
+            self.start(config)
         self.points(config, [point for point in curves if point["axis"] == "step"])
-        known = {**describe(config), "seed": config.seed}
+        known = describe(config)
         now = _now()
         final = [
             {"metric": name, "value": float(value), "at": int(record.get("steps", 0)), "time": now}
@@ -156,6 +158,8 @@ class Delivery:
                     self._deliver_singly(writer, events)
                 self.spool.advance(position)
                 self.problem, wait = None, FIRST_WAIT_SECONDS
+                if len(events) < BATCH_EVENTS:
+                    self._closing.wait(GATHERING_SECONDS)
             except Exception as error:  # whatever a server or its way can do must not reach the sweep
                 self.problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:LONGEST_PROBLEM]
                 time.sleep(wait)

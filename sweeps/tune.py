@@ -18,8 +18,6 @@ from sweeps.ledger import Ledger
 from sweeps.spec import Resources
 from sweeps.trial import ENDING, LOST, ROW, run_trial
 
-GIGABYTE = 1e9
-NAMES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}  # of what a node has, by what a trial asks for
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
 UNLIMITED = 10**9
 MOST_FAILURES = 100  # of one trial as Tune counts them; the trial itself counts those that are its own
@@ -64,7 +62,7 @@ class Ask(Searcher):
             "max_retries": resources.max_retries,
             "cpus": resources.cpus,
             "gpus": resources.gpus,
-            "memory_bytes": resources.memory_gb * GIGABYTE if resources.memory_gb else None,
+            "memory_bytes": resources.asked.get("memory"),
             "timeout_minutes": resources.trial_timeout_minutes,
         }
 
@@ -128,10 +126,9 @@ class End(Callback):
 
 def build_tuner(ledger: Ledger) -> tune.Tuner:
     """A Tuner that runs what the ledger asks for, on warm actors."""
-    resources = ledger.spec.resources
     decide = Decide(ledger)
     return tune.Tuner(
-        tune.with_resources(run_trial, _asked(resources)),
+        tune.with_resources(run_trial, {name.lower(): amount for name, amount in ledger.spec.resources.asked.items()}),
         tune_config=tune.TuneConfig(
             search_alg=Ask(ledger),
             scheduler=decide,
@@ -146,12 +143,6 @@ def build_tuner(ledger: Ledger) -> tune.Tuner:
             verbose=0,
         ),
     )
-
-
-def _asked(resources: Resources) -> dict[str, float]:
-    """What Ray sets aside for a trial."""
-    asked = {"cpu": resources.cpus, "gpu": resources.gpus}
-    return asked | ({"memory": resources.memory_gb * GIGABYTE} if resources.memory_gb else {})
 
 
 class Room:
@@ -172,9 +163,7 @@ class Room:
     def _fitting(self) -> int:
         import ray
 
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        asked = {NAMES[name]: amount for name, amount in _asked(self.resources).items() if amount}
-        return sum(min(int(node.get(name, 0) / amount) for name, amount in asked.items()) for node in nodes)
+        return sum(self.resources.fit_into(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
 def _last_error(trial: Trial) -> str:

@@ -53,8 +53,10 @@ class Watchdog:
         while not self._over.wait(LOOK_SECONDS):
             reason = self._broken(time.monotonic() - started)
             if reason:
-                self.leave_reason(reason)
-                os._exit(EXIT_CODE)
+                try:
+                    self.leave_reason(reason)
+                finally:  # also where the storage takes nothing any more
+                    os._exit(EXIT_CODE)
 
     def _broken(self, seconds: float) -> str | None:
         if seconds > self.limits.kill_seconds:
