@@ -105,11 +105,11 @@ class TestLease:
 
     def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str) -> None:
         bucket = Bucket(f"{s3}/sweep")
-        lease = Lease(bucket._objects, bucket.location, seconds=0.3)
+        lease = Lease(bucket._objects, bucket.location, seconds=3)
         lease.take()
         with pytest.raises(KeyboardInterrupt):
-            bucket.write(LOCK, b'{"holder": "another", "expires": 1e12}')
-            time.sleep(5)
+            bucket.write(LOCK, b'{"holder": "another", "expires": 1e12}')  # well before the first renewal, at 1 s
+            time.sleep(10)
         lease.release()  # leaves what is not its own
         assert bucket.holder() == "another"
 
