@@ -33,7 +33,7 @@ def write_static(figure: FigureData, folder: Path) -> list[Path]:
         _static_frame(axes, figure)
         paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
         for path in paths:
-            canvas.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+            canvas.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
 
 

@@ -203,6 +203,11 @@ class Ledger:
         return next((c for name, c in self._confirmed.items() if name not in self.results and name not in self.live), None)
 
     @property
+    def running(self) -> int:
+        """Trials that this driver has handed out and that have not ended; not those of an earlier one that are yet to go on."""
+        return len(self.live.keys() - {config.fingerprint for config in self._resumed})
+
+    @property
     def waits(self) -> bool:
         """Whether there is nothing to run now but will be: the last stage begins when the search has ended."""
         confirm = self.spec.search.confirm if self.spec.search else None

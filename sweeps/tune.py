@@ -49,7 +49,7 @@ class Ask(Searcher):
 
     @remembered
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if len(self.ledger.live) >= self.room.trials():
+        if self.ledger.running >= self.room.trials():
             return None
         config = self.ledger.ask()
         if config is None:

@@ -139,6 +139,19 @@ def test_a_trial_that_failed_by_itself_is_not_tried_again(open_ledger: Callable)
     assert again.ask().fingerprint != config.fingerprint
 
 
+def test_a_trial_of_an_earlier_driver_takes_no_room_before_it_is_handed_out(open_ledger: Callable) -> None:
+    first = open_ledger(measure_sections())
+    config = first.ask()
+    metrics = {"val_curve/exact_accuracy": 0.1, "val_curve/nll": 0.5}
+    first.row(config.fingerprint, {"step": 4, "time": 0, "metrics": metrics, "used": {"steps": 4}})
+    assert first.running == 1
+    again = open_ledger(measure_sections())
+    assert config.fingerprint in again.live and again.running == 0
+    assert again.ask().fingerprint == config.fingerprint and again.running == 1
+    again.requeue()  # Ray gave up
+    assert again.running == 0
+
+
 class Abort(Exception):
     """What Tune raises when it gives up as a whole."""
 

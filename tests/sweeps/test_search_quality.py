@@ -1,6 +1,5 @@
 """A search proposes what plain Optuna proposes: through the spec, Ray's workers and the study nothing is lost or moved."""
 
-
 import pytest
 from optuna.trial import FrozenTrial
 
