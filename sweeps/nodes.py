@@ -1,6 +1,8 @@
 """The nodes of a Ray cluster: does each see the storage, and does it run the same code?"""
 
 import hashlib
+import re
+import socket
 import uuid
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +15,25 @@ from sweeps.store import Store
 
 TOKEN = "token"  # what the driver writes and every node reads
 ANSWER_SECONDS = 60.0
+CONNECT_SECONDS = 10.0
 COMPARED = ("torch", "lightning", "ray", "numpy")
+
+
+def check_address(address: str) -> None:
+    """Whether something listens where a cluster should be: Ray itself would try for many minutes.
+
+    Raises:
+        UserError: it is no address, or nothing listens there.
+    """
+    if address == "auto":
+        return
+    found = re.fullmatch(r"(?P<host>[^/]+):(?P<port>\d{1,5})", address)
+    if found is None:
+        raise UserError(f"must be auto or host:port, such as head:6379, got {address!r}", "--address")
+    try:
+        socket.create_connection((found["host"], int(found["port"])), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"nothing answers at {address} ({getattr(error, 'strerror', None) or error})", "--address") from None
 
 
 def describe_node(location: str) -> dict[str, str]:

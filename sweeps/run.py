@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
-from sweeps.nodes import check_nodes, has_room
+from sweeps.nodes import check_address, check_nodes, has_room
 from sweeps.screen import Screen, best_record
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
@@ -53,6 +53,8 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     """
     if address is None:
         check_resources(spec)
+    else:
+        check_address(address)
     store = Store(spec.location)
     store.create()
     try:

@@ -1,6 +1,7 @@
 """What every place of a store keeps to, on a real folder and on an S3 server; and the lock that an object store has."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ class TestLease:
         with pytest.raises(PreconditionError):
             second._write({"e_tag": tag}, 60)
 
-    def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str) -> None:
+    def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str, ctrl_c_raises: None) -> None:
         bucket = Bucket(f"{s3}/sweep")
         lease = Lease(bucket._objects, bucket.location, seconds=3)
         lease.take()
@@ -164,6 +165,14 @@ def test_a_sweep_on_s3_is_continued_on_another_machine(s3: str, write_spec: Call
     again = run_command("run", spec, "measure.seeds=2", cwd=other)
     assert again.returncode == 0 and "is finished: 8 trials, nothing to run" in again.stdout
     assert "8 of 8 trials have ended (8 completed)" in run_command("status", f"{s3}/tiny", cwd=other).stdout
+
+
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """Python's own answer to SIGINT, also where a shell that runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
