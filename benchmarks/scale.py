@@ -105,7 +105,7 @@ def _tuned(trial: Callable[[dict[str, Any]], None], trials: int, reuse_actors: b
     from ray import tune
 
     started = time.perf_counter()
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
     space = {"lr": tune.loguniform(1e-5, 1e-1), "weight_decay": tune.uniform(0.0, 1.0)}
     tune.Tuner(
         trial,

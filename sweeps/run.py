@@ -120,7 +120,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # None would join whatever cluster this machine last heard of
             include_dashboard=False if address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -35,7 +35,8 @@ def assert_points_are_single(curves: list[dict]) -> None:
 
 
 @pytest.mark.ray
-def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path) -> None:
+def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # without --address, a cluster that is named elsewhere is not joined
     sections = measure_sections()
     sections["measure"]["seeds"] = 2
     spec = str(write_spec(sections))
