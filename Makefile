@@ -4,10 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check ui lock
+.PHONY: help demo test test-nodes check ui lock
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write its report
 	@$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
@@ -15,8 +15,11 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 	@echo "MLflow UI: make ui, then open http://127.0.0.1:5000/?workflowType=machine_learning"
 
 test: $(INSTALLED)  ## run all tests (about 13 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
 	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
+
+test-nodes: $(INSTALLED)  ## nodes lost, drivers killed, memory exhausted (about 10 minutes; as root, hosts get networks of their own)
+	$(BIN)/python -m pytest -m slow -s
 
 check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What happens at fixed shares of the budget: validation, checkpoint, report, and the end of training."""
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
 from lightning_modules.evaluation import depth_curve
+from lightning_modules.files import write_atomically
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import Row
 
@@ -38,7 +40,7 @@ class BudgetCallback(pl.Callback):
             if self.checkpoint is not None:
                 save_checkpoint(trainer, self.checkpoint)
             if self.best is not None and row is max(module.rows, key=_goodness):
-                torch.save(module.average.reasoner.state_dict(), self.best)
+                save_weights(module.average.reasoner, self.best)
             self.stopped = not self.report(row)
             module.restart_clock()
         if self.stopped or progress >= 1:
@@ -73,3 +75,14 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def save_weights(reasoner: torch.nn.Module, path: Path) -> None:
+    """Replace a file of weights in one step.
+
+    Raises:
+        OSError: the disk takes no more. (`torch.save` to a path raises RuntimeError then, which tells nobody why.)
+    """
+    buffer = io.BytesIO()
+    torch.save(reasoner.state_dict(), buffer)
+    write_atomically(path, buffer.getvalue())

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lightning_modules.callbacks import BudgetCallback, Report
+from lightning_modules.callbacks import BudgetCallback, Report, save_weights
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
 from lightning_modules.evaluation import depth_curve, score_depths
@@ -56,7 +56,7 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     if watcher.stopped:
         return _result(config, module, {"outcome": "pruned"})
     if folder is not None:
-        torch.save(module.average.reasoner.state_dict(), folder / WEIGHTS)
+        save_weights(module.average.reasoner, folder / WEIGHTS)
     return _score(config, module, data, trainer.strategy.root_device, wall_seconds=time.perf_counter() - started)
 
 

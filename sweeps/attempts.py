@@ -34,6 +34,7 @@ def begin_attempt(store: Store, fingerprint: str, session: str, from_checkpoint:
         losses += 1
     line = _line(session, losses) | {
         "host": os.uname().nodename,
+        "address": ray.util.get_node_ip_address(),
         "process": os.getpid(),
         "node": ray.get_runtime_context().get_node_id(),
         "from_checkpoint": from_checkpoint,

@@ -1,7 +1,7 @@
 """What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lightning_modules.config import TrialConfig, parse_trial
+from lightning_modules.yaml_file import write_yaml
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = sorted((ROOT / "tests/golden").glob("*.safetensors"))
@@ -32,6 +33,18 @@ def own_data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "RRM_STORAGE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Writes a sweep spec."""
+
+    def write(sections: dict[str, Any]) -> Path:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(write_yaml(sections))
+        return path
+
+    return write
 
 
 def tiny_sections(**changes: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import sweeps.cli
-from lightning_modules.yaml_file import write_yaml
 from tests.conftest import tiny_sections
 
 Sections = dict[str, Any]
@@ -40,16 +39,6 @@ def search_sections(**changes: Any) -> Sections:
             "num_trials": 6,
         },
     }
-
-
-@pytest.fixture
-def write_spec(tmp_path: Path) -> Callable[[Sections], Path]:
-    def write(sections: Sections) -> Path:
-        path = tmp_path / "sweep.yaml"
-        path.write_text(write_yaml(sections))
-        return path
-
-    return write
 
 
 def command(*arguments: str) -> list[str]:

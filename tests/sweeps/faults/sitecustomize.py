@@ -1,19 +1,22 @@
 """On the PYTHONPATH of a test's workers: trials of some widths misbehave, by what real failures do.
 
 24 raises    32 learns NaN    40 dies of a segmentation fault    48 hangs    56 eats memory
+72 finds the disk full after its first report, unless it goes on from a checkpoint
 """
 
 import ctypes
 import importlib.abc
 import importlib.machinery
+import resource
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 
-def misbehave(config: Any, fit: Any, *given: Any) -> Any:
+def misbehave(config: Any, fit: Any, folder: Path, report: Any) -> Any:
     width = config.model.hidden_size
     if width == 24:
         raise RuntimeError("this trial raises")
@@ -24,10 +27,30 @@ def misbehave(config: Any, fit: Any, *given: Any) -> Any:
     eaten = []
     while width == 56:
         eaten.append(bytearray(20_000_000))
-    result = fit(config, *given)
+    full = width == 72 and not (folder / "checkpoint.ckpt").exists()
+    try:
+        result = fit(config, folder, with_full_disk(report) if full else report)
+    finally:
+        if full:
+            limit_files(resource.RLIM_INFINITY)
     if width == 32:
         result.record["test/nll"] = float("nan")
     return result
+
+
+def with_full_disk(report: Any) -> Any:
+    """The file system takes no more after the first report: what is written there becomes an OSError, as on a full disk."""
+
+    def reported(row: Any) -> bool:
+        goes_on = report(row)
+        limit_files(4096)
+        return goes_on
+
+    return reported
+
+
+def limit_files(most_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
 
 
 class Patch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
