@@ -1,5 +1,6 @@
 """`run_sweep`: make the store equal to the spec, whatever an earlier run left behind."""
 
+import functools
 import logging
 import os
 import signal
@@ -116,6 +117,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     from sweeps.tune import build_tuner
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)  # a lost process is one line of ours
     warnings.filterwarnings("ignore", module="ray.*")
     console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     try:
@@ -135,8 +137,9 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
             console.print(f"{check_nodes(ledger.store)} nodes see the storage and run the same code")
             if not has_room(ledger.spec.resources, ray.nodes()):
                 console.print("no node has what one trial asks for (resources): waiting for one that joins")
+        say = functools.partial(_say, console)
         with Screen(ledger, console).shown():
-            fit_until_done(ledger, lambda: build_tuner(ledger).fit(), (ray.exceptions.RayError, ray.tune.TuneError))
+            fit_until_done(ledger, lambda: build_tuner(ledger, say).fit(), (ray.exceptions.RayError, ray.tune.TuneError))
     finally:
         ray.shutdown()
 

@@ -101,10 +101,10 @@ class Decide(FIFOScheduler):
 
 
 class End(Callback):
-    """Tells the ledger that a trial is over."""
+    """Tells the ledger that a trial is over, and the reader that one was lost and goes on."""
 
-    def __init__(self, ledger: Ledger, decide: Decide) -> None:
-        self.ledger, self.decide = ledger, decide
+    def __init__(self, ledger: Ledger, decide: Decide, say: Callable[[str], None]) -> None:
+        self.ledger, self.decide, self.say = ledger, decide, say
 
     @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -120,12 +120,16 @@ class End(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.ledger.lose(trial.config["fingerprint"], _last_error(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        config = self.ledger.live[trial.config["fingerprint"]].config
+        self.say(f"{self.ledger.tracker.name(config)} goes on from its checkpoint: {_last_error(trial)}")
+
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def build_tuner(ledger: Ledger) -> tune.Tuner:
-    """A Tuner that runs what the ledger asks for, on warm actors."""
+def build_tuner(ledger: Ledger, say: Callable[[str], None]) -> tune.Tuner:
+    """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once."""
     decide = Decide(ledger)
     return tune.Tuner(
         tune.with_resources(run_trial, {name.lower(): amount for name, amount in ledger.spec.resources.asked.items()}),
@@ -138,7 +142,7 @@ def build_tuner(ledger: Ledger) -> tune.Tuner:
         run_config=tune.RunConfig(
             name=SCRATCH,
             storage_path=str(ledger.store.driver_folder),
-            callbacks=[End(ledger, decide)],
+            callbacks=[End(ledger, decide, say)],
             failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
             verbose=0,
         ),
