@@ -45,7 +45,13 @@ class Cluster:
 
     def _start_node(self, host: Host, *options: str) -> None:
         host.start(
-            RAY, "start", "--block", f"--node-ip-address={host.address}", "--num-cpus=1", *options, log=self.folder / f"{host.name}.log"
+            RAY,
+            "start",
+            "--block",
+            f"--node-ip-address={host.address}",
+            "--num-cpus=1",
+            *options,
+            log=self.folder / f"{host.name}.log",
         )
         time.sleep(8)  # raylets that start together on one machine collide
 

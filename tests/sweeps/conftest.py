@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 
 import sweeps.cli
+from lightning_modules.config import TrialConfig
+from lightning_modules.record import describe
+from sweeps.ledger import Ledger
+from sweeps.spec import load_spec
+from sweeps.spool import Spool
+from sweeps.store import Store
+from sweeps.tracking import Tracker
 from tests.conftest import tiny_sections
 
 Sections = dict[str, Any]
@@ -39,6 +46,27 @@ def search_sections(**changes: Any) -> Sections:
             "num_trials": 6,
         },
     }
+
+
+@pytest.fixture
+def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Ledger]:
+    """The ledger of a sweep as a driver that has just started sees it."""
+
+    def make(sections: Sections) -> Ledger:
+        spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
+        store = Store(spec.location)
+        store.create()
+        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool")))
+        ledger.reconcile()
+        return ledger
+
+    return make
+
+
+def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, Any]:
+    """The last word of a trial that has completed."""
+    scores = {"val/nll": nll, "test/nll": nll, "val/exact_accuracy": 0.1, "steps": 12}
+    return {**describe(config), "outcome": "completed", **scores, **changes, "curves": []}
 
 
 def command(*arguments: str) -> list[str]:

@@ -1,43 +1,16 @@
 """The ledger's own rules, with a real store, study and spool; trials are ended by hand."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.record import describe
 from rrm.errors import UserError
 from sweeps.ledger import CONFIRM, Ledger
 from sweeps.run import fit_until_done
-from sweeps.spec import load_spec
-from sweeps.spool import Spool
-from sweeps.store import Store
-from sweeps.tracking import Tracker
-from tests.sweeps.conftest import Sections, measure_sections, search_sections
-
-
-@pytest.fixture
-def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Ledger]:
-    """The ledger of a sweep as a driver that has just started sees it."""
-
-    def make(sections: Sections) -> Ledger:
-        spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
-        store = Store(spec.location)
-        store.create()
-        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool")))
-        ledger.reconcile()
-        return ledger
-
-    return make
-
-
-def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, Any]:
-    scores = {"val/nll": nll, "test/nll": nll, "val/exact_accuracy": 0.1, "steps": 12}
-    return {**describe(config), "outcome": "completed", **scores, **changes, "curves": []}
+from tests.sweeps.conftest import Sections, ending, measure_sections, search_sections
 
 
 def run_all(ledger: Ledger) -> list[TrialConfig]:
