@@ -22,6 +22,7 @@ from sweeps.tracking import Tracker, tracking_uri
 
 DELIVERY_SECONDS = 60.0  # longest wait for tracking at the end; what is left goes out with the next run
 UNREACHABLE_SECONDS = 6.0  # the same where the last try has failed
+LONGEST_REASON = 200
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
 
 # What Ray Tune would otherwise do beside our store; read when ray is imported, and by its workers.
@@ -139,7 +140,9 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
                 console.print("no node has what one trial asks for (resources): waiting for one that joins")
         say = functools.partial(_say, console)
         with Screen(ledger, console).shown():
-            fit_until_done(ledger, lambda: build_tuner(ledger, say).fit(), (ray.exceptions.RayError, ray.tune.TuneError))
+            fit_until_done(
+                ledger, lambda: build_tuner(ledger, say).fit(), (RuntimeError, ray.exceptions.RayError, ray.tune.TuneError)
+            )
     finally:
         ray.shutdown()
 
@@ -147,33 +150,29 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
 def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type[Exception], ...]) -> None:
     """Call `fit` until it returns; after an abort what was live goes on from its checkpoints.
 
-    A trial that is there at two aborts between which nothing happened is blamed for them.
+    A trial that is there at more aborts in a row than it may be retried, without a new row in between, is blamed for them.
 
     Raises:
         Exception: `fit` aborts though no trial runs.
     """
-    suspects: set[str] = set()
+    strikes: dict[str, tuple[int, int]] = {}  # of each trial: aborts in a row, and the rows that it had at the last one
     while True:
-        before = _progress(ledger)
         try:
             fit()
             return
-        except aborts:
+        except aborts as abort:
             if ledger.problem is not None:  # not Ray's, and no trial's
                 raise ledger.problem from None
-            live = set(ledger.live)
-            if not live:
+            if not ledger.live:
                 raise
-            blamed = suspects & live if _progress(ledger) == before else set()
-            for fingerprint in blamed:
-                ledger.lose(fingerprint, "Ray gave up twice while it ran, and nothing happened in between")
-            suspects = live - blamed
+            for fingerprint, trial in list(ledger.live.items()):
+                count, rows = strikes.get(fingerprint, (0, len(trial.rows)))
+                count = count + 1 if rows == len(trial.rows) else 1
+                strikes[fingerprint] = (count, len(trial.rows))
+                if count > ledger.spec.resources.max_retries:
+                    why = str(abort).splitlines()[0][:LONGEST_REASON] if str(abort) else type(abort).__name__
+                    ledger.lose(fingerprint, f"Ray gave up {count} times in a row while it ran: {why}")
             ledger.requeue()
-
-
-def _progress(ledger: Ledger) -> tuple[int, int]:
-    """Grows with every row and every end."""
-    return len(ledger.results), sum(len(trial.rows) for trial in ledger.live.values())
 
 
 def _deliver(tracker: Tracker, console: Console) -> None:

@@ -53,6 +53,7 @@ def test_a_trial_that_rays_memory_monitor_kills_fails_alone(write_spec: Callable
     """It has no limit of its own, so Ray kills its process when the machine runs out of memory, which ends Tune as a whole."""
     sections = measure_sections()
     sections["measure"]["vary"] = {"model.hidden_size": [16, 56, 64, 80]}
+    sections["resources"] = {"max_retries": 1}
     spec = str(write_spec(sections))
     total, available = read_memory_bytes()
     environment = {
@@ -66,6 +67,7 @@ def test_a_trial_that_rays_memory_monitor_kills_fails_alone(write_spec: Callable
     results = {r["model.hidden_size"]: r for r in Store(tmp_path / "runs/tiny").results().values()}
     outcomes = {width: record["outcome"] for width, record in results.items()}
     assert outcomes == {16: "completed", 56: "failed", 64: "completed", 80: "completed"}
+    assert "killed due to the node running low on memory" in results[56]["reason"]
     print(f"\nkilled by Ray's memory monitor: {results[56]['reason']}")
 
 

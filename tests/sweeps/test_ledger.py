@@ -145,22 +145,27 @@ def test_after_an_abort_what_was_live_goes_on(open_ledger: Callable) -> None:
     assert calls[0] == calls[1] and ledger.finished and len(ledger.results) == 4
 
 
-def test_a_trial_that_is_there_at_two_aborts_without_progress_is_blamed(open_ledger: Callable) -> None:
+def test_a_trial_that_is_there_at_several_aborts_without_a_row_of_its_own_is_blamed(open_ledger: Callable) -> None:
     ledger = open_ledger(measure_sections())
     first = ledger.ask()
     poison = first.fingerprint
     ledger.requeue()
 
+    aborts = 0
+
     def fit() -> None:
+        nonlocal aborts
         while (config := ledger.ask()) is not None:
             if config.fingerprint == poison:
-                raise Abort
+                aborts += 1
+                raise Abort("a worker was killed\nand here is how")
             ledger.end(config.fingerprint, ending(config))
 
     fit_until_done(ledger, fit, (Abort,))
     outcomes = {name: record["outcome"] for name, record in ledger.results.items()}
     assert outcomes.pop(poison) == "failed" and set(outcomes.values()) == {"completed"} and len(outcomes) == 3
-    assert "Ray gave up twice" in ledger.results[poison]["reason"]
+    assert ledger.results[poison]["reason"] == "Ray gave up 3 times in a row while it ran: a worker was killed"
+    assert aborts == 3 == 1 + ledger.spec.resources.max_retries
 
 
 def test_an_abort_without_a_trial_is_raised(open_ledger: Callable) -> None:

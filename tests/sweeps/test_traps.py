@@ -34,7 +34,7 @@ SPACE = {"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)}
 
 def shipped_search(tmp_path: Path, **settings: Any) -> OptunaSearch:
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'shipped.db'}")
-    return OptunaSearch(SPACE, storage=storage, **({"metric": "nll", "mode": "min"} | settings))
+    return OptunaSearch(SPACE, **({"metric": "nll", "mode": "min", "storage": storage} | settings))
 
 
 def study_of(ledger: Ledger) -> optuna.Study:
