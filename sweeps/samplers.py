@@ -20,6 +20,7 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
@@ -60,8 +61,7 @@ class Study:
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        url = os.environ.get(STUDY_URL)
-        self._storage = optuna.storages.RDBStorage(url) if url else _sqlite(database)
+        self._storage = _open_storage(database)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=spec.name,
@@ -239,6 +239,24 @@ class Study:
 def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
     """The first objective in a reported row, if it is measured during training."""
     return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
+
+
+def _open_storage(database: Path) -> optuna.storages.RDBStorage:
+    """The database that the environment names, else the file.
+
+    Raises:
+        UserError: what is named cannot be used.
+    """
+    url = os.environ.get(STUDY_URL)
+    if not url:
+        return _sqlite(database)
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"names no database that can be used, such as postgresql+psycopg2://user@host/studies: {reason}", STUDY_URL
+        ) from None
 
 
 def _sqlite(database: Path) -> optuna.storages.RDBStorage:

@@ -3,23 +3,28 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import sweeps.cli
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe
+from rrm.errors import UserError
 from sweeps.ledger import Ledger
+from sweeps.nodes import check_address
 from sweeps.spec import load_spec
 from sweeps.spool import Spool
 from sweeps.store import Store
 from sweeps.tracking import Tracker
-from tests.conftest import tiny_sections
+from tests.conftest import ROOT, tiny_sections
 
 Sections = dict[str, Any]
+HEAD_PORT, DASHBOARD_PORT = 6399, 8299
 
 
 def measure_sections(**changes: Any) -> Sections:
@@ -99,3 +104,35 @@ def assert_refused(ended: subprocess.CompletedProcess[str], message: str, folder
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert message in ended.stderr and ended.stderr.count("\n") == 1 and not ended.stdout
     assert {path.name for path in folder.iterdir()} <= {"sweep.yaml"}
+
+
+class Head(NamedTuple):
+    """A head node that listens."""
+
+    address: str
+    dashboard: str
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Head]:
+    """A head node of its own, with token authentication on."""
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef" * 4)
+    commands = Path(sys.executable).parent
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    ports = (f"--port={HEAD_PORT}", f"--dashboard-port={DASHBOARD_PORT}")
+    head = subprocess.Popen(
+        [commands / "ray", "start", "--head", "--block", *ports, "--num-cpus=2", "--disable-usage-stats"], stdout=subprocess.DEVNULL
+    )
+    for port in (HEAD_PORT, DASHBOARD_PORT):
+        for _ in range(240):
+            with suppress(UserError):
+                check_address(f"127.0.0.1:{port}")
+                break
+            time.sleep(0.25)
+    yield Head(f"127.0.0.1:{HEAD_PORT}", f"http://127.0.0.1:{DASHBOARD_PORT}")
+    head.terminate()  # with its own processes alone
+    head.wait(60)

@@ -1,11 +1,8 @@
 """A running cluster: what is refused before Ray is asked, and a node that cannot take part."""
 
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,8 @@ from sweeps.nodes import _compare, check_address, describe_node, digest_code, ha
 from sweeps.spec import Resources
 from sweeps.store import Store
 from sweeps.submit import check_shared
-from tests.sweeps.conftest import measure_sections, run_command
+from tests.sweeps.conftest import Head, measure_sections, run_command
 
-PORT = 6399
 OURS = {"token": "abc", "torch": "2.13.0", "the code": "123"}
 
 
@@ -91,28 +87,34 @@ def test_a_job_takes_a_storage_that_means_the_same_everywhere(storage: str) -> N
 
 
 @pytest.mark.ray
-def test_a_sweep_runs_on_a_cluster_that_is_there(cluster: str, write_spec: Callable, tmp_path: Path) -> None:
-    ended = run_command("run", str(write_spec(measure_sections())), "--address", cluster, cwd=tmp_path)
+def test_a_sweep_runs_on_a_cluster_that_is_there(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
+    ended = run_command("run", str(write_spec(measure_sections())), "--address", cluster.address, cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 nodes see the storage and run the same code" in ended.stdout
     assert len(Store(tmp_path / "runs/tiny").results()) == 4
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """A head node of its own, with token authentication on."""
-    token = tmp_path / "token"
-    token.write_text("0123456789abcdef" * 4)
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={PORT}", "--num-cpus=2"]
-    head = subprocess.Popen([*command, "--include-dashboard=false", "--disable-usage-stats"], stdout=subprocess.DEVNULL)
-    for _ in range(240):
-        with suppress(UserError):
-            check_address(f"127.0.0.1:{PORT}")
-            break
-        time.sleep(0.25)
-    yield f"127.0.0.1:{PORT}"
-    head.terminate()  # with its own processes alone
-    head.wait(60)
+@pytest.mark.ray
+def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    spec = str(write_spec(measure_sections() | {"storage": str(tmp_path / "shared")}))
+    followed = run_command("submit", spec, "--address", cluster.dashboard, cwd=tmp_path)
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+    assert "runs tiny; stop it with: ray job stop" in followed.stdout and "best trial: h" in followed.stdout
+    assert len(Store(tmp_path / "shared/tiny").results()) == 4
+
+    more = ("name=long", "trial.fit.budget.amount=20000", "trial.eval.validations=400", "--no-wait")
+    submitted = run_command("submit", spec, *more, "--address", cluster.dashboard, cwd=tmp_path)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    job = submitted.stdout.split()[1]
+    store, deadline = Store(tmp_path / "shared/long"), time.monotonic() + 120
+    while len(store.rows()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    client = JobSubmissionClient(cluster.dashboard)
+    client.stop_job(job)
+    while client.get_job_status(job) not in {JobStatus.STOPPED, JobStatus.FAILED} and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert client.get_job_status(job) == JobStatus.STOPPED
+    assert "continue with: rrm-sweep run sweep.yaml" in client.get_job_logs(job)
+    assert store.begun() and not store.finished() and store.holder() is None

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from rrm.errors import UserError
 from sweeps.samplers import Study
 from sweeps.spec import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
@@ -88,3 +89,22 @@ def test_a_lost_study_is_rebuilt_from_the_results(spec: SweepSpec, tmp_path: Pat
     found = trials(tmp_path)
     assert [trial.state for trial in found] == [TrialState.COMPLETE, TrialState.PRUNED]
     assert found[0].values == [0.5] and found[0].params["optim.lr"] == config.optim.lr
+
+
+def test_a_team_keeps_its_studies_in_a_database_of_its_own(
+    spec: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RRM_STUDY_URL", f"sqlite:///{tmp_path / 'team.db'}")
+    Study(spec, tmp_path / "study.db").ask()
+    assert not (tmp_path / "study.db").exists()
+    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'team.db'}").trials) == 1
+
+
+@pytest.mark.parametrize("url", ["no url", "nosuchsql://db/studies", "sqlite:////nowhere/at/all.db"])
+def test_a_database_that_cannot_be_used_is_one_line(
+    spec: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("RRM_STUDY_URL", url)
+    with pytest.raises(UserError, match="RRM_STUDY_URL: names no database that can be used") as refused:
+        Study(spec, tmp_path / "study.db")
+    assert "\n" not in str(refused.value)
