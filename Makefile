@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## run all tests (about 13 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
 	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
 
-test-nodes: $(INSTALLED)  ## nodes lost, drivers killed, memory exhausted (about 10 minutes; as root, hosts get networks of their own)
+test-nodes: $(INSTALLED)  ## nodes lost, drivers killed, memory exhausted, a job stopped (about 15 minutes; best as root)
 	$(BIN)/python -m pytest -m slow -s
 
 check: $(INSTALLED)  ## style, types, directions of imports
