@@ -18,6 +18,7 @@ from sweeps.search import Search
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 5.0
+SHOWN_FAILURES = 5
 
 
 class Screen:
@@ -54,13 +55,19 @@ class Screen:
                 self.console.print(self.summary(), markup=False, highlight=False, soft_wrap=True)
 
     def render(self) -> RenderableType:
-        """The table: how the sweep stands, then the trials that run."""
+        """The table: how the sweep stands, then the trials that run, then why the latest failures failed."""
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("running", "progress", "step", "val exact", "val nll"):
             table.add_column(column, justify="left" if column in {"running", "progress"} else "right")
         for trial in list(self.ledger.live.values()):
             table.add_row(*self._cells(trial))
-        return Group(Text(self.summary(), style="bold"), table)
+        failures = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in self.failures()[-SHOWN_FAILURES:]]
+        return Group(Text(self.summary(), style="bold"), table, *failures)
+
+    def failures(self) -> list[str]:
+        """A line for each failed trial, in the order in which they ended."""
+        failed = [record for record in list(self.ledger.results.values()) if record["outcome"] == "failed"]
+        return [f"failed: {record['fingerprint']}: {record['reason']}" for record in failed]
 
     def summary(self) -> str:
         """One line: counts, best so far, time left."""
