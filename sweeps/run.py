@@ -169,7 +169,7 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
                 count, rows = strikes.get(fingerprint, (0, len(trial.rows)))
                 count = count + 1 if rows == len(trial.rows) else 1
                 strikes[fingerprint] = (count, len(trial.rows))
-                if count > ledger.spec.resources.max_retries:
+                if count > max(1, ledger.spec.resources.max_retries):  # one abort tells nothing: which of them was it?
                     why = str(abort).splitlines()[0][:LONGEST_REASON] if str(abort) else type(abort).__name__
                     ledger.lose(fingerprint, f"Ray gave up {count} times in a row while it ran: {why}")
             ledger.requeue()
