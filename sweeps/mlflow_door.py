@@ -78,12 +78,14 @@ class MlflowWriter:
             raise
 
     def _sweep(self, event: Event) -> None:
-        """The parent run, open, with the spec."""
+        """The parent run, open, with the spec and what was changed in the code."""
         tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
         self._find_or_create("", event["time"], tags)
         run_id = self._run("")
         self.client.update_run(run_id, status="RUNNING")
         self.client.log_text(run_id, event["spec"], "spec.yaml")
+        if event["diff"]:
+            self.client.log_text(run_id, event["diff"], "code.diff")
 
     def _trial(self, fingerprint: str, events: list[Event]) -> None:
         """A child run: params, costs and `trial.yaml` at its start, curves, and what its end says."""

@@ -6,16 +6,13 @@ Events go to the spool; a thread delivers them and tries again until they have a
 import os
 import threading
 import time
-from importlib.metadata import version
 from pathlib import Path
-from platform import node, python_version
-from subprocess import run
 from typing import Any
 
-import rrm
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
+from sweeps.lineage import lineage_tags, read_diff
 from sweeps.spec import SweepSpec
 from sweeps.spool import BATCH_EVENTS, Spool
 from sweeps.store import local_root
@@ -58,7 +55,8 @@ class Tracker:
         """The sweep is being run."""
         text = write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True))
         kind = "search" if spec.search else "measure"
-        self.spool.add_once({"kind": "sweep", "time": _now(), "spec": text, "sweep_kind": kind, "tags": self._tags})
+        event = {"kind": "sweep", "time": _now(), "spec": text, "sweep_kind": kind, "tags": self._tags, "diff": read_diff()}
+        self.spool.add_once(event)
 
     def start(self, config: TrialConfig) -> None:
         """A trial was handed to Ray."""
@@ -174,24 +172,6 @@ class Delivery:
                 writer.deliver([event])
             except Poison as poison:
                 self.spool.bury([event], str(poison))
-
-
-def lineage_tags() -> dict[str, str]:
-    """What produced a run: commit of the code, whether it was changed, versions, host."""
-    source = Path(rrm.__file__).parent.parent
-    tags = {f"version.{package}": version(package) for package in ("torch", "lightning", "ray", "optuna", "mlflow")}
-    tags |= {"version.python": python_version(), "host": node()}
-    try:
-        commit = run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        status = run(["git", "-C", source, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git on this machine
-        return tags
-    if commit.returncode == 0:
-        tags |= {
-            "mlflow.source.git.commit": commit.stdout.strip(),
-            "git.dirty": str(bool(status.stdout.strip())).lower(),
-        }
-    return tags
 
 
 def _short(value: Any) -> str:

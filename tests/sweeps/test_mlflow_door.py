@@ -16,7 +16,7 @@ START = {
     "metrics": {"params": 3810}, "tags": {"outcome": "running", "matching": "steps"}, "trial": "seed: 0\n",
 }  # fmt: skip
 EVENTS = [
-    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}},
+    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}, "diff": "-old\n"},
     START,
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]},
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]},
@@ -57,6 +57,7 @@ def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) 
         history = door.client.get_metric_history(child.info.run_id, metric)
         assert [(point.step, point.value) for point in history] == expected
     assert {file.path for file in door.client.list_artifacts(child.info.run_id)} == {"trial.yaml"}
+    assert {file.path for file in door.client.list_artifacts(parents[0].info.run_id)} == {"spec.yaml", "code.diff"}
 
 
 def test_what_was_written_is_read_back(uri: str, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""What produced a run: the code and what was changed in it, versions, the machine."""
+
+import os
+import re
+from importlib.metadata import version
+from pathlib import Path
+from platform import machine, node, python_version
+from subprocess import run
+
+import torch
+
+import rrm
+
+SOURCE = Path(rrm.__file__).parent.parent
+PACKAGES = ("torch", "lightning", "ray", "optuna", "mlflow")
+MOST_DIFF_BYTES = 1_000_000
+BLANK = "***"
+# `token` only as a name's last word: models are full of tokens.
+SECRET = r"(?:[\w.-]*(?:secret|passw(?:or)?d|passphrase|credential|api_?key|access_?key|private_?key)[\w.-]*|[\w.-]*token)"
+ASSIGNED = re.compile(rf"(?i)\b({SECRET})([\"']?\s*[:=]\s*)(?=\S)[^\n]*")  # NAME=value, name: value, "name": value
+IN_URL = re.compile(r"(://[^\s:/@]+:)[^\s@/]+@")  # ://user:password@
+SHORTEST_SECRET = 6  # a shorter value would blank half the text
+
+
+def lineage_tags(source: Path = SOURCE) -> dict[str, str]:
+    """Commit of the code, whether it was changed, versions, host and hardware."""
+    tags = {f"version.{package}": version(package) for package in PACKAGES}
+    tags |= {"version.python": python_version(), "host": node(), "hardware": describe_hardware()}
+    commit = _git(source, "rev-parse", "HEAD")
+    if commit is not None:
+        changed = _git(source, "status", "--porcelain", "-uno")
+        tags |= {"mlflow.source.git.commit": commit.strip(), "git.dirty": str(bool(changed)).lower()}
+    return tags
+
+
+def describe_hardware() -> str:
+    """Of the driver's machine, in words: `x86_64, 8 cores, 2 x NVIDIA H100`."""
+    gpus = torch.cuda.device_count()
+    parts = [machine(), f"{os.cpu_count()} cores"] + ([f"{gpus} x {torch.cuda.get_device_name(0)}"] if gpus else [])
+    return ", ".join(parts)
+
+
+def read_diff(source: Path = SOURCE) -> str:
+    """What was changed in tracked files since the commit, without secrets; empty where nothing was, or where there is no git."""
+    diff = blank_secrets(_git(source, "diff", "HEAD") or "")
+    if len(diff.encode()) <= MOST_DIFF_BYTES:
+        return diff
+    return diff.encode()[:MOST_DIFF_BYTES].decode(errors="ignore") + f"\n(cut off at {MOST_DIFF_BYTES:,} bytes)\n"
+
+
+def blank_secrets(text: str) -> str:
+    """Blank values of secret-named variables: those that the text assigns, and those of this process's environment."""
+    values = {value for name, value in os.environ.items() if re.fullmatch(f"(?i){SECRET}", name) and len(value) >= SHORTEST_SECRET}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, BLANK)
+    return IN_URL.sub(rf"\1{BLANK}@", ASSIGNED.sub(rf"\1\2{BLANK}", text))
+
+
+def _git(source: Path, *command: str) -> str | None:
+    """What git prints; None without git or outside a repository."""
+    try:
+        ended = run(["git", "-C", source, *command], capture_output=True, text=True, errors="replace", check=False)
+    except FileNotFoundError:
+        return None
+    return ended.stdout if ended.returncode == 0 else None
