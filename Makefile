@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 	@$(BIN)/rrm-analyze runs/demo
 	@echo "MLflow UI: make ui, then open http://127.0.0.1:5000/?workflowType=machine_learning"
 
-test: $(INSTALLED)  ## run all tests (about 13 minutes on 2 cores)
+test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
 	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
 
