@@ -14,7 +14,7 @@ from rich.console import Console
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address, check_nodes, has_room
-from sweeps.screen import Screen, best_record
+from sweeps.screen import Screen, best_record, failures
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
 from sweeps.store import Store, local_root
@@ -193,9 +193,9 @@ def _conclude(ledger: Ledger, console: Console) -> int:
             console,
             f"best trial: {name}, val exact accuracy {best['val/exact_accuracy']:.3f}, params {best['params']:,} ({folder})",
         )
-    failed = [record for record in ledger.results.values() if record["outcome"] == "failed"]
-    for record in failed:
-        _say(console, f"failed: {record['fingerprint']}: {record['reason']}")
+    failed = failures(ledger)
+    for line in failed:
+        _say(console, line)
     uri = tracking_uri(local_root(ledger.spec.storage))
     local = uri.startswith("sqlite:")
     _say(console, f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")

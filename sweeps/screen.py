@@ -61,13 +61,8 @@ class Screen:
             table.add_column(column, justify="left" if column in {"running", "progress"} else "right")
         for trial in list(self.ledger.live.values()):
             table.add_row(*self._cells(trial))
-        failures = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in self.failures()[-SHOWN_FAILURES:]]
-        return Group(Text(self.summary(), style="bold"), table, *failures)
-
-    def failures(self) -> list[str]:
-        """A line for each failed trial, in the order in which they ended."""
-        failed = [record for record in list(self.ledger.results.values()) if record["outcome"] == "failed"]
-        return [f"failed: {record['fingerprint']}: {record['reason']}" for record in failed]
+        reasons = [Text(line, style="red", overflow="ellipsis", no_wrap=True) for line in failures(self.ledger)[-SHOWN_FAILURES:]]
+        return Group(Text(self.summary(), style="bold"), table, *reasons)
 
     def summary(self) -> str:
         """One line: counts, best so far, time left."""
@@ -151,6 +146,12 @@ def best_record(ledger: Ledger) -> Record | None:
     completed = [record for record in records if record["outcome"] == "completed"]
     # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
     return max(completed, key=lambda r: (r["val/exact_accuracy"], -r["params"], r["fingerprint"]), default=None)
+
+
+def failures(ledger: Ledger) -> list[str]:
+    """A line for each failed trial, in the order in which they ended."""
+    failed = [record for record in list(ledger.results.values()) if record["outcome"] == "failed"]
+    return [f"failed: {record['fingerprint']}: {record['reason']}" for record in failed]
 
 
 def clock(seconds: float) -> str:

@@ -120,6 +120,7 @@ class End(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.ledger.lose(trial.config["fingerprint"], _last_error(trial))
 
+    @remembered
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         config = self.ledger.live[trial.config["fingerprint"]].config
         self.say(f"{self.ledger.tracker.name(config)} goes on from its checkpoint: {_last_error(trial)}")
