@@ -12,7 +12,7 @@ help:  ## this list
 demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write its report
 	@$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
 	@$(BIN)/rrm-analyze runs/demo
-	@echo "MLflow UI: make ui, then open http://127.0.0.1:5000/?workflowType=machine_learning"
+	@echo "compare in MLflow: make ui"
 
 test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
@@ -27,9 +27,8 @@ check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ui: $(INSTALLED)  ## open MLflow on runs/ (http://127.0.0.1:5000/?workflowType=machine_learning)
-	@echo "open http://127.0.0.1:5000/?workflowType=machine_learning"
-	@$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db --host 127.0.0.1 --port 5000
+ui: $(INSTALLED)  ## open MLflow on the demo sweep; SWEEP=runs/other for another
+	@$(BIN)/rrm-sweep ui $(or $(SWEEP),runs/demo)
 
 lock:  ## pin what a fresh install of pyproject.toml gives into requirements.lock
 	rm -rf .venv-lock

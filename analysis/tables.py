@@ -119,24 +119,28 @@ def _from_store(store: Store) -> Tables:
         curves = result.pop("curves")
         records.append(result | {"outside_spec": bool(asked) and fingerprint not in asked})
         points += [{"fingerprint": fingerprint, **point} for point in curves]
-    return _tables(records, points, "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure")
+    return _tables(
+        records,
+        pd.DataFrame(points, columns=CURVE_COLUMNS),
+        "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure",
+    )
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
-    from sweeps.mlflow_door import read_runs  # takes seconds to import
+    from sweeps.mlflow_door.reader import read_runs  # takes seconds to import
 
     found = read_runs(tracking_uri, sweep)
-    if found is None or not found[0]:
+    if found is None or not found.records:
         raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
-    records, points, kind = found
-    return _tables([record | {"sweep": sweep, "outside_spec": False} for record in records], points, kind)
+    records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
+    return _tables(records, found.curves.to_pandas(), found.kind)
 
 
-def _tables(records: list[dict[str, Any]], points: list[dict[str, Any]], kind: str) -> Tables:
+def _tables(records: list[dict[str, Any]], points: pd.DataFrame, kind: str) -> Tables:
     trials = pd.DataFrame(records)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, _split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)), kind)
+    return Tables(trials, _split_bins(points.reindex(columns=CURVE_COLUMNS)), kind)
 
 
 def _split_bins(curves: pd.DataFrame) -> pd.DataFrame:

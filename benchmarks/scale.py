@@ -140,7 +140,7 @@ def run_ours(trials: int) -> float:
 
 def check_complete(spec: Any, trials: int, code: int) -> None:
     """The sweep did what it is timed for: every trial is in the store and, once, in MLflow."""
-    from sweeps.mlflow_door import read_runs
+    from sweeps.mlflow_door.reader import read_runs
     from sweeps.spool import Spool
     from sweeps.store import Store, local_root
     from sweeps.tracking import tracking_uri
@@ -148,7 +148,7 @@ def check_complete(spec: Any, trials: int, code: int) -> None:
     store = Store(spec.location)
     found = read_runs(tracking_uri(local_root(spec.storage)), spec.name)
     assert found is not None and code == 0 and Spool(store.driver_folder / "spool").is_empty
-    tracked = [record["fingerprint"] for record in found[0] if record["outcome"] == "completed"]
+    tracked = [record["fingerprint"] for record in found.records if record["outcome"] == "completed"]
     assert len(tracked) == trials and set(tracked) == store.finished()
 
 

@@ -148,12 +148,20 @@ def parse_trial(sections: dict[str, Any], folder: Path, prefix: str = "") -> Tri
     Raises:
         UserError: a key, a value or a data file is wrong; the path of the field starts with `prefix`.
     """
+    return validate_trial(sections, prefix).located(folder)
+
+
+def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
+    """The trial that YAML sections describe, without a look at the data files that it names.
+
+    Raises:
+        UserError: a key or a value is wrong; the path of the field starts with `prefix`.
+    """
     try:
         # Through JSON, where a list may stand for a tuple and 1 for 1.0, but nothing else is converted.
-        config = TrialConfig.model_validate_json(json.dumps(sections))
+        return TrialConfig.model_validate_json(json.dumps(sections))
     except ValidationError as error:
         raise from_validation(error, TrialConfig, prefix) from None
-    return config.located(folder)
 
 
 def load_trial(path: Path) -> TrialConfig:

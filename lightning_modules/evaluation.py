@@ -51,6 +51,7 @@ class Scores:
     answers: np.ndarray  # [N, L] uint8, at the trained depth
     confidence: np.ndarray  # [N] halting probability, at the trained depth
     rollouts: dict[str, list[float]]  # exact accuracy at every depth of mode, best_q and oracle over rollouts
+    runs: list[dict[str, Tensor]]  # `rows` of every rollout, the first included
 
     def curve(self, chosen: np.ndarray | None = None) -> DepthCurve:
         """Means over all rows, or over chosen ones [N] bool."""
@@ -109,7 +110,7 @@ def score_depths(
     trained = min(depth, config.model.trained_depth) - 1
     answers, confidence = runs[0].pop("trained_answer"), runs[0]["q"][trained].double().sigmoid()
     combined = _combine_rollouts(runs) if rollouts > 1 else {}
-    return Scores(runs[0], answers[0].numpy(), confidence.numpy(), combined)
+    return Scores(runs[0], answers[0].numpy(), confidence.numpy(), combined, runs)
 
 
 def _run(
@@ -124,7 +125,7 @@ def _run(
         batch = {name: values.to(reasoner.device) for name, values in to_batch(part).items()}
         unknown = torch.from_numpy(part.unknown).to(reasoner.device)
         depths = []
-        for at, step in enumerate(_think(reasoner, batch, depth, halting)):
+        for at, step in enumerate(think_through(reasoner, batch, depth, halting)):
             depths.append(_score(step, batch["labels"], unknown, config))
             answer = depths[-1].pop("answer").to(torch.uint8).cpu()
             if at == trained:
@@ -138,7 +139,7 @@ def _run(
 
 
 @dataclass(frozen=True)
-class _Thought:
+class Thought:
     """Where every row of a batch stands after some supervision steps."""
 
     logits: Tensor  # [B, L, V]
@@ -148,12 +149,12 @@ class _Thought:
     steps: Tensor  # [B] supervision steps that the row has had
 
 
-def _think(reasoner: Reasoner, batch: Batch, depth: int, halting: str) -> Iterator[_Thought]:
+def think_through(reasoner: Reasoner, batch: Batch, depth: int, halting: str) -> Iterator[Thought]:
     """Supervision steps 1 .. depth; rows that halted leave the batch and keep their last answer."""
     rows = torch.arange(len(batch["inputs"]), device=reasoner.device)  # those that still think
     carry = reasoner.enter(reasoner.initial_carry(batch), batch)
     said = torch.full_like(batch["inputs"], -1)
-    thought: _Thought | None = None
+    thought: Thought | None = None
     for _ in range(depth):
         if len(rows):
             before = carry.z_H
@@ -166,7 +167,7 @@ def _think(reasoner: Reasoner, batch: Batch, depth: int, halting: str) -> Iterat
             carry, rows = carry.apply(lambda tensor, keep=goes_on: tensor[keep]), rows[goes_on]  # type: ignore[misc]
         else:
             assert thought is not None
-            thought = _Thought(thought.logits, thought.q, 0 * thought.residual, 0 * thought.changed, thought.steps)
+            thought = Thought(thought.logits, thought.q, 0 * thought.residual, 0 * thought.changed, thought.steps)
         yield thought
 
 
@@ -179,14 +180,14 @@ def _halts(reasoner: Reasoner, outputs: Outputs, changed: Tensor, halting: str) 
     return torch.zeros_like(changed, dtype=torch.bool)
 
 
-def _update(thought: _Thought | None, rows: Tensor, carry: Carry, outputs: Outputs, before: Tensor, changed: Tensor) -> _Thought:
+def _update(thought: Thought | None, rows: Tensor, carry: Carry, outputs: Outputs, before: Tensor, changed: Tensor) -> Thought:
     """The thoughts of the rows that went on, laid over those of the rows that had halted."""
     norms = before.float().flatten(1).norm(dim=1).clamp_min(1e-12)
     residual = (carry.z_H - before).float().flatten(1).norm(dim=1) / norms
-    fresh = _Thought(outputs.logits, outputs.q_halt_logits, residual, changed, carry.steps)
+    fresh = Thought(outputs.logits, outputs.q_halt_logits, residual, changed, carry.steps)
     if thought is None:
         return fresh
-    return _Thought(
+    return Thought(
         logits=thought.logits.index_copy(0, rows, fresh.logits),
         q=thought.q.index_copy(0, rows, fresh.q),
         residual=torch.zeros_like(thought.residual).index_copy(0, rows, fresh.residual),
@@ -195,7 +196,7 @@ def _update(thought: _Thought | None, rows: Tensor, carry: Carry, outputs: Outpu
     )
 
 
-def _score(thought: _Thought, labels: Tensor, unknown: Tensor, config: TrialConfig) -> dict[str, Tensor]:
+def _score(thought: Thought, labels: Tensor, unknown: Tensor, config: TrialConfig) -> dict[str, Tensor]:
     """Scores of each row at one depth, [B]; answers [B, L]."""
     answer = thought.logits.argmax(-1)
     nll = token_nll(thought.logits, labels, config.loss)

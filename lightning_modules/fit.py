@@ -14,6 +14,7 @@ from lightning_modules.callbacks import BudgetCallback, Report, save_weights
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
 from lightning_modules.evaluation import depth_curve, score_depths
+from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule
 from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
 from rrm.tasks import Split
@@ -21,6 +22,7 @@ from rrm.tasks import Split
 CHECKPOINT = "checkpoint.ckpt"
 BEST = "best.pt"
 WEIGHTS = "weights.pt"
+ITEMS = "items.parquet"
 DEPTH_PREFIXES: dict[Split, str] = {"test": "depth", "ood": "ood_depth"}  # names of the curves of the splits scored at the end
 
 
@@ -29,8 +31,9 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
 
     Args:
         config: the trial; the same config gives the same numbers on the same hardware and number of threads.
-        folder: where the checkpoint, the averaged weights that were best on validation (`best.pt`) and the scored ones
-            (`weights.pt`) lie; a checkpoint found there is continued. None keeps nothing.
+        folder: where the checkpoint lies, the averaged weights that were best on validation (`best.pt`) and the scored ones
+            (`weights.pt`), and how each test item fared (`items.parquet`); a checkpoint found there is continued. None keeps
+            nothing.
         report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
 
     Returns:
@@ -57,10 +60,12 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
         return _result(config, module, {"outcome": "pruned"})
     if folder is not None:
         save_weights(module.average.reasoner, folder / WEIGHTS)
-    return _score(config, module, data, trainer.strategy.root_device, wall_seconds=time.perf_counter() - started)
+    return _score(config, module, data, trainer.strategy.root_device, folder, wall_seconds=time.perf_counter() - started)
 
 
-def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, wall_seconds: float) -> FitResult:
+def _score(
+    config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, folder: Path | None, wall_seconds: float
+) -> FitResult:
     """Depth curves with the averaged weights, once: on validation, test and, where there is one, the harder split."""
     scored = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
     depth, trained = config.eval.max_depth, config.model.trained_depth
@@ -80,8 +85,11 @@ def _score(config: TrialConfig, module: RecursiveModule, data: TaskData, device:
             record |= {f"{split}/examples": len(examples)}
             points += depth_points(scores.curve(), prefix, now)
             points += bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
+            if split == "test" and folder is not None:
+                write_items(folder / ITEMS, item_columns(scores, examples, (trained, validation.best_depth)))
     record |= {
         "chosen_depth": validation.best_depth,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),

@@ -110,12 +110,12 @@ class Reasoner(nn.Module, ABC):
     def initial_carry(self, batch: Batch) -> Carry:
         """Slots that are all free: the next call fills them with `batch`'s rows and the initial state."""
         inputs = batch["inputs"]
-        z_H, z_L = self.initial_state(len(inputs))
+        z_H, z_L = self.initial_state(inputs.shape[0])
         return Carry(
             z_H,
             z_L,
-            steps=torch.zeros(len(inputs), dtype=torch.int32, device=inputs.device),
-            halted=torch.ones(len(inputs), dtype=torch.bool, device=inputs.device),
+            steps=torch.zeros(inputs.shape[0], dtype=torch.int32, device=inputs.device),
+            halted=torch.ones(inputs.shape[0], dtype=torch.bool, device=inputs.device),
             answer=torch.full_like(inputs, NO_ANSWER),
             current={name: torch.zeros_like(rows) for name, rows in batch.items()},
         )
@@ -123,7 +123,7 @@ class Reasoner(nn.Module, ABC):
     def enter(self, carry: Carry, batch: Batch) -> Carry:
         """Halted slots take a new row and the initial state."""
         free = carry.halted
-        initial = self.initial_state(len(free))
+        initial = self.initial_state(free.shape[0])
         return Carry(
             z_H=torch.where(free[:, None, None], initial.z_H, carry.z_H),
             z_L=torch.where(free[:, None, None], initial.z_L, carry.z_L),
@@ -147,7 +147,7 @@ class Reasoner(nn.Module, ABC):
         """All that happens to the state between two supervision steps of one example: reset and noise."""
         state, again = State(carry.z_H, carry.z_L), (carry.steps > 0)[:, None, None]
         if self.config.state_reset not in {None, "carry"}:
-            initial = self.initial_state(len(carry.steps))
+            initial = self.initial_state(carry.steps.shape[0])
             reset_answer = self.config.state_reset in {"answer", "all"}
             reset_latent = self.config.state_reset in {"latent", "all"}
             z_H = torch.where(again, initial.z_H, state.z_H) if reset_answer else state.z_H
@@ -188,7 +188,7 @@ class Reasoner(nn.Module, ABC):
         if self.config.puzzle_embedding_size:
             prefix = self.puzzle_emb(rows["puzzle_identifiers"].int())
             prefix = F.pad(prefix, (0, self.config.prefix_length * self.config.hidden_size - prefix.shape[-1]))
-            x = torch.cat((prefix.view(len(x), self.config.prefix_length, -1), x), dim=1)
+            x = torch.cat((prefix.view(x.shape[0], self.config.prefix_length, -1), x), dim=1)
         if self.config.positions == "learned":
             x = 0.707106781 * (x + self.embed_pos.embedding_weight)  # keeps the variance of a sum of two
         return (self.embed_scale * x).to(self.dtype)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rrm.config import ModelConfig
@@ -133,6 +133,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError("must hold tensors by name and nothing else", str(path))
     return state
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as a `.safetensors` file."""
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
 
 
 class Golden:

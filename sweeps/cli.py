@@ -25,6 +25,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PATH=VALUE]...", help="Any field of the spec, such as trial.optim.lr=3e-4 or measure.seeds=5."),
 ]
+Target = Annotated[str, typer.Argument(metavar="SWEEP", help="A store (a folder such as runs/demo, or a URI), or a spec.")]
 Storage = Annotated[
     str | None,
     typer.Option(envvar="RRM_STORAGE", help="Folder or URI for results; overrides `storage` in the spec.", show_default=False),
@@ -80,14 +81,25 @@ def submit(
 
 
 @app.command()
-def status(
-    target: Annotated[str, typer.Argument(metavar="SWEEP", help="A store (a folder such as runs/demo, or a URI), or a spec.")],
-) -> None:
+def status(target: Target) -> None:
     """Say how a sweep stands, from its store alone: also while another process or another machine runs it."""
     from sweeps.status import read_status
 
     for line in read_status(target).lines():
         typer.echo(line)
+
+
+@app.command()
+def ui(
+    target: Target,
+    study: Annotated[bool, typer.Option("--study", help="Show the Optuna dashboard on a search's study instead.")] = False,
+    port: Annotated[int | None, typer.Option(help="To serve on; default: 5000 (8080 for --study), or any that is free.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the link in a browser.")] = True,
+) -> None:
+    """Open MLflow on a sweep, best trial first, and print the link. Serves the local database until Ctrl-C."""
+    from sweeps.ui import show_runs, show_study
+
+    (show_study if study else show_runs)(target, port, browser, Console())
 
 
 @app.command()

@@ -18,7 +18,7 @@ from sweeps.attempts import count_losses, note_losses
 from sweeps.rungs import build_judge
 from sweeps.samplers import Study, objective_value
 from sweeps.spec import SweepSpec, load_spec
-from sweeps.store import SPEC, TRIAL, Store
+from sweeps.store import SPEC, STUDY, TRIAL, Store
 from sweeps.tracking import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
@@ -45,7 +45,7 @@ class Ledger:
         self._resumed: list[TrialConfig] = []  # started by an earlier driver
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
         self.planned = spec.design() if spec.measure else []
-        self.study = Study(spec, store.driver_folder / "study.db") if spec.search else None
+        self.study = Study(spec, store.driver_folder / STUDY) if spec.search else None
         self.judge = build_judge(spec)
         self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
 
@@ -231,6 +231,21 @@ class Ledger:
             self.study.tell(fingerprint, record)
         self.tracker.end(trial.config, record, curves)
         self.results[fingerprint] = record
+
+    def best(self, count: int) -> list[Record]:
+        """The best completed trials on validation: by a search's first objective within its constraints, else by exact accuracy."""
+        records = list(self.results.values())
+        if self.spec.search:
+            return self.spec.search.best(records, count)
+        completed = [record for record in records if record["outcome"] == "completed"]
+        # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
+        return sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))[:count]
+
+    def close(self) -> None:
+        """The driver ends: trials that it leaves unfinished wait for the next one, and what there is to conclude is told."""
+        for trial in self.live.values():
+            self.tracker.wait(trial.config)
+        self.tracker.conclude(self.finished, [record["fingerprint"] for record in self.best(self.spec.tracking.models)])
 
     def requeue(self) -> None:
         """Ray gave up as a whole: what was live is asked for again and goes on from its checkpoint."""

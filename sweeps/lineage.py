@@ -1,7 +1,6 @@
 """What produced a run: the code and what was changed in it, versions, the machine."""
 
 import os
-import re
 from importlib.metadata import version
 from pathlib import Path
 from platform import machine, node, python_version
@@ -10,22 +9,22 @@ from subprocess import run
 import torch
 
 import rrm
+from sweeps.credentials import blank_secrets
 
 SOURCE = Path(rrm.__file__).parent.parent
 PACKAGES = ("torch", "lightning", "ray", "optuna", "mlflow")
 MOST_DIFF_BYTES = 1_000_000
-BLANK = "***"
-# `token` only as a name's last word: models are full of tokens.
-SECRET = r"(?:[\w.-]*(?:secret|passw(?:or)?d|passphrase|credential|api_?key|access_?key|private_?key)[\w.-]*|[\w.-]*token)"
-ASSIGNED = re.compile(rf"(?i)\b({SECRET})([\"']?\s*[:=]\s*)(?=\S)[^\n]*")  # NAME=value, name: value, "name": value
-IN_URL = re.compile(r"(://[^\s:/@]+:)[^\s@/]+@")  # ://user:password@
-SHORTEST_SECRET = 6  # a shorter value would blank half the text
 
 
 def lineage_tags(source: Path = SOURCE) -> dict[str, str]:
     """Commit of the code, whether it was changed, versions, host and hardware."""
     tags = {f"version.{package}": version(package) for package in PACKAGES}
     tags |= {"version.python": python_version(), "host": node(), "hardware": describe_hardware()}
+    tags |= {
+        "mlflow.user": os.environ.get("USER") or f"user {os.getuid()}",
+        "mlflow.source.name": "rrm-sweep",
+        "mlflow.source.type": "LOCAL",
+    }
     commit = _git(source, "rev-parse", "HEAD")
     if commit is not None:
         changed = _git(source, "status", "--porcelain", "-uno")
@@ -46,14 +45,6 @@ def read_diff(source: Path = SOURCE) -> str:
     if len(diff.encode()) <= MOST_DIFF_BYTES:
         return diff
     return diff.encode()[:MOST_DIFF_BYTES].decode(errors="ignore") + f"\n(cut off at {MOST_DIFF_BYTES:,} bytes)\n"
-
-
-def blank_secrets(text: str) -> str:
-    """Blank values of secret-named variables: those that the text assigns, and those of this process's environment."""
-    values = {value for name, value in os.environ.items() if re.fullmatch(f"(?i){SECRET}", name) and len(value) >= SHORTEST_SECRET}
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, BLANK)
-    return IN_URL.sub(rf"\1{BLANK}@", ASSIGNED.sub(rf"\1\2{BLANK}", text))
 
 
 def _git(source: Path, *command: str) -> str | None:

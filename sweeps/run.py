@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import shlex
 import signal
 import warnings
 from collections.abc import Callable
@@ -12,16 +13,15 @@ import torch
 from rich.console import Console
 
 from rrm.errors import UserError
+from sweeps.credentials import hidden_credentials
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address, check_nodes, has_room
 from sweeps.screen import Screen, best_record, failures
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
-from sweeps.store import Store, local_root
-from sweeps.tracking import Tracker, tracking_uri
+from sweeps.store import Store
+from sweeps.tracking import Tracker
 
-DELIVERY_SECONDS = 60.0  # longest wait for tracking at the end; what is left goes out with the next run
-UNREACHABLE_SECONDS = 6.0  # the same where the last try has failed
 LONGEST_REASON = 200
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
 
@@ -70,20 +70,19 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
     """`run_sweep` on a store that can be written."""
     with store.locked():
-        tracker = Tracker(spec, Spool(store.driver_folder / "spool"))
+        tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
-        tracker.delivery.start()
         finished_before = len(ledger.results)
         if ledger.finished:
             console.print(f"{spec.name} is finished: {finished_before} trials, nothing to run")
         else:
             if finished_before:
                 console.print(f"{spec.name} goes on: {finished_before} of {ledger.total} trials are finished")
+            tracker.run()
             with suppress(KeyboardInterrupt):  # before Tune takes over the signal; a later one ends `fit` without an exception
                 _run_missing(ledger, console, address)
-        if ledger.finished:
-            tracker.done()
+        ledger.close()
         _deliver(tracker, console)
         if not ledger.finished:
             _say(console, f"stopped with {len(ledger.results)} of {ledger.total} trials; continue with: {continue_command}")
@@ -122,16 +121,18 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     warnings.filterwarnings("ignore", module="ray.*")
     console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
     try:
-        ray.init(
-            address=address or "local",  # None would join whatever cluster this machine last heard of
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": TUNE_ENVIRONMENT},
-        )
+        with hidden_credentials():
+            ray.init(
+                address=address or "local",  # None would join whatever cluster this machine last heard of
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": TUNE_ENVIRONMENT},
+            )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
         raise UserError(f"{problem}: {str(error).splitlines()[0]}", address or "Ray") from None
+    ledger.tracker.delivery.start()  # not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
         if address is not None:
@@ -176,8 +177,8 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
 
 
 def _deliver(tracker: Tracker, console: Console) -> None:
-    wait = UNREACHABLE_SECONDS if tracker.delivery.problem else DELIVERY_SECONDS
-    if not tracker.delivery.close(wait):
+    tracker.delivery.start()
+    if not tracker.delivery.close():
         why = tracker.delivery.problem or "still sending"
         _say(console, f"tracking is behind ({why}): the rest lies in the spool and goes out with the next run")
     if tracker.spool.dead_letters_file.exists():
@@ -196,9 +197,5 @@ def _conclude(ledger: Ledger, console: Console) -> int:
     failed = failures(ledger)
     for line in failed:
         _say(console, line)
-    uri = tracking_uri(local_root(ledger.spec.storage))
-    local = uri.startswith("sqlite:")
-    _say(console, f"MLflow UI: mlflow ui --backend-store-uri {uri}" if local else f"MLflow experiment: {ledger.spec.name}")
-    if local:
-        _say(console, "           then open http://127.0.0.1:5000/?workflowType=machine_learning")
+    _say(console, f"compare in MLflow: {shlex.join(['rrm-sweep', 'ui', ledger.store.location])}")
     return SOME_FAILED if failed else DONE

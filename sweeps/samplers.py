@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
 from sweeps.constraints import known_costs
+from sweeps.credentials import blank_secrets
 from sweeps.search import Search
 from sweeps.space import contains
 from sweeps.spec import SweepSpec
@@ -253,9 +254,9 @@ def _open_storage(database: Path) -> optuna.storages.RDBStorage:
     try:
         return optuna.storages.RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = blank_secrets(str(error).splitlines()[0])
         raise UserError(
-            f"names no database that can be used, such as postgresql+psycopg2://user@host/studies: {reason}", STUDY_URL
+            f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
         ) from None
 
 

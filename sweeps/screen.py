@@ -139,13 +139,8 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
 
 
 def best_record(ledger: Ledger) -> Record | None:
-    """The best completed trial on validation: by a search's first objective within its constraints, else by exact accuracy."""
-    records = list(ledger.results.values())
-    if ledger.spec.search:
-        return next(iter(ledger.spec.search.best(records, 1)), None)
-    completed = [record for record in records if record["outcome"] == "completed"]
-    # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
-    return max(completed, key=lambda r: (r["val/exact_accuracy"], -r["params"], r["fingerprint"]), default=None)
+    """The best completed trial, as `Ledger.best` has it."""
+    return next(iter(ledger.best(1)), None)
 
 
 def failures(ledger: Ledger) -> list[str]:

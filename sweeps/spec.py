@@ -90,6 +90,13 @@ class Resources(StrictConfig):
         return min(int(there.get(name, 0) / amount + ROUNDING) for name, amount in self.asked.items())
 
 
+class Tracking(StrictConfig):
+    """What MLflow is told beyond runs, params and metrics."""
+
+    models: int = Field(1, ge=0)  # how many of the best trials have their model logged; the best is registered
+    system_metrics: bool = False  # load and memory of the trial's machine, at every validation
+
+
 class SweepSpec(StrictConfig):
     """One sweep. `trial` is what every trial shares; `measure` or `search` says what differs."""
 
@@ -99,6 +106,7 @@ class SweepSpec(StrictConfig):
     measure: Measure | None = None
     search: Search | None = None
     resources: Resources = Resources()
+    tracking: Tracking = Tracking()
     storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
     _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
 

@@ -5,6 +5,7 @@ driver may offer everything it knows.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ BATCH_EVENTS = 200
 
 
 class Spool:
-    """Events in the order in which they happened; `kind` is sweep, start, points, end or done."""
+    """Events in the order in which they happened; `kind` is sweep, state, start, points, end, curves or models."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,14 +25,12 @@ class Spool:
         self.dead_letters_file = folder / "dead_letters.jsonl"
         self._said: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
         self._last_step: dict[str, int] = {}
+        self._told = 0
         for event in read_lines(self.events_file):
             self._remember(event)
 
     def add_once(self, event: Event) -> None:
-        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint).
-
-        A trial whose folder was removed may end anew, and then otherwise.
-        """
+        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint), or again with another `status`."""
         key = (event["kind"], event.get("fingerprint", ""))
         if key not in self._said or self._said[key] != event.get("status"):
             append_line(self.events_file, event)
@@ -69,9 +68,18 @@ class Spool:
         write_atomically(self.cursor_file, str(position))
 
     @property
+    def told(self) -> int:
+        """How many points and ends were spooled: what curves are made of."""
+        return self._told
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything was said."""
         return not self.events_file.exists() or self._cursor() >= self.events_file.stat().st_size
+
+    def events(self) -> Iterator[Event]:
+        """Every event so far, said or not."""
+        yield from read_lines(self.events_file)
 
     def bury(self, events: list[Event], reason: str) -> None:
         """Set events aside that the server will never take."""
@@ -83,6 +91,7 @@ class Spool:
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")
+        self._told += "points" in event
         if event["kind"] == "points":
             last = max(point["at"] for point in event["points"])
             self._last_step[fingerprint] = max(last, self._last_step.get(fingerprint, -1))

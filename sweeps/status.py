@@ -31,8 +31,8 @@ class Status:
         return lines + [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
 
 
-def read_status(target: str) -> Status:
-    """The status of a sweep, by its store (a folder or a URI) or its spec.
+def find_store(target: str) -> Store:
+    """The store of a sweep that was run, by where it lies (a folder or a URI) or by its spec.
 
     Raises:
         UserError: there is no such sweep.
@@ -40,11 +40,20 @@ def read_status(target: str) -> Status:
     if Path(target).is_file():
         sections = read_yaml(Path(target))
         target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
-    store = Store(target)
-    text = store.spec()
-    if text is None:
+    store = Store(target.rstrip("/"))
+    if store.spec() is None:
         raise UserError("has never been run (no spec.yaml in it)", target)
-    spec, results = parse_yaml(text, target), store.results()
+    return store
+
+
+def read_status(target: str) -> Status:
+    """The status of a sweep, by its store (a folder or a URI) or its spec.
+
+    Raises:
+        UserError: there is no such sweep.
+    """
+    store = find_store(target)
+    spec, results = parse_yaml(store.spec() or "", store.location), store.results()
     asked = store.design()
     members = {name: result for name, result in results.items() if not asked or name in asked}
     return Status(

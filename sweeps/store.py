@@ -7,6 +7,7 @@
     trials/<fingerprint>/trial.yaml         the config
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
     trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
+    trials/<fingerprint>/items.parquet      how each test item fared at some depths
     trials/<fingerprint>/result.json        the record, written last: the end marker
 
 What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver`.
@@ -21,6 +22,7 @@ from typing import Any
 from sweeps.places import URI, Folder, Place, open_place, parse_json
 
 SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
+STUDY = "study.db"  # in the driver's folder
 TRIAL, ATTEMPTS, RESULT, ERROR, KILLED = "trial.yaml", "attempts.jsonl", "result.json", "error.txt", "killed.json"
 LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
 
@@ -144,9 +146,13 @@ class Store:
         text = self.place.read(name)
         return None if text is None else parse_json(text, f"{self.location}/{name}")["reason"]
 
+    def file(self, fingerprint: str, name: str) -> bytes | None:
+        """A file that a trial left; None where it is not."""
+        return self.place.read(trial_file(fingerprint, name))
+
     def fetch(self, fingerprint: str, name: str, folder: Path) -> bool:
         """Copy a file of a trial into a folder; whether it was there."""
-        data = self.place.read(trial_file(fingerprint, name))
+        data = self.file(fingerprint, name)
         if data is not None:
             (folder / name).write_bytes(data)
         return data is not None

@@ -16,10 +16,11 @@ import torch
 from ray import tune
 
 from lightning_modules.config import TrialConfig, load_trial
-from lightning_modules.fit import BEST, CHECKPOINT, WEIGHTS, fit
+from lightning_modules.fit import BEST, CHECKPOINT, ITEMS, WEIGHTS, fit
 from lightning_modules.record import FitResult, Record, Row, describe
 from rrm.errors import UserError
 from sweeps.attempts import Attempt, begin_attempt
+from sweeps.meter import Meter
 from sweeps.store import ERROR, TRIAL, Store
 from sweeps.watchdog import Limits, Watchdog
 
@@ -62,7 +63,7 @@ class Workplace:
         """Take what was written since the last time into the store, checkpoint last."""
         if len(self.store.attempts(self.fingerprint)) > self.attempt.number:
             os._exit(SUPERSEDED_EXIT_CODE)  # cut off from its driver, which has begun it elsewhere
-        for name in (WEIGHTS, ERROR, BEST, CHECKPOINT):
+        for name in (WEIGHTS, ITEMS, ERROR, BEST, CHECKPOINT):
             file = self.folder / name
             if file.exists() and file.stat().st_mtime_ns != self._kept.get(name):
                 self.store.keep(self.fingerprint, file)
@@ -74,7 +75,7 @@ def run_trial(job: dict[str, Any]) -> None:
 
     Args:
         job: `store` and `fingerprint`; `session` of the driver; `max_retries`; `cpus` and `gpus` that it may use;
-            `timeout_minutes` and `memory_bytes` of this attempt or None.
+            `timeout_minutes` and `memory_bytes` of this attempt or None; `system_metrics`, whether the machine is watched.
     """
     with tempfile.TemporaryDirectory(prefix="rrm-trial-") as scratch:
         try:
@@ -100,12 +101,15 @@ def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
     if 0 < job["gpus"] < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
         torch.cuda.set_per_process_memory_fraction(job["gpus"])
     started, minutes = time.monotonic(), job["timeout_minutes"]
+    meter = Meter() if job["system_metrics"] else None
     stop: SystemExit | None = None
     timed_out = False
 
     def report(row: Row) -> bool:
         nonlocal stop, timed_out
         place.keep()
+        if meter is not None:
+            row = Row(step=row["step"], time=row["time"], metrics=row["metrics"] | meter.read(), used=row["used"])
         try:
             tune.report({ROW: json.dumps(row)})
         except SystemExit as scheduler_stop:  # through `Trainer.fit` it would skip the hooks that end a fit

@@ -64,6 +64,7 @@ class Ask(Searcher):
             "gpus": resources.gpus,
             "memory_bytes": resources.asked.get("memory"),
             "timeout_minutes": resources.trial_timeout_minutes,
+            "system_metrics": self.ledger.spec.tracking.system_metrics,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.mlflow_door import read_runs
+from sweeps.mlflow_door.reader import read_runs
 from sweeps.store import Store
 from tests.cluster.hosts import Host, NamespaceHost, make_hosts, remove_network
 from tests.conftest import ROOT
@@ -141,6 +141,6 @@ def check_complete(store: Store, lost: set[str | None], folder: Path) -> None:
             assert attempts[1]["from_checkpoint"] > 0 and attempts[1]["losses"] == 0
             assert attempts[1]["address"] != attempts[0]["address"]
     found = read_runs(f"sqlite:///{folder / 'runs/mlflow.db'}", "tiny")
-    assert found is not None and len(found[0]) == 6
-    points = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found[1])
+    assert found is not None and len(found.records) == 6
+    points = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
     assert max(points.values()) == 1

@@ -61,7 +61,7 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
         spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
         store = Store(spec.location)
         store.create()
-        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool")))
+        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
         ledger.reconcile()
         return ledger
 

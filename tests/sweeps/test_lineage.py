@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sweeps import lineage
-from sweeps.lineage import blank_secrets, lineage_tags, read_diff
+from sweeps.credentials import blank_secrets
+from sweeps.lineage import lineage_tags, read_diff
 
 
 @pytest.fixture

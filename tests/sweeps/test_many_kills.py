@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.mlflow_door import read_runs
+from sweeps.mlflow_door.reader import read_runs
 from sweeps.store import Store
 from tests.sweeps.conftest import command, run_command, search_sections
 from tests.sweeps.test_run import ENVIRONMENT
@@ -55,8 +55,8 @@ def test_ten_killed_drivers_leave_each_trial_once(write_spec: Callable, tmp_path
         assert record["outcome"] == "pruned" or seen == 20
     check_study(store)
     found = read_runs(f"sqlite:///{tmp_path / 'runs/mlflow.db'}", "tiny")
-    assert found is not None and Counter(run["fingerprint"] for run in found[0]) == Counter(results.keys())
-    points = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found[1])
+    assert found is not None and Counter(run["fingerprint"] for run in found.records) == Counter(results.keys())
+    points = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
     assert max(points.values()) == 1
     print(f"\n{KILLS} kills: {TRIALS} trials, each once; {len(killed)} of them begun more than once")
 

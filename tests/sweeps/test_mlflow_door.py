@@ -6,30 +6,49 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
+from sweeps.spool import Event
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from sweeps.mlflow_door import FINGERPRINT, SWEEP, MlflowWriter, Poison, read_runs
+    from sweeps.mlflow_door import CURVES, FINGERPRINT, SWEEP
+    from sweeps.mlflow_door.reader import read_runs
+    from sweeps.mlflow_door.writer import MlflowWriter, Poison
 
 START = {
     "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},
     "metrics": {"params": 3810}, "tags": {"outcome": "running", "matching": "steps"}, "trial": "seed: 0\n",
 }  # fmt: skip
-EVENTS = [
-    {"kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}, "diff": "-old\n"},
+EVENTS: list[Event] = [
+    {
+        "kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}, "diff": "-old\n",
+        "axes": ["model.hidden_size"], "objective": {"metric": "val/nll", "goal": "minimize"},
+    },
     START,
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]},
     {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]},
     {
         "kind": "end", "fingerprint": "abc", "time": 2000, "status": "FINISHED", "tags": {"outcome": "completed"},
+        "files": ["items.parquet"],
+        "dataset": {"name": "sudoku4", "digest": "d1", "source": {"kind": "sudoku"}, "profile": {"tokens": 16}},
         "points": [
             {"metric": "test/nll", "at": 8, "value": 1.1, "time": 2000},
             {"metric": "depth/exact_accuracy", "at": 1, "value": 0.5, "time": 2000},
             {"metric": "depth/exact_accuracy", "at": 2, "value": 0.6, "time": 2000},
         ],
     },
-    {"kind": "done", "time": 2100},
+    {"kind": "state", "status": "FINISHED", "time": 2100},
+    {"kind": "curves", "status": "3"},
 ]  # fmt: skip
+
+
+class Given:
+    """A store whose trials left one file, and a spool with the events above."""
+
+    def file(self, fingerprint: str, name: str) -> bytes | None:
+        return b"items" if name == "items.parquet" else None
+
+    def events(self) -> list[Event]:
+        return EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +57,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def writer(uri: str, tmp_path: Path, sweep: str) -> MlflowWriter:
-    return MlflowWriter(uri, tmp_path / "artifacts", sweep)
+    return MlflowWriter(uri, tmp_path / "artifacts", sweep, Given())
 
 
 def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) -> None:
@@ -56,16 +75,18 @@ def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) 
     for metric, expected in (("val_curve/nll", [(4, 1.5), (8, 1.2)]), ("depth/exact_accuracy", [(1, 0.5), (2, 0.6)])):
         history = door.client.get_metric_history(child.info.run_id, metric)
         assert [(point.step, point.value) for point in history] == expected
-    assert {file.path for file in door.client.list_artifacts(child.info.run_id)} == {"trial.yaml"}
-    assert {file.path for file in door.client.list_artifacts(parents[0].info.run_id)} == {"spec.yaml", "code.diff"}
+    assert {file.path for file in door.client.list_artifacts(child.info.run_id)} == {"trial.yaml", "items.parquet"}
+    (data,) = child.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("sudoku4", "d1")
+    assert {file.path for file in door.client.list_artifacts(parents[0].info.run_id)} == {"spec.yaml", "code.diff", CURVES}
 
 
 def test_what_was_written_is_read_back(uri: str, tmp_path: Path) -> None:
     writer(uri, tmp_path, "read").deliver(EVENTS)
     found = read_runs(uri, "read")
     assert found is not None
-    (record,), curves, kind = found
-    assert kind == "search"
+    (record,), curves = found.records, found.curves.to_pylist()
+    assert found.kind == "search"
     assert record == {
         "fingerprint": "abc", "outcome": "completed", "model.hidden_size": 16, "seed": 0, "params": 3810, "test/nll": 1.1,
         "matching": "steps",

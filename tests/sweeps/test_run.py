@@ -15,7 +15,7 @@ import pytest
 from analysis.report import build_report
 from analysis.tables import load
 from lightning_modules.config import load_trial
-from sweeps.mlflow_door import read_runs
+from sweeps.mlflow_door.reader import read_runs
 from sweeps.store import Store
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
@@ -26,7 +26,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 def tracked(tmp_path: Path) -> tuple[list[dict], list[dict]]:
     found = read_runs(f"sqlite:///{tmp_path / 'runs/mlflow.db'}", "tiny")
     assert found is not None
-    return found[:2]
+    return found.records, found.curves.to_pylist()
 
 
 def assert_points_are_single(curves: list[dict]) -> None:
@@ -43,7 +43,7 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path, 
 
     first = run_command("run", spec, cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "best trial: h" in first.stdout and "mlflow ui" in first.stdout
+    assert "best trial: h" in first.stdout and "compare in MLflow: rrm-sweep ui" in first.stdout
     store = Store(tmp_path / "runs/tiny")
     results = store.results()
     assert len(results) == 8 and {r["outcome"] for r in results.values()} == {"completed"}

@@ -21,13 +21,15 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from lightning_modules.fit import fit
+from sweeps import tracking
 from sweeps.ledger import Ledger
-from sweeps.mlflow_door import MlflowWriter, read_runs
+from sweeps.mlflow_door.reader import read_runs
+from sweeps.mlflow_door.writer import MlflowWriter
 from sweeps.submit import STOP_ENVIRONMENT
 from sweeps.tune import Ask, Decide, End
 from tests.conftest import ROOT, tiny_trial
 from tests.sweeps.conftest import Sections, ending, search_sections
-from tests.sweeps.test_mlflow_door import EVENTS
+from tests.sweeps.test_mlflow_door import EVENTS, Given
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)}
 
@@ -243,12 +245,16 @@ def test_a_dead_tracking_server_costs_the_sweep_nothing(
     config = ledger.ask()
     ledger.row(config.fingerprint, row(1, 0.5))
     ledger.end(config.fingerprint, ending(config))
-    assert time.monotonic() - started < 2.0 and not ledger.tracker.delivery.close(0.1)
+    assert time.monotonic() - started < 2.0
+    monkeypatch.setattr(tracking, "UNREACHABLE_SECONDS", 0.1)
+    assert not ledger.tracker.delivery.close()
     events, position = ledger.tracker.spool.pending()
-    MlflowWriter(f"sqlite:///{tmp_path / 'later.db'}", tmp_path / "artifacts", "tiny").deliver(events)
+    MlflowWriter(f"sqlite:///{tmp_path / 'later.db'}", tmp_path / "artifacts", "tiny", ledger.tracker.delivery.sources).deliver(
+        events
+    )
     ledger.tracker.spool.advance(position)
     found = read_runs(f"sqlite:///{tmp_path / 'later.db'}", "tiny")
-    assert found is not None and [run["outcome"] for run in found[0]] == ["completed"]
+    assert found is not None and [run["outcome"] for run in found.records] == ["completed"]
 
 
 def test_a_resumed_trial_has_one_run_and_each_point_once(tmp_path: Path) -> None:
@@ -260,9 +266,9 @@ def test_a_resumed_trial_has_one_run_and_each_point_once(tmp_path: Path) -> None
     assert len(client.get_metric_history(run.info.run_id, "nll")) == 2
 
     for _ in range(2):  # each a driver that knows nothing of the other
-        MlflowWriter(f"sqlite:///{tmp_path / 'ours.db'}", tmp_path / "artifacts", "tiny").deliver(EVENTS)
+        MlflowWriter(f"sqlite:///{tmp_path / 'ours.db'}", tmp_path / "artifacts", "tiny", Given()).deliver(EVENTS)
     found = read_runs(f"sqlite:///{tmp_path / 'ours.db'}", "tiny")
-    assert found is not None and len(found[0]) == 1
+    assert found is not None and len(found.records) == 1
     assert [point["at"] for point in found[1] if point["metric"] == "val_curve/nll"] == [4, 8]
 
 

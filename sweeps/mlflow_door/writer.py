@@ -1,46 +1,53 @@
-"""MLflow's door: delivering spooled events so that each arrives once, and reading runs back.
+"""Delivering spooled events to MLflow so that each arrives once.
 
 What makes it exactly once: a metric point sent again with the same timestamp, a param or a tag sent again with the same
-value, change nothing; a run is made only where it is certain that there is none with its fingerprint.
+value, a dataset of the same name and digest, change nothing; a run is made only where it is certain that there is none with
+its fingerprint, and one that arrived late all the same is deleted.
 """
 
-import os
+import json
+import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rrm.errors import UserError
-from sweeps.spool import Event
-
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the client's own retry repeats POSTs and doubles runs
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-# After the environment: mlflow reads parts of it when it is imported.
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-FINGERPRINT = "rrm.fingerprint"
-SWEEP = "rrm.sweep"  # on the parent run only
-KIND = "rrm.kind"  # search or measure; on the parent run only
+from sweeps.curves import write_curves
+from sweeps.mlflow_door import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+from sweeps.mlflow_door.models import Unsavable, log_best
+from sweeps.mlflow_door.view import prepare_view
+from sweeps.spool import Event
+
 MOST_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
 MOST_PARAMS = 100
-MOST_RUNS = 1000  # of one page
 POISON = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
+TERMINAL = {"FINISHED", "FAILED", "KILLED"}
 
 
 class Poison(Exception):
     """The server will never take these events."""
 
 
+class Sources(Protocol):
+    """Where the writer finds what an event only names."""
+
+    def file(self, fingerprint: str, name: str) -> bytes | None:
+        """A file of a trial's folder in the store; None where it is not."""
+
+    def events(self) -> Iterable[Event]:
+        """Every event of the sweep so far."""
+
+
 class MlflowWriter:
     """Writes one sweep's events into its experiment: a parent run, and a child run a trial."""
 
-    def __init__(self, tracking_uri: str, artifact_root: Path | None, sweep: str) -> None:
+    def __init__(self, tracking_uri: str, artifact_root: Path | None, sweep: str, sources: Sources) -> None:
         self.client = MlflowClient(tracking_uri=tracking_uri)
+        self.sources = sources
         experiment = self.client.get_experiment_by_name(sweep)
         if experiment is None:
             location = (artifact_root / sweep).resolve().as_uri() if artifact_root else None
@@ -48,8 +55,9 @@ class MlflowWriter:
         else:
             self.experiment_id = experiment.experiment_id
         self.sweep = sweep
-        self._runs = self._existing_runs() if experiment else {}  # fingerprint ("" for the parent) -> run id
+        self._runs = self._settle_runs() if experiment else {}  # fingerprint ("" for the parent) -> run id
         self._unanswered: set[str] = set()  # runs that may have been made although nobody said so
+        self._was_unsure = False
 
     def deliver(self, events: list[Event]) -> None:
         """Send events; what concerns one run travels together, in order.
@@ -69,8 +77,9 @@ class MlflowWriter:
             for fingerprint, some in by_run.items():
                 self._trial(fingerprint, some)
             for event in of_parent:
-                if event["kind"] == "done":
-                    self.client.set_terminated(self._run(""), status="FINISHED", end_time=event["time"])
+                self._conclude(event)
+        except Unsavable as error:
+            raise Poison(str(error)) from error
         except MlflowException as error:
             # A transport error bears the code of an internal one and is tried again.
             if error.error_code in POISON:
@@ -78,14 +87,29 @@ class MlflowWriter:
             raise
 
     def _sweep(self, event: Event) -> None:
-        """The parent run, open, with the spec and what was changed in the code."""
+        """The parent run with the spec and what was changed in the code, and the view that the UI opens."""
         tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
         self._find_or_create("", event["time"], tags)
         run_id = self._run("")
-        self.client.update_run(run_id, status="RUNNING")
         self.client.log_text(run_id, event["spec"], "spec.yaml")
         if event["diff"]:
             self.client.log_text(run_id, event["diff"], "code.diff")
+        prepare_view(self.client, self.experiment_id, event["axes"], event["objective"])
+
+    def _conclude(self, event: Event) -> None:
+        """What is said of the sweep after its trials: how it stands, all curves, the best models."""
+        if event["kind"] == "state":
+            self._set_status(self._run(""), event)
+            if self._was_unsure and event["status"] in TERMINAL:
+                self._runs = self._settle_runs()
+        elif event["kind"] == "curves":
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / CURVES
+                write_curves(path, self.sources.events())
+                self.client.log_artifact(self._run(""), path)
+        elif event["kind"] == "models":
+            best = {fingerprint: self._run(fingerprint) for fingerprint in event["fingerprints"]}
+            log_best(self.client, self.experiment_id, self.sweep, best, self.sources.file)
 
     def _trial(self, fingerprint: str, events: list[Event]) -> None:
         """A child run: params, costs and `trial.yaml` at its start, curves, and what its end says."""
@@ -103,7 +127,9 @@ class MlflowWriter:
         self._log(run_id, points, params, tags)
         for event in events:
             if event["kind"] == "end":
-                self.client.set_terminated(run_id, status=event["status"], end_time=event["time"])
+                self._log_end(run_id, event)
+            if event["kind"] in {"end", "state"}:
+                self._set_status(run_id, event)
 
     def _start(self, event: Event, tags: dict[str, str]) -> bool:
         """The run of a trial with these tags, and its config; False if it was there."""
@@ -111,6 +137,26 @@ class MlflowWriter:
         created = self._find_or_create(event["fingerprint"], event["time"], own | tags)
         self.client.log_text(self._run(event["fingerprint"]), event["trial"], "trial.yaml")
         return created
+
+    def _log_end(self, run_id: str, event: Event) -> None:
+        """The data that a trial was trained and scored on, and the files that it left."""
+        data = event.get("dataset")
+        if data is not None:
+            facts = Dataset(data["name"], data["digest"], "code", json.dumps(data["source"]), profile=json.dumps(data["profile"]))
+            splits = InputTag("mlflow.data.context", "train, validation, test")
+            self.client.log_inputs(run_id, datasets=[DatasetInput(facts, [splits])])
+        for name in event.get("files", []):
+            content = self.sources.file(event["fingerprint"], name)
+            if content is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    (Path(folder) / name).write_bytes(content)
+                    self.client.log_artifact(run_id, Path(folder) / name)
+
+    def _set_status(self, run_id: str, event: Event) -> None:
+        if event["status"] in TERMINAL:
+            self.client.set_terminated(run_id, status=event["status"], end_time=event["time"])
+        else:
+            self.client.update_run(run_id, status=event["status"])
 
     def _log(self, run_id: str, points: list[dict[str, Any]], params: dict[str, Any], tags: dict[str, str]) -> None:
         """Points, params and tags, in as few requests as MLflow's limits allow."""
@@ -130,101 +176,45 @@ class MlflowWriter:
     def _find_or_create(self, fingerprint: str, start_time: int, tags: dict[str, str]) -> bool:
         """Make a run where it is certain that there is none with this fingerprint; False if there is one."""
         if fingerprint in self._unanswered:
-            self._runs = self._existing_runs()
+            self._runs = self._settle_runs()
             self._unanswered.clear()
         if fingerprint in self._runs:
             return False
         self._unanswered.add(fingerprint)
-        self._runs[fingerprint] = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags).info.run_id
+        try:
+            run = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags)
+        except Exception:
+            self._was_unsure = True  # it may still arrive, after the next look
+            raise
+        self._runs[fingerprint] = run.info.run_id
         self._unanswered.remove(fingerprint)
         return True
 
-    def _existing_runs(self) -> dict[str, str]:
-        """Runs of the experiment by fingerprint, the oldest of each. This writer is the only one, so it need not look again."""
-        runs: dict[str, str] = {}
+    def _settle_runs(self) -> dict[str, str]:
+        """Run ids of the experiment by fingerprint. Of runs with one fingerprint that with most in it stays.
+
+        This writer is the only one, so it need not look again while every request is answered.
+        """
+        by_fingerprint: dict[str, list[Run]] = defaultdict(list)
         token = None
         while True:
-            page = self.client.search_runs(
-                [self.experiment_id], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"], page_token=token
-            )
+            page = self.client.search_runs([self.experiment_id], max_results=MOST_RUNS, page_token=token)
             for run in page:
                 tags = run.data.tags
                 if FINGERPRINT in tags or SWEEP in tags:
-                    runs.setdefault(tags.get(FINGERPRINT, ""), run.info.run_id)
+                    by_fingerprint[tags.get(FINGERPRINT, "")].append(run)
             token = page.token
             if not token:
-                return runs
+                break
+        runs = {}
+        for fingerprint, same in by_fingerprint.items():
+            first, *others = sorted(same, key=lambda run: (-len(run.data.metrics) - len(run.data.params), run.info.start_time))
+            runs[fingerprint] = first.info.run_id
+            for other in others:
+                self.client.delete_run(other.info.run_id)
+        return runs
 
 
-def _costs(start: Event) -> list[dict[str, Any]]:
-    """What a trial costs, as points at step 0."""
-    return [{"metric": name, "value": value, "at": 0, "time": start["time"]} for name, value in start["metrics"].items()]
-
-
-def read_runs(tracking_uri: str, sweep: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str] | None:
-    """Records, curves and kind (search or measure) of a sweep as MLflow holds them; None when there is no such experiment.
-
-    Columns have the names of the store's records; params come back as numbers where they are numbers.
-
-    Raises:
-        UserError: MLflow cannot be read at this URI.
-    """
-    database = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:") and not database.exists():  # it would be created
-        raise UserError("is not there", str(database))
-    try:
-        client = MlflowClient(tracking_uri=tracking_uri)
-        experiment = client.get_experiment_by_name(sweep)
-    except (MlflowException, ValueError, ImportError) as error:
-        raise UserError(f"cannot be read as a tracking URI: {str(error).splitlines()[0][:200]}", tracking_uri) from None
-    if experiment is None:
-        return None
-    records, curves, kind, token = [], [], "measure", None
-    while True:
-        page = client.search_runs([experiment.experiment_id], max_results=MOST_RUNS, page_token=token)
-        for run in page:
-            kind = run.data.tags.get(KIND, kind)
-            if FINGERPRINT in run.data.tags:
-                records.append(_record(run))
-                curves += _curves(client, run)
-        token = page.token
-        if not token:
-            return records, curves, kind
-
-
-def _record(run: Run) -> dict[str, Any]:
-    tags = run.data.tags
-    record: dict[str, Any] = {name: _parse(value) for name, value in run.data.params.items()}
-    record |= {name: value for name, value in run.data.metrics.items() if _axis(name) is None}
-    record |= {"fingerprint": tags[FINGERPRINT], "outcome": tags.get("outcome", "running")}
-    record |= {name: tags[name] for name in ("reason", "matching", "data_fingerprint", "stage") if name in tags}
-    return record
-
-
-def _curves(client: MlflowClient, run: Run) -> list[dict[str, Any]]:
-    fingerprint = run.data.tags[FINGERPRINT]
-    return [
-        {"fingerprint": fingerprint, "metric": name, "axis": _axis(name), "at": point.step, "value": point.value}
-        for name in run.data.metrics
-        if _axis(name)
-        for point in client.get_metric_history(run.info.run_id, name)
-    ]
-
-
-def _axis(metric: str) -> str | None:
-    """What a curve runs over; None for a single value."""
-    return {"train_curve": "step", "val_curve": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}.get(
-        metric.split("/")[0]
-    )
-
-
-def _parse(text: str) -> Any:
-    """A param, which MLflow keeps as text, as the value that it was."""
-    if text in {"True", "False"}:
-        return text == "True"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _costs(event: Event) -> list[dict[str, Any]]:
+    """What a trial costs, as points at step 0; of its start only."""
+    return [{"metric": name, "value": value, "at": 0, "time": event["time"]} for name, value in event.get("metrics", {}).items()]

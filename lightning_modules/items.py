@@ -1,0 +1,61 @@
+"""`items.parquet`: how each test item fared at some depths, for those who want to know which puzzles are solved when."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_modules.evaluation import Scores
+from lightning_modules.files import write_atomically
+from rrm.tasks import Examples
+
+MOST_ROWS = 1000  # of the split, from its beginning
+
+
+def item_columns(scores: Scores, examples: Examples, depths: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """A row an example, depth and rollout.
+
+    Args:
+        scores: of a split of N examples of L tokens at depths 1 .. D.
+        depths: depths of interest; the powers of two are added.
+
+    Returns:
+        Columns of equal length: `item` (examples of one item show the same question), `difficulty` by the task's first
+        measure, `depth`, `rollout`, `correct`, `q` (the halting value, above 0 for "right"), `residual` (relative change of
+        the answer state in this step), `token_changes` (tokens whose answer changed in this step; all of them at depth 1).
+    """
+    deepest, count = len(scores.rows["solved"]), min(MOST_ROWS, len(examples))
+    powers = {2**power for power in range(deepest.bit_length())}
+    chosen = sorted(depth for depth in powers.union(depths) if depth <= deepest)
+    difficulty = next(iter(examples.difficulty.values()), np.zeros(len(examples), dtype=np.int32))
+    length = examples.inputs.shape[1]
+    parts: dict[str, list[np.ndarray]] = {}
+    for rollout, rows in enumerate(scores.runs):
+        for depth in chosen:
+            at = {name: values[depth - 1, :count].numpy() for name, values in rows.items() if name != "answer"}
+            columns = {
+                "item": examples.items[:count],
+                "difficulty": difficulty[:count],
+                "depth": np.full(count, depth, dtype=np.int32),
+                "rollout": np.full(count, rollout, dtype=np.int32),
+                "correct": at["solved"].astype(bool),
+                "q": at["q"].astype(np.float32),
+                "residual": at["residual"].astype(np.float32),
+                "token_changes": np.rint(at["changed"] * length).astype(np.int32),
+            }
+            for name, values in columns.items():
+                parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def write_items(path: Path, columns: dict[str, Any]) -> None:
+    """Write the columns as a Parquet file; where pyarrow is not installed, a bare GPU box, nothing is written."""
+    if find_spec("pyarrow") is None:
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    write_atomically(path, sink.getvalue().to_pybytes())

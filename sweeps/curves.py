@@ -1,0 +1,54 @@
+"""All curves of a sweep as one Parquet file: what takes MLflow a request a run and metric is read in one."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.spool import Event
+
+# What a curve runs over, by the first part of a metric's name; any other metric is a single value.
+AXES = {"train_curve": "step", "val_curve": "step", "system": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}
+SCHEMA = pa.schema(
+    {"fingerprint": pa.string(), "metric": pa.string(), "axis": pa.string(), "at": pa.int64(), "value": pa.float64()}
+)
+ENDED = b"ended"  # in the file's metadata: when each trial ended whose curves are whole, in milliseconds, as JSON
+
+
+def axis_of(metric: str) -> str | None:
+    """What a curve runs over, `step` or `depth`; None for a single value."""
+    return AXES.get(metric.split("/")[0])
+
+
+def write_curves(path: Path, events: Iterable[Event]) -> None:
+    """Write the curves of all events of a sweep; of a point that was told twice the later."""
+    points: dict[tuple[str, str, int], float] = {}
+    ended: dict[str, int] = {}
+    for event in events:
+        for point in event.get("points", []):
+            if axis_of(point["metric"]):
+                points[event["fingerprint"], point["metric"], point["at"]] = point["value"]
+        if event["kind"] == "end":
+            ended[event["fingerprint"]] = event["time"]
+    table = curve_table(
+        {"fingerprint": fingerprint, "metric": metric, "at": at, "value": value}
+        for (fingerprint, metric, at), value in points.items()
+    )
+    pq.write_table(table.replace_schema_metadata({ENDED: json.dumps(ended)}), path)
+
+
+def curve_table(points: Iterable[dict[str, Any]]) -> pa.Table:
+    """Points of curves as a table of `SCHEMA`."""
+    listed = list(points)
+    columns: dict[str, list[Any]] = {name: [point[name] for point in listed] for name in ("fingerprint", "metric", "at", "value")}
+    columns["axis"] = [axis_of(metric) for metric in columns["metric"]]
+    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def read_curves(path: Path) -> tuple[pa.Table, dict[str, int]]:
+    """The table, and when each trial ended whose curves are whole in it."""
+    table = pq.read_table(path)
+    return table, json.loads(table.schema.metadata[ENDED])

@@ -1,0 +1,145 @@
+"""The best models of a sweep in MLflow: logged once each, the best one registered under the sweep's name.
+
+A logged model has two flavours over the same files (`lightning_modules.saved_model`): `pytorch`, a program of torch.export
+at D = N_sup that needs torch alone, and `python_function`, which checks what it is asked (`served`).
+"""
+
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.fit import WEIGHTS
+from lightning_modules.saved_model import draws, save_model
+from lightning_modules.yaml_file import parse_yaml
+from sweeps.mlflow_door import FINGERPRINT
+from sweeps.store import TRIAL
+
+ALIAS = "best"
+FILES = "model"  # folder with our files, which MLflow puts into one named data
+LOGGED = "logged"  # folder that becomes the logged model
+SERVED = "sweeps.mlflow_door.served"
+GRID, PUZZLE = "grid", "puzzle"
+NEEDED = ["rrm-sweeps", "torch", "lightning", "numpy", "pydantic", "pyyaml", "safetensors"]  # versions are tags of the run
+
+Files = Callable[[str, str], bytes | None]  # fingerprint, name -> content
+
+
+class Unsavable(Exception):
+    """A trial of which no model can be made."""
+
+
+def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[str, str], files: Files) -> None:
+    """Log the models of some trials, and register the first.
+
+    Args:
+        runs: run id by fingerprint, the best first.
+        files: reads what a trial left.
+
+    Raises:
+        Unsavable: a trial's weights are gone, or cannot be exported.
+    """
+    models = [_log(client, experiment_id, fingerprint, run_id, files) for fingerprint, run_id in runs.items()]
+    if models:
+        _register(client, sweep, next(iter(runs)), models[0])
+
+
+def _log(client: MlflowClient, experiment_id: str, fingerprint: str, run_id: str, files: Files) -> LoggedModel:
+    found = client.search_logged_models([experiment_id], filter_string=f"tags.`{FINGERPRINT}` = '{fingerprint}'")
+    model = found[0] if found else None
+    if model is None:
+        run = client.get_run(run_id)
+        name = run.info.run_name.replace(" ", "-").replace("=", "-").replace(".", "_").replace("/", "_")
+        model = client.create_logged_model(
+            experiment_id, name=name, source_run_id=run_id, tags={FINGERPRINT: fingerprint}, params=run.data.params
+        )
+    if model.status != LoggedModelStatus.READY:  # new, or begun by a driver that died
+        with tempfile.TemporaryDirectory() as folder:
+            _save(Path(folder), model, fingerprint, run_id, files)
+            client.log_model_artifacts(model.model_id, f"{folder}/{LOGGED}")
+        model = client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    outputs = client.get_run(run_id).outputs
+    if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return model
+
+
+def _save(folder: Path, model: LoggedModel, fingerprint: str, run_id: str, files: Files) -> None:
+    """An MLflow model in `folder/LOGGED`."""
+    trial, weights = files(fingerprint, TRIAL), files(fingerprint, WEIGHTS)
+    if trial is None or weights is None:
+        raise Unsavable(f"the weights of trial {fingerprint} are gone")
+    described = Model(artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id)
+    try:
+        config = validate_trial(parse_yaml(trial.decode(), TRIAL))
+        save_model(folder / FILES, config, torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
+        _describe(folder, described, config)
+    except Exception as error:  # torch.export has many ways to refuse a model, and would refuse it again
+        raise Unsavable(f"trial {fingerprint} cannot be exported: {type(error).__name__}: {error}"[:1000]) from error
+
+
+def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
+    """Both flavours, signature and input example around our files."""
+    if not draws(config):
+        described.add_flavor("pytorch", model_data=f"data/{FILES}", pytorch_version=str(torch.__version__), code=None)
+    mlflow.pyfunc.save_model(
+        str(folder / LOGGED),
+        loader_module=SERVED,
+        data_path=str(folder / FILES),
+        mlflow_model=described,
+        signature=signature(config),
+        input_example=pd.DataFrame(_example(config)),
+        pip_requirements=NEEDED,
+        metadata={"fingerprint": config.fingerprint},
+    )
+
+
+def signature(config: TrialConfig) -> ModelSignature:
+    """A row a puzzle: its tokens, as in `inputs` of the task's data. Back come answer, supervision steps used, halting probability.
+
+    By columns and not as a tensor, of which MLflow would cut fractions off silently.
+    """
+    grid: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.long), GRID)]
+    puzzle: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, PUZZLE)] if config.model.puzzle_embedding_size else []
+    answer: list[ColSpec | TensorSpec] = [
+        ColSpec(Array(DataType.long), "answer"),
+        ColSpec(DataType.long, "depth"),
+        ColSpec(DataType.double, "confidence"),
+    ]
+    params = [
+        ParamSpec("depth", DataType.long, config.model.trained_depth),
+        ParamSpec("halting", DataType.string, config.eval.halting),
+    ]
+    return ModelSignature(Schema(grid + puzzle), Schema(answer), ParamSchema(params))
+
+
+def _example(config: TrialConfig) -> dict[str, list[Any]]:
+    shape = config.task.shape
+    example: dict[str, list[Any]] = {GRID: [[1] * shape.length]}
+    return example | ({PUZZLE: [0]} if config.model.puzzle_embedding_size else {})
+
+
+def _register(client: MlflowClient, sweep: str, fingerprint: str, model: LoggedModel) -> None:
+    """The sweep's registered model has a version of this trial, and its alias is there."""
+    try:
+        client.create_registered_model(sweep)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = client.search_model_versions(f"name = '{sweep}'")
+    known = next((version for version in versions if version.tags.get(FINGERPRINT) == fingerprint), None)
+    version = known or client.create_model_version(
+        sweep, model.artifact_location, model.source_run_id, tags={FINGERPRINT: fingerprint}, model_id=model.model_id
+    )
+    client.set_registered_model_alias(sweep, ALIAS, version.version)

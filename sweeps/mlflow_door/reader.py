@@ -1,0 +1,108 @@
+"""Reading runs back: records and curves of a sweep as MLflow holds them."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from rrm.errors import UserError
+from sweeps.credentials import blank_secrets
+from sweeps.curves import SCHEMA, axis_of, curve_table, read_curves
+from sweeps.mlflow_door import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+
+TEXT_TAGS = ("reason", "matching", "data_fingerprint", "stage", "device")
+
+
+class Found(NamedTuple):
+    """A sweep as MLflow holds it."""
+
+    records: list[dict[str, Any]]
+    curves: pa.Table  # of `sweeps.curves.SCHEMA`
+    kind: str  # search or measure
+
+
+def read_runs(tracking_uri: str, sweep: str) -> Found | None:
+    """Records, curves and kind of a sweep; None when there is no such experiment.
+
+    Columns have the names of the store's records; params come back as numbers where they are numbers.
+
+    Raises:
+        UserError: MLflow cannot be read at this URI.
+    """
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    if tracking_uri.startswith("sqlite:") and not database.exists():  # it would be created
+        raise UserError("is not there", str(database))
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        experiment = client.get_experiment_by_name(sweep)
+    except (MlflowException, ValueError, ImportError) as error:
+        why = blank_secrets(str(error).splitlines()[0][:200])
+        raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
+    if experiment is None:
+        return None
+    runs = list(_all_runs(client, experiment.experiment_id))
+    parent = next((run for run in runs if SWEEP in run.data.tags), None)
+    children = [run for run in runs if FINGERPRINT in run.data.tags]
+    kind = parent.data.tags[KIND] if parent else "measure"
+    return Found([_record(run) for run in children], _curves(client, parent, children), kind)
+
+
+def _all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=MOST_RUNS, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _record(run: Run) -> dict[str, Any]:
+    tags = run.data.tags
+    record: dict[str, Any] = {name: _parse(value) for name, value in run.data.params.items()}
+    record |= {name: value for name, value in run.data.metrics.items() if axis_of(name) is None}
+    record |= {"fingerprint": tags[FINGERPRINT], "outcome": tags.get("outcome", "running")}
+    record |= {name: tags[name] for name in TEXT_TAGS if name in tags}
+    return record
+
+
+def _curves(client: MlflowClient, parent: Run | None, children: list[Run]) -> pa.Table:
+    """From the file that lies with the parent run; of trials that ended after it was written, or have not, point by point."""
+    table, ended = _stored_curves(client, parent)
+    current = [run for run in children if ended.get(run.data.tags[FINGERPRINT], 0) == (run.info.end_time or -1)]
+    names = pa.array([run.data.tags[FINGERPRINT] for run in current], pa.string())
+    kept = table.filter(pc.is_in(table["fingerprint"], value_set=names)).cast(SCHEMA)
+    known = set(names.to_pylist())
+    others = [point for run in children if run.data.tags[FINGERPRINT] not in known for point in _points(client, run)]
+    return pa.concat_tables([kept, curve_table(others)])
+
+
+def _stored_curves(client: MlflowClient, parent: Run | None) -> tuple[pa.Table, dict[str, int]]:
+    if parent is None or not any(file.path == CURVES for file in client.list_artifacts(parent.info.run_id)):
+        return SCHEMA.empty_table(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        return read_curves(Path(client.download_artifacts(parent.info.run_id, CURVES, folder)))
+
+
+def _points(client: MlflowClient, run: Run) -> Iterator[dict[str, Any]]:
+    for name in filter(axis_of, run.data.metrics):
+        for point in client.get_metric_history(run.info.run_id, name):
+            yield {"fingerprint": run.data.tags[FINGERPRINT], "metric": name, "at": point.step, "value": point.value}
+
+
+def _parse(text: str) -> Any:
+    """A param, which MLflow keeps as text, as the value that it was."""
+    if text in {"True", "False"}:
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,75 @@
+"""The `python_function` flavour of a logged model: what `mlflow models serve` calls. It answers puzzles and refuses the rest."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from lightning_modules.config import EvalConfig
+from lightning_modules.saved_model import SavedModel
+
+GRID, PUZZLE = "grid", "puzzle"
+MOST_DEPTH = 1024  # supervision steps: what a caller may ask for
+HALTING = get_args(EvalConfig.model_fields["halting"].annotation)
+
+
+class ServedModel:
+    """Puzzles in, answers out."""
+
+    def __init__(self, model: SavedModel) -> None:
+        self.model = model
+
+    def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Answer puzzles.
+
+        Args:
+            data: a row a puzzle: `grid`, its L tokens, and `puzzle`, its identifier, of models that have embeddings of those.
+            params: `depth`, the largest number of supervision steps; `halting`, as in `eval.halting`.
+
+        Returns:
+            `answer` (L tokens), `depth` (supervision steps used) and `confidence` (halting probability) of each.
+
+        Raises:
+            MlflowException: something in it is not a puzzle of this model; 400 over HTTP.
+        """
+        depth, halting = self._checked_params(params or {})
+        grids = np.array([self._checked_grid(number, grid) for number, grid in enumerate(data[GRID])], dtype=np.int64)
+        if not len(grids):
+            raise _refused("there must be at least one puzzle, got none")
+        puzzles = data[PUZZLE].to_numpy(dtype=np.int64) if PUZZLE in data else None
+        if puzzles is not None and not ((puzzles >= 0) & (puzzles < self.model.shape.num_puzzles)).all():
+            raise _refused(f"puzzle must be 0 to {self.model.shape.num_puzzles - 1}, got {puzzles.tolist()}")
+        answers, depths, confidence = self.model.answer(grids, puzzles, depth, halting)
+        return pd.DataFrame({"answer": answers.tolist(), "depth": depths, "confidence": confidence})
+
+    def _checked_params(self, params: dict[str, Any]) -> tuple[int, str]:
+        config = self.model.config
+        depth, halting = params.get("depth", config.model.trained_depth), params.get("halting", config.eval.halting)
+        if not 1 <= depth <= MOST_DEPTH:
+            raise _refused(f"depth must be 1 to {MOST_DEPTH}, got {depth}")
+        if halting not in HALTING:
+            raise _refused(f"halting must be one of {', '.join(HALTING)}, got {halting!r}")
+        if halting == "q" and config.model.halting is None:
+            raise _refused(f"halting must not be q: the kind {config.model.kind} answers in one pass")
+        return int(depth), halting
+
+    def _checked_grid(self, number: int, grid: Any) -> np.ndarray:
+        length, largest = self.model.shape.length, self.model.shape.vocabulary - 1
+        values = np.asarray(grid, dtype=np.float64).ravel()
+        if len(values) != length:
+            raise _refused(f"grid {number} must have {length} tokens, got {len(values)}")
+        wrong = values[~((values >= 0) & (values <= largest) & (values % 1 == 0))]
+        if len(wrong):
+            raise _refused(f"grid {number} must hold whole numbers from 0 to {largest}, got {wrong[0]:g}")
+        return values
+
+
+def _refused(sentence: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(sentence)
+
+
+def _load_pyfunc(path: str) -> ServedModel:
+    """What MLflow calls to load the flavour."""
+    return ServedModel(SavedModel(Path(path)))

@@ -1,0 +1,69 @@
+"""A tracking server of our own for one's own SQLite file, and the link to a sweep on it or on the team's."""
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from rrm.errors import UserError
+from sweeps.mlflow_door.view import view_path
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
+    """The links to a sweep's view on the server at `address`: its `charts`, and the `table` of its runs.
+
+    Raises:
+        UserError: MLflow has never heard of the sweep.
+    """
+    experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
+    if experiment is None:
+        raise UserError(f"holds no runs of the sweep {sweep!r} yet; run it first", "MLflow")
+    number = experiment.experiment_id
+    return {"charts": f"{address}{view_path(number, 'CHART')}", "table": f"{address}{view_path(number, 'TABLE')}"}
+
+
+@contextmanager
+def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[str]:
+    """A server on this machine's own address while the block runs; yields its address.
+
+    Raises:
+        UserError: it does not start.
+    """
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database_uri, "--workers", "1"]
+    command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(address):
+            if server.poll() is not None:
+                assert server.stderr is not None
+                lines = [line for line in server.stderr.read().splitlines() if line.strip()]
+                raise UserError(f"MLflow's server does not start: {lines[-1] if lines else server.returncode}", "--port")
+            if time.monotonic() > deadline:
+                raise UserError(f"MLflow's server does not answer within {START_SECONDS:.0f} s", address)
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def answers(address: str) -> bool:
+    """Whether a tracking server listens there."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False

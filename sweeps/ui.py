@@ -1,0 +1,89 @@
+"""`rrm-sweep ui`: MLflow on a sweep, or the Optuna dashboard on its study, until Ctrl-C."""
+
+import os
+import signal
+import socket
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from rrm.errors import UserError
+from sweeps.status import find_store
+from sweeps.store import STUDY, local_root
+
+MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
+
+
+def show_runs(target: str, port: int | None, open_browser: bool, console: Console) -> None:
+    """Print the link to a sweep in the MLflow UI and open it; serve it until Ctrl-C, unless a team's server does.
+
+    Raises:
+        UserError: there is no such sweep, MLflow has no runs of it, or the port is taken.
+    """
+    from sweeps.mlflow_door.server import find_links, running_server  # mlflow takes seconds to import
+    from sweeps.tracking import artifact_root, tracking_uri
+
+    store = find_store(target)
+    name, root = store.location.rsplit("/", 1)[-1], local_root(store.location.rsplit("/", 1)[0])
+    uri, artifacts = tracking_uri(root), artifact_root(root)
+    if uri.startswith(("http:", "https:")):
+        _show(find_links(uri, uri.rstrip("/"), name), open_browser, console)
+        return
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise UserError("holds no runs yet; run the sweep first", uri.removeprefix("sqlite:///"))
+    with running_server(uri, artifacts or root / "mlartifacts", _free_port(port, MLFLOW_PORT)) as address:
+        _show(find_links(address, address, name), open_browser, console)
+        _wait(console)
+
+
+def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> None:
+    """Serve the Optuna dashboard on a search's study until Ctrl-C.
+
+    Raises:
+        UserError: it is not installed, the sweep has no study, or the port is taken.
+    """
+    if find_spec("optuna_dashboard") is None:
+        raise UserError("needs the Optuna dashboard: pip install 'rrm-sweeps[dashboard]'", "--study")
+    store = find_store(target)
+    own = store.driver_folder / STUDY
+    url = os.environ.get("RRM_STUDY_URL")
+    if url is None and not own.exists():
+        raise UserError("has no study here: it is a measure sweep, or was searched from another machine", store.location)
+    from optuna_dashboard import run_server
+
+    free = _free_port(port, DASHBOARD_PORT)
+    _show({"study": f"http://127.0.0.1:{free}/dashboard"}, open_browser, console)
+    run_server(url or f"sqlite:///{own}", host="127.0.0.1", port=free)
+
+
+def _free_port(asked: int | None, usual: int) -> int:
+    """The port that was asked for, which must be free; else the usual one, or any."""
+    for port in (asked,) if asked is not None else (usual, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return int(probe.getsockname()[1])
+    raise UserError(f"must be free, got {asked}, which something listens at", "--port")
+
+
+def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:
+    """Print links by name, and open the first."""
+    for name, link in links.items():
+        console.print(f"{name:7} {link}", markup=False, highlight=False, soft_wrap=True)
+    if open_browser:
+        webbrowser.open(next(iter(links.values())))
+
+
+def _wait(console: Console) -> None:
+    """Until Ctrl-C or a polite kill."""
+    console.print("Ctrl-C ends it")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return
