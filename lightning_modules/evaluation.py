@@ -108,9 +108,10 @@ def score_depths(
         for number in range(rollouts)
     ]
     trained = min(depth, config.model.trained_depth) - 1
-    answers, confidence = runs[0].pop("trained_answer"), runs[0]["q"][trained].double().sigmoid()
+    trained_answers = [run.pop("trained_answer")[0].numpy() for run in runs]
+    confidence = runs[0]["q"][trained].double().sigmoid().numpy()
     combined = _combine_rollouts(runs) if rollouts > 1 else {}
-    return Scores(runs[0], answers[0].numpy(), confidence.numpy(), combined, runs)
+    return Scores(runs[0], trained_answers[0], confidence, combined, runs)
 
 
 def _run(

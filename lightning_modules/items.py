@@ -33,7 +33,7 @@ def item_columns(scores: Scores, examples: Examples, depths: tuple[int, ...]) ->
     parts: dict[str, list[np.ndarray]] = {}
     for rollout, rows in enumerate(scores.runs):
         for depth in chosen:
-            at = {name: values[depth - 1, :count].numpy() for name, values in rows.items() if name != "answer"}
+            at = {name: values[depth - 1, :count].numpy() for name, values in rows.items() if values.ndim == 2}
             columns = {
                 "item": examples.items[:count],
                 "difficulty": difficulty[:count],

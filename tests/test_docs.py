@@ -27,8 +27,9 @@ def test_every_file_of_the_layout_exists() -> None:
     for line in layout.splitlines():
         if line and not line.startswith(" "):
             folder = line.split()[0]
+        inner = re.match(r"  ([a-z_]+/) ", line)
         for name in re.findall(r"(?<![\w<])([a-z_]+\.py)\b", line):
-            assert (ROOT / folder / name).exists(), f"{folder}{name}"
+            assert (ROOT / folder / (inner[1] if inner else "") / name).exists(), f"{folder}{name}"
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem)

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError
+from sweeps.credentials import blank_secrets
 from sweeps.mlflow_door.view import view_path
 
 START_SECONDS = 60.0
@@ -21,9 +23,12 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
     """The links to a sweep's view on the server at `address`: its `charts`, and the `table` of its runs.
 
     Raises:
-        UserError: MLflow has never heard of the sweep.
+        UserError: MLflow does not answer, or has never heard of the sweep.
     """
-    experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
+    try:
+        experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
+    except MlflowException as error:
+        raise UserError(f"does not answer: {blank_secrets(str(error).splitlines()[0][:200])}", blank_secrets(address)) from None
     if experiment is None:
         raise UserError(f"holds no runs of the sweep {sweep!r} yet; run it first", "MLflow")
     number = experiment.experiment_id

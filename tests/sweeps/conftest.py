@@ -1,5 +1,6 @@
 """Tiny sweeps, and the command as a user types it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 
 import sweeps.cli
 from lightning_modules.config import TrialConfig
+from lightning_modules.fit import fit
 from lightning_modules.record import describe
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address
@@ -66,6 +69,35 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
         return ledger
 
     return make
+
+
+def run_here(ledger: Ledger) -> None:
+    """What Ray would do with a ledger, in this process: real trials, one after the other."""
+    while (config := ledger.ask()) is not None:
+        name = config.fingerprint
+        folder = ledger.store.driver_folder / "trials" / name
+        result = fit(config, folder, lambda row, name=name: not ledger.row(name, row))
+        ledger.end(name, json.loads(result.to_json()))
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A measure sweep of four trials that has ended, as MLflow holds it in runs/mlflow.db; with two models."""
+    folder = tmp_path_factory.mktemp("tracked")
+    sections = measure_sections(fit__budget__amount=250, optim={"lr": 1e-2}, task__clues=[12, 14])
+    sections |= {"storage": str(folder / "runs"), "tracking": {"models": 2}}
+    (folder / "sweep.yaml").write_text(write_yaml(sections))
+    spec = load_spec(folder / "sweep.yaml")
+    store = Store(spec.location)
+    store.create()
+    ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger.reconcile()
+    run_here(ledger)
+    ledger.close()
+    ledger.tracker.delivery.start()
+    assert ledger.tracker.delivery.close(), ledger.tracker.delivery.problem
+    assert not ledger.tracker.spool.dead_letters_file.exists()
+    return ledger
 
 
 def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def test_a_resumed_trial_has_one_run_and_each_point_once(tmp_path: Path) -> None
         MlflowWriter(f"sqlite:///{tmp_path / 'ours.db'}", tmp_path / "artifacts", "tiny", Given()).deliver(EVENTS)
     found = read_runs(f"sqlite:///{tmp_path / 'ours.db'}", "tiny")
     assert found is not None and len(found.records) == 1
-    assert [point["at"] for point in found[1] if point["metric"] == "val_curve/nll"] == [4, 8]
+    assert [point["at"] for point in found.curves.to_pylist() if point["metric"] == "val_curve/nll"] == [4, 8]
 
 
 def test_a_job_is_stopped_by_a_signal_that_tune_saves_on() -> None:

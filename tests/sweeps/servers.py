@@ -1,0 +1,90 @@
+"""PostgreSQL and MLflow's server as a team runs them, from Debian's packages; for tests that stop and start them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+PASSWORD = "planted-database-password"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def find_program(name: str) -> str:
+    """A program of PostgreSQL; skips the test where there is none."""
+    found = which(name) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+    if found is None:
+        pytest.skip(f"no {name} on this machine: apt-get install postgresql")
+    return found
+
+
+class Postgres:
+    """A server of its own, on loopback, which asks for a password."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder / "postgres", free_port()
+        self.folder.mkdir(mode=0o700)
+        (folder / "password").write_text(PASSWORD)
+        self.user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+        if self.user:
+            for path in (folder, *folder.parents[:3]):
+                path.chmod(path.stat().st_mode | 0o755)
+            subprocess.run(["chown", "-R", self.user, self.folder, folder / "password"], check=True)
+        options = ["-D", self.folder, "-U", "mlflow", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync"]
+        subprocess.run([find_program("initdb"), *options], check=True, user=self.user, stdout=subprocess.DEVNULL, cwd="/")
+        command = [find_program("postgres"), "-D", self.folder, "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1", "-F"]
+        self.process = subprocess.Popen(command, user=self.user, stderr=subprocess.DEVNULL, cwd="/")
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+        raise AssertionError("PostgreSQL does not start")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://mlflow:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
+
+class TrackingServer:
+    """`mlflow server` on a database; may be killed and started again at the same address."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.port = free_port()
+        self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
+        self.command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port)]
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=1)
+                return
+            except OSError:
+                assert self.process.poll() is None
+                time.sleep(0.1)
+        raise AssertionError("MLflow's server does not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

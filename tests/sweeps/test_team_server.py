@@ -1,0 +1,158 @@
+"""A team's server: MLflow on PostgreSQL. It goes away and comes back, the sweep does not wait, and each thing arrives once."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from sweeps import tracking
+from sweeps.mlflow_door import FINGERPRINT, SWEEP
+from sweeps.mlflow_door.reader import read_runs
+from sweeps.run import run_sweep
+from sweeps.spec import load_spec
+from sweeps.store import Store
+from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
+from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer
+
+OUTAGE_SECONDS = 30
+POINTS = 12  # validations of a trial
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[TrackingServer]:
+    database = Postgres(tmp_path)
+    server = TrackingServer(tmp_path, database.url)
+    server.database = database  # type: ignore[attr-defined]
+    yield server
+    server.kill()
+    database.stop()
+
+
+def timed(method: Callable, waits: list[float]) -> Callable:
+    def wrapper(*given: Any, **named: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return method(*given, **named)
+        finally:
+            waits.append(time.monotonic() - started)
+
+    return wrapper
+
+
+def assert_all_there_once(store: Store, uri: str) -> None:
+    """The server has each trial, each point and the right statuses."""
+    results = store.results()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    children = [run for run in runs if FINGERPRINT in run.data.tags]
+    assert sorted(run.data.tags[FINGERPRINT] for run in children) == sorted(results)
+    assert [run.info.status for run in runs if SWEEP in run.data.tags] == ["FINISHED"]
+    for run in children:
+        result = results[run.data.tags[FINGERPRINT]]
+        assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "completed")
+        for metric in {point["metric"] for point in result["curves"]}:
+            told = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+            assert sorted(told) == sorted((p["at"], p["value"]) for p in result["curves"] if p["metric"] == metric)
+    found = read_runs(uri, "tiny")
+    assert found is not None
+    counts = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
+    assert max(counts.values()) == 1 and len(counts) == sum(len(result["curves"]) for result in results.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_server_killed_twice_has_each_trial_and_each_point_once(
+    server: TrackingServer, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Away for 30 s in the middle, and again before the end: the sweep ends meanwhile, and the next run delivers the rest."""
+    sections = measure_sections(fit__budget__amount=900, eval__validations=POINTS)
+    sections["measure"]["seeds"] = 5
+    spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
+    store = Store(spec.location)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    waits: list[float] = []
+    for name in ("start", "points", "end", "wait", "run", "sweep"):
+        monkeypatch.setattr(tracking.Tracker, name, timed(getattr(tracking.Tracker, name), waits))
+
+    def outages() -> None:
+        for trials in (6, 15):
+            while len(store.finished()) < trials:
+                time.sleep(0.1)
+            server.kill()
+            time.sleep(OUTAGE_SECONDS)
+            server.start()
+
+    thread = threading.Thread(target=outages)
+    thread.start()
+    assert run_sweep(spec, Console(), "again") == 0
+    thread.join()
+    assert run_sweep(spec, Console(), "again") == 0  # nothing to run: what is left goes out
+    assert len(store.finished()) == 20
+    print(f"\n20 trials, 2 outages of {OUTAGE_SECONDS} s; longest wait of the sweep {1000 * max(waits):.0f} ms of {len(waits)}")
+    assert max(waits) < 1.0
+    assert_all_there_once(store, server.address)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sweep_interrupted_three_times_leaves_no_doubles_and_no_holes(
+    server: TrackingServer, write_spec: Callable, tmp_path: Path
+) -> None:
+    spec = str(write_spec(measure_sections(fit__budget__amount=900, eval__validations=POINTS)))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_TRACKING_URI": server.address}
+    store = Store(tmp_path / "runs/tiny")
+    for how in (signal.SIGINT, signal.SIGKILL, signal.SIGINT):
+        rows = len(store.rows())
+        driver = subprocess.Popen(command("run", spec), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        while len(store.rows()) < rows + 4:
+            assert driver.poll() is None
+            time.sleep(0.05)
+        driver.send_signal(how)
+        driver.wait(60)
+    assert any(len(store.attempts(fingerprint)) > 1 for fingerprint in store.begun())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.address)
+        ended = run_command("run", spec, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert_all_there_once(store, server.address)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_secret_is_written_anywhere(server: TrackingServer, write_spec: Callable, tmp_path: Path) -> None:
+    """One planted in the environment, one in the study's database URL, one in the tracking URI."""
+    secrets = {"MLFLOW_TRACKING_PASSWORD": "planted-tracking-password", "TEAM_API_KEY": "planted-team-key"}
+    database = server.database.url  # type: ignore[attr-defined]
+    environment = {
+        **os.environ, **secrets, "PYTHONPATH": str(Path(__file__).parents[2]), "RRM_STUDY_URL": database,
+        "MLFLOW_TRACKING_URI": server.address.replace("//", "//someone:planted-uri-password@"),
+        "MLFLOW_TRACKING_USERNAME": "someone",
+    }  # fmt: skip
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    spec = str(write_spec(search_sections()))
+    ended = subprocess.run(
+        command("run", spec), cwd=tmp_path, env=environment | {"TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    planted = [PASSWORD, "planted-uri-password", *secrets.values()]
+    written = [path for folder in ("runs", "tmp", "artifacts") for path in (tmp_path / folder).rglob("*") if path.is_file()]
+    assert any("session_" in str(path) for path in written) and any("spool" in str(path) for path in written)
+    for secret in planted:
+        assert secret not in ended.stdout + ended.stderr
+        for path in written:
+            assert secret.encode() not in path.read_bytes(), path
+    dump = subprocess.run(["pg_dump", database.replace("+psycopg", "")], capture_output=True, text=True, check=True).stdout
+    assert "model.hidden_size" in dump and not [secret for secret in planted if secret in dump.replace("SCRAM-SHA-256", "")]

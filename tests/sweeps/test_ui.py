@@ -1,0 +1,141 @@
+"""`rrm-sweep ui`, and what a browser shows behind its link. `RRM_SCREENSHOTS=docs/images` keeps the pictures of docs/mlflow.md."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import which
+from urllib.parse import quote
+
+import pytest
+from mlflow import MlflowClient
+
+from sweeps.ledger import Ledger
+from sweeps.mlflow_door import FINGERPRINT
+from tests.sweeps.conftest import command
+from tests.sweeps.test_run import ENVIRONMENT
+
+BROWSER = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+PATIENCE_MILLISECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def links(tracked: Ledger) -> Iterator[dict[str, str]]:
+    """What the command printed, while it serves."""
+    served = subprocess.Popen(
+        command("ui", tracked.store.location, "--no-browser"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    assert served.stdout is not None
+    printed = dict(served.stdout.readline().split(None, 1) for _ in range(2))
+    yield {name: link.strip() for name, link in printed.items()}
+    served.send_signal(signal.SIGINT)
+    assert served.wait(20) == 0
+
+
+def run_ids(ledger: Ledger) -> dict[str, str]:
+    client = MlflowClient(ledger.tracker.delivery.uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    return {run.data.tags[FINGERPRINT]: run.info.run_id for run in runs if FINGERPRINT in run.data.tags}
+
+
+@pytest.fixture(scope="module")
+def look() -> Iterator[Callable]:
+    """Opens a page, waits until it shows some texts, keeps a picture where asked; gives the page."""
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import Page, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+        context = browser.new_context(viewport={"width": 1600, "height": 1000})
+        context.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+
+        def open_page(link: str, picture: str, *texts: str) -> Page:
+            page = context.new_page()
+            page.goto(link)
+            for text in texts:
+                page.get_by_text(text).first.wait_for(timeout=PATIENCE_MILLISECONDS)
+            if folder := os.environ.get("RRM_SCREENSHOTS"):
+                page.wait_for_timeout(3000)  # for the animation of its charts
+                page.screenshot(path=Path(folder) / f"{picture}.png")
+            return page
+
+        yield open_page
+        browser.close()
+
+
+@needs_browser
+def test_the_table_lists_the_trials_best_first_with_axes_and_costs(look: Callable, links: dict, tracked: Ledger) -> None:
+    names = [tracked.tracker.name(tracked.stored_trial(record["fingerprint"])) for record in tracked.best(4)]
+    page = look(links["table"], "mlflow-table", *names, "val/exact_accuracy", "inference_flops")
+    text = page.inner_text("body")
+    accuracies = {tracked.tracker.name(tracked.stored_trial(r["fingerprint"])): r["val/exact_accuracy"] for r in tracked.best(4)}
+    shown = sorted(names, key=text.index)
+    assert [accuracies[name] for name in shown] == sorted(accuracies.values(), reverse=True)
+
+
+@needs_browser
+def test_the_charts_have_depth_on_their_x_axis(look: Callable, links: dict, tracked: Ledger) -> None:
+    page = look(links["charts"], "mlflow-charts", "depth/exact_accuracy", "Step")
+    chart = page.locator(".plot-container").first
+    chart.wait_for(timeout=PATIENCE_MILLISECONDS)
+    drawn = page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot')]"
+        ".flatMap(plot => plot.data.map(line => ({name: line.name, metric: line.metricKey, x: [...(line.x || [])]})))"
+    )
+    assert any(list(line["x"]) == [1, 2, 3, 4] for line in drawn), drawn[:3]
+
+
+@needs_browser
+def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> None:
+    address, experiment = links["table"].split("/#/")[0], links["table"].split("/experiments/")[1].split("/")[0]
+    best = [record["fingerprint"] for record in tracked.best(2)]
+    ids = [run_ids(tracked)[fingerprint] for fingerprint in best]
+    query = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
+    page = look(f"{address}/#/compare-runs?{query}", "mlflow-compare", "Comparing 2 Runs", "model.hidden_size")
+    text = page.inner_text("body")
+    for fingerprint in best:
+        assert tracked.tracker.name(tracked.stored_trial(fingerprint)) in text
+
+
+# -- what the command refuses ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_that_was_never_run_has_no_page(typed: Callable) -> None:
+    ended = typed("ui", "runs/nothing", "--no-browser")
+    assert ended.returncode == 2 and "runs/nothing: has never been run" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = typed("ui", tracked.store.location, "--no-browser", "--port", port)
+    assert ended.returncode == 2 and f"--port: must be free, got {port}" in ended.stderr
+
+
+def test_a_measure_sweep_has_no_study(typed: Callable, tracked: Ledger) -> None:
+    ended = typed("ui", tracked.store.location, "--study")
+    assert ended.returncode == 2 and "has no study here" in ended.stderr
+
+
+def test_a_server_of_a_team_is_linked_and_not_started(typed: Callable, tracked: Ledger, links: dict, monkeypatch) -> None:
+    address = links["charts"].split("/#/")[0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    ended = typed("ui", tracked.store.location, "--no-browser")
+    assert ended.returncode == 0 and ended.stdout.split() == ["charts", links["charts"], "table", links["table"]]
+
+
+def test_a_team_s_server_that_does_not_answer_is_one_line(typed: Callable, tracked: Ledger, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    ended = typed("ui", tracked.store.location, "--no-browser")
+    assert ended.returncode == 2 and "http://127.0.0.1:9" in ended.stderr and ended.stderr.count("\n") == 1
