@@ -129,7 +129,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": TUNE_ENVIRONMENT},
             )
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
         raise UserError(f"{problem}: {str(error).splitlines()[0]}", address or "Ray") from None
     ledger.tracker.delivery.start()  # not before: its client reads the credentials with every request

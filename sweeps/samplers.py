@@ -253,7 +253,7 @@ def _open_storage(database: Path) -> optuna.storages.RDBStorage:
         return _sqlite(database)
     try:
         return optuna.storages.RDBStorage(url)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
         reason = blank_secrets(str(error).splitlines()[0])
         raise UserError(
             f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL

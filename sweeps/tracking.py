@@ -203,7 +203,7 @@ class Delivery:
         self.uri, self.artifact_root = tracking_uri(storage), artifact_root(storage)
         self.problem: str | None = None  # why the last try failed
         self._failing_since = 0.0
-        self._closing = threading.Event()
+        self._closing, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
     def start(self) -> None:
@@ -219,11 +219,13 @@ class Delivery:
             if self.problem is not None and time.monotonic() - self._failing_since > UNREACHABLE_SECONDS:
                 break
             self._thread.join(FIRST_WAIT_SECONDS)
+        self._given_up.set()  # the next driver in this process has a thread of its own
+        self._thread.join(UNREACHABLE_SECONDS)
         return self.spool.is_empty
 
     def _run(self) -> None:
         writer, wait = None, FIRST_WAIT_SECONDS
-        while not (self._closing.is_set() and self.spool.is_empty):
+        while not self._given_up.is_set() and not (self._closing.is_set() and self.spool.is_empty):
             events, position = self.spool.pending()
             if not events:
                 time.sleep(FIRST_WAIT_SECONDS)
@@ -244,7 +246,7 @@ class Delivery:
                 self._failing_since = self._failing_since if self.problem else time.monotonic()
                 why = blank_secrets(str(error).splitlines()[0] if str(error) else "")
                 self.problem = f"{type(error).__name__}: {why}"[:LONGEST_PROBLEM]
-                time.sleep(wait)
+                self._given_up.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     def _deliver_singly(self, writer: Any, events: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL and MLflow's server as a team runs them, from Debian's packages; for tests that stop and start them."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,9 +11,10 @@ import urllib.request
 from pathlib import Path
 from shutil import which
 
+import psycopg
 import pytest
 
-PASSWORD = "planted-database-password"
+PASSWORD = f"planted{secrets.token_hex(8)}"  # nowhere in the code, whose changes a sweep keeps
 
 
 def free_port() -> int:
@@ -52,9 +54,19 @@ class Postgres:
             time.sleep(0.1)
         raise AssertionError("PostgreSQL does not start")
 
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://mlflow:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+psycopg://mlflow:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """A further database; gives its URL."""
+        with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database}")  # type: ignore[arg-type]
+        return self.url(database)
+
+    def dump(self, database: str) -> str:
+        """Everything in a database as text."""
+        url = self.url(database).replace("+psycopg", "")
+        return subprocess.check_output([find_program("pg_dump"), url], text=True)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
@@ -64,9 +76,10 @@ class Postgres:
 class TrackingServer:
     """`mlflow server` on a database; may be killed and started again at the same address."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: Postgres) -> None:
+        self.database = database
         self.port = free_port()
-        self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
+        self.command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database.url(), "--workers", "1"]
         self.command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port)]
         self.start()
 

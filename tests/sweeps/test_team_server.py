@@ -1,6 +1,7 @@
 """A team's server: MLflow on PostgreSQL. It goes away and comes back, the sweep does not wait, and each thing arrives once."""
 
 import os
+import secrets
 import signal
 import subprocess
 import threading
@@ -30,8 +31,7 @@ POINTS = 12  # validations of a trial
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[TrackingServer]:
     database = Postgres(tmp_path)
-    server = TrackingServer(tmp_path, database.url)
-    server.database = database  # type: ignore[attr-defined]
+    server = TrackingServer(tmp_path, database)
     yield server
     server.kill()
     database.stop()
@@ -129,30 +129,46 @@ def test_a_sweep_interrupted_three_times_leaves_no_doubles_and_no_holes(
 
 
 @pytest.mark.slow
+def test_a_study_beside_mlflow_s_tables_is_refused_in_a_line(
+    server: TrackingServer, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RRM_STUDY_URL", server.database.url())
+    ended = run_command("run", str(write_spec(search_sections())), cwd=tmp_path)
+    assert ended.returncode == 2 and "RRM_STUDY_URL: names no database that can be used" in ended.stderr
+    assert ended.stderr.count("\n") == 1 and PASSWORD not in ended.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_no_secret_is_written_anywhere(server: TrackingServer, write_spec: Callable, tmp_path: Path) -> None:
+def test_no_secret_is_written_anywhere(
+    server: TrackingServer, write_spec: Callable, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """One planted in the environment, one in the study's database URL, one in the tracking URI."""
-    secrets = {"MLFLOW_TRACKING_PASSWORD": "planted-tracking-password", "TEAM_API_KEY": "planted-team-key"}
-    database = server.database.url  # type: ignore[attr-defined]
+    names = ("MLFLOW_TRACKING_PASSWORD", "TEAM_API_KEY")
+    planted = {name: f"planted{secrets.token_hex(8)}" for name in names}
+    in_uri = f"planted{secrets.token_hex(8)}"
+    studies = server.database.create("studies")
     environment = {
-        **os.environ, **secrets, "PYTHONPATH": str(Path(__file__).parents[2]), "RRM_STUDY_URL": database,
-        "MLFLOW_TRACKING_URI": server.address.replace("//", "//someone:planted-uri-password@"),
+        **os.environ, **planted, "PYTHONPATH": str(Path(__file__).parents[2]), "RRM_STUDY_URL": studies,
+        "MLFLOW_TRACKING_URI": server.address.replace("//", f"//someone:{in_uri}@"),
         "MLFLOW_TRACKING_USERNAME": "someone",
     }  # fmt: skip
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
+    scratch = tmp_path_factory.getbasetemp().parent / "s"  # a short path: Ray's sockets lie there
+    scratch.mkdir(exist_ok=True)
     spec = str(write_spec(search_sections()))
+    places = {"TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)}
     ended = subprocess.run(
-        command("run", spec), cwd=tmp_path, env=environment | {"TMPDIR": str(scratch), "RAY_TMPDIR": str(scratch)},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        command("run", spec), cwd=tmp_path, env=environment | places, capture_output=True, text=True, timeout=240
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    planted = [PASSWORD, "planted-uri-password", *secrets.values()]
-    written = [path for folder in ("runs", "tmp", "artifacts") for path in (tmp_path / folder).rglob("*") if path.is_file()]
+    every = [PASSWORD, in_uri, *planted.values()]
+    folders = (tmp_path / "runs", tmp_path / "artifacts", scratch)
+    written = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert any("session_" in str(path) for path in written) and any("spool" in str(path) for path in written)
-    for secret in planted:
+    for secret in every:
         assert secret not in ended.stdout + ended.stderr
         for path in written:
             assert secret.encode() not in path.read_bytes(), path
-    dump = subprocess.run(["pg_dump", database.replace("+psycopg", "")], capture_output=True, text=True, check=True).stdout
-    assert "model.hidden_size" in dump and not [secret for secret in planted if secret in dump.replace("SCRAM-SHA-256", "")]
+    for name in ("postgres", "studies"):
+        text = server.database.dump(name)
+        assert "model.hidden_size" in text and not [secret for secret in every if secret in text]
