@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nodes check ui lock
+.PHONY: help demo test test-slow check ui lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 core
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
 	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
 
-test-nodes: $(INSTALLED)  ## nodes lost, drivers killed, memory exhausted, a job stopped (about 15 minutes; best as root)
+test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 25 minutes; best as root)
 	$(BIN)/python -m pytest -m slow -s
 
 check: $(INSTALLED)  ## style, types, directions of imports

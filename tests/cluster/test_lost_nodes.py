@@ -1,4 +1,4 @@
-"""A head and two nodes: one is killed, the other is cut off for a minute. `make test-nodes`"""
+"""A head and two nodes: one is killed, the other is cut off for a minute. `make test-slow`"""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""One sweep whose driver is killed ten times. `make test-nodes`"""
+"""One sweep whose driver is killed ten times. `make test-slow`"""
 
 import random
 import signal

@@ -1,4 +1,7 @@
-"""A search proposes what plain Optuna proposes: through the spec, Ray's workers and the study nothing is lost or moved."""
+"""A search proposes what plain Optuna proposes: through the spec, Ray's workers and the study nothing is lost or moved.
+
+`make test-slow`
+"""
 
 import pytest
 from optuna.trial import FrozenTrial
@@ -20,7 +23,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[FrozenTria
     return {run.name: trials for run, trials in zip(runs, studies, strict=True)}
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ONE_AT_A_TIME)
 def test_one_trial_at_a_time_is_plain_optuna_point_by_point(kind: str, swept: dict[str, list[FrozenTrial]]) -> None:
     run = ONE_AT_A_TIME[kind]
@@ -29,7 +32,7 @@ def test_one_trial_at_a_time_is_plain_optuna_point_by_point(kind: str, swept: di
     assert [trial.values for trial in swept[run.name]] == [trial.values for trial in plain]
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_two_at_a_time_are_plain_optuna_in_the_order_of_their_ends(swept: dict[str, list[FrozenTrial]]) -> None:
     trials = swept[TWO_AT_A_TIME.name]
     plain = replayed_study(TWO_AT_A_TIME.problem, SEED, trials).trials
