@@ -120,6 +120,8 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)  # a lost process is one line of ours
     warnings.filterwarnings("ignore", module="ray.*")
     console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
+    if ledger.tracker.delivery.is_local:
+        ledger.tracker.delivery.start()  # makes its database while Ray starts
     try:
         with hidden_credentials():
             ray.init(
@@ -132,7 +134,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
         raise UserError(f"{problem}: {str(error).splitlines()[0]}", address or "Ray") from None
-    ledger.tracker.delivery.start()  # not before: its client reads the credentials with every request
+    ledger.tracker.delivery.start()  # with a server not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
         if address is not None:

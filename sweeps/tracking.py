@@ -206,6 +206,11 @@ class Delivery:
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it writes a database of its own, which asks for no credentials."""
+        return self.uri.startswith("sqlite:")
+
     def start(self) -> None:
         """Begin; later calls change nothing."""
         if self._thread.ident is None:
