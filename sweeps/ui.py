@@ -82,7 +82,8 @@ def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:
 def _wait(console: Console) -> None:
     """Until Ctrl-C or a polite kill."""
     console.print("Ctrl-C ends it")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for way in (signal.SIGINT, signal.SIGTERM):  # the first may have been ignored by whoever started this
+        signal.signal(way, signal.default_int_handler)
     try:
         signal.pause()
     except KeyboardInterrupt:
