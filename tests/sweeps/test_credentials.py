@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.credentials import DRIVERS_OWN, blank_secrets, hidden_credentials
+from tests.conftest import ROOT
 
 
 def test_processes_started_meanwhile_inherit_none_of_the_driver_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,21 +30,27 @@ def test_credentials_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -
     assert os.environ["RRM_STUDY_URL"] == "planted"
 
 
-@pytest.mark.ray
-def test_a_worker_of_a_real_ray_has_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import ray
+WORKER = """
+import os
+import ray
+from sweeps.credentials import hidden_credentials
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_ADDRESS", "")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "planted-password")
-    monkeypatch.setenv("RRM_STUDY_URL", "postgresql+psycopg://someone:planted-password@db/studies")
-    with hidden_credentials():
-        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        seen = ray.get(ray.remote(lambda: dict(os.environ)).remote())
-    finally:
-        ray.shutdown()
-    assert not [name for name, value in seen.items() if "planted-password" in value]
+with hidden_credentials():
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+seen = ray.get(ray.remote(lambda: dict(os.environ)).remote())
+print("planted in:", [name for name, value in seen.items() if "planted-password" in value])
+"""
+
+
+@pytest.mark.ray
+def test_a_worker_of_a_real_ray_has_no_credentials(tmp_path: Path) -> None:
+    secrets = {
+        "MLFLOW_TRACKING_PASSWORD": "planted-password",
+        "RRM_STUDY_URL": "postgresql+psycopg://me:planted-password@db/studies",
+    }
+    environment = {**os.environ, **secrets, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.stdout.endswith("planted in: []\n"), ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("text", ["postgresql+psycopg://me:hunter22@db/x", "http://me:hunter22@host:5000", "password=hunter22"])
