@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
@@ -15,7 +17,8 @@ from mlflow import MlflowClient
 
 from sweeps.ledger import Ledger
 from sweeps.mlflow_door import FINGERPRINT
-from tests.sweeps.conftest import command
+from tests.sweeps.conftest import command, search_sections
+from tests.sweeps.servers import free_port
 from tests.sweeps.test_run import ENVIRONMENT
 
 BROWSER = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -104,6 +107,27 @@ def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> 
     text = page.inner_text("body")
     for fingerprint in best:
         assert tracked.tracker.name(tracked.stored_trial(fingerprint)) in text
+
+
+def test_the_dashboard_shows_the_study_of_a_search(open_ledger: Callable) -> None:
+    ledger = open_ledger(search_sections())
+    ledger.ask()
+    arguments = ("ui", ledger.store.location, "--study", "--no-browser", "--port", str(free_port()))
+    served = subprocess.Popen(command(*arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert served.stdout is not None
+    name, link = served.stdout.readline().split()
+    try:
+        for _ in range(100):
+            try:
+                with urllib.request.urlopen(link.replace("/dashboard", "/api/studies"), timeout=5) as answer:
+                    studies = json.load(answer)["study_summaries"]
+                break
+            except OSError:
+                time.sleep(0.1)
+    finally:
+        served.terminate()
+        served.wait(20)
+    assert name == "study" and [study["study_name"] for study in studies] == ["tiny"]
 
 
 # -- what the command refuses ---------------------------------------------------------------------------------------
