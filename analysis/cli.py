@@ -1,5 +1,7 @@
 """`rrm-analyze`: from finished runs to tables, figures and a report."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from sweeps.store import Store
 
 if TYPE_CHECKING:
     from analysis.report import Report
+    from analysis.tables import Tables
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -21,9 +24,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command()
 def analyze(
     sweeps: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="SWEEP...", help="A sweep's folder (runs/demo), its spec, or with --tracking-uri its MLflow name."),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to write; default: report/ in the sweep's folder."),
@@ -31,22 +34,70 @@ def analyze(
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", metavar="URI", help="Read MLflow, such as sqlite:///runs/mlflow.db.")
     ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Read a table of trials (CSV or Parquet) that somebody else made.")
+    ] = None,
+    curves: Annotated[Path | None, typer.Option("--curves", metavar="FILE", help="With --csv: its curves, a row a point.")] = None,
+    columns: Annotated[
+        str,
+        typer.Option("--columns", metavar="OURS=THEIRS,...", help="With --csv: such as test/nll=eval_loss.", show_default=False),
+    ] = "",
+    fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
 ) -> None:
-    """Write report.html, PNG and SVG figures, and the tables as CSV and Parquet; print the answer and the table of cells."""
-    from analysis.report import build_report, write_report  # plots take seconds to import
-    from analysis.tables import load, merge, store_location
+    """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
+    from analysis.fits import write_fits
+    from analysis.scaling import fit_laws
 
-    if out is None and tracking_uri is not None:
-        raise UserError("is needed with --tracking-uri: a folder to write into", "--out")
-    tables = merge([load(sweep, tracking_uri) for sweep in sweeps])
+    names = sweeps or []
+    if bool(names) == (csv is not None):
+        raise UserError("needs either sweeps or --csv FILE", "rrm-analyze")
+    if csv is None and (curves is not None or columns):
+        raise UserError("have no effect without --csv", "--curves and --columns")
+    if out is None and (tracking_uri is not None or csv is not None):
+        raise UserError("is needed with --tracking-uri and --csv: a folder to write into", "--out")
+    tables = _read(names, tracking_uri, csv, curves, columns)
     if tables.completed.empty:
-        raise UserError("has no completed trial yet: nothing to compare", ", ".join(sweeps))
-    folder = out or Store(store_location(sweeps[0])).driver_folder / "report"
-    options = f" --tracking-uri {tracking_uri}" if tracking_uri else ""
-    report = build_report(tables)
-    names = tables.trials["sweep"].unique()
-    path = write_report(report, folder, " and ".join(names), [f"rrm-analyze {' '.join(sweeps)}{options} --out {folder}"])
-    _print(report, path)
+        raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
+    folder = out or _report_folder(names[0])
+    _make(folder)
+    fits = fit_laws(tables)
+    write_fits(folder / "fits.json", fits)
+    for fit in fits:
+        _say(str(fit))
+    if fits_only:
+        _say(f"fits: {folder / 'fits.json'}")
+        return
+    from analysis.report import build_report, write_report  # plots take seconds to import
+
+    report = build_report(tables, fits)
+    titles = " and ".join(map(str, tables.trials["sweep"].unique()))
+    command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
+    _print(report, write_report(report, folder, titles, [command]))
+
+
+def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves: Path | None, columns: str) -> "Tables":
+    """The table that was asked for."""
+    from analysis.foreign import load_csv
+    from analysis.tables import load, merge
+
+    return load_csv(csv, curves, columns) if csv is not None else merge([load(sweep, tracking_uri) for sweep in sweeps])
+
+
+def _report_folder(sweep: str) -> Path:
+    from analysis.tables import store_location
+
+    return Store(store_location(sweep)).driver_folder / "report"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
+
+
+def _say(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(report: "Report", path: Path) -> None:
@@ -62,7 +113,8 @@ def _print(report: "Report", path: Path) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for row in cells.itertuples(index=False, name=None):
         table.add_row(*map(str, row))
-    console.print(table)
+    if len(cells.columns):
+        console.print(table)
     for sentence in report.answer:
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)

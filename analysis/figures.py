@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.fits import Fit
 from analysis.stats import Effect, summarise_cells
 from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables
 from rrm.config import axis_name
@@ -213,19 +214,66 @@ def effects_figure(effects: list[Effect]) -> FigureData | None:
     )
 
 
+def recurrence_figure(fit: Fit) -> FigureData | None:
+    """The loss of every cell against recursed parameters, and the law at each R."""
+    if fit.seen is None:
+        return None
+    series = []
+    for rank, (times, part) in enumerate(fit.seen.groupby(fit.seen["recursion"].round(6), sort=True)):
+        ordered = part.groupby("params_recursed")[["loss", "fitted"]].mean().reset_index()
+        x = ordered["params_recursed"].tolist()
+        series.append(Series(f"R {times:g}, measured", x, ordered["loss"].tolist(), color=rank, style="points"))
+        series.append(Series(f"R {times:g}, law", x, ordered["fitted"].tolist(), color=rank, dash=1))
+    return FigureData(
+        f"law_{fit.form}{_suffix(fit)}",
+        "The recurrence law",
+        "Mean test loss of each cell over seeds, and the fitted law. R: times that a recursed parameter is applied.",
+        "recursed parameters",
+        "test NLL of the unknown tokens (nats)",
+        series,
+        x_scale="log",
+    )
+
+
+def residual_figure(fit: Fit) -> FigureData | None:
+    """What the law leaves unexplained in each cell."""
+    if fit.seen is None:
+        return None
+    series = [
+        Series(f"{size:,.0f} parameters", part["recursion"].tolist(), np.log(part["loss"] / part["fitted"]).tolist(), color=rank)
+        for rank, (size, part) in enumerate(fit.seen.sort_values("recursion").groupby("params_recursed", sort=True))
+    ]
+    return FigureData(
+        f"residuals_{fit.form}{_suffix(fit)}",
+        "What the law leaves",
+        "Log of measured over fitted loss, a line a size; a trend would say that the law is not the right one.",
+        "R, times that a recursed parameter is applied",
+        "log measured - log fitted",
+        series,
+        x_scale="log",
+    )
+
+
+def _suffix(fit: Fit) -> str:
+    """Of a figure's name, where a report has several groups."""
+    words = [str(value) for name, value in fit.group.items() if name in ("task.kind", "model.kind")]
+    return "".join(f"_{word}" for word in words)
+
+
 def describe_axis(effect: Effect) -> str:
     """`n 1 to 3`."""
     return f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
 
 
-FIGURES: list[Callable[[Tables], FigureData | None]] = [
-    accuracy_by_parameters,
-    accuracy_by_depth,
-    width_depth_map,
-    inference_depth,
-    accuracy_by_training_flops,
-    seed_strips,
-]
+# Each with the columns that it needs; a table of somebody else may lack them.
+FIGURES: dict[Callable[[Tables], FigureData | None], tuple[str, ...]] = {
+    accuracy_by_parameters: (ACCURACY, "params"),
+    accuracy_by_depth: (ACCURACY, "layers_executed"),
+    width_depth_map: (ACCURACY, "params", "layers_executed"),
+    inference_depth: (),
+    accuracy_by_training_flops: (ACCURACY, "train_flops"),
+    seed_strips: (ACCURACY,),
+}
 
 
 def _lines(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], dashes: list[str]) -> list[Series]:

@@ -7,8 +7,20 @@ import pandas as pd
 import plotly.io
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from analysis.figures import ACCURACY, FIGURES, FigureData, describe_axis, effects_figure, label
+from analysis.figures import (
+    ACCURACY,
+    FIGURES,
+    FigureData,
+    describe_axis,
+    effects_figure,
+    label,
+    recurrence_figure,
+    residual_figure,
+)
+from analysis.fits import Fit
 from analysis.render import interactive, write_static
+from analysis.scaling import fit_laws
+from analysis.sentences import REASONS, describe_fits
 from analysis.stats import Difference, Effect, Interval, axis_effect, cell_differences, summarise_cells
 from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, is_parameter
 from rrm.config import axis_name
@@ -31,7 +43,9 @@ class Report:
     effects: list[Effect]
     cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
     differences: list[Difference]  # between cells, where these are few
+    fits: list[Fit]
     figures: list[FigureData]
+    left_out: list[str]  # figures that the table has no data for, and what would give it
 
     @property
     def answer(self) -> list[str]:
@@ -46,8 +60,9 @@ class Report:
         names = self.tables.varied
         for d in self.differences:
             sentences.append(f"{label(names, d.cell)} against {label(names, d.other)}: {_signed(d.change)}.")
-        if not sentences:
+        if not sentences and not self._laws:
             sentences = ["No axis was varied with at least two seeds a cell: nothing is claimed."]
+        sentences = self._laws + sentences if self._laws_first else sentences + self._laws
         return sentences + self._unequal_examples() + self._floor_and_ceiling()
 
     def _best_of_search(self) -> list[str]:
@@ -83,22 +98,51 @@ class Report:
         return [f"{low} of {len(self.cells)} cells lie below 5 % and {high} above 95 %, where an effect cannot show in full."]
 
     @property
+    def _laws(self) -> list[str]:
+        return describe_fits(self.fits)
+
+    @property
+    def _laws_first(self) -> bool:
+        """A law that was fitted says more than an effect; a refusal says less."""
+        return any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
+
+    @property
     def _matching(self) -> str:
-        return str(self.tables.completed["matching"].iloc[0]).replace("_", " ")
+        completed = self.tables.completed
+        return str(completed["matching"].iloc[0]).replace("_", " ") if "matching" in completed else "budget"
 
 
-def build_report(tables: Tables) -> Report:
-    """Effects, cells and figures of everything that completed."""
+def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
+    """Effects, cells and figures of everything that completed, and what the laws say (fitted here where absent)."""
+    fits = fit_laws(tables) if fits is None else fits
     varied, completed = tables.varied, tables.completed
-    keys = [*varied, "params", "layers_executed"]
-    cells = summarise_cells(completed, keys, ACCURACY) if len(completed) else pd.DataFrame()
-    is_design = tables.kind == "measure" and len(completed) > 0
+    keys = [*varied, *(name for name in ("params", "layers_executed") if name in completed)]
+    has_accuracy = ACCURACY in completed and len(completed) > 0 and bool(keys)
+    cells = summarise_cells(completed, keys, ACCURACY) if has_accuracy else pd.DataFrame()
+    is_design = tables.kind == "measure" and has_accuracy
     effects = _effects(tables) if is_design else []
     few = is_design and 1 < len(cells) <= MOST_CELLS_COMPARED
     differences = cell_differences(completed, varied, ACCURACY) if few else []
-    figures = [figure for draw in FIGURES if len(completed) and (figure := draw(tables)) is not None]
+    figures, left_out = _draw(tables)
     overall = effects_figure(effects)
-    return Report(tables, effects, cells, differences, [*([overall] if overall else []), *figures])
+    drawn = [fit for fit in fits if fit.law == "recurrence" and fit.form != "curvature" and fit.is_fitted]
+    laws = [figure for fit in drawn for draw in (recurrence_figure, residual_figure) if (figure := draw(fit)) is not None]
+    return Report(tables, effects, cells, differences, fits, [*laws, *([overall] if overall else []), *figures], left_out)
+
+
+def _draw(tables: Tables) -> tuple[list[FigureData], list[str]]:
+    """The figures that the table has data for, and a line for each of the others."""
+    figures, left_out = [], []
+    for draw, needed in FIGURES.items():
+        missing = [name for name in needed if name not in tables.completed]
+        figure = draw(tables) if not missing and len(tables.completed) else None
+        if figure is not None:
+            figures.append(figure)
+        else:
+            title = (draw.__doc__ or "").splitlines()[0].rstrip(".")
+            reason = f"a table with {', '.join(missing)}" if missing else "a sweep that varies its axis, with depth curves"
+            left_out.append(f"Left out: {title[0].lower()}{title[1:]}; {reason} would give it.")
+    return figures, left_out
 
 
 def _effects(tables: Tables) -> list[Effect]:
@@ -164,6 +208,9 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         cells=readable_cells(report),
         differences=[(label(report.tables.varied, d.cell), label(report.tables.varied, d.other), d) for d in report.differences],
         figures=figures,
+        left_out=report.left_out,
+        laws=_readable_laws(report.fits),
+        suggestions={str(fit).split(" (")[0]: fit.suggestion for fit in report.fits if fit.suggestion},
         runs=_readable_runs(report.tables),
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
         commands=commands,
@@ -181,14 +228,31 @@ def readable_cells(report: Report) -> pd.DataFrame:
     shown = cells[report.tables.varied].rename(columns=axis_name)
     shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
     shown = shown.replace(0, "-")  # what this model does not have
-    shown["params"] = cells["params"].map("{:,}".format)
-    shown["layers"] = cells["layers_executed"]
+    if "params" in cells:
+        shown["params"] = cells["params"].map("{:,}".format)
+    if "layers_executed" in cells:
+        shown["layers"] = cells["layers_executed"]
     shown["seeds"] = cells["seeds"]
     shown["accuracy"] = cells["mean"].map("{:.3f}".format)
     has_interval = not cells["low"].isna().any()
     pairs = zip(cells["low"], cells["high"], strict=True)
     shown["95 % interval"] = [f"{low:.3f} .. {high:.3f}" if has_interval else "one seed" for low, high in pairs]
     return shown
+
+
+def _readable_laws(fits: list[Fit]) -> pd.DataFrame:
+    """A row an estimate, and a row a refusal."""
+    rows = []
+    for fit in fits:
+        about = {"law": fit.law, "form": fit.form or "", "of": ", ".join(f"{axis_name(k)} {v}" for k, v in fit.group.items())}
+        counts = {"trials": fit.trials, "flags": ", ".join(fit.flags)}
+        if not fit.is_fitted:
+            rows.append(about | {"says": f"refused: {REASONS[str(fit.reason)]}"} | counts)
+        for name, e in fit.estimates.items():
+            numbers = {"estimate": f"{e.estimate:.4g}", "low": f"{e.low:.4g}", "high": f"{e.high:.4g}"}
+            rows.append(about | {"says": name} | numbers | counts)
+    columns = ["law", "form", "of", "says", "estimate", "low", "high", "trials", "flags"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
 
 
 def _readable_runs(tables: Tables) -> pd.DataFrame:

@@ -140,14 +140,19 @@ def _tables(records: list[dict[str, Any]], points: pd.DataFrame, kind: str) -> T
     trials = pd.DataFrame(records)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, _split_bins(points.reindex(columns=CURVE_COLUMNS)), kind)
+    return Tables(trials, split_bins(points), kind)
 
 
-def _split_bins(curves: pd.DataFrame) -> pd.DataFrame:
-    """The bin of a metric in columns of its own; they are empty where a value is over all rows."""
-    parts = curves["metric"].str.extract(BIN)
+def split_bins(points: pd.DataFrame) -> pd.DataFrame:
+    """Points with the bin of a metric in columns of its own; they are empty where a value is over all rows.
+
+    A table that has these columns keeps what is in them.
+    """
+    further = [name for name in points if name not in CURVE_COLUMNS]
+    curves = points.reindex(columns=[*CURVE_COLUMNS, *further])
+    parts = curves["metric"].astype(str).str.extract(BIN)
     binned = parts["difficulty"].notna()
     curves.loc[binned, "metric"] = parts.loc[binned, "metric"]
-    curves["binned_by"] = parts["binned_by"]
-    curves["difficulty"] = pd.to_numeric(parts["difficulty"])
+    curves["binned_by"] = parts["binned_by"].where(binned, curves["binned_by"])
+    curves["difficulty"] = pd.to_numeric(parts["difficulty"].where(binned, curves["difficulty"]))
     return curves

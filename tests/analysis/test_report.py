@@ -11,7 +11,7 @@ from PIL import Image
 from analysis.figures import FIGURES, accuracy_by_depth, accuracy_by_parameters, inference_depth, width_depth_map
 from analysis.render import interactive, write_static
 from analysis.report import build_report, write_report
-from analysis.tables import Tables, _split_bins, load, merge
+from analysis.tables import Tables, load, merge, split_bins
 from rrm.errors import UserError
 from tests.analysis.conftest import made_tables
 
@@ -107,7 +107,7 @@ def test_trials_that_the_spec_no_longer_asks_for_are_left_out(tmp_path: Path) ->
 
 def test_the_bin_of_a_metric_is_a_column_of_its_own() -> None:
     names = ["depth/exact_accuracy", "depth/exact_accuracy/k4", "ood_depth/exact_accuracy/path_length12", "val_curve/nll"]
-    curves = _split_bins(pd.DataFrame({"metric": names}))
+    curves = split_bins(pd.DataFrame({"metric": names}))
     assert curves["metric"].tolist() == [names[0], names[0], "ood_depth/exact_accuracy", "val_curve/nll"]
     assert curves["binned_by"].fillna("").tolist() == ["", "k", "path_length", ""]
     assert curves["difficulty"].fillna(-1).tolist() == [-1, 4, 12, -1]

@@ -1,0 +1,140 @@
+"""Least squares with errors that hold for few cells: the cell-jackknife (CR3), and profiles calibrated by F."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+LEVEL = 0.95
+STEPS = 60  # of a search for the end of an interval, before it counts as unbounded
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear fit; K coefficients."""
+
+    coefficients: np.ndarray  # [K]
+    covariance: np.ndarray  # [K, K]
+    freedom: int  # of t: clusters minus coefficients
+
+    def interval(self, weights: np.ndarray) -> tuple[float, float, float]:
+        """Estimate, low and high of a weighted sum of the coefficients."""
+        estimate = float(weights @ self.coefficients)
+        half = float(np.sqrt(weights @ self.covariance @ weights) * stats.t.ppf(0.5 + LEVEL / 2, self.freedom))
+        return estimate, estimate - half, estimate + half
+
+    def t(self, index: int) -> float:
+        """A coefficient in standard errors."""
+        return float(self.coefficients[index] / np.sqrt(self.covariance[index, index]))
+
+
+def fit_linear(x: np.ndarray, y: np.ndarray, clusters: np.ndarray) -> Linear:
+    """Ordinary least squares with the jackknife over clusters (CR3; MacKinnon, Nielsen and Webb 2023).
+
+    Args:
+        x: [N, K]; y: [N]; clusters: [N], the cell of each row.
+    """
+    coefficients = _solve(x, y)
+    names = np.unique(clusters)
+    without = np.array([_solve(x[clusters != name], y[clusters != name]) for name in names])
+    deviations = without - coefficients
+    covariance = (len(names) - 1) / len(names) * deviations.T @ deviations
+    return Linear(coefficients, covariance, max(1, len(names) - x.shape[1]))
+
+
+def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.linalg.lstsq(x, y, rcond=None)[0]
+
+
+def fieller(linear: Linear, above: int, below: int) -> tuple[float, float, float] | None:
+    """Ratio of two coefficients with Fieller's interval; None where it is not bounded."""
+    b, a = linear.coefficients[above], linear.coefficients[below]
+    t = stats.t.ppf(0.5 + LEVEL / 2, linear.freedom)
+    v = linear.covariance
+    g = t**2 * v[below, below] / a**2
+    if g >= 1:
+        return None
+    ratio = b / a
+    centre = ratio - g * v[above, below] / v[below, below]
+    inside = v[above, above] - 2 * ratio * v[above, below] + ratio**2 * v[below, below]
+    inside -= g * (v[above, above] - v[above, below] ** 2 / v[below, below])
+    half = t / abs(a) * np.sqrt(max(0.0, inside))
+    return float(ratio), float((centre - half) / (1 - g)), float((centre + half) / (1 - g))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A nonlinear fit by weighted least squares; P parameters."""
+
+    parameters: np.ndarray  # [P]
+    squares: float  # weighted sum of squared residuals
+    freedom: int  # observations minus parameters
+    residuals: Callable[[np.ndarray], np.ndarray]  # parameters [P] -> weighted residuals
+    bounds: tuple[np.ndarray, np.ndarray]
+
+    def profile(self, index: int, start_step: float) -> tuple[float, float, float] | None:
+        """A parameter with the interval in which freeing it explains no more than F allows; None where it is not bounded."""
+        best = float(self.parameters[index])
+        limit = self.squares * (1 + stats.f.ppf(LEVEL, 1, self.freedom) / self.freedom)
+        ends = [self._end(index, best, sign * start_step, limit) for sign in (-1, 1)]
+        if ends[0] is None or ends[1] is None:
+            return None
+        return best, ends[0], ends[1]
+
+    def _end(self, index: int, best: float, step: float, limit: float) -> float | None:
+        """Where the profile crosses the limit in one direction."""
+        start = np.delete(self.parameters, index)
+        lower, upper = self.bounds[0][index], self.bounds[1][index]
+        inside, outside = best, None
+        for _ in range(STEPS):
+            value = float(np.clip(inside + step, lower, upper))
+            squares, start_here = self._squares_at(index, value, start)
+            if squares > limit:
+                outside = value
+                break
+            if value in (lower, upper):
+                return value
+            inside, start, step = value, start_here, 1.6 * step
+        if outside is None:
+            return None
+
+        def excess(value: float) -> float:
+            return self._squares_at(index, value, start)[0] - limit
+
+        return float(optimize.brentq(excess, inside, outside, xtol=1e-4 * max(1e-3, abs(outside - inside)), maxiter=40))
+
+    def _squares_at(self, index: int, value: float, start: np.ndarray) -> tuple[float, np.ndarray]:
+        """Least squares over the other parameters."""
+        bounds = (np.delete(self.bounds[0], index), np.delete(self.bounds[1], index))
+
+        def rest(others: np.ndarray) -> np.ndarray:
+            return self.residuals(np.insert(others, index, value))
+
+        found = optimize.least_squares(rest, np.clip(start, *bounds), bounds=bounds, x_scale="jac", max_nfev=200)
+        return float(2 * found.cost), found.x
+
+
+def fit_curve(
+    residuals: Callable[[np.ndarray], np.ndarray], starts: list[np.ndarray], bounds: tuple[np.ndarray, np.ndarray], count: int
+) -> Curve:
+    """The best of several descents.
+
+    Args:
+        residuals: parameters [P] to weighted residuals.
+        count: observations.
+    """
+    found = [
+        optimize.least_squares(residuals, np.clip(start, *bounds), bounds=bounds, x_scale="jac", max_nfev=400) for start in starts
+    ]
+    best = min(found, key=lambda result: result.cost)
+    return Curve(best.x, float(2 * best.cost), max(1, count - len(best.x)), residuals, bounds)
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Mean of independent values with Student's interval; None for a single one."""
+    if len(values) < 2:
+        return None
+    half = float(values.std(ddof=1) / np.sqrt(len(values)) * stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1))
+    mean = float(values.mean())
+    return mean, mean - half, mean + half

@@ -1,0 +1,88 @@
+"""Tables that somebody else wrote."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.cli import main
+from tests.analysis.test_laws import table
+
+
+@pytest.fixture
+def analyze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Types `rrm-analyze`; gives the exit code and what it said on stderr."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["rrm-analyze", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            return int(ended.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
+
+
+def test_columns_of_others_are_read_under_our_names(analyze: Callable, tmp_path: Path) -> None:
+    trials = table([16, 32, 64], [1, 2, 4]).trials
+    theirs = trials.rename(columns={"test/nll": "eval_loss", "model.hidden_size": "width"})
+    theirs["R"] = 3 * theirs.pop("model.supervision_steps")
+    keep = ["eval_loss", "width", "R", "params_recursed", "seed"]
+    theirs[keep].to_csv(tmp_path / "runs.csv", index=False)
+    code, said = analyze("--csv", "runs.csv", "--columns", "test/nll=eval_loss,model.hidden_size=width,recursion=R",
+                         "--fits-only", "--out", "out")  # fmt: skip
+    assert code == 0, said
+    entries = json.loads((tmp_path / "out/fits.json").read_text())
+    (one,) = [entry for entry in entries if entry["form"] == "one_exponent"]
+    alpha = one["estimates"]["alpha"]
+    assert one["status"] == "fitted" and alpha["low"] < 0.3 < alpha["high"] and abs(alpha["estimate"] - 0.3) < 0.05
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"fits.json"}
+
+
+def test_csv_and_parquet_give_the_same_fits(analyze: Callable, tmp_path: Path) -> None:
+    trials = table([16, 32, 64], [1, 2, 4]).trials
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    trials.to_parquet(tmp_path / "runs.parquet")
+    for kind in ("csv", "parquet"):
+        assert analyze("--csv", f"runs.{kind}", "--fits-only", "--out", kind)[0] == 0
+    assert (tmp_path / "csv/fits.json").read_text() == (tmp_path / "parquet/fits.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--csv", "nowhere.csv", "--out", "out"], "nowhere.csv: cannot be read"),
+        (["--csv", "runs.csv"], "--out: is needed"),
+        (["--csv", "runs.csv", "runs/demo", "--out", "out"], "needs either sweeps or --csv FILE"),
+        ([], "needs either sweeps or --csv FILE"),
+        (["runs/demo", "--columns", "a=b"], "have no effect without --csv"),
+        (["--csv", "runs.csv", "--columns", "test/nll", "--out", "out"], "--columns: must be OURS=THEIRS"),
+        (["--csv", "runs.csv", "--columns", "test/nll=gone", "--out", "out"], "--columns: 'gone' is not a column"),
+        (["--csv", "words.csv", "--out", "out"], "words.csv: test/nll: must be a number, got 'low'"),
+        (["--csv", "states.csv", "--out", "out"], "states.csv: outcome: must be one of completed"),
+        (["--csv", "runs.csv", "--curves", "runs.csv", "--out", "out"], "runs.csv: must have the columns"),
+    ],
+)
+def test_a_mistake_is_one_line(analyze: Callable, tmp_path: Path, arguments: list[str], message: str) -> None:
+    trials = table([16, 32, 64], [1, 2, 4]).trials
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    trials.assign(**{"test/nll": np.where(trials.index == 3, "low", "1.0")}).to_csv(tmp_path / "words.csv", index=False)
+    trials.assign(outcome="finished").to_csv(tmp_path / "states.csv", index=False)
+    code, said = analyze(*arguments)
+    assert code == 2 and message in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_without_accuracy_has_a_report_of_its_laws(analyze: Callable, tmp_path: Path) -> None:
+    trials = table([16, 32, 64, 128], [1, 2, 4, 8]).trials
+    columns = ["model.hidden_size", "model.supervision_steps", "params_recursed", "seed", "test/nll"]
+    trials[columns].to_csv(tmp_path / "runs.csv", index=False)
+    assert analyze("--csv", "runs.csv", "--out", "out")[0] == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "one doubling of recursion is worth" in page and "The recurrence law" in page
+    assert "Left out: exact accuracy against parameters" in page and "test/exact_accuracy would give it" in page
+    assert (tmp_path / "out/law_one_exponent.png").exists() and (tmp_path / "out/residuals_one_exponent.svg").exists()

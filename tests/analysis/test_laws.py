@@ -1,0 +1,139 @@
+"""Laws on runs drawn from them: constants come back, and what is not there is refused or flagged for the right reason."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.fits import Fit, write_fits
+from analysis.scaling import fit_laws
+from analysis.tables import Tables
+from benchmarks.coverage import LAWS, judge
+from sweeps.spec import load_spec
+
+DRAWS = 12
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_constants_lie_in_their_intervals_and_flags_say_the_truth(name: str) -> None:
+    """A small part of `python benchmarks/coverage.py`."""
+    judged = [judge(name, seed) for seed in range(DRAWS)]
+    assert {status for _, _, status in judged} == {"fitted"}
+    for constant in judged[0][0]:
+        assert sum(covered[constant] for covered, _, _ in judged) >= DRAWS - 3, constant
+    flagged = sum(bool(flag) for _, flag, _ in judged)
+    if "stops" in name or "collapses" in name:
+        assert flagged >= DRAWS - 2
+    else:
+        assert flagged <= 2
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------
+
+
+def table(widths: list[int], depths: list[int], seeds: int = 3, **columns: Any) -> Tables:
+    """Runs of the recurrence law as a sweep of this project would have them."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for width, depth, seed in itertools.product(widths, depths, range(seeds)):
+        recursed = 12 * width**2
+        loss = 20 * ((3 * depth) ** 0.5 * recursed) ** -0.3 * np.exp(0.05 * rng.standard_normal())
+        rows.append(
+            {
+                "sweep": "drawn", "fingerprint": f"t{len(rows)}", "outcome": "completed", "outside_spec": False, "seed": seed,
+                "task.kind": "sudoku", "task.size": 4, "model.kind": "trm", "model.hidden_size": width, "model.head_size": 8,
+                "model.supervision_steps": depth, "model.l_cycles": 2, "model.h_cycles": 1, "model.halting": "fixed",
+                "fit.budget.unit": "steps", "fit.budget.amount": 100.0, "matching": "steps", "eval.max_depth": 16,
+                "params_recursed": recursed, "params_once": 0, "test/nll": loss, "test/exact_accuracy": 0.4,
+            }
+        )  # fmt: skip
+    trials = pd.DataFrame(rows)
+    for name, value in columns.items():
+        trials[name.replace("__", "/")] = value
+    return Tables(trials, pd.DataFrame(columns=["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]))
+
+
+def one_exponent(tables: Tables) -> Fit:
+    (fit,) = [fit for fit in fit_laws(tables) if fit.law == "recurrence" and fit.form == "one_exponent"]
+    return fit
+
+
+def confounded() -> Tables:
+    """Depth rises with width."""
+    tables = table([16, 32, 64, 128], [1, 2, 4, 8])
+    along = {16: 1, 32: 2, 64: 4, 128: 8}
+    kept = tables.trials["model.supervision_steps"] == tables.trials["model.hidden_size"].map(along)
+    return Tables(tables.trials[kept], tables.curves)
+
+
+def noise(level: float, accuracy: float) -> Tables:
+    """Cells that do not differ."""
+    tables = table([16, 32, 64], [1, 2, 4])
+    rng = np.random.default_rng(1)
+    tables.trials["test/nll"] = level * np.exp(0.05 * rng.standard_normal(len(tables.trials)))
+    tables.trials["test/exact_accuracy"] = accuracy
+    return tables
+
+
+REFUSED = {
+    "too_few_scales": lambda: table([16, 32], [1, 2, 4]),
+    "too_few_seeds": lambda: table([16, 32, 64], [1, 2, 4], seeds=1),
+    "confounded": confounded,
+    "floor": lambda: noise(1.4, 0.0),
+    "ceiling": lambda: noise(0.01, 1.0),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_design_that_cannot_tell_is_refused_with_a_spec_that_could(reason: str, tmp_path: Path) -> None:
+    fit = one_exponent(REFUSED[reason]())
+    assert fit.reason == reason and not fit.estimates and fit.suggestion
+    (tmp_path / "more.yaml").write_text(fit.suggestion)
+    spec = load_spec(tmp_path / "more.yaml")
+    design = spec.design()
+    assert len({config.model.hidden_size for config in design}) >= 3 and len({config.seed for config in design}) >= 2
+    assert len({config.model.supervision_steps for config in design}) >= 3
+
+
+def test_pruned_failed_and_unfinished_trials_are_never_fitted() -> None:
+    tables = table([16, 32, 64], [1, 2, 4])
+    expected = one_exponent(tables).to_json()
+    spoiled = tables.trials.head(3).assign(
+        **{"test/nll": 1e6, "outcome": ["pruned", "failed", "running"], "fingerprint": ["a", "b", "c"]}
+    )
+    got = one_exponent(Tables(pd.concat([tables.trials, spoiled], ignore_index=True), tables.curves))
+    assert "survivors_only" in got.flags
+    assert got.to_json() | {"flags": []} == expected
+
+
+def test_a_setting_that_follows_the_width_does_not_split_a_group_and_another_does() -> None:
+    tables = table([16, 32, 64], [1, 2, 4])
+    tables.trials["optim.lr"] = tables.trials["model.hidden_size"].map({16: 1e-2, 32: 5e-3, 64: 2e-3})
+    assert one_exponent(tables).trials == 27
+    tables.trials["optim.weight_decay"] = [0.1, 1.0] * 13 + [0.1]
+    groups = {fit.group.get("optim.weight_decay") for fit in fit_laws(tables) if fit.form == "one_exponent"}
+    assert groups == {0.1, 1.0}
+
+
+def test_a_search_is_not_fitted() -> None:
+    tables = table([16, 32, 64], [1, 2, 4])
+    assert fit_laws(Tables(tables.trials, tables.curves, "search")) == []
+
+
+def test_fits_json_has_the_shape_that_the_page_promises(tmp_path: Path) -> None:
+    fits = fit_laws(table([16, 32, 64, 128], [1, 2, 4, 8]))
+    write_fits(tmp_path / "fits.json", fits)
+    entries = json.loads((tmp_path / "fits.json").read_text())
+    assert {entry["law"] for entry in entries} >= {"recurrence", "power_params", "power_depth", "log_depth"}
+    for entry in entries:
+        assert entry["status"] == ("refused" if entry["reason"] else "fitted")
+        for estimate in entry["estimates"].values():
+            assert estimate["low"] <= estimate["estimate"] <= estimate["high"] and estimate["level"] == 0.95
+    (one,) = [entry for entry in entries if entry["form"] == "one_exponent"]
+    assert {"alpha", "phi", "slope_log_params", "slope_log_recursion", "exchange_rate"} <= set(one["estimates"])
+    assert one["trials"] == 48 and one["cells"] == 16 and one["seeds"] == 3
+    assert one["fitted_range"] == {"params_recursed": [3072.0, 196608.0], "recursion": [3.0, 24.0]}
