@@ -125,7 +125,8 @@ def note_collapse(fit: Fit, seeds: list[pd.Series], chosen: list[int]) -> None:
     if len(rises) < 2:
         return
     values = np.array(rises)
-    clear = np.ptp(values) == 0 or stats.ttest_1samp(values, 0, alternative="greater").pvalue < COLLAPSE_P
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    clear = values.mean() > error * stats.t.ppf(1 - COLLAPSE_P, len(values) - 1)
     if values.mean() > COLLAPSE and (values > COLLAPSE).mean() > 0.5 and clear:
         fit.flags.append("collapse")
         fit.add("rise", t_interval(values))

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import analysis
 from analysis.fits import Fit, write_fits
 from analysis.scaling import fit_laws
 from analysis.tables import Tables
 from benchmarks.coverage import LAWS, judge
 from sweeps.spec import load_spec
 
-DRAWS = 12
+DRAWS = 6
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -24,12 +25,12 @@ def test_constants_lie_in_their_intervals_and_flags_say_the_truth(name: str) -> 
     judged = [judge(name, seed) for seed in range(DRAWS)]
     assert {status for _, _, status in judged} == {"fitted"}
     for constant in judged[0][0]:
-        assert sum(covered[constant] for covered, _, _ in judged) >= DRAWS - 3, constant
+        assert sum(covered[constant] for covered, _, _ in judged) >= DRAWS - 2, constant
     flagged = sum(bool(flag) for _, flag, _ in judged)
     if "stops" in name or "collapses" in name:
-        assert flagged >= DRAWS - 2
+        assert flagged >= DRAWS - 1
     else:
-        assert flagged <= 2
+        assert flagged <= 1
 
 
 # -- refusals -----------------------------------------------------------------------------------------------------
@@ -137,3 +138,18 @@ def test_fits_json_has_the_shape_that_the_page_promises(tmp_path: Path) -> None:
     assert {"alpha", "phi", "slope_log_params", "slope_log_recursion", "exchange_rate"} <= set(one["estimates"])
     assert one["trials"] == 48 and one["cells"] == 16 and one["seeds"] == 3
     assert one["fitted_range"] == {"params_recursed": [3072.0, 196608.0], "recursion": [3.0, 24.0]}
+
+
+# -- in a notebook --------------------------------------------------------------------------------------------------
+
+
+def test_the_names_of_the_package_fit_and_plot() -> None:
+    tables = table([16, 32, 64, 128], [1, 2, 4, 8])
+    tables.trials["params"], tables.trials["layers_executed"] = tables.trials["params_recursed"], 4
+    (group,) = analysis.groups_of(tables.completed)
+    one, *_ = analysis.fit_recurrence(group)
+    for drawing in (analysis.plot_recurrence(one), analysis.plot_residuals(one), analysis.plot_accuracy_by_parameters(tables)):
+        assert drawing is not None and len(drawing.data) >= 4
+    assert analysis.plot_inference_depth(tables) is None
+    for name in analysis.__all__:
+        assert getattr(analysis, name).__doc__, name

@@ -14,6 +14,7 @@ from analysis.report import build_report, write_report
 from analysis.tables import Tables, load, merge, split_bins
 from rrm.errors import UserError
 from tests.analysis.conftest import made_tables
+from tests.browser import browser_context, needs_browser
 
 
 def test_the_first_sentence_says_which_axis_of_depth_helps(tables: Tables) -> None:
@@ -152,3 +153,26 @@ def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
     trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
     notes = build_report(dataclasses.replace(tables, trials=trials)).answer
     assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes
+
+
+@needs_browser
+def test_the_report_in_a_browser_without_a_network(tables: Tables, tmp_path: Path) -> None:
+    """No error in the console, every figure drawn, a table sorts."""
+    path = write_report(build_report(tables), tmp_path, "made", ["rrm-analyze made"])
+    errors: list[str] = []
+    with browser_context(offline=True) as context:
+        page = context.new_page()
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(path.as_uri())
+        figures = page.locator("h2[id]").count()
+        page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {figures}")
+        drawn = page.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.querySelectorAll('path').length)")
+        heading = page.locator("table.sortable th", has_text="accuracy").last
+        column = heading.evaluate("head => [...head.parentNode.children].indexOf(head)")
+        heading.click()
+        rows = heading.evaluate(
+            "(head, at) => [...head.closest('table').tBodies[0].rows].map(row => parseFloat(row.cells[at].textContent))", column
+        )
+    assert not errors and len(drawn) == figures >= 6 and min(drawn) > 3
+    assert rows == sorted(rows) and len(set(rows)) > 1

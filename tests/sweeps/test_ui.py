@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import which
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,14 +17,11 @@ from mlflow import MlflowClient
 
 from sweeps.ledger import Ledger
 from sweeps.mlflow_door import FINGERPRINT
+from tests.browser import browser_context, needs_browser
 from tests.sweeps.conftest import command, search_sections
 from tests.sweeps.servers import free_port
 from tests.sweeps.test_run import ENVIRONMENT
 
-BROWSER = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
 PATIENCE_MILLISECONDS = 60_000
 
 
@@ -52,16 +49,10 @@ def run_ids(ledger: Ledger) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def look() -> Iterator[Callable]:
     """Opens a page, waits until it shows some texts, keeps a picture where asked; gives the page."""
-    if BROWSER is None:
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import Page, sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
-        context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    with browser_context() as context:
         context.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
 
-        def open_page(link: str, picture: str, *texts: str) -> Page:
+        def open_page(link: str, picture: str, *texts: str) -> Any:
             page = context.new_page()
             page.goto(link)
             for text in texts:
@@ -72,7 +63,6 @@ def look() -> Iterator[Callable]:
             return page
 
         yield open_page
-        browser.close()
 
 
 @needs_browser
