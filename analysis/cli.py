@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rrm.errors import UserError
+from rrm.errors import UserError, usage_error
 from sweeps.command_line import run_app
 from sweeps.store import Store
 
@@ -49,8 +49,10 @@ def analyze(
     from analysis.scaling import fit_laws
 
     names = sweeps or []
-    if bool(names) == (csv is not None):
-        raise UserError("needs either sweeps or --csv FILE", "rrm-analyze")
+    if not names and csv is None:
+        raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
+    if names and csv is not None:
+        raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
     if csv is None and (curves is not None or columns):
         raise UserError("have no effect without --csv", "--curves and --columns")
     if out is None and (tracking_uri is not None or csv is not None):

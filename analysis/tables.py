@@ -137,7 +137,9 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
 
 
 def _tables(records: list[dict[str, Any]], points: pd.DataFrame, kind: str) -> Tables:
-    trials = pd.DataFrame(records)
+    # A list is text, as in MLflow and in CSV: so that it can be compared.
+    plain = [{name: str(value) if isinstance(value, list) else value for name, value in record.items()} for record in records]
+    trials = pd.DataFrame(plain)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
     return Tables(trials, split_bins(points), kind)

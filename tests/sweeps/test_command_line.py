@@ -26,7 +26,7 @@ MISTYPED = {
     "missing sweep": ("status runs/missing", "runs/missing: has never been run"),
 }  # fmt: skip
 MISTYPED_ANALYZE = {
-    "no sweep": ("", "error: Missing argument 'SWEEP...' (rrm-analyze --help)"),
+    "no sweep": ("", "error: Missing argument 'SWEEP...', or --csv FILE (rrm-analyze --help)"),
     "unknown option": ("a --nope", "error: No such option: --nope (rrm-analyze --help)"),
     "misspelt option": ("a --tracking-url x", "(Possible options: --tracking-uri) (rrm-analyze --help)"),
     "missing sweep": ("runs/missing", "runs/missing: is not the folder of a sweep"),

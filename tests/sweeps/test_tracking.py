@@ -11,6 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from analysis.foreign import load_csv
+from analysis.report import build_report, write_report
+from analysis.tables import load
 from sweeps.curves import SCHEMA
 from sweeps.ledger import Ledger
 from sweeps.meter import Meter
@@ -227,3 +230,22 @@ def test_the_meter_reads_load_and_memory() -> None:
     values = Meter().read()
     assert 0 < values["system/system_memory_usage_percentage"] < 100
     assert values["system/process_memory_usage_megabytes"] > 50 and 0 <= values["system/cpu_utilization_percentage"] <= 100
+
+
+def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger, tmp_path: Path) -> None:
+    stored = load(tracked.store.location)
+    write_report(build_report(stored), tmp_path, "tiny", [])
+    others = {
+        "mlflow": load("tiny", tracked.tracker.delivery.uri),
+        "csv": load_csv(tmp_path / "trials.csv", tmp_path / "curves.csv"),
+        "parquet": load_csv(tmp_path / "trials.parquet", tmp_path / "curves.parquet"),
+    }
+    key = ["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]
+    for name, other in others.items():
+        ours, theirs = (tables.trials.set_index("fingerprint").sort_index() for tables in (stored, other))
+        for column in set(ours) & set(theirs):
+            assert list(ours[column].fillna("")) == list(theirs[column].fillna("")), (name, column)
+        assert {"test/nll", "params_recursed", "recursion", "train_flops", "model.hidden_size", "outcome"} <= set(theirs)
+        points = [tables.curves[tables.curves["axis"] == "depth"].set_index(key)["value"].to_dict() for tables in (stored, other)]
+        told = [{str(at): value for at, value in of.items()} for of in points]
+        assert told[0] == told[1], name
