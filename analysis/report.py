@@ -266,5 +266,6 @@ def _uniform(table: pd.DataFrame) -> pd.DataFrame:
     mixed = [name for name in table if table[name].dtype == object]
     uniform = table.copy()
     for name in mixed:
-        uniform[name] = table[name].map(lambda value: value if value is None or isinstance(value, str) else str(value))
+        absent = table[name].isna()
+        uniform[name] = table[name].map(lambda value: value if isinstance(value, str) else str(value)).mask(absent, None)
     return uniform

@@ -246,6 +246,9 @@ def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger,
         for column in set(ours) & set(theirs):
             assert list(ours[column].fillna("")) == list(theirs[column].fillna("")), (name, column)
         assert {"test/nll", "params_recursed", "recursion", "train_flops", "model.hidden_size", "outcome"} <= set(theirs)
-        points = [tables.curves[tables.curves["axis"] == "depth"].set_index(key)["value"].to_dict() for tables in (stored, other)]
-        told = [{str(at): value for at, value in of.items()} for of in points]
+        told = []
+        for tables in (stored, other):
+            points = tables.curves[tables.curves["axis"] == "depth"]
+            points = points.assign(binned_by=points["binned_by"].fillna(""), difficulty=points["difficulty"].fillna(-1))
+            told.append(points.set_index(key)["value"].to_dict())
         assert told[0] == told[1], name
