@@ -39,6 +39,9 @@ def load_csv(trials: Path, curves: Path | None = None, columns: str = "") -> Tab
     for name in NUMBERS:
         if name in table:
             table[name] = _numbers(table[name], f"{trials}: {name}")
+    for name in ("test/nll", "params_recursed", "recursion"):  # whose logarithms are taken
+        if name in table and (table[name] <= 0).any():
+            raise UserError(f"must be above 0, got {table[name].min():g}", f"{trials}: {name}")
     return Tables(table, _curves(curves, table))
 
 

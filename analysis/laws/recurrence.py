@@ -22,7 +22,7 @@ RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}
 CLEAR_T = 4.0  # of the slope in parameters: below it a ratio to that slope means nothing
 CONFOUNDED = 0.95  # |correlation| of log N and log R
-FLOOR, CEILING = 0.02, 0.98  # exact accuracy, where a table has it
+CEILING = 0.98  # exact accuracy, where a table has it
 MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is refused
 SIGNIFICANT, LACKING = 0.05, 0.01  # p of the curvature term; of the lack of fit, and of cells that differ at all
 
@@ -80,7 +80,7 @@ def fit_recurrence(group: Group) -> list[Fit]:
     curved = Fit("recurrence", RESPONSE, **group.facts, form="curvature")
     fits = [one, curved]
     reason = refuse(group, cells)
-    if reason is None or reason == "floor" or reason == "ceiling":
+    if reason is None:
         describe(one, cells, ["recursion"])
         bend(one, curved, cells, float(np.log(group.trials.groupby(CELL)[RECURSION].first()).mean()))
     for fit in fits:
@@ -103,15 +103,14 @@ def refuse(group: Group, cells: Cells) -> Reason | None:
 
 def flat(group: Group, cells: Cells) -> Reason | None:
     """Whether no cell differs from another, at the floor or at the ceiling of the task."""
-    if ACCURACY in group.trials:
-        accuracy = group.trials.groupby(CELL)[ACCURACY].mean()
-        moves = _cells_differ(cells)
-        if (accuracy > CEILING).all() or (not moves and accuracy.mean() > 0.5):
-            return "ceiling"
-        if not moves or ((accuracy < FLOOR).all() and not moves):
-            return "floor"
+    if ACCURACY not in group.trials:
+        return None if _cells_differ(cells) else "floor"
+    accuracy = group.trials.groupby(CELL)[ACCURACY].mean()
+    if (accuracy > CEILING).all():
+        return "ceiling"
+    if _cells_differ(cells):
         return None
-    return None if _cells_differ(cells) else "floor"
+    return "ceiling" if accuracy.mean() > 0.5 else "floor"
 
 
 def _cells_differ(cells: Cells) -> bool:

@@ -31,10 +31,8 @@ def fit_test_time(group: Group, curves: pd.DataFrame) -> list[Fit]:
     """
     errors = _errors(group.trials, curves)
     fits = []
-    for cell, part in group.trials.groupby(CELL, sort=True):
-        seeds = [errors[name] for name in part["fingerprint"] if name in errors]
-        if seeds:
-            fits.append(_fit_cell(group, str(cell), part, seeds))
+    for _, part in group.trials[group.trials["fingerprint"].isin(errors)].groupby(CELL, sort=True):
+        fits.append(_fit_cell(group, part, [errors[name] for name in part["fingerprint"]]))
     return fits
 
 
@@ -49,14 +47,14 @@ def _errors(trials: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.Series]:
     return {str(name): part.groupby("at")["error"].mean().sort_index() for name, part in table.groupby("fingerprint")}
 
 
-def _fit_cell(group: Group, cell: str, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
+def _fit_cell(group: Group, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
     setting = {name: part[name].iloc[0] for name in ("model.hidden_size", "model.h_cycles", "model.l_cycles",
                                                      "model.supervision_steps", "params_recursed") if name in part}  # fmt: skip
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in setting.items()}
     fit = Fit("test_time", "depth/error", group.settings | plain, trials=len(part), cells=1, seeds=len(seeds))
     trained = int(part["model.supervision_steps"].iloc[0] or 1) if "model.supervision_steps" in part else int(seeds[0].index.max())
     chosen = part["chosen_depth"].to_numpy() if "chosen_depth" in part else np.full(len(part), np.nan)
-    lasts = [int(value) if np.isfinite(value) else trained for value in chosen[: len(seeds)].astype(float)]
+    lasts = [int(value) if np.isfinite(value) else trained for value in chosen.astype(float)]
     if trained > 1:
         note_collapse(fit, seeds, lasts)
     used = [curve[curve.index <= max(last, 1)] for curve, last in zip(seeds, lasts, strict=True)]

@@ -24,13 +24,13 @@ from lightning_modules.fit import WEIGHTS
 from lightning_modules.saved_model import draws, save_model
 from lightning_modules.yaml_file import parse_yaml
 from sweeps.mlflow_door import FINGERPRINT
+from sweeps.mlflow_door.served import GRID, PUZZLE
 from sweeps.store import TRIAL
 
 ALIAS = "best"
 FILES = "model"  # folder with our files, which MLflow puts into one named data
 LOGGED = "logged"  # folder that becomes the logged model
 SERVED = "sweeps.mlflow_door.served"
-GRID, PUZZLE = "grid", "puzzle"
 NEEDED = ["rrm-sweeps", "torch", "lightning", "numpy", "pydantic", "pyyaml", "safetensors"]  # versions are tags of the run
 
 Files = Callable[[str, str], bytes | None]  # fingerprint, name -> content

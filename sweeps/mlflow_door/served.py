@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from lightning_modules.config import EvalConfig
 from lightning_modules.saved_model import SavedModel
 
-GRID, PUZZLE = "grid", "puzzle"
+GRID, PUZZLE = "grid", "puzzle"  # columns of a request
 MOST_DEPTH = 1024  # supervision steps: what a caller may ask for
 HALTING = get_args(EvalConfig.model_fields["halting"].annotation)
 

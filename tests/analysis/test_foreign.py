@@ -63,6 +63,7 @@ def test_csv_and_parquet_give_the_same_fits(analyze: Callable, tmp_path: Path) -
         (["--csv", "runs.csv", "--columns", "test/nll", "--out", "out"], "--columns: must be OURS=THEIRS"),
         (["--csv", "runs.csv", "--columns", "test/nll=gone", "--out", "out"], "--columns: 'gone' is not a column"),
         (["--csv", "words.csv", "--out", "out"], "words.csv: test/nll: must be a number, got 'low'"),
+        (["--csv", "zero.csv", "--out", "out"], "zero.csv: test/nll: must be above 0, got 0"),
         (["--csv", "states.csv", "--out", "out"], "states.csv: outcome: must be one of completed"),
         (["--csv", "runs.csv", "--curves", "runs.csv", "--out", "out"], "runs.csv: must have the columns"),
     ],
@@ -71,6 +72,7 @@ def test_a_mistake_is_one_line(analyze: Callable, tmp_path: Path, arguments: lis
     trials = table([16, 32, 64], [1, 2, 4]).trials
     trials.to_csv(tmp_path / "runs.csv", index=False)
     trials.assign(**{"test/nll": np.where(trials.index == 3, "low", "1.0")}).to_csv(tmp_path / "words.csv", index=False)
+    trials.assign(**{"test/nll": 0.0}).to_csv(tmp_path / "zero.csv", index=False)
     trials.assign(outcome="finished").to_csv(tmp_path / "states.csv", index=False)
     code, said = analyze(*arguments)
     assert code == 2 and message in said and said.count("\n") == 1
