@@ -1,7 +1,9 @@
 """`rrm-analyze`: from finished runs to tables, figures and a report."""
 
+import math
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,12 @@ from rich.table import Table
 
 from rrm.errors import UserError, usage_error
 from sweeps.command_line import run_app
-from sweeps.store import Store
+from sweeps.store import Store, local_root, tracking_uri
+
+MOST_LINES = 4  # of one law
 
 if TYPE_CHECKING:
+    from analysis.fits import Fit
     from analysis.report import Report
     from analysis.tables import Tables
 
@@ -42,39 +47,60 @@ def analyze(
         str,
         typer.Option("--columns", metavar="OURS=THEIRS,...", help="With --csv: such as test/nll=eval_loss.", show_default=False),
     ] = "",
+    inference_flops: Annotated[
+        list[float] | None,
+        typer.Option("--inference-flops", metavar="FLOPS", help="Recommend a size and R for this budget of an answer; repeatable."),
+    ] = None,
+    train_flops: Annotated[
+        list[float] | None, typer.Option("--train-flops", metavar="FLOPS", help="The same for the training of one model.")
+    ] = None,
     fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
 ) -> None:
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
     from analysis.fits import write_fits
     from analysis.scaling import fit_laws
 
-    names = sweeps or []
-    if not names and csv is None:
-        raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
-    if names and csv is not None:
-        raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
-    if csv is None and (curves is not None or columns):
-        raise UserError("have no effect without --csv", "--curves and --columns")
-    if out is None and (tracking_uri is not None or csv is not None):
-        raise UserError("is needed with --tracking-uri and --csv: a folder to write into", "--out")
+    names, budgets = sweeps or [], {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
+    _check(names, out, tracking_uri, csv, has_parts=curves is not None or bool(columns))
+    _check_budgets(budgets)
     tables = _read(names, tracking_uri, csv, curves, columns)
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
     folder = out or _report_folder(names[0])
     _make(folder)
-    fits = fit_laws(tables)
+    fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)
-    for fit in fits:
-        _say(str(fit))
+    _print_fits(fits)
     if fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
-    from analysis.report import build_report, write_report  # plots take seconds to import
+    from analysis.page import write_report  # plots take seconds to import
+    from analysis.report import build_report
 
     report = build_report(tables, fits)
     titles = " and ".join(map(str, tables.trials["sweep"].unique()))
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
     _print(report, write_report(report, folder, titles, [command]))
+    if csv is None:
+        _log(tables, names, tracking_uri, folder)
+
+
+def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, *, has_parts: bool) -> None:
+    """Which options go together."""
+    if not sweeps and csv is None:
+        raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
+    if sweeps and csv is not None:
+        raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
+    if csv is None and has_parts:
+        raise UserError("have no effect without --csv", "--curves and --columns")
+    if out is None and (tracking_uri is not None or csv is not None):
+        raise UserError("is needed with --tracking-uri and --csv: a folder to write into", "--out")
+
+
+def _check_budgets(budgets: dict[str, list[float]]) -> None:
+    for name, amounts in budgets.items():
+        if any(not 0 < amount < math.inf for amount in amounts):
+            raise UserError(f"must be a number of FLOPs above 0, got {min(amounts):g}", f"--{name.replace('_', '-')}")
 
 
 def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves: Path | None, columns: str) -> "Tables":
@@ -83,6 +109,27 @@ def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves:
     from analysis.tables import load, merge
 
     return load_csv(csv, curves, columns) if csv is not None else merge([load(sweep, tracking_uri) for sweep in sweeps])
+
+
+def _log(tables: "Tables", sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
+    """Put the report into the MLflow runs of its sweeps; where that cannot be, say so: the report is there all the same."""
+    from sweeps.mlflow_door.reports import log_report  # mlflow takes seconds to import
+
+    for sweep, name in zip(sweeps, tables.trials["sweep"].unique(), strict=False):
+        uri = tracking_uri or _tracking_uri(sweep)
+        try:
+            log_report(uri, str(name), folder)
+        except UserError as error:
+            _say(f"not in MLflow: {error}")
+        else:
+            _say(f"in MLflow: {name}, artifacts of its sweep under {folder.name}/")
+
+
+def _tracking_uri(sweep: str) -> str:
+    """Where the runs of a sweep that was named by its store are tracked."""
+    from analysis.tables import store_location
+
+    return tracking_uri(local_root(store_location(sweep).rpartition("/")[0] or "."))
 
 
 def _report_folder(sweep: str) -> Path:
@@ -102,12 +149,25 @@ def _say(text: str) -> None:
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _print_fits(fits: "list[Fit]") -> None:
+    """A line a fit; of a law that is fitted to every cell, a line with what became of them."""
+    for law in dict.fromkeys(fit.law for fit in fits):
+        own = [fit for fit in fits if fit.law == law]
+        if len(own) <= MOST_LINES:
+            for fit in own:
+                _say(str(fit))
+            continue
+        refused = Counter(fit.reason for fit in own if fit.reason is not None)
+        reasons = ", ".join(f"{count} refused, {reason}" for reason, count in refused.items())
+        _say(", ".join(filter(None, (f"{law}: {len(own)} fits in fits.json", f"{len(own) - refused.total()} fitted", reasons))))
+
+
 def _print(report: "Report", path: Path) -> None:
     """The table of cells and the answer, for a terminal."""
-    from analysis.report import readable_cells
+    from analysis.page import readable_cells
 
     console = Console()
-    cells = readable_cells(report)
+    cells = readable_cells(report, brief=True)
     table = Table(
         title="exact accuracy on test by cell, each at D = N_sup", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
@@ -118,7 +178,7 @@ def _print(report: "Report", path: Path) -> None:
     if len(cells.columns):
         console.print(table)
     for sentence in report.answer:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(str(sentence), markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -46,7 +46,9 @@ class Fit:
     r_squared: float | None = None
     leave_one_scale_out_error: float | None = None
     fitted_range: dict[str, list[float]] = field(default_factory=dict)
-    seen: pd.DataFrame | None = None  # what a figure draws: a row a cell, with `loss` and `fitted`; not written
+    choice: dict[str, float] = field(default_factory=dict)  # of `compute_optimal`: what to run
+    local_rates: pd.DataFrame | None = None  # of the curvature form: `kind` (law, model_free), recursion, estimate, low, high
+    seen: pd.DataFrame | None = None  # what a figure draws: line, x, measured, fitted, residual; not written
 
     @property
     def is_fitted(self) -> bool:
@@ -88,6 +90,8 @@ class Fit:
             "r_squared": self.r_squared,
             "leave_one_scale_out_error": self.leave_one_scale_out_error,
             "fitted_range": self.fitted_range,
+            "choice": self.choice,
+            "local_exchange_rates": [] if self.local_rates is None else self.local_rates.to_dict("records"),
         }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import optimize, stats
 
 LEVEL = 0.95
+LACKING = 0.01  # p of a lack of fit that is flagged
 STEPS = 60  # of a search for the end of an interval, before it counts as unbounded
 
 
@@ -138,3 +139,52 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float] | None:
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1))
     mean = float(values.mean())
     return mean, mean - half, mean + half
+
+
+# -- how well a law fits ------------------------------------------------------------------------------------------
+
+
+def aic(squares: float, count: int, parameters: int) -> float:
+    """Of Gaussian residuals with a variance that is fitted as well."""
+    return float(count * np.log(max(squares, 1e-300) / count) + 2 * (parameters + 1))
+
+
+def r_squared(residual: np.ndarray, y: np.ndarray) -> float:
+    """Share of the variance of y that is explained."""
+    return float(1 - (residual**2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300))
+
+
+def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> dict[str, object] | None:
+    """F test of the misfit of cell means against replicates; None without any.
+
+    Args:
+        residual: [N] of trials; cells: [N], the cell of each.
+    """
+    _, codes = np.unique(cells, return_inverse=True)
+    sizes = np.bincount(codes)
+    means = (np.bincount(codes, residual) / sizes)[codes]
+    within, free = float(((residual - means) ** 2).sum()), len(residual) - len(sizes)
+    if free < 1 or len(sizes) <= parameters or within == 0:
+        return None
+    p = float(stats.f.sf(float((means**2).sum()) / (len(sizes) - parameters) / (within / free), len(sizes) - parameters, free))
+    return {"test": "F", "p": p, "flagged": p < LACKING}
+
+
+def lack_of_fit_over_seeds(residual: np.ndarray) -> dict[str, object] | None:
+    """Whether the mean residual of any point differs from zero: Student's t over seeds (points share items), Holm over points.
+
+    Args:
+        residual: [seeds, points].
+    """
+    seeds = len(residual)
+    error = residual.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.zeros(residual.shape[1])
+    known = error > 0
+    if not known.any():
+        return None
+    p = 2 * stats.t.sf(np.abs(residual.mean(axis=0)[known] / error[known]), seeds - 1)
+    smallest = float(min(1.0, p.min() * len(p)))
+    return {"test": "t over seeds, Holm over points", "p": smallest, "flagged": smallest < LACKING}
+
+
+def root_mean_square(errors: list[float]) -> float | None:
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else None

@@ -7,8 +7,9 @@ import matplotlib as mpl
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from analysis.figures import FigureData, Heatmap, Series
+from analysis.figures.data import FigureData, Heatmap, Series
 
 # Okabe and Ito's colours, told apart with any colour vision; the last one is black.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000"]
@@ -18,13 +19,15 @@ MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
 MOST_TICKS, CLOSEST_TICKS = 8, 1.3
+MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
+NARROW = 12  # ratio of largest to smallest value below which marks between powers of ten have labels
 MOST_BARS = 6  # of a line; with more points the interval is a band
 
 
 def write_static(figure: FigureData, folder: Path) -> list[Path]:
     """`<name>.png` and `<name>.svg` in a folder."""
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": figure.name}):
-        canvas = Figure(figsize=(8.2, 4.8), layout="constrained")
+        canvas = Figure(figsize=(7.2, 4.8))
         axes = canvas.subplots()
         if figure.heatmap:
             _static_heatmap(axes, figure.heatmap)
@@ -46,7 +49,16 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
         ticks = _log_ticks(figure)
         if ticks:
             axes.set_xticks(ticks, [_number(value) for value in ticks])
-            axes.minorticks_off()
+            axes.xaxis.minorticks_off()
+        elif _is_narrow([x for series in figure.series for x in series.x]):
+            axes.xaxis.set_major_formatter(_plain_number)
+            axes.xaxis.set_minor_formatter(_plain_number)
+    if figure.y_scale == "log":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain_number)
+        axes.yaxis.set_minor_formatter(
+            _plain_number if _is_narrow([y for series in figure.series for y in series.y]) else NullFormatter()
+        )
     if figure.y_range:
         axes.set_ylim(figure.y_range[0], figure.y_range[1] + 0.02)
     if figure.x_marks:
@@ -59,7 +71,7 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
         axes.axvline(0, color="0.5", linewidth=1)
     elif figure.series:
         axes.grid(axis="y", alpha=0.2)
-    if len(figure.series) > 1 and not figure.x_marks and not figure.y_marks:
+    if figure.legend and len(figure.series) > 1:
         columns = 1 + (len(figure.series) - 1) // MOST_LEGEND_ROWS
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns)
 
@@ -82,55 +94,79 @@ def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
         yerr=None if horizontal or band else errors,
         color=color,
         linestyle="none" if points else STATIC_DASHES[dash],
-        marker=MARKERS[dash],
+        marker="" if series.style == "curve" else MARKERS[dash],
         markersize=4,
         capsize=2,
         label=series.label,
         alpha=0.9,
     )
+    for x, y, text in zip(series.x, series.y, series.texts or [], strict=False):
+        axes.annotate(text, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)
     if band and series.low and series.high:
         axes.fill_between(series.x, series.low, series.high, color=color, alpha=BAND_OPACITY, linewidth=0)
 
 
 def _static_heatmap(axes: Axes, heatmap: Heatmap) -> None:
     values = [[float("nan") if value is None else value for value in row] for row in heatmap.values]
-    axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto", origin="lower")
+    low, high = heatmap.value_range
+    axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.set_xticks(range(len(heatmap.columns)), heatmap.columns)
     axes.set_yticks(range(len(heatmap.rows)), heatmap.rows)
     for row, cells in enumerate(heatmap.values):
         for column, value in enumerate(cells):
             if value is not None:
-                axes.text(column, row, f"{value:.3f}", ha="center", va="center", color="white" if value < 0.5 else "black")
+                axes.text(
+                    column, row, f"{value:.3f}", ha="center", va="center", color="white" if value < (low + high) / 2 else "black"
+                )
+    for line in heatmap.lines:
+        axes.plot(line.x, line.y, color="white", linestyle="--", linewidth=1.2)
+        axes.annotate(line.label, (line.x[-1] + 0.48, line.y[-1] - 0.12), color="white", fontsize=7, ha="right", va="top")
 
 
 def interactive(figure: FigureData) -> go.Figure:
     """The same figure for a browser."""
     drawing = go.Figure()
-    if figure.heatmap:
-        drawing.add_trace(_interactive_heatmap(figure.heatmap))
+    for trace in _interactive_heatmap(figure.heatmap) if figure.heatmap else []:
+        drawing.add_trace(trace)
     for series in figure.series:
         for trace in _interactive_series(series, horizontal=figure.y_marks is not None):
             drawing.add_trace(trace)
-    single_legend = len(figure.series) > 1 and not figure.x_marks and not figure.y_marks
     drawing.update_layout(
         template="plotly_white",
         height=460,
         margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        showlegend=single_legend,
+        showlegend=figure.legend and len(figure.series) > 1,
         xaxis={"title": {"text": figure.x_label}},
         yaxis={"title": {"text": figure.y_label}},
     )
+    _interactive_scales(drawing, figure)
+    _interactive_marks(drawing, figure)
+    return drawing
+
+
+def _interactive_scales(drawing: go.Figure, figure: FigureData) -> None:
     if figure.x_scale == "log":
         ticks = _log_ticks(figure)
         drawing.update_xaxes(type="log")
         if ticks:
             drawing.update_xaxes(tickvals=ticks, ticktext=[_number(value) for value in ticks])
+    if figure.y_scale == "log":
+        drawing.update_yaxes(type="log")
     if figure.y_range:
         drawing.update_yaxes(range=[figure.y_range[0], figure.y_range[1] + 0.02])
-    for marks, update in ((figure.x_marks, drawing.update_xaxes), (figure.y_marks, drawing.update_yaxes)):
+
+
+def _interactive_marks(drawing: go.Figure, figure: FigureData) -> None:
+    """Names in the place of numbers."""
+    x_marks, y_marks = figure.x_marks, figure.y_marks
+    if figure.heatmap:
+        x_marks, y_marks = (
+            [(float(place), name.replace("\n", "<br>")) for place, name in enumerate(names)]
+            for names in (figure.heatmap.columns, figure.heatmap.rows)
+        )
+    for marks, update in ((x_marks, drawing.update_xaxes), (y_marks, drawing.update_yaxes)):
         if marks:
             update(tickvals=[place for place, _ in marks], ticktext=[name for _, name in marks], automargin=True)
-    return drawing
 
 
 def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]:
@@ -153,7 +189,10 @@ def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]
             y=series.y,
             name=series.label,
             legendgroup=series.label,
-            mode="markers" if series.style == "points" else "lines+markers",
+            mode=MODES[series.style] + ("+text" if series.texts else ""),
+            text=series.texts,
+            textposition="bottom right",
+            textfont={"size": 9},
             line={"color": color, "dash": dash},
             marker={"color": color, "size": 7},
             error_x=error if horizontal else None,
@@ -179,22 +218,30 @@ def _band(series: Series, color: str) -> go.Scatter:
     )
 
 
-def _interactive_heatmap(heatmap: Heatmap) -> go.Heatmap:
-    return go.Heatmap(
-        x=[name.replace("\n", "<br>") for name in heatmap.columns],
-        y=[name.replace("\n", "<br>") for name in heatmap.rows],
+def _interactive_heatmap(heatmap: Heatmap) -> list[go.Heatmap | go.Scatter]:
+    """Colours with numbers, and the lines over them; axes in places from 0, which carry the names."""
+    low, high = heatmap.value_range
+    colours = go.Heatmap(
+        x=list(range(len(heatmap.columns))),
+        y=list(range(len(heatmap.rows))),
         z=heatmap.values,
-        zmin=0,
-        zmax=1,
+        zmin=low,
+        zmax=high,
         colorscale="Cividis",
         texttemplate="%{z:.3f}",
-        colorbar={"title": {"text": "exact accuracy"}},
+        hovertemplate="%{z:.3f}<extra></extra>",
+        colorbar={"title": {"text": heatmap.value_label}},
     )
+    lines = [
+        go.Scatter(x=line.x, y=line.y, mode="lines", name=line.label, line={"color": "white", "dash": "dash"}, showlegend=False)
+        for line in heatmap.lines
+    ]
+    return [colours, *lines]
 
 
 def _has_band(series: Series) -> bool:
     """Many bars would hide each other: a line with many points has its interval as a band."""
-    return bool(series.low and series.high) and series.style == "line" and len(series.x) > MOST_BARS
+    return bool(series.low and series.high) and (series.style == "curve" or (series.style == "line" and len(series.x) > MOST_BARS))
 
 
 def _log_ticks(figure: FigureData) -> list[float]:
@@ -205,5 +252,17 @@ def _log_ticks(figure: FigureData) -> list[float]:
 
 
 def _number(value: float) -> str:
-    """A tick label: whole numbers with separators, large ones in powers of ten."""
+    """A tick label: large whole numbers with separators, larger ones in powers of ten."""
+    if value < 1000:
+        return f"{value:.3g}"
     return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
+
+
+def _plain_number(value: float, _place: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _is_narrow(values: list[float]) -> bool:
+    """Whether there are marks with labels between the powers of ten only."""
+    positive = [value for value in values if value > 0]
+    return bool(positive) and max(positive) / min(positive) < NARROW

@@ -1,44 +1,59 @@
 """Every law on every group of a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
 from analysis.fits import Fit
 from analysis.groups import Group, groups_of
+from analysis.laws.compute_optimal import Budgets, fit_compute_optimal
 from analysis.laws.iso_flop import fit_iso_flop
 from analysis.laws.power import fit_log_depth, fit_power
 from analysis.laws.recurrence import fit_recurrence
 from analysis.laws.required_depth import fit_required_depth
 from analysis.laws.test_time import fit_test_time
+from analysis.suggest import suggest_design
 from analysis.tables import Tables
 
-LAWS: dict[str, Callable[[Group, pd.DataFrame], list[Fit]]] = {
-    "recurrence": lambda group, curves: fit_recurrence(group),
-    "power_params": lambda group, curves: fit_power(group, "power_params"),
-    "power_depth": lambda group, curves: fit_power(group, "power_depth"),
-    "log_depth": lambda group, curves: fit_log_depth(group),
-    "iso_flop": lambda group, curves: fit_iso_flop(group),
-    "test_time": fit_test_time,
-    "required_depth": fit_required_depth,
-}
+LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [
+    lambda group, curves: fit_power(group, "power_params"),
+    lambda group, curves: fit_power(group, "power_depth"),
+    lambda group, curves: fit_log_depth(group),
+    lambda group, curves: fit_iso_flop(group),
+    fit_test_time,
+    fit_required_depth,
+]
 
 
-def fit_laws(tables: Tables) -> list[Fit]:
+def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
     """Fits and refusals of every law that the table has columns for; pruned, failed and unfinished trials are not used.
 
     A search chooses its trials, so that no law is fitted on one.
+
+    Args:
+        budgets: FLOPs by cost (`inference_flops`, `train_flops`) to recommend a size and a recursion for.
     """
     if tables.kind != "measure":
         return []
     fits = []
     for group in groups_of(tables.completed):
         lost = survivors(tables.trials, group)
-        for fit in (fit for law in LAWS.values() for fit in law(group, tables.curves)):
+        for fit in _fit_group(group, tables.curves, budgets):
             if lost:
                 fit.flags.append("survivors_only")
+            if not fit.is_fitted:
+                fit.suggestion = suggest_design(group.trials, fit)
             fits.append(fit)
     return fits
+
+
+def _fit_group(group: Group, curves: pd.DataFrame, budgets: Budgets | None) -> Iterator[Fit]:
+    recurrence = fit_recurrence(group)
+    yield from recurrence
+    for law in LAWS:
+        yield from law(group, curves)
+    if recurrence:
+        yield from fit_compute_optimal(group, recurrence[0].reason, budgets)
 
 
 def survivors(trials: pd.DataFrame, group: Group) -> bool:

@@ -1,7 +1,19 @@
-"""What the fits say, in sentences; each number with its interval."""
+"""What the report says, in sentences; each number with its interval, each sentence with the figure that shows it."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.agreement import Agreement
 from analysis.fits import Estimate, Fit
+from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE
+from analysis.stats import Difference, Effect, Interval
+from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
+from rrm.config import axis_name
 
+ACCURACY = "test/exact_accuracy"
+FLOOR, CEILING = 0.05, 0.95
 REASONS = {
     "too_few_scales": "the design has too few sizes or depths",
     "too_few_seeds": "most cells have a single seed",
@@ -13,51 +25,115 @@ REASONS = {
 }
 
 
-def describe_fits(fits: list[Fit]) -> list[str]:
-    """A sentence for each thing that the laws of recursion and depth say; refusals last."""
+@dataclass(frozen=True)
+class Sentence:
+    """A claim, and the name of the figure that shows it."""
+
+    text: str
+    figure: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# -- laws ---------------------------------------------------------------------------------------------------------
+
+
+def describe_fits(fits: list[Fit]) -> list[Sentence]:
+    """What the laws of recursion and depth say; refusals last."""
     one = [fit for fit in fits if fit.law == "recurrence" and fit.form == "one_exponent"]
     said = [sentence for fit in one if fit.is_fitted for sentence in _recurrence(fit)]
+    said += [sentence for fit in fits if fit.law == "compute_optimal" and fit.is_fitted for sentence in _compute_optimal(fit)]
+    said += [_iso_flop(fit) for fit in fits if fit.law == "iso_flop" and "optimal_params_exponent" in fit.estimates]
     said += [_required_depth(fit) for fit in fits if fit.law == "required_depth" and "exponent" in fit.estimates]
     said += _collapses([fit for fit in fits if fit.law == "test_time" and "collapse" in fit.flags])
     return said + [
-        f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}." for fit in one if not fit.is_fitted
+        Sentence(f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}{_what_stays(fit)}.", "effects")
+        for fit in one
+        if not fit.is_fitted
     ]
 
 
-def _recurrence(fit: Fit) -> list[str]:
+def _recurrence(fit: Fit) -> list[Sentence]:
     """What one doubling of recursion is worth, and where it ends."""
+    figure = "law_one_exponent"
     rate = fit.estimates.get("exchange_rate")
     sizes, recursion = fit.fitted_range["params_recursed"], fit.fitted_range["recursion"]
     over = f"over R {recursion[0]:g} to {recursion[1]:g} and {sizes[0]:,.0f} to {sizes[1]:,.0f} recursed parameters"
     if rate is None:
         slope = fit.estimates["slope_log_recursion"]
-        return [
-            f"{_where(fit)}the loss does not fall clearly with parameters, so that a doubling of recursion has no price in them; "
-            f"log loss changes by {_interval(slope, -0.693)} a doubling, {over}."
-        ]
-    sentences = [f"{_where(fit)}one doubling of recursion is worth {_interval(rate)} times the recursed parameters, {over}."]
+        text = "the loss does not fall clearly with parameters, so that a doubling of recursion has no price in them; "
+        return [Sentence(f"{_where(fit)}{text}log loss changes by {_interval(slope, -0.693)} a doubling, {over}.", figure)]
+    said = [
+        Sentence(
+            f"{_where(fit)}one doubling of recursion is worth {_interval(rate)} times the recursed parameters, {over}.", figure
+        )
+    ]
     if "plateau" in fit.flags:
-        sentences.append("At the largest R more recursion brings nothing: the rate above is of the middle of the design.")
+        text = "At the largest R more recursion brings nothing: the rate above is of the middle of the design."
+        said.append(Sentence(text, f"exchange_rate{_suffix(fit)}"))
     elif "curvature" in fit.flags:
-        sentences.append("The gain is not the same over all R: the rate above is of the middle of the design.")
-    return sentences
+        text = "The gain is not the same over all R: the rate above is of the middle of the design."
+        said.append(Sentence(text, f"exchange_rate{_suffix(fit)}"))
+    return said
 
 
-def _required_depth(fit: Fit) -> str:
-    return f"{_where(fit)}the depth that solves half of the items grows as k to the power {_interval(fit.estimates['exponent'])}."
+def _what_stays(fit: Fit) -> str:
+    """Of a refused law: the exchange rate that needs none."""
+    free = fit.estimates.get("exchange_rate_model_free")
+    return "" if free is None else f"; without a law one doubling is worth {_interval(free)} times the recursed parameters"
 
 
-def _collapses(fits: list[Fit]) -> list[str]:
+def _compute_optimal(fit: Fit) -> list[Sentence]:
+    """What to run at a budget."""
+    cost = str(fit.group["cost"])
+    budget, recursion, size = fit.group["budget_flops"], fit.choice["recursion"], fit.choice["params_recursed"]
+    figure = f"compute_optimal_{cost}{_suffix(fit)}"
+    at = f"{_where(fit)}at {budget:.2g} {'FLOPs an answer' if cost == 'inference_flops' else 'training FLOPs'}"
+    gain = fit.estimates["gain_of_recursion_at_equal_cost"]
+    if NO_PREFERENCE in fit.flags:
+        falls = f"log loss falls by {_interval(gain, 0.693)} a doubling of R at equal cost"
+        text = f"{at}, neither width nor recursion is clearly the better buy ({falls})"
+    elif EDGE in fit.flags:
+        edge = "smallest" if recursion <= 1.001 * fit.fitted_range["recursion"][0] else "largest"
+        what = "width, not recursion" if edge == "smallest" else "recursion, not width"
+        text = (
+            f"{at}, spend on {what}: the best R is the {edge} of the design ({recursion:g}), with {size:,.0f} recursed parameters; "
+            "where beyond that edge the optimum lies is not known"
+        )
+    else:
+        best, params = fit.estimates["best_recursion"], fit.estimates.get("best_params_recursed")
+        interval = f" ({_range(params)})" if params else ""
+        text = f"{at}, the loss is least at R {best.estimate:.3g} ({_range(best)}) with {size:,.0f} recursed parameters{interval}"
+    low, high = fit.fitted_range[cost]
+    extrapolates = ", which is extrapolation" if EXTRAPOLATION in fit.flags else ""
+    return [Sentence(f"{text}{extrapolates}; within the sizes of the design from {low:.2g} to {high:.2g} FLOPs.", figure)]
+
+
+def _iso_flop(fit: Fit) -> Sentence:
+    exponent = _interval(fit.estimates["optimal_params_exponent"])
+    return Sentence(f"{_where(fit)}the best size grows as training compute to the power {exponent}.", "law_iso_flop")
+
+
+def _required_depth(fit: Fit) -> Sentence:
+    text = f"the depth that solves half of the items grows as k to the power {_interval(fit.estimates['exponent'])}"
+    axes = {name: value for name, value in fit.group.items() if name in (*CAPACITY_AXES, *DEPTH_AXES)}
+    cell = label(list(axes), tuple(axes.values()))
+    return Sentence(f"{_where(fit)}{text}{f' ({cell})' if cell else ''}.", "law_required_depth")
+
+
+def _collapses(fits: list[Fit]) -> list[Sentence]:
     """One sentence for all cells whose error rises beyond the chosen depth."""
     if not fits:
         return []
     worst = max(fits, key=lambda fit: fit.estimates["rise"].estimate if "rise" in fit.estimates else 0.0)
     width, steps = worst.group.get("model.hidden_size"), worst.group.get("model.supervision_steps")
     rise = _interval(worst.estimates["rise"]) if "rise" in worst.estimates else "more than 0.03"
-    return [
+    text = (
         f"Run deeper than the depth chosen on validation, {len(fits)} {'cell collapses' if len(fits) == 1 else 'cells collapse'}; "
         f"the worst (width {width}, N_sup {steps}) gains {rise} in error."
-    ]
+    )
+    return [Sentence(text, "inference_depth")]
 
 
 def _where(fit: Fit) -> str:
@@ -68,7 +144,115 @@ def _where(fit: Fit) -> str:
     return f"On {task}{f' ({kind})' if kind else ''}, "
 
 
+def _suffix(fit: Fit) -> str:
+    words = [str(fit.group[name]) for name in ("task.kind", "model.kind") if name in fit.group]
+    return "".join(f"_{word}" for word in words)
+
+
 def _interval(estimate: Estimate, scale: float = 1.0) -> str:
     """`1.70 (95 % interval 1.41 to 2.10)`."""
     low, high = sorted((scale * estimate.low, scale * estimate.high))
     return f"{scale * estimate.estimate:.2f} (95 % interval {low:.2f} to {high:.2f})"
+
+
+def _range(estimate: Estimate) -> str:
+    return f"95 % interval {estimate.low:,.3g} to {estimate.high:,.3g}"
+
+
+# -- effects, differences, tasks ----------------------------------------------------------------------------------
+
+
+def describe_effects(effects: Iterable[Effect], matching: str) -> list[Sentence]:
+    """Axes of depth first, the clear ones first among them, then those of capacity."""
+    overall = [effect for effect in effects if effect.where == "all cells"]
+    depth = sorted((e for e in overall if e.axis in DEPTH_AXES), key=lambda e: (not e.is_clear, -abs(e.change.estimate)))
+    capacity = [effect for effect in overall if effect.axis in CAPACITY_AXES]
+    said = [f"At equal parameters and equal {matching}, {_effect(effect)}." for effect in depth]
+    said += [f"At equal depth and equal {matching}, {_effect(effect)}." for effect in capacity]
+    return [Sentence(text, "effects") for text in said]
+
+
+def _effect(effect: Effect) -> str:
+    """`n 1 to 3 raises exact accuracy by 0.20 (95 % interval 0.15 to 0.25)`."""
+    change = effect.change
+    pairs = f"mean over {effect.pairs} pairs of cells" if effect.pairs > 1 else "one pair of cells"
+    interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, {pairs}"
+    axis = f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
+    if not effect.is_clear:
+        return f"{axis} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
+    verb = "raises" if change.estimate > 0 else "lowers"
+    return f"{axis} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
+
+
+def describe_differences(differences: Iterable[Difference], names: list[str]) -> list[Sentence]:
+    """A sentence for each pair of cells."""
+    return [Sentence(f"{label(names, d.cell)} against {label(names, d.other)}: {_signed(d.change)}.", "seeds") for d in differences]
+
+
+def _signed(change: Interval) -> str:
+    """`+0.20 (95 % interval +0.15 to +0.25)`."""
+    return f"{change.estimate:+.3f} test exact accuracy (95 % interval {change.low:+.3f} to {change.high:+.3f})"
+
+
+def describe_agreements(agreements: Iterable[Agreement]) -> list[Sentence]:
+    """Whether settings that are good on one task are good on another."""
+    return [
+        Sentence(
+            f"Settings rank on {one.task} as on {one.other} with a correlation of {one.correlation:.2f} "
+            f"(95 % interval {one.low:.2f} to {one.high:.2f}, {one.settings} settings).",
+            "task_agreement",
+        )
+        for one in agreements
+    ]
+
+
+def describe_search(tables: Tables) -> list[Sentence]:
+    """A search claims nothing about an axis; it names what it found."""
+    completed = tables.completed
+    best = completed.sort_values("val/exact_accuracy").iloc[-1]
+    names = tables.varied
+    found = label(names, tuple(f"{best[name]:.3g}" if isinstance(best[name], float) else best[name] for name in names))
+    scores = f"{best['val/exact_accuracy']:.3f} exact accuracy there, {best[ACCURACY]:.3f} on test"
+    text = (
+        "A search: its trials are the sampler's choice and are not compared. "
+        f"Best on validation: {found} ({scores}); a measure sweep around it would say what each setting brings."
+    )
+    return [Sentence(text, "importance")]
+
+
+# -- what to keep in mind -----------------------------------------------------------------------------------------
+
+
+def warn(tables: Tables, cells: pd.DataFrame) -> list[Sentence]:
+    """Unequal examples, cells at floor or ceiling, trials that failed."""
+    return [Sentence(text, "seeds") for text in (*_unequal_examples(tables), *_floor_and_ceiling(cells), *_failed(tables))]
+
+
+def _unequal_examples(tables: Tables) -> list[str]:
+    """At equal steps a larger N_sup sees fewer fresh examples: an effect of it is one of both."""
+    completed, axis = tables.completed, "model.supervision_steps"
+    if axis not in tables.varied or "fresh_examples" not in completed:
+        return []
+    means = completed.groupby(axis)["fresh_examples"].mean()
+    if means.max() < 1.05 * means.min():
+        return []
+    seen = ", ".join(f"N_sup {level} saw {mean:,.0f}" for level, mean in means.items() if level)
+    return [f"Fresh examples are not equal: {seen} on average."]
+
+
+def _floor_and_ceiling(cells: pd.DataFrame) -> list[str]:
+    """Cells whose accuracy can hardly move say little about an axis."""
+    if cells.empty:
+        return []
+    low, high = int((cells["mean"] < FLOOR).sum()), int((cells["mean"] > CEILING).sum())
+    if not low + high:
+        return []
+    return [f"{low} of {len(cells)} cells lie below 5 % and {high} above 95 %, where an effect cannot show in full."]
+
+
+def _failed(tables: Tables) -> list[str]:
+    """What is said is said of the trials that survived."""
+    failed = int((tables.trials["outcome"] == "failed").sum())
+    if not failed or tables.kind == "search":
+        return []
+    return [f"{failed} of {len(tables.trials)} trials failed: all of this is said of those that did not."]

@@ -1,14 +1,18 @@
 """Cells, intervals and effects. Seeds are replicates; the puzzles of one test split are not."""
 
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+SOLVES = 0.5  # exact accuracy from which a seed counts as a success
+DIVERGED = "diverged|nan|not finite"  # in the reason of a failed trial
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Interval:
     estimate: float
     low: float
     high: float
+    p: float = math.nan  # two-sided, of no difference
 
     @property
     def is_clear(self) -> bool:
@@ -35,6 +40,12 @@ class Effect:
     where: str  # which cells it was averaged over
     pairs: int  # of cells that differ in the axis alone
     change: Interval
+    p_holm: float = math.nan  # of its family of comparisons
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it holds among all that were asked with it."""
+        return self.p_holm < 1 - LEVEL
 
 
 def summarise_cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> pd.DataFrame:
@@ -91,6 +102,7 @@ class Difference:
     cell: tuple
     other: tuple
     change: Interval
+    p_holm: float = math.nan
 
 
 def cell_differences(trials: pd.DataFrame, by: Sequence[str], response: str) -> list[Difference]:
@@ -109,7 +121,56 @@ def welch_interval(estimate: float, variances: np.ndarray, freedoms: np.ndarray)
     """Interval of a sum of independent estimates with their own variances (Welch-Satterthwaite)."""
     variance = variances.sum()
     if variance == 0:
-        return Interval(estimate, estimate, estimate)
+        return Interval(estimate, estimate, estimate, p=0.0 if estimate else 1.0)
     freedom = variance**2 / (variances**2 / freedoms).sum()
     half = float(np.sqrt(variance) * stats.t.ppf(0.5 + LEVEL / 2, freedom))
-    return Interval(estimate, estimate - half, estimate + half)
+    p = float(2 * stats.t.sf(abs(estimate) / np.sqrt(variance), freedom))
+    return Interval(estimate, estimate - half, estimate + half, p)
+
+
+Compared = TypeVar("Compared", Effect, Difference)
+
+
+def adjust(family: Sequence[Compared]) -> list[Compared]:
+    """Comparisons that were made together with Holm's adjusted p (Holm 1979)."""
+    order = sorted(range(len(family)), key=lambda number: family[number].change.p)
+    adjusted, largest = {}, 0.0
+    for rank, number in enumerate(order):
+        largest = max(largest, min(1.0, (len(family) - rank) * family[number].change.p))
+        adjusted[number] = replace(family[number], p_holm=largest)
+    return [adjusted[number] for number in range(len(family))]
+
+
+def wilson(successes: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share: of items of one trained model, or of seeds of a cell; not of seeds and items together."""
+    z = stats.norm.ppf(0.5 + LEVEL / 2)
+    share = successes / count
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def summarise_outcomes(trials: pd.DataFrame, by: Sequence[str], response: str, threshold: float = SOLVES) -> pd.DataFrame:
+    """Of each cell, how many of its seeds completed, failed, diverged, and reached a response.
+
+    Args:
+        trials: completed and failed ones; a law is conditional on the completed.
+        threshold: of the response, from which a seed counts as a success.
+
+    Returns:
+        The settings and `seeds, completed, failed, diverged, successes, success_low, success_high` (Wilson over seeds).
+    """
+    reason = trials["reason"].astype(str) if "reason" in trials else pd.Series("", index=trials.index)
+    table = trials[list(by)].assign(
+        completed=trials["outcome"] == "completed",
+        failed=trials["outcome"] == "failed",
+        diverged=(trials["outcome"] == "failed") & reason.str.contains(DIVERGED, case=False),
+        successes=(trials["outcome"] == "completed") & (trials[response] >= threshold),
+    )
+    counts = table.groupby(list(by), sort=True, dropna=False).agg(
+        seeds=("completed", "size"), completed=("completed", "sum"), failed=("failed", "sum"),
+        diverged=("diverged", "sum"), successes=("successes", "sum"),
+    ).reset_index()  # fmt: skip
+    intervals = [wilson(hits, seeds) for hits, seeds in zip(counts["successes"], counts["seeds"], strict=True)]
+    counts["success_low"], counts["success_high"] = zip(*intervals, strict=True)
+    return counts

@@ -1,50 +1,61 @@
-"""A refusal's way out: the smallest design around a sweep that would identify the law, as a spec ready to paste."""
+"""A refusal's way out: the smallest design around a sweep that would identify the law, as a spec ready to paste.
+
+Under the name of the sweep only what is missing is run: finished trials are never run again.
+"""
 
 from typing import Any
 
 import pandas as pd
 
+from analysis.fits import Fit
 from analysis.groups import RECURSION, SECTIONS
 from analysis.tables import AXES, is_parameter
 from lightning_modules.yaml_file import write_yaml
 
 WIDTH, DEPTH, LATENT, CYCLES = "model.hidden_size", "model.supervision_steps", "model.l_cycles", "model.h_cycles"
+UNIT, BUDGET, MAX_DEPTH = "fit.budget.unit", "fit.budget.amount", "eval.max_depth"
 SCALES = 4  # of an axis: enough for every law
+MOST_LEVELS = 5  # kept of an axis that has enough
 SEEDS = 3
-BUDGET = "fit.budget.amount"
+WIDTHS_AT_EQUAL_COMPUTE, BUDGETS = 5, 3  # of iso_flop
+LONGER, SHORTER = 4, 0.25  # budgets, off the floor and off the ceiling
+LEAST_DEPTH = 8  # supervision steps that a test-time curve is seen over
+
+Levels = dict[str, list[Any]]
 
 
-def suggest_design(trials: pd.DataFrame, reason: str, form: str) -> str:
-    """The spec of a design that does not fail for this reason.
+def suggest_design(trials: pd.DataFrame, fit: Fit) -> str:
+    """The spec of a design that does not fail for the reason of this refusal.
 
     Args:
-        trials: of the refused group.
-        form: `three_exponents` needs T, n and N_sup apart.
+        trials: of the group that was refused.
     """
-    fixed = _settings(trials)
-    vary: dict[str, list[Any]] = {WIDTH: _levels(trials, WIDTH, 32, SCALES)}
-    if form == "three_exponents":
-        vary[WIDTH] = vary[WIDTH][:3]
-        for path in (CYCLES, LATENT, DEPTH):
-            vary[path] = _levels(trials, path, 1, 2)
-        blocks: Any = [dict(vary), {WIDTH: vary[WIDTH], **{path: [_middle(vary[path])] for path in (CYCLES, LATENT, DEPTH)}}]
+    fixed, vary = _settings(trials), _varied(trials)
+    blocks: Any = vary
+    if fit.form == "three_exponents":
+        blocks = _corners(trials, vary)
+    elif fit.law == "iso_flop":
+        _equal_compute(trials, fixed, vary, fit)
     else:
-        axis = _depth_axis(trials)
-        vary[axis] = _levels(trials, axis, 1, SCALES)
-        blocks = vary
+        _extend(trials, vary, fit)
+    if fit.reason in {"floor", "ceiling"}:
+        fixed[BUDGET] = float(fixed.get(BUDGET, 1000)) * (LONGER if fit.reason == "floor" else SHORTER)
     for path in (WIDTH, CYCLES, LATENT, DEPTH):
         if isinstance(blocks, list) or path in blocks:
             fixed.pop(path, None)
-    name = str(trials["sweep"].iloc[0]) if "sweep" in trials else "more"
-    if reason in {"floor", "ceiling"}:
-        name = f"{name}_{'longer' if reason == 'floor' else 'shorter'}"
-        fixed[BUDGET] = float(fixed.get(BUDGET, 1000)) * (4 if reason == "floor" else 0.25)
-    deepest = max(vary.get(DEPTH, [int(fixed.get(DEPTH, 1) or 1)]))
-    fixed["eval.max_depth"] = max(int(fixed.get("eval.max_depth", 16)), 2 * deepest)
+    deepest = max(int(step) for step in vary.get(DEPTH, [fixed.get(DEPTH, 1) or 1]))
+    fixed[MAX_DEPTH] = max(int(fixed.get(MAX_DEPTH, 16)), 2 * deepest)
     fixed.setdefault("task.kind", "sudoku")
     matching = str(trials["matching"].iloc[0]) if "matching" in trials else "steps"
-    measure = {"vary": blocks, "seeds": max(SEEDS, _seeds(trials)), "matching": matching}
-    return write_yaml({"name": name, "trial": _nested(fixed), "measure": measure})
+    measure = {"vary": blocks, "seeds": max(SEEDS, _seeds(trials)), "matching": fixed.get(UNIT, matching)}
+    return write_yaml({"name": _name(trials, fit), "trial": _nested(fixed), "measure": measure})
+
+
+def _name(trials: pd.DataFrame, fit: Fit) -> str:
+    """The sweep's own, unless what all trials share changes: its trials could not be gone on with."""
+    name = str(trials["sweep"].iloc[0]) if "sweep" in trials else "more"
+    changes = {"floor": "longer", "ceiling": "shorter"}.get(str(fit.reason), "iso_flop" if fit.law == "iso_flop" else "")
+    return f"{name}_{changes}" if changes else name
 
 
 def _settings(trials: pd.DataFrame) -> dict[str, Any]:
@@ -57,6 +68,49 @@ def _settings(trials: pd.DataFrame) -> dict[str, Any]:
             value = values.iloc[0]
             shared[path] = value.item() if hasattr(value, "item") else value
     return shared
+
+
+def _varied(trials: pd.DataFrame) -> Levels:
+    """The axes that the table varies, with their levels."""
+    present = [path for path in (WIDTH, CYCLES, LATENT, DEPTH) if path in trials and trials[path].nunique() > 1]
+    return {path: _levels(trials, path, 1, min(MOST_LEVELS, trials[path].nunique())) for path in present}
+
+
+def _extend(trials: pd.DataFrame, vary: Levels, fit: Fit) -> None:
+    """More levels along the axes that the law needs."""
+    if fit.law in {"recurrence", "power_params", "compute_optimal"}:
+        vary[WIDTH] = _levels(trials, WIDTH, 32, max(SCALES, len(vary.get(WIDTH, []))))
+    if fit.law in {"recurrence", "power_depth", "log_depth", "compute_optimal"}:
+        axis = _depth_axis(trials)
+        vary[axis] = _levels(trials, axis, 1, max(SCALES, len(vary.get(axis, []))))
+    if fit.law in {"test_time", "required_depth"}:
+        there = [int(step) for step in trials[DEPTH].dropna() if step] if DEPTH in trials else []
+        deeper = max(LEAST_DEPTH, 2 * max(there, default=1)) if fit.reason == "too_few_scales" else max(there, default=LEAST_DEPTH)
+        vary[DEPTH] = sorted({*vary.get(DEPTH, []), deeper})
+
+
+def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
+    """Three widths, both ends of T, n and N_sup, and a centre (DESIGN section 7)."""
+    vary[WIDTH] = _levels(trials, WIDTH, 32, SCALES)[:3]
+    axes = (CYCLES, LATENT, DEPTH)
+    for path in axes:
+        vary[path] = _levels(trials, path, 1, 2)
+    return [dict(vary), {WIDTH: vary[WIDTH], **{path: [_middle(vary[path])] for path in axes}}]
+
+
+def _equal_compute(trials: pd.DataFrame, fixed: dict[str, Any], vary: Levels, fit: Fit) -> None:
+    """Five widths at three budgets of training compute, the width alone moving at each."""
+    for path in (CYCLES, LATENT, DEPTH):
+        if path in vary:
+            fixed[path] = vary.pop(path)[-1]
+    widths = _levels(trials, WIDTH, 32, WIDTHS_AT_EQUAL_COMPUTE)
+    if fit.reason == "no_interior_optimum":
+        widths = [*widths, 2 * widths[-1]]
+    vary[WIDTH] = widths
+    fixed[UNIT] = "train_flops"
+    fixed.pop(BUDGET, None)
+    middle = float(trials["train_flops"].median())
+    vary[BUDGET] = [float(f"{middle * factor:.3g}") for factor in (0.25, 1, 4)[:BUDGETS]]
 
 
 def _levels(trials: pd.DataFrame, path: str, first: int, count: int) -> list[int]:

@@ -1,12 +1,18 @@
 """Two tidy tables: a row a trial, and a row a point of a curve."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis.items import summarise_items
+from lightning_modules.files import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
+from rrm.config import axis_name
 from rrm.errors import UserError
 from sweeps.store import Store
 
@@ -25,6 +31,12 @@ class Tables:
     trials: pd.DataFrame
     curves: pd.DataFrame
     kind: str = "measure"  # or search: its trials are a sampler's choice, and are not compared as a design
+    read_items: Callable[[], Iterable[tuple[str, bytes]]] = tuple  # fingerprints and `items.parquet` of trials that have one
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """What the test items of the trials say, in the columns of `analysis.items`; read when it is asked for."""
+        return summarise_items(self.read_items())
 
     @property
     def completed(self) -> pd.DataFrame:
@@ -56,6 +68,12 @@ class Tables:
             differing.append("model.kind")
         rest = sorted(set(differing) - set(AXES))
         return [axis for axis in AXES if axis in differing] + rest
+
+
+def label(names: Sequence[str], values: tuple) -> str:
+    """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
+    had = [(name, value) for name, value in zip(names, values, strict=True) if value not in (0, "")]
+    return ", ".join(f"{axis_name(name)} {value}" for name, value in had)
 
 
 def is_parameter(column: str) -> bool:
@@ -106,7 +124,17 @@ def merge(tables: list[Tables]) -> Tables:
         raise UserError(f"cannot be drawn together, a search chooses its trials and a measure sweep does not: {names}")
     trials = pd.concat([table.trials for table in tables], ignore_index=True).drop_duplicates("fingerprint")
     curves = pd.concat([table.curves for table in tables], ignore_index=True)
-    return Tables(trials, curves.drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]), kinds.pop())
+    curves = curves.drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"])
+    return Tables(trials, curves, kinds.pop(), lambda: _once(chain.from_iterable(table.read_items() for table in tables)))
+
+
+def _once(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Of a trial in two sweeps, the first file."""
+    seen = set()
+    for fingerprint, content in files:
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            yield fingerprint, content
 
 
 def _from_store(store: Store) -> Tables:
@@ -123,26 +151,36 @@ def _from_store(store: Store) -> Tables:
         records,
         pd.DataFrame(points, columns=CURVE_COLUMNS),
         "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure",
+        lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == "completed"]),
     )
 
 
+def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, bytes]]:
+    for fingerprint in fingerprints:
+        content = store.file(fingerprint, ITEMS)
+        if content is not None:
+            yield fingerprint, content
+
+
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
-    from sweeps.mlflow_door.reader import read_runs  # takes seconds to import
+    from sweeps.mlflow_door.reader import read_item_files, read_runs  # takes seconds to import
 
     found = read_runs(tracking_uri, sweep)
     if found is None or not found.records:
         raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
-    return _tables(records, found.curves.to_pandas(), found.kind)
+    return _tables(records, found.curves.to_pandas(), found.kind, lambda: read_item_files(tracking_uri, sweep))
 
 
-def _tables(records: list[dict[str, Any]], points: pd.DataFrame, kind: str) -> Tables:
+def _tables(
+    records: list[dict[str, Any]], points: pd.DataFrame, kind: str, read_items: Callable[[], Iterable[tuple[str, bytes]]]
+) -> Tables:
     # A list is text, as in MLflow and in CSV: so that it can be compared.
     plain = [{name: str(value) if isinstance(value, list) else value for name, value in record.items()} for record in records]
     trials = pd.DataFrame(plain)
     first = [column for column in FIRST_COLUMNS if column in trials]
     trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, split_bins(points), kind)
+    return Tables(trials, split_bins(points), kind, read_items)
 
 
 def split_bins(points: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ What only the driver needs (spool, study, Ray's scratch) lies in the same folder
 
 import hashlib
 import json
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,8 @@ def trial_file(fingerprint: str, name: str) -> str:
 def local_root(storage: str) -> Path:
     """Local folder beside which MLflow's default database lies: the storage itself, unless it is a URI."""
     return LOCAL_STORAGE if URI.match(storage) else Path(storage)
+
+
+def tracking_uri(storage: Path) -> str:
+    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"

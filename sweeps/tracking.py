@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.fit import ITEMS
+from lightning_modules.files import ITEMS
 from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.credentials import blank_secrets
 from sweeps.lineage import lineage_tags, read_diff
 from sweeps.spec import SweepSpec
 from sweeps.spool import BATCH_EVENTS, Spool
-from sweeps.store import Store, local_root
+from sweeps.store import Store, local_root, tracking_uri
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SHORT_NAMES = {
@@ -36,11 +36,6 @@ LONGEST_DELIVERY_SECONDS = 600.0  # at the end of a sweep; a large model takes m
 UNREACHABLE_SECONDS = 6.0  # at the end of a sweep, of a server that does not answer
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 GATHERING_SECONDS = 1.0  # between deliveries: what concerns one run is cheaper together
-
-
-def tracking_uri(storage: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 
 
 def artifact_root(storage: Path) -> Path | None:

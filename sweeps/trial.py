@@ -16,7 +16,8 @@ import torch
 from ray import tune
 
 from lightning_modules.config import TrialConfig, load_trial
-from lightning_modules.fit import BEST, CHECKPOINT, ITEMS, WEIGHTS, fit
+from lightning_modules.files import ITEMS
+from lightning_modules.fit import BEST, CHECKPOINT, WEIGHTS, fit
 from lightning_modules.record import FitResult, Record, Row, describe
 from rrm.errors import UserError
 from sweeps.attempts import Attempt, begin_attempt

@@ -1,8 +1,10 @@
 """The exchange rate without a law: how far apart, in parameters, the losses at R and at a larger R lie horizontally."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from analysis.regression import LEVEL
@@ -11,9 +13,16 @@ DRAWS = 400
 FEWEST_DISTANCES = 3
 
 
+class Levels(NamedTuple):
+    """Two neighbouring levels of recursion, and how far apart their losses lie."""
+
+    middle: float  # log R
+    distances: np.ndarray  # [draws, widths at the larger R] log2 of the factor in parameters a doubling; NaN where there is none
+
+
 def model_free_rate(
     log_size: np.ndarray, log_recursion: np.ndarray, log_loss: np.ndarray, error: np.ndarray, freedom: int
-) -> tuple[float, float, float] | None:
+) -> tuple[tuple[float, float, float] | None, pd.DataFrame]:
     """Factor in parameters that one doubling of recursion is worth, read off between the widths that were run.
 
     For each width at the larger R: the size that would have the same loss at the smaller R, by interpolation between its
@@ -24,44 +33,56 @@ def model_free_rate(
         error: [G], standard errors of `log_loss`; `freedom` of their pooled variance.
 
     Returns:
-        Estimate, low and high (cell means drawn anew, Student's t for the noise); None with fewer than three distances.
+        Estimate, low and high over all levels (cell means drawn anew, Student's t for the noise), None with fewer than three
+        distances; and the same between each two neighbouring levels, as columns `recursion, estimate, low, high`.
     """
-    found = _mean_distance(log_size, log_recursion, log_loss)
-    if found is None or not freedom:
+    columns = ["recursion", "estimate", "low", "high"]
+    if not freedom:
+        return None, pd.DataFrame(columns=columns)
+    noise = stats.t.rvs(freedom, size=(DRAWS, len(error)), random_state=np.random.default_rng(0))
+    losses = np.vstack([log_loss, log_loss + error * noise])  # the first row is what was measured
+    levels = _levels(log_size, log_recursion, losses)
+    if not levels:
+        return None, pd.DataFrame(columns=columns)
+    overall = _interval(np.hstack([level.distances for level in levels]), FEWEST_DISTANCES)
+    between = [(float(np.exp(level.middle)), _interval(level.distances, 1)) for level in levels]
+    rows = [(recursion, *interval) for recursion, interval in between if interval is not None]
+    return overall, pd.DataFrame(rows, columns=columns) if overall else pd.DataFrame(columns=columns)
+
+
+def _interval(distances: np.ndarray, fewest: int) -> tuple[float, float, float] | None:
+    """Mean of the first row with the spread of the others, as factors; None where it, or most draws, have too few distances."""
+    counts = np.isfinite(distances).sum(1)
+    known = counts >= fewest
+    if not known[0] or known[1:].mean() < 0.5:
         return None
-    rng = np.random.default_rng(0)
-    drawn = [
-        _mean_distance(log_size, log_recursion, log_loss + error * stats.t.rvs(freedom, size=len(error), random_state=rng))
-        for _ in range(DRAWS)
-    ]
-    known = np.array([value for value in drawn if value is not None])
-    if len(known) < DRAWS / 2:
-        return None
-    half = float(known.std(ddof=1) * stats.norm.ppf(0.5 + LEVEL / 2))
-    return 2**found, 2 ** (found - half), 2 ** (found + half)
+    means = np.nansum(distances, axis=1) / np.maximum(counts, 1)
+    half = float(means[1:][known[1:]].std(ddof=1) * stats.norm.ppf(0.5 + LEVEL / 2))
+    return float(2 ** means[0]), float(2 ** (means[0] - half)), float(2 ** (means[0] + half))
 
 
-def _mean_distance(log_size: np.ndarray, log_recursion: np.ndarray, log_loss: np.ndarray) -> float | None:
-    """Mean of log2 factors a doubling."""
-    distances = []
-    levels = np.unique(log_recursion)
-    for near, far in itertools.pairwise(levels):
-        at, beyond = log_recursion == near, log_recursion == far
-        order = np.argsort(log_size[at])
-        sizes, losses = log_size[at][order], log_loss[at][order]
-        doublings = (far - near) / np.log(2)
-        for size, loss in zip(log_size[beyond], log_loss[beyond], strict=True):
-            same = _size_at(sizes, losses, loss)
-            if same is not None:
-                distances.append((same - size) / np.log(2) / doublings)
-    return float(np.mean(distances)) if len(distances) >= FEWEST_DISTANCES else None
+def _levels(log_size: np.ndarray, log_recursion: np.ndarray, losses: np.ndarray) -> list[Levels]:
+    """Every pair of neighbouring levels of recursion with its distances, for losses [draws, G]."""
+    found = []
+    for near, far in itertools.pairwise(np.unique(log_recursion)):
+        at, beyond = np.flatnonzero(log_recursion == near), np.flatnonzero(log_recursion == far)
+        at = at[np.argsort(log_size[at])]
+        same = _sizes_at(log_size[at], losses[:, at], losses[:, beyond])
+        found.append(Levels((near + far) / 2, (same - log_size[beyond]) / (far - near)))  # the two log 2 cancel
+    return found
 
 
-def _size_at(sizes: np.ndarray, losses: np.ndarray, loss: float) -> float | None:
-    """The size between two neighbours whose losses enclose this one; the smallest if there are several."""
-    for left, right in itertools.pairwise(range(len(sizes))):
-        low, high = sorted((losses[left], losses[right]))
-        if low <= loss <= high and low < high:
-            share = (loss - losses[left]) / (losses[right] - losses[left])
-            return float(sizes[left] + share * (sizes[right] - sizes[left]))
-    return None
+def _sizes_at(sizes: np.ndarray, losses: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The size between two neighbours whose losses enclose the wanted one; the smallest if there are several, NaN if none.
+
+    Args:
+        sizes: [K] ascending; losses: [draws, K] there; wanted: [draws, M].
+    """
+    found = np.full(wanted.shape, np.nan)
+    for left in reversed(range(len(sizes) - 1)):  # the smallest is written last
+        first, second = losses[:, left, None], losses[:, left + 1, None]
+        inside = (np.minimum(first, second) <= wanted) & (wanted <= np.maximum(first, second)) & (first != second)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size = sizes[left] + (wanted - first) / (second - first) * (sizes[left + 1] - sizes[left])
+        found = np.where(inside, size, found)
+    return found

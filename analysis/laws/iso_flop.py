@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.fits import Fit
 from analysis.groups import Group
-from analysis.regression import fit_curve
+from analysis.regression import aic, fit_curve, lack_of_fit, r_squared, root_mean_square
 
 LOSS, COMPUTE, SIZE = "test/nll", "train_flops", "params_recursed"
 SAME_COMPUTE = 0.15  # largest relative distance of costs that count as one level
@@ -81,5 +81,25 @@ def _estimate(fit: Fit, table: pd.DataFrame) -> None:
         fit.add("optimal_recursion_exponent", (1 - exponent[0], 1 - exponent[2], 1 - exponent[1]))
     if optimum is not None:
         fit.add("optimal_params_at_mean_compute", tuple(float(np.exp(middle + value)) for value in optimum))  # type: ignore[arg-type]
-    fit.r_squared = float(1 - curve.squares / ((y - y.mean()) ** 2).sum())
-    fit.aic = float(len(y) * np.log(curve.squares / len(y)) + 2 * (len(start) + 1))
+    fitted = y - residuals(curve.parameters)
+    fit.r_squared = r_squared(y - fitted, y)
+    fit.aic = aic(curve.squares, len(y), len(start))
+    still = fit_curve(lambda p: residuals(np.insert(p, 1, 0.0)), [np.delete(start, 1)], _without(bounds, 1), len(y))
+    fit.aic_simpler = {"same_optimum": aic(still.squares, len(y), len(start) - 1)}
+    places = np.round(codes * 1e6 + size, 6)  # of equal compute and size
+    fit.lack_of_fit = lack_of_fit(y - fitted, places, len(start))
+    if fit.lack_of_fit and fit.lack_of_fit["flagged"]:
+        fit.flags.append("lack_of_fit")
+    errors = []
+    for place in np.unique(places):
+        left = places == place
+        seen = fit_curve(lambda p, kept=~left: residuals(p)[kept], [curve.parameters], bounds, int((~left).sum()))  # type: ignore[misc]
+        errors.append(float(residuals(seen.parameters)[left].mean()))
+    fit.leave_one_scale_out_error = root_mean_square(errors)
+    names_of = [f"{value:.1e} FLOPs" for value in np.exp(compute)]
+    rows = {"line": names_of, "x": np.exp(size), "measured": np.exp(y), "fitted": np.exp(fitted), "residual": y - fitted}
+    fit.seen = pd.DataFrame(rows).iloc[np.argsort(compute, kind="stable")]
+
+
+def _without(bounds: tuple[np.ndarray, np.ndarray], index: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.delete(bounds[0], index), np.delete(bounds[1], index)

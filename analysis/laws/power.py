@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.fits import Fit
 from analysis.groups import RECURSION, Group
-from analysis.regression import fit_curve, fit_linear
+from analysis.regression import aic, fit_curve, fit_linear, lack_of_fit, r_squared, root_mean_square
 
 LOSS, ACCURACY = "test/nll", "test/exact_accuracy"
 FEWEST_SCALES = 4
@@ -59,13 +59,37 @@ def _estimate(fit: Fit, x: np.ndarray, y: np.ndarray) -> None:
         fit.add("e", tuple(float(np.exp(value)) if value > nothing else 0.0 for value in floor))  # type: ignore[arg-type]
     line = fit_linear(np.column_stack([np.ones(len(x)), -centred]), y, np.round(x, 9))
     fit.add("slope", line.interval(np.array([0.0, 1.0])))
-    total = float(((y - y.mean()) ** 2).sum())
-    fit.r_squared = 1 - curve.squares / total
-    count = len(y)
-    fit.aic = float(count * np.log(curve.squares / count) + 8)
-    straight = float(((y - np.polyval(np.polyfit(centred, y, 1), centred)) ** 2).sum())
-    fit.aic_simpler = {"log_linear": float(count * np.log(straight / count) + 6)}
-    fit.lack_of_fit = _lack_of_fit(residuals(curve.parameters), np.round(x, 9), 3)
+    fitted, count = y - residuals(curve.parameters), len(y)
+    fit.r_squared = r_squared(y - fitted, y)
+    fit.aic = aic(curve.squares, count, 3)
+    straight = y - np.polyval(np.polyfit(centred, y, 1), centred)
+    fit.aic_simpler = {
+        "log_linear": aic(float((straight**2).sum()), count, 2),
+        "constant": aic(float(((y - y.mean()) ** 2).sum()), count, 1),
+    }
+    note_lack_of_fit(fit, y - fitted, x, 3)
+    fit.leave_one_scale_out_error = root_mean_square(_left_out(x, y, bounds, curve.parameters))
+    fit.seen = pd.DataFrame({"line": "", "x": np.exp(x), "measured": np.exp(y), "fitted": np.exp(fitted), "residual": y - fitted})
+
+
+def _left_out(x: np.ndarray, y: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], start: np.ndarray) -> list[float]:
+    """Errors of the mean of each scale by a fit that has not seen it."""
+    errors = []
+    for scale in np.unique(np.round(x, 9)):
+        left = np.round(x, 9) == scale
+        own, seen = x - x[~left].mean(), ~left
+
+        def residuals(p: np.ndarray, own: np.ndarray = own, seen: np.ndarray = seen) -> np.ndarray:
+            return y[seen] - np.logaddexp(p[2], p[0] - p[1] * own[seen])
+
+        p = fit_curve(residuals, [start], bounds, int(seen.sum())).parameters
+        errors.append(float((y[left] - np.logaddexp(p[2], p[0] - p[1] * own[left])).mean()))
+    return errors
+
+
+def note_lack_of_fit(fit: Fit, residual: np.ndarray, x: np.ndarray, parameters: int) -> None:
+    """The test and its flag; a scale is a cell."""
+    fit.lack_of_fit = lack_of_fit(residual, np.round(x, 9), parameters)
     if fit.lack_of_fit and fit.lack_of_fit["flagged"]:
         fit.flags.append("lack_of_fit")
 
@@ -94,11 +118,14 @@ def fit_log_depth(group: Group) -> list[Fit]:
             line = fit_linear(np.column_stack([np.ones(len(x)), x]), y, np.round(x, 9))
             fit.add("intercept", line.interval(np.array([1.0, 0.0])))
             fit.add("slope_per_doubling", line.interval(np.array([0.0, 1.0])))
-            residual = y - line.coefficients[0] - line.coefficients[1] * x
-            fit.r_squared = float(1 - (residual**2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300))
-            fit.lack_of_fit = _lack_of_fit(residual, np.round(x, 9), 2)
-            if fit.lack_of_fit and fit.lack_of_fit["flagged"]:
-                fit.flags.append("lack_of_fit")
+            fitted = line.coefficients[0] + line.coefficients[1] * x
+            fit.r_squared = r_squared(y - fitted, y)
+            fit.aic = aic(float(((y - fitted) ** 2).sum()), len(y), 2)
+            fit.aic_simpler = {"constant": aic(float(((y - y.mean()) ** 2).sum()), len(y), 1)}
+            note_lack_of_fit(fit, y - fitted, x, 2)
+            fit.leave_one_scale_out_error = root_mean_square(_left_out_line(x, y))
+            rows = {"line": "", "x": 2**x, "measured": y, "fitted": fitted, "residual": y - fitted}
+            fit.seen = pd.DataFrame(rows)
         fits.append(fit)
     return fits
 
@@ -114,13 +141,10 @@ def _differs(part: pd.DataFrame, along: str) -> bool:
     return len(samples) > 1 and bool(stats.f_oneway(*samples).pvalue < 0.05)
 
 
-def _lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> dict[str, object] | None:
-    """F test of the misfit of cell means against replicates."""
-    table = pd.DataFrame({"cell": cells, "residual": residual})
-    means = table.groupby("cell")["residual"].transform("mean")
-    count = table["cell"].nunique()
-    within, free = float(((table["residual"] - means) ** 2).sum()), len(table) - count
-    if free < 1 or count <= parameters or within == 0:
-        return None
-    p = float(stats.f.sf(float((means**2).sum()) / (count - parameters) / (within / free), count - parameters, free))
-    return {"test": "F", "p": p, "flagged": p < 0.01}
+def _left_out_line(x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Errors of the mean of each scale by a line that has not seen it."""
+    errors = []
+    for scale in np.unique(x):
+        left = x == scale
+        errors.append(float((y[left] - np.polyval(np.polyfit(x[~left], y[~left], 1), x[left])).mean()))
+    return errors

@@ -15,16 +15,16 @@ from scipy import stats
 from analysis.fits import Fit, Reason
 from analysis.groups import CELL, RECURSION, Group
 from analysis.laws.exchange import model_free_rate
-from analysis.regression import Curve, Linear, fieller, fit_curve, fit_linear
-from analysis.suggest import suggest_design
+from analysis.regression import LACKING, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}
 CLEAR_T = 4.0  # of the slope in parameters: below it a ratio to that slope means nothing
 CONFOUNDED = 0.95  # |correlation| of log N and log R
+SHOWN = 24  # points of a curve over the design
 CEILING = 0.98  # exact accuracy, where a table has it
 MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is refused
-SIGNIFICANT, LACKING = 0.05, 0.01  # p of the curvature term; of the lack of fit, and of cells that differ at all
+SIGNIFICANT = 0.05  # p of the curvature term
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ def fit_recurrence(group: Group) -> list[Fit]:
     reason = refuse(group, cells)
     if reason is None:
         describe(one, cells, ["recursion"])
-        bend(one, curved, cells, float(np.log(group.trials.groupby(CELL)[RECURSION].first()).mean()))
+        error = np.sqrt(cells.variance / cells.seeds) if cells.replicates else cells.seeds
+        overall, free = model_free_rate(np.log(cells.recursed), cells.log_axes[:, 0], cells.log_loss, error, cells.replicates)
+        one.add("exchange_rate_model_free", overall)
+        curved.local_rates = bend(one, curved, cells, free, float(np.log(group.trials.groupby(CELL)[RECURSION].first()).mean()))
     for fit in fits:
         settle(fit, cells, reason, group)
     three = _three_exponents(group)
@@ -184,25 +187,23 @@ def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
             if phi is not None and count == 1:
                 low, middle, high = 2 ** phi[1], 2 ** phi[0], 2 ** phi[2]
                 fit.add("exchange_rate", (middle, low, high))
-    if count == 1 and cells.replicates:
-        error = np.sqrt(cells.variance / cells.seeds)
-        free = model_free_rate(np.log(cells.recursed), cells.log_axes[:, 0], cells.log_loss, error, cells.replicates)
-        fit.add("exchange_rate_model_free", free)
     residual = law.residuals(law.parameters) / np.sqrt(cells.seeds)
+    times = np.exp(cells.log_axes.sum(1))
     fit.seen = pd.DataFrame(
         {
-            "params_recursed": cells.recursed,
-            RECURSION: np.exp(cells.log_axes.sum(1)),
-            "loss": np.exp(cells.log_loss),
+            "line": [f"R {value:g}" for value in times.round(6)],
+            "x": cells.recursed,
+            "measured": np.exp(cells.log_loss),
             "fitted": np.exp(cells.log_loss - residual),
+            "residual": residual,
         }
-    )
+    ).iloc[np.argsort(times, kind="stable")]
     fit.r_squared = float(1 - (residual**2).sum() / ((cells.log_loss - cells.log_loss.mean()) ** 2).sum())
-    fit.aic = _aic(law.squares, len(cells.names), len(law.parameters))
+    fit.aic = aic(law.squares, len(cells.names), len(law.parameters))
     width = fit_linear(np.column_stack([np.ones(len(cells.names)), -cells.log_recursed]), cells.log_loss, cells.names)
     fit.aic_simpler = {
-        "log_linear": _aic(_squares(cells, line, 2 + count), len(cells.names), 2 + count),
-        "params_only": _aic(_squares(cells, width, 2), len(cells.names), 2),
+        "log_linear": aic(_squares(cells, line, 2 + count), len(cells.names), 2 + count),
+        "params_only": aic(_squares(cells, width, 2), len(cells.names), 2),
     }
     fit.leave_one_scale_out_error = leave_one_scale_out(cells)
     check_fit(fit, cells, residual, len(law.parameters))
@@ -229,16 +230,17 @@ def check_fit(fit: Fit, cells: Cells, residual: np.ndarray, parameters: int) -> 
             fit.reason = "lack_of_fit"
 
 
-def bend(one: Fit, curved: Fit, cells: Cells, centre: float) -> None:
+def bend(one: Fit, curved: Fit, cells: Cells, free: pd.DataFrame, centre: float) -> pd.DataFrame:
     """The curvature term: is the law straight in log R, beyond what E explains; and where would more recursion stop helping?
 
     Args:
+        free: model-free rates between neighbouring R.
         centre: mean of log R over the design.
+
+    Returns:
+        The exchange rate at every R.
     """
-    straight, quadratic = law_fit(cells), law_fit(cells, quadratic=True)
-    gained = max(0.0, straight.squares - quadratic.squares)
-    p = float(stats.f.sf(gained / (quadratic.squares / quadratic.freedom), 1, quadratic.freedom)) if quadratic.squares else 0.0
-    line = linear_fit(cells, quadratic=True)
+    p, line = curvature_p(cells), linear_fit(cells, quadratic=True)
     b, q = float(line.coefficients[2]), float(line.coefficients[3])
     for name, index in (("slope_log_params", 1), ("slope_log_recursion", 2), ("curvature", 3)):
         curved.add(name, line.interval(np.eye(4)[index]))
@@ -258,9 +260,38 @@ def bend(one: Fit, curved: Fit, cells: Cells, centre: float) -> None:
                 curved.add("best_recursion", tuple(float(np.exp(centre + value)) for value in best))  # type: ignore[arg-type]
     residual = cells.log_loss - _predict_line(cells, line)
     curved.r_squared = float(1 - (residual**2).sum() / ((cells.log_loss - cells.log_loss.mean()) ** 2).sum())
-    curved.aic = _aic(float((cells.seeds * residual**2).sum()), len(cells.names), 4)
-    curved.aic_simpler = {"log_linear": _aic(_squares(cells, linear_fit(cells), 3), len(cells.names), 3)}
+    curved.aic = aic(float((cells.seeds * residual**2).sum()), len(cells.names), 4)
+    curved.aic_simpler = {"log_linear": aic(_squares(cells, linear_fit(cells), 3), len(cells.names), 3)}
+    curved.leave_one_scale_out_error = leave_one_scale_out(cells, quadratic=True)
     check_fit(curved, cells, residual, 4)
+    return local_rates(cells, line, free)
+
+
+def curvature_p(cells: Cells) -> float:
+    """Whether a quadratic term in log R explains more than E does: F test of the law with it against the law without."""
+    straight, quadratic = law_fit(cells), law_fit(cells, quadratic=True)
+    gained = max(0.0, straight.squares - quadratic.squares)
+    if not quadratic.squares:
+        return 0.0
+    return float(stats.f.sf(gained / (quadratic.squares / quadratic.freedom), 1, quadratic.freedom))
+
+
+def local_rates(cells: Cells, line: Linear, free: pd.DataFrame) -> pd.DataFrame:
+    """2^((b - 2 q log R) / a) over the design with Fieller's interval, and the model-free rate between neighbouring R.
+
+    Returns:
+        Columns `kind` (law, model_free), `recursion`, `estimate`, `low`, `high`.
+    """
+    rates = free.assign(kind="model_free")[["kind", *free.columns]]
+    if abs(line.t(1)) <= CLEAR_T:
+        return rates
+    rows = []
+    for at in np.linspace(cells.axes[:, 0].min(), cells.axes[:, 0].max(), SHOWN):
+        both = np.array([[0.0, 0.0, 1.0, -2 * at], [0.0, 1.0, 0.0, 0.0]])
+        ratio = fieller(Linear(both @ line.coefficients, both @ line.covariance @ both.T, line.freedom), 0, 1)
+        if ratio is not None:
+            rows.append(("law", float(np.exp(at + cells.log_axes.mean())), *(float(2**value) for value in ratio)))
+    return pd.concat([part for part in (pd.DataFrame(rows, columns=rates.columns), rates) if len(part)], ignore_index=True)
 
 
 def _predict_line(cells: Cells, line: Linear) -> np.ndarray:
@@ -276,7 +307,7 @@ def _turning_point(cells: Cells, largest: float, smallest: float) -> tuple[float
     return point if point is not None and smallest <= point[0] <= largest else None
 
 
-def leave_one_scale_out(cells: Cells) -> float:
+def leave_one_scale_out(cells: Cells, quadratic: bool = False) -> float | None:
     """Root mean squared error in log L of scales (each width, each recursion) that the fit has not seen."""
     errors = []
     scales = [cells.log_recursed, *cells.axes.T]
@@ -284,16 +315,18 @@ def leave_one_scale_out(cells: Cells) -> float:
         for value in np.unique(values):
             left = values == value
             kept = ~left
-            x = np.column_stack([np.ones(len(left)), cells.log_recursed, cells.axes])
+            x = np.column_stack(
+                [np.ones(len(left)), cells.log_recursed, cells.axes, *([cells.axes[:, :1] ** 2] if quadratic else [])]
+            )
             if kept.sum() <= x.shape[1]:
                 continue
             solved = np.linalg.lstsq(x[kept], cells.log_loss[kept], rcond=None)[0]
             errors += list(cells.log_loss[left] - x[left] @ solved)
-    return float(np.sqrt(np.mean(np.square(errors)))) if errors else float("nan")
+    return root_mean_square(errors)
 
 
 def settle(fit: Fit, cells: Cells, reason: Reason | None, group: Group) -> None:
-    """Range, refusal and its suggestion."""
+    """Range and refusal."""
     fit.reason = reason or fit.reason
     trials = group.trials
     fit.fitted_range = {name: [float(trials[name].min()), float(trials[name].max())] for name in ("params_recursed", RECURSION)}
@@ -301,8 +334,8 @@ def settle(fit: Fit, cells: Cells, reason: Reason | None, group: Group) -> None:
         fit.estimates = {}
     elif fit.reason == "lack_of_fit":
         fit.estimates = {name: value for name, value in fit.estimates.items() if name.startswith(("slope", "exchange_rate_model"))}
-    if fit.reason is not None:
-        fit.suggestion = suggest_design(group.trials, fit.reason, fit.form or "")
+        if fit.local_rates is not None:
+            fit.local_rates = fit.local_rates[fit.local_rates["kind"] == "model_free"]
 
 
 def _three_exponents(group: Group) -> Fit | None:
@@ -343,9 +376,4 @@ def _squares(cells: Cells, line: Linear, count: int) -> float:
 def _aicc(squares: float, count: int, parameters: int) -> float:
     """AIC with the correction for few cells (Hurvich and Tsai 1989), by which forms are chosen."""
     free = count - parameters - 2
-    return _aic(squares, count, parameters) + 2 * (parameters + 1) * (parameters + 2) / free if free > 0 else float("inf")
-
-
-def _aic(squares: float, count: int, parameters: int) -> float:
-    """Of Gaussian residuals with a variance that is fitted as well."""
-    return float(count * np.log(max(squares, 1e-300) / count) + 2 * (parameters + 1))
+    return aic(squares, count, parameters) + 2 * (parameters + 1) * (parameters + 2) / free if free > 0 else float("inf")

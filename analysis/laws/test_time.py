@@ -6,18 +6,18 @@ Fitted for each seed on D up to the depth chosen on validation, then Student's t
 a pooled curve has no honest interval.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
 from analysis.fits import Fit
 from analysis.groups import CELL, Group
-from analysis.regression import t_interval
+from analysis.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
 
 ERROR, ACCURACY = "depth/error", "depth/exact_accuracy"
 FEWEST_DEPTHS = 4
+ERRORS = (-0.5, 1.5)  # bounds of e and err(1)
+TAUS, GRID = (0.05, 1e4), 60  # bounds of tau, and how many of it are tried before the best is refined
 COLLAPSE, COLLAPSE_P = 0.03, 0.05  # rise of the error that counts, and its one-sided p over seeds
 NEIGHBOURS = 4  # depths around the chosen one
 FLOOR, CEILING = 0.98, 0.02  # of the error: nothing is solved, everything is
@@ -87,25 +87,57 @@ def _estimate(fit: Fit, used: list[pd.Series]) -> None:
     tau = t_interval(np.log(found[:, 2]))
     if tau is not None:
         fit.add("tau", tuple(float(np.exp(value)) for value in tau))  # type: ignore[arg-type]
-    residual = np.concatenate(
-        [curve.to_numpy() - _law(curve.index.to_numpy(), *row) for curve, row in zip(used, found, strict=True)]
-    )
+    fitted = [_law(curve.index.to_numpy(), *row) for curve, row in zip(used, found, strict=True)]
+    residual = [curve.to_numpy() - values for curve, values in zip(used, fitted, strict=True)]
     total = np.concatenate([curve.to_numpy() - curve.mean() for curve in used])
-    fit.r_squared = float(1 - (residual**2).sum() / max((total**2).sum(), 1e-300))
+    squares, count = float((np.concatenate(residual) ** 2).sum()), len(total)
+    fit.r_squared = float(1 - squares / max((total**2).sum(), 1e-300))
+    fit.aic = aic(squares, count, 3 * len(used))
+    lines = [np.polyval(np.polyfit(np.log(curve.index), curve, 1), np.log(curve.index)) - curve for curve in used]
+    straight = float((np.concatenate(lines) ** 2).sum())
+    fit.aic_simpler = {
+        "log_linear": aic(straight, count, 2 * len(used)),
+        "constant": aic(float((total**2).sum()), count, len(used)),
+    }
+    shortest = min(map(len, residual))
+    fit.lack_of_fit = lack_of_fit_over_seeds(np.array([values[:shortest] for values in residual]))
+    if fit.lack_of_fit and fit.lack_of_fit["flagged"]:
+        fit.flags.append("lack_of_fit")
+    fit.leave_one_scale_out_error = root_mean_square([error for curve in used for error in _deepest_left_out(curve)])
+    # Means of all seeds only: where some are not fitted, a mean would jump.
+    depth = min(float(curve.index.max()) for curve in used)
+    rows = [pd.DataFrame({"x": curve.index, "measured": curve.to_numpy(), "fitted": values, "residual": curve.to_numpy() - values})
+            for curve, values in zip(used, fitted, strict=True)]  # fmt: skip
+    means = pd.concat(rows).groupby("x").mean().reset_index()
+    fit.seen = means[means["x"] <= depth].assign(line="")
+
+
+def _deepest_left_out(curve: pd.Series) -> list[float]:
+    """Errors in the deepest quarter of a curve by a fit that has not seen it."""
+    kept = max(FEWEST_DEPTHS, round(0.75 * len(curve)))
+    if kept >= len(curve):
+        return []
+    beyond = curve.iloc[kept:]
+    return list(beyond.to_numpy() - _law(beyond.index.to_numpy(), *_fit_seed(curve.iloc[:kept])))
 
 
 def _fit_seed(curve: pd.Series) -> tuple[float, float, float]:
-    """e, err(1) and tau of one seed."""
-    depths, errors = curve.index.to_numpy(dtype=float), curve.to_numpy()
-    best: Any = None
-    for tau in (0.5, 1.5, 4.0, 12.0):
-        start = [float(errors.min()), float(errors[0]), np.log(tau)]
-        found = optimize.least_squares(
-            lambda p: errors - _law(depths, p[0], p[1], np.exp(p[2])),
-            start, bounds=([-0.5, -0.5, np.log(0.05)], [1.5, 1.5, np.log(1e4)]),
-        )  # fmt: skip
-        best = found if best is None or found.cost < best.cost else best
-    return float(best.x[0]), float(best.x[1]), float(np.exp(best.x[2]))
+    """e, err(1) and tau of one seed: at each tau the law is a line in the other two."""
+    depths, errors = curve.index.to_numpy(dtype=float), curve.to_numpy(dtype=float)
+
+    def at(log_tau: float) -> tuple[float, float, float]:
+        """Squares, e and err(1)."""
+        falling = np.exp(-(depths - 1) / np.exp(log_tau))
+        x = np.column_stack([1 - falling, falling])
+        e, first = np.clip(np.linalg.lstsq(x, errors, rcond=None)[0], *ERRORS)
+        return float(((errors - x @ np.array([e, first])) ** 2).sum()), float(e), float(first)
+
+    grid = np.linspace(np.log(TAUS[0]), np.log(TAUS[1]), GRID)
+    best = int(np.argmin([at(log_tau)[0] for log_tau in grid]))
+    around = (grid[max(0, best - 1)], grid[min(GRID - 1, best + 1)])
+    log_tau = optimize.minimize_scalar(lambda value: at(value)[0], bounds=around, method="bounded", options={"xatol": 1e-5}).x
+    _, e, first = at(log_tau)
+    return e, first, float(np.exp(log_tau))
 
 
 def _law(depths: np.ndarray, e: float, first: float, tau: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from lightning_modules.files import ITEMS
 from rrm.errors import UserError
 from sweeps.credentials import blank_secrets
 from sweeps.curves import SCHEMA, axis_of, curve_table, read_curves
@@ -51,6 +52,18 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
     return Found([_record(run) for run in children], _curves(client, parent, children), kind)
+
+
+def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and `items.parquet` of every finished trial that has one."""
+    client = MlflowClient(tracking_uri=tracking_uri)
+    experiment = client.get_experiment_by_name(sweep)
+    runs = list(_all_runs(client, experiment.experiment_id)) if experiment else []
+    for run in runs:
+        if FINGERPRINT in run.data.tags and any(file.path == ITEMS for file in client.list_artifacts(run.info.run_id)):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(client.download_artifacts(run.info.run_id, ITEMS, folder))
+                yield run.data.tags[FINGERPRINT], path.read_bytes()
 
 
 def _all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:

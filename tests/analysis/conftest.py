@@ -1,10 +1,13 @@
-"""Tables of a made-up measure sweep whose effects are known."""
+"""Tables of made-up measure sweeps whose effects are known."""
+
+import itertools
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables import CURVE_COLUMNS, Tables
+from analysis.tables import CURVE_COLUMNS, Tables, split_bins
 
 WIDTHS, CYCLES, STEPS, SEEDS = (16, 32), (1, 3), (1, 4), 3
 
@@ -41,3 +44,56 @@ def made_tables(gain: float = 0.2, noise: float = 0.01) -> Tables:
 @pytest.fixture
 def tables() -> Tables:
     return made_tables()
+
+
+def rich_tables() -> Tables:
+    """A sweep with data for every figure: T against n, supervision, state reset, difficulties, two rollouts, their items."""
+    rng = np.random.default_rng(0)
+    records, points = [], []
+    cells = itertools.product((16, 32), ((1, 5), (2, 2), (1, 1)), (1, 4), ("carry", "all"), range(2))
+    for width, (t, n), steps, reset, seed in cells:
+        name = f"{width}-{t}-{n}-{steps}-{reset}-{seed}"
+        level = 0.3 + 0.1 * (width == 32) + 0.05 * np.log2(t * (n + 1)) + 0.1 * (steps == 4) - 0.05 * (reset == "all")
+        accuracy = float(np.clip(level + 0.01 * rng.standard_normal(), 0, 1))
+        layers = t * (n + 1)
+        records.append(
+            {
+                "fingerprint": name, "sweep": "rich", "outcome": "completed", "seed": seed, "outside_spec": False,
+                "task.kind": "pointer_chasing", "model.kind": "trm", "model.hidden_size": width, "model.h_cycles": t,
+                "model.l_cycles": n, "model.supervision_steps": steps, "model.state_reset": reset, "params": 100 * width,
+                "params_recursed": 90 * width, "layers_executed": layers * steps, "train_flops": 1e9 * width * layers,
+                "inference_flops": 1e4 * width * layers * steps, "matching": "steps", "val/exact_accuracy": accuracy,
+                "test/exact_accuracy": accuracy, "test/nll": 1 - accuracy, "test/examples": 200, "chosen_depth": steps,
+            }
+        )  # fmt: skip
+        for depth in (1, 2, 3, 4, 6, 8):
+            reached = accuracy + 0.1 * np.log2(depth / steps)
+            scores = {"depth/exact_accuracy": reached, "val_depth/exact_accuracy": reached, "depth/steps_used": depth}
+            scores |= {f"depth/exact_accuracy/k{k}": np.clip(reached + 0.4 - 0.15 * np.log2(k), 0, 1) for k in (1, 2, 4, 8)}
+            points += [{"fingerprint": name, "metric": metric, "axis": "depth", "at": depth, "value": value}
+                       for metric, value in scores.items()]  # fmt: skip
+        points += [{"fingerprint": name, "metric": "val_curve/exact_accuracy", "axis": "step", "at": 100 * step,
+                    "value": accuracy * step / 4} for step in (1, 2, 3, 4)]  # fmt: skip
+    names = [str(record["fingerprint"]) for record in records]
+    curves = split_bins(pd.DataFrame(points))
+    return Tables(pd.DataFrame(records), curves, read_items=lambda: [(name, _items()) for name in names])
+
+
+def _items() -> bytes:
+    """Two rollouts of 200 items at four depths; a confident answer is more often right, a large residual less often."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for rollout, depth in itertools.product(range(2), (1, 2, 4, 8)):
+        q = rng.normal(size=200)
+        right = rng.uniform(size=200) < 1 / (1 + np.exp(-q))
+        residual = np.where(right, 0.01, 0.3)
+        columns = {"item": range(200), "difficulty": 1, "depth": depth, "rollout": rollout, "correct": right, "q": q}
+        parts.append(pd.DataFrame(columns | {"residual": residual, "token_changes": 0}))
+    sink = BytesIO()
+    pd.concat(parts).to_parquet(sink)
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="session")
+def rich() -> Tables:
+    return rich_tables()

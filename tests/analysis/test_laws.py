@@ -148,7 +148,7 @@ def test_the_names_of_the_package_fit_and_plot() -> None:
     tables.trials["params"], tables.trials["layers_executed"] = tables.trials["params_recursed"], 4
     (group,) = analysis.groups_of(tables.completed)
     one, *_ = analysis.fit_recurrence(group)
-    for drawing in (analysis.plot_recurrence(one), analysis.plot_residuals(one), analysis.plot_accuracy_by_parameters(tables)):
+    for drawing in (analysis.plot_law([one]), analysis.plot_residuals([one]), analysis.plot_accuracy_by_parameters(tables)):
         assert drawing is not None and len(drawing.data) >= 4
     assert analysis.plot_inference_depth(tables) is None
     for name in analysis.__all__:

@@ -4,41 +4,53 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures import FIGURES, accuracy_by_depth, accuracy_by_parameters, inference_depth, width_depth_map
+from analysis.figures import RECIPES, Recipe
+from analysis.figures.data import FigureData
+from analysis.figures.inference import inference_frontier
+from analysis.figures.recursion import inference_depth
+from analysis.figures.scaling import accuracy_by_depth, accuracy_by_parameters, width_depth_map
+from analysis.page import published_table, readable_cells, write_report
 from analysis.render import interactive, write_static
-from analysis.report import build_report, write_report
+from analysis.report import Report, build_report
+from analysis.scaling import fit_laws
 from analysis.tables import Tables, load, merge, split_bins
+from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
 from tests.analysis.conftest import made_tables
 from tests.browser import browser_context, needs_browser
 
 
+def said(report: Report) -> list[str]:
+    return [sentence.text for sentence in report.answer]
+
+
 def test_the_first_sentence_says_which_axis_of_depth_helps(tables: Tables) -> None:
-    answer = build_report(tables).answer
+    answer = said(build_report(tables))
     assert answer[0].startswith("At equal parameters and equal steps, n 1 to 3 raises test exact accuracy by 0.2")
     assert "95 % interval +0.1" in answer[0]
     assert "N_sup 1 to 4 has no clear effect" in answer[1]
 
 
 def test_harm_is_called_harm() -> None:
-    assert "n 1 to 3 lowers test exact accuracy by 0.09" in build_report(made_tables(gain=-0.1)).answer[0]
+    assert "n 1 to 3 lowers test exact accuracy by 0.09" in said(build_report(made_tables(gain=-0.1)))[0]
 
 
 def test_no_effect_is_called_no_effect() -> None:
-    assert "has no clear effect" in build_report(made_tables(gain=0.0, noise=0.05)).answer[0]
+    assert "has no clear effect" in said(build_report(made_tables(gain=0.0, noise=0.05)))[0]
 
 
 def test_cells_at_the_floor_are_pointed_out() -> None:
-    assert "4 of 8 cells lie below 5 %" in build_report(made_tables(gain=-0.9)).answer[-1]
+    assert "4 of 8 cells lie below 5 %" in said(build_report(made_tables(gain=-0.9)))[-1]
 
 
 def test_one_seed_claims_nothing(tables: Tables) -> None:
     single = Tables(tables.trials[tables.trials["seed"] == 0], tables.curves)
-    assert build_report(single).answer == ["No axis was varied with at least two seeds a cell: nothing is claimed."]
+    assert said(build_report(single)) == ["No axis was varied with at least two seeds a cell: nothing is claimed."]
 
 
 def test_trials_that_did_not_complete_are_not_compared(tables: Tables) -> None:
@@ -60,26 +72,95 @@ def test_lines_and_maps_hold_what_was_measured(tables: Tables) -> None:
     assert drawn.heatmap.values[0][0] == pytest.approx(0.2, abs=0.02)
     assert drawn.heatmap.rows[0].endswith("2 layers") and drawn.heatmap.rows[-1].endswith("16 layers")
     curves = inference_depth(tables)
-    assert curves is not None and all(series.x == [1, 2, 3] for series in curves.series)
+    assert curves is not None and all(series.x == [1, 2, 3] for series in curves.series[:-1])
 
 
-@pytest.mark.parametrize("draw", FIGURES, ids=lambda draw: draw.__name__)
-def test_every_figure_is_drawn_by_both_renderers(tables: Tables, tmp_path: Path, draw) -> None:
-    figure = draw(tables)
-    png, svg = write_static(figure, tmp_path)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.draw.__name__)
+def test_every_figure_is_drawn_by_both_renderers(rich: Tables, tmp_path: Path, recipe: Recipe) -> None:
+    figure = recipe.draw(rich)
+    assert figure is not None
+    check_drawn(figure, tmp_path)
+
+
+def check_drawn(figure: FigureData, folder: Path) -> None:
+    png, svg = write_static(figure, folder)
     with Image.open(png) as image:
         assert image.size[0] > 800 and len(image.convert("L").getcolors(256) or []) > 3
     assert "<svg" in svg.read_text()
     drawing = interactive(figure)
-    assert sum(trace.hoverinfo != "skip" for trace in drawing.data) == len(figure.series) + (figure.heatmap is not None)
+    lines = len(figure.series) + (1 + len(figure.heatmap.lines) if figure.heatmap else 0)
+    assert sum(trace.hoverinfo != "skip" for trace in drawing.data) == lines
     assert json.loads(drawing.to_json())["layout"]["xaxis"]["title"]["text"] == figure.x_label
 
 
+def test_figures_of_laws_effects_and_tasks_are_drawn(rich: Tables, tmp_path: Path) -> None:
+    other = rich.trials.assign(**{"task.kind": "maze", "fingerprint": rich.trials["fingerprint"] + "m"})
+    both = Tables(pd.concat([rich.trials, other], ignore_index=True), rich.curves)
+    report = build_report(both, fit_laws(Tables(compute_optimal(np.random.default_rng(0)).tables.trials, rich.curves)))
+    names = {figure.name for figure in report.figures}
+    assert {"law_one_exponent", "residuals_one_exponent", "exchange_rate", "compute_optimal_inference_flops", "law_power_params",
+            "residuals_power_depth", "effects", "importance", "task_agreement"} <= names  # fmt: skip
+    for figure in report.figures:
+        check_drawn(figure, tmp_path)
+
+
+def test_figures_say_what_was_measured(rich: Tables) -> None:
+    drawn = {recipe.draw.__name__: recipe.draw(rich) for recipe in RECIPES}
+    matrix = drawn["train_inference_matrix"].heatmap
+    assert matrix.rows == ["N_sup 1", "N_sup 4"] and matrix.columns == ["1", "2", "4", "8"]
+    assert matrix.values[0][2] - matrix.values[0][0] == pytest.approx(0.2)  # two doublings of D
+    split = {series.label: series.x for series in drawn["recursion_split"].series}
+    assert set(map(tuple, split.values())) == {(1, 2)} and all(name.startswith("T(n+1) = 6") for name in split)
+    reset = drawn["state_reset"]
+    assert [name for _, name in reset.x_marks] == ["state reset all", "state reset carry"]
+    assert all(series.y[0] < series.y[1] for series in reset.series)
+    half, most = drawn["required_depth"].series
+    assert half.x == sorted(half.x) and half.y == sorted(half.y) and len(most.x) <= len(half.x)
+    rows = drawn["accuracy_by_difficulty"].heatmap
+    assert rows.rows == ["1", "2", "4", "8"] and rows.values[0][0] > rows.values[3][0]
+
+
+def test_the_frontier_is_chosen_on_validation_and_rises(rich: Tables) -> None:
+    figure = inference_frontier(rich)
+    assert figure is not None and "chosen on validation" in figure.caption
+    fixed, adaptive, *widths = figure.series
+    assert fixed.x == sorted(fixed.x) and fixed.y == sorted(fixed.y) and fixed.texts and "width 16, D 1" in fixed.texts[0]
+    assert adaptive.label == "halts by q" and {series.label for series in widths} == {"width 16, any D", "width 32, any D"}
+    without = Tables(rich.trials, rich.curves[rich.curves["metric"] != "val_depth/exact_accuracy"])
+    assert "optimistic" in inference_frontier(without).caption
+
+
+def test_a_figure_without_data_says_what_would_give_it(tables: Tables) -> None:
+    left_out = build_report(tables).left_out
+    assert any("state between supervision steps" in line and "varies model.state_reset" in line for line in left_out)
+    assert any("rollouts against inference depth" in line and "eval.rollouts above 1" in line for line in left_out)
+
+
+def test_cells_count_seeds_that_succeeded_failed_and_diverged(tables: Tables) -> None:
+    lost = tables.trials.head(2).assign(outcome="failed", reason=["diverged: loss is nan", "out of memory"], fingerprint=["x", "y"])
+    lost["test/exact_accuracy"] = np.nan
+    report = build_report(Tables(pd.concat([tables.trials, lost], ignore_index=True), tables.curves))
+    first = report.outcomes.iloc[0]
+    assert (first["seeds"], first["completed"], first["failed"], first["diverged"]) == (5, 3, 2, 1)
+    shown = readable_cells(report)
+    assert shown["failed"].iloc[0] == "2 (1 diverged)" and shown["solved half"].iloc[0].startswith("0 of 5")
+    assert "2 of 26 trials failed: all of this is said of those that did not." in said(report)
+
+
+def test_published_numbers_stand_beside_the_same_benchmark_only(tables: Tables) -> None:
+    assert build_report(tables).published.empty  # generated 4x4 Sudoku is no benchmark
+    official = Tables(tables.trials.assign(**{"task.hub": "sudoku-extreme", "test/examples": 1000}), tables.curves)
+    shown = published_table(build_report(official))
+    assert shown["model"].iloc[0] == "ours" and "1,000 test examples" in shown["variant"].iloc[0]
+    assert set(shown["benchmark"]) == {"sudoku-extreme"} and len(shown) > 20
+
+
 def test_the_report_is_one_file_that_opens_offline(tables: Tables, tmp_path: Path) -> None:
-    path = write_report(build_report(tables), tmp_path, "made", ["rrm-analyze made"])
+    report = build_report(tables)
+    path = write_report(report, tmp_path, "made", ["rrm-analyze made"])
     html = path.read_text()
     assert "<script src=" not in html and "<link" not in html
-    assert html.count('class="plotly-graph-div"') == len(FIGURES) + 1
+    assert html.count('class="plotly-graph-div"') == len(report.figures) >= 8
     written = {file.name for file in tmp_path.iterdir()}
     assert {"report.html", "trials.csv", "trials.parquet", "curves.csv", "cells.csv", "effects.png", "seeds.svg"} <= written
     assert len(pd.read_csv(tmp_path / "trials.csv")) == len(pd.read_parquet(tmp_path / "trials.parquet")) == 24
@@ -144,28 +225,28 @@ def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
     search = dataclasses.replace(tables, kind="search")
     report = build_report(search)
     assert report.effects == [] and report.differences == []
-    assert report.answer[0].startswith("A search: its trials are the sampler's choice and are not compared. Best on validation")
+    assert said(report)[0].startswith("A search: its trials are the sampler's choice and are not compared. Best on validation")
     with pytest.raises(UserError, match="cannot be drawn together"):
         merge([tables, search])
 
 
 def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
     trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
-    notes = build_report(dataclasses.replace(tables, trials=trials)).answer
+    notes = said(build_report(dataclasses.replace(tables, trials=trials)))
     assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes
 
 
 @needs_browser
-def test_the_report_in_a_browser_without_a_network(tables: Tables, tmp_path: Path) -> None:
-    """No error in the console, every figure drawn, a table sorts."""
-    path = write_report(build_report(tables), tmp_path, "made", ["rrm-analyze made"])
+def test_the_report_in_a_browser_without_a_network(rich: Tables, tmp_path: Path) -> None:
+    """No error in the console, every figure drawn, a table sorts and filters, a sentence leads to its figure."""
+    path = write_report(build_report(rich), tmp_path, "rich", ["rrm-analyze rich"])
     errors: list[str] = []
     with browser_context(offline=True) as context:
         page = context.new_page()
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(path.as_uri())
-        figures = page.locator("h2[id]").count()
+        figures = page.locator("h2.figure").count()
         page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {figures}")
         drawn = page.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.querySelectorAll('path').length)")
         heading = page.locator("table.sortable th", has_text="accuracy").last
@@ -174,5 +255,13 @@ def test_the_report_in_a_browser_without_a_network(tables: Tables, tmp_path: Pat
         rows = heading.evaluate(
             "(head, at) => [...head.closest('table').tBodies[0].rows].map(row => parseFloat(row.cells[at].textContent))", column
         )
-    assert not errors and len(drawn) == figures >= 6 and min(drawn) > 3
+        page.locator("input.filter").last.fill("completed 32-1-5")
+        left = page.locator("table.sortable").last.locator("tbody tr:visible").all_text_contents()
+        link = page.locator(".answer a").first
+        target = str(link.get_attribute("href"))
+        link.click()
+        is_there = page.locator(target).evaluate("head => Math.abs(head.getBoundingClientRect().top) < window.innerHeight")
+    assert not errors and len(drawn) == figures >= 15 and min(drawn) > 3
     assert rows == sorted(rows) and len(set(rows)) > 1
+    assert len(left) == 8 and all("32-1-5" in row for row in left)
+    assert target == "#effects" and is_there

@@ -1,6 +1,6 @@
 """How long the analysis of many runs takes, and how much memory: `rrm-analyze` on made tables.
 
-    python benchmarks/analysis.py [--runs 1000]
+    python benchmarks/analysis_speed.py [--runs 1000]
 
 Each run has 50 points: a curve of 16 depths, of 2 metrics, and 18 validations. Best with `taskset -c 0`: one core is promised.
 """

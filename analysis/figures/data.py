@@ -1,0 +1,123 @@
+"""What a renderer needs of a figure, and how tables become its lines."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from analysis.tables import Tables, label
+
+ACCURACY = "test/exact_accuracy"
+ACCURACY_LABEL = "exact accuracy on test (share of puzzles)"
+BLACK = -1  # the last colour of the palette
+VALIDATION = "val/exact_accuracy"
+SUPERVISION = "model.supervision_steps"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or one set of points, with an optional band."""
+
+    label: str
+    x: list[float]
+    y: list[float]
+    low: list[float] | None = None
+    high: list[float] | None = None
+    color: int = 0  # index into the palette
+    dash: int = 0  # index into the dash patterns
+    style: Literal["line", "points", "curve"] = "line"  # a curve is a line without marks: a law
+    texts: list[str] | None = None  # beside the points
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A table of values, drawn as colours with the numbers in them."""
+
+    columns: list[str]
+    rows: list[str]
+    values: list[list[float | None]]  # [rows][columns]
+    value_label: str = "exact accuracy"
+    value_range: tuple[float, float] = (0.0, 1.0)
+    lines: list[Series] = field(default_factory=list)  # over it, in places of columns and rows from 0
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """All that a renderer needs."""
+
+    name: str  # of the files
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    series: list[Series] = field(default_factory=list)
+    heatmap: Heatmap | None = None
+    x_scale: Literal["linear", "log"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
+    y_range: tuple[float, float] | None = None
+    x_marks: list[tuple[float, str]] | None = None  # tick positions and their labels
+    y_marks: list[tuple[float, str]] | None = None
+    legend: bool = True  # where there are several series
+
+
+def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], dashes: list[str]) -> list[Series]:
+    """One line for each setting of `keys`, coloured by `colors` and dashed by `dashes`."""
+    if not keys:
+        return [Series("all trials", *columns_of(cells, x))]
+    ranks = [{value: rank for rank, value in enumerate(sorted(_combinations(cells, names)))} for names in (colors, dashes)]
+    lines = []
+    for key, part in cells.groupby(keys, sort=True):
+        setting = dict(zip(keys, as_tuple(key), strict=True))
+        color, dash = (rank[tuple(setting[name] for name in names)] for rank, names in zip(ranks, (colors, dashes), strict=True))
+        lines.append(Series(label(keys, as_tuple(key)), *columns_of(part.sort_values(x), x), color=color, dash=dash))
+    return lines
+
+
+def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple]:
+    return set(cells[names].itertuples(index=False, name=None)) if names else {()}
+
+
+def columns_of(cells: pd.DataFrame, x: str) -> tuple[list[float], list[float], list[float] | None, list[float] | None]:
+    """x, mean, low and high; no interval where there are no replicates."""
+    has_interval = not cells["low"].isna().any()
+    low, high = (cells["low"].tolist(), cells["high"].tolist()) if has_interval else (None, None)
+    return cells[x].tolist(), cells["mean"].tolist(), low, high
+
+
+def as_tuple(key: object) -> tuple:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def curves_of(tables: Tables, metric: str, *, by_difficulty: bool = False) -> pd.DataFrame:
+    """Points of one curve of the completed trials, with the parameters that differ between these."""
+    points = tables.curves[tables.curves["metric"] == metric]
+    points = points[points["difficulty"].notna() if by_difficulty else points["difficulty"].isna()]
+    names = ["fingerprint", *tables.varied]
+    return points.merge(tables.completed[names], on="fingerprint")
+
+
+def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
+    """The cell that a figure of one cell shows: the best on validation; where a table has none, the one that computes most.
+
+    Args:
+        deep: of those alone that were trained with the most supervision steps.
+
+    Returns:
+        Its label and the fingerprints of its trials.
+    """
+    completed, names = tables.completed, tables.varied
+    if deep and SUPERVISION in completed:
+        completed = completed[completed[SUPERVISION] == completed[SUPERVISION].max()]
+    measure = next(name for name in (VALIDATION, "inference_flops", "recursion", "params", "seed") if name in completed)
+    if not names:
+        return "all trials", completed["fingerprint"].tolist()
+    best = completed.groupby(names)[measure].mean().idxmax()
+    values = as_tuple(best)
+    own = completed[(completed[names] == pd.Series(dict(zip(names, values, strict=True)))).all(axis=1)]
+    return label(names, values), own["fingerprint"].tolist()
+
+
+def powers_of_two(last: int, *others: int) -> list[int]:
+    """1, 2, 4 .. up to the last, and the others that are not beyond it."""
+    powers = {2**power for power in range(last.bit_length())}
+    return sorted(depth for depth in powers | {last, *others} if 1 <= depth <= last)

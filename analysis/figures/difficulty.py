@@ -1,0 +1,81 @@
+"""Which items depth solves: accuracy by difficulty and inference depth, and the depth that a difficulty needs."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.data import FigureData, Heatmap, Series, chosen_cell, curves_of, powers_of_two
+from analysis.figures.recursion import DEPTH_CURVE
+from analysis.laws.required_depth import EASE
+from analysis.tables import Tables
+
+SOLVED = (0.5, 0.9)  # shares that a difficulty counts as solved at
+
+
+def accuracy_by_difficulty(tables: Tables) -> FigureData | None:
+    """Exact accuracy by difficulty and inference depth, of the best cell on validation among the deepest."""
+    told = _told(tables)
+    if told is None:
+        return None
+    name, measure, points = told
+    depths = powers_of_two(int(points["at"].max()))
+    means = points[points["at"].isin(depths)].groupby(["difficulty", "at"])["value"].mean().unstack("at")
+    return FigureData(
+        "accuracy_by_difficulty",
+        "Difficulty against inference depth",
+        f"Mean exact accuracy over seeds of {name}; a row holds the items from this difficulty up to the next.",
+        "D, supervision steps at inference",
+        f"difficulty ({measure.replace('_', ' ')})",
+        heatmap=Heatmap(
+            [str(int(depth)) for depth in means.columns],
+            [f"{difficulty:g}" for difficulty in means.index],
+            [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()],
+        ),
+    )
+
+
+def required_depth(tables: Tables) -> FigureData | None:
+    """The inference depth that solves a difficulty, of the best cell on validation among the deepest."""
+    told = _told(tables)
+    if told is None or told[1] in EASE:
+        return None
+    name, measure, points = told
+    means = points[points["difficulty"] > 0].groupby(["difficulty", "at"])["value"].mean().unstack("at")
+    series = []
+    for rank, share in enumerate(SOLVED):
+        reached = [(k, _first_depth(means.loc[k], share)) for k in means.index.tolist()]
+        needed = [(k, depth) for k, depth in reached if depth is not None]
+        if needed:
+            x, y = zip(*needed, strict=True)
+            series.append(Series(f"{share:.0%} solved", list(x), list(y), color=rank, dash=rank))
+    if not series or max(len(one.x) for one in series) < 2:
+        return None
+    return FigureData(
+        "required_depth",
+        "The depth that a difficulty needs",
+        f"Smallest D at which {name} solves this share, mean over seeds; a difficulty that no depth solves has no point.",
+        f"difficulty ({measure.replace('_', ' ')})",
+        "D, supervision steps at inference",
+        series,
+        x_scale="log",
+        y_scale="log",
+    )
+
+
+def _first_depth(accuracy: pd.Series, share: float) -> float | None:
+    """The smallest of the depths that index a share of solved items."""
+    reached = accuracy.index[accuracy.to_numpy() >= share]
+    return float(reached.min()) if len(reached) else None
+
+
+def _told(tables: Tables) -> tuple[str, str, pd.DataFrame] | None:
+    """The name of the best cell, the measure of difficulty with the most levels, and its depth curves told by that."""
+    name, fingerprints = chosen_cell(tables, deep=True)
+    points = curves_of(tables, DEPTH_CURVE, by_difficulty=True)
+    points = points[points["fingerprint"].isin(fingerprints)]
+    if points.empty:
+        return None
+    levels = points.groupby("binned_by")["difficulty"].nunique()
+    if levels.empty:
+        return name, "difficulty", points
+    measure = str(levels.idxmax())
+    return name, measure, points[points["binned_by"] == measure]

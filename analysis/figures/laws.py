@@ -1,0 +1,157 @@
+"""The laws over what was measured, what they leave, and what follows from them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from analysis.figures.data import BLACK, FigureData, Series
+from analysis.fits import Fit
+from analysis.tables import label
+
+LOSS_LABEL = "test NLL of the unknown tokens (nats)"
+MOST_LINES = 8  # of a figure; of more, so many are shown
+R_LABEL = "R, times that a recursed parameter is applied"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a law is drawn."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_scale: Literal["linear", "log"] = "log"
+    y_scale: Literal["linear", "log"] = "log"
+    left: str = "log measured - log fitted"
+
+
+DRAWINGS = {
+    "recurrence": Drawing("The recurrence law", "recursed parameters", LOSS_LABEL),
+    "power_params": Drawing("A power law in parameters", "recursed parameters", LOSS_LABEL),
+    "power_depth": Drawing("A power law in depth", R_LABEL, LOSS_LABEL),
+    "log_depth": Drawing("Accuracy against the logarithm of depth", R_LABEL, "exact accuracy on test", "log", "linear", "residual"),
+    "iso_flop": Drawing("Equal training compute", "recursed parameters", LOSS_LABEL),
+    "test_time": Drawing(
+        "The test-time law", "D, supervision steps at inference", "share not solved", "linear", "linear", "residual"
+    ),
+    "required_depth": Drawing("The required-depth law", "difficulty", "share solved", "log", "linear", "residual"),
+}
+
+
+def law_figures(fits: list[Fit]) -> list[FigureData]:
+    """Of each law and form: its lines over what was measured, and what it leaves; all its fits of a table in one figure."""
+    figures = []
+    for key in dict.fromkeys((fit.law, fit.form) for fit in fits):
+        own = [fit for fit in fits if (fit.law, fit.form) == key and fit.is_fitted and fit.seen is not None]
+        if own and key[0] in DRAWINGS and key != ("recurrence", "curvature"):  # drawn as the local exchange rate
+            for figures_of in (law_figure, residual_figure) if own else ():
+                figures.append(figures_of(own))
+    rates = [figure for fit in fits if (figure := exchange_rate_figure(fit)) is not None]
+    optima = [figure for fit in fits if (figure := compute_optimal_figure(fit)) is not None]
+    return [*figures, *rates, *optima]
+
+
+def law_figure(fits: list[Fit]) -> FigureData:
+    """What was measured and what a law says of it.
+
+    Args:
+        fits: of one law and form, each with the rows that it has seen.
+    """
+    lines, note = _lines(fits)
+    drawing, fit = DRAWINGS[fits[0].law], fits[0]
+    series = []
+    for rank, (name, part) in enumerate(lines):
+        x = part["x"].tolist()
+        series.append(Series(f"{name}, measured", x, part["measured"].tolist(), color=rank, style="points"))
+        series.append(Series(f"{name}, law", x, part["fitted"].tolist(), color=rank, dash=1, style="curve"))
+    return FigureData(
+        f"law_{fit.form or fit.law}", drawing.title, f"Means over seeds, and the fitted law.{note}",
+        drawing.x_label, drawing.y_label, series, x_scale=drawing.x_scale, y_scale=drawing.y_scale,
+    )  # fmt: skip
+
+
+def residual_figure(fits: list[Fit]) -> FigureData:
+    """What a law leaves unexplained; a trend along a line would say that it is not the right one."""
+    lines, note = _lines(fits)
+    drawing, fit = DRAWINGS[fits[0].law], fits[0]
+    ends = [float(extreme) for extreme in (min(part["x"].min() for _, part in lines), max(part["x"].max() for _, part in lines))]
+    series = [Series(name, part["x"].tolist(), part["residual"].tolist(), color=rank) for rank, (name, part) in enumerate(lines)]
+    return FigureData(
+        f"residuals_{fit.form or fit.law}", f"What it leaves: {drawing.title[0].lower()}{drawing.title[1:]}",
+        f"Means over seeds; a trend would say that the law is not the right one.{note}", drawing.x_label, drawing.left,
+        [*series, Series("the law", ends, [0.0, 0.0], color=BLACK, dash=2, style="curve")], x_scale=drawing.x_scale,
+    )  # fmt: skip
+
+
+def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
+    """Names and rows of the lines, so many that they can be told apart, and a note where there are more."""
+    differing = [key for key in fits[0].group if len({str(fit.group.get(key)) for fit in fits}) > 1]
+    lines = []
+    for fit in fits:
+        assert fit.seen is not None
+        place = label(differing, tuple(fit.group.get(key, "") for key in differing))
+        rows = fit.seen.groupby(["line", "x"], sort=True)[["measured", "fitted", "residual"]].mean().reset_index()
+        for name in dict.fromkeys(fit.seen["line"]):  # as they were seen
+            lines.append((", ".join(filter(None, (place, str(name)))) or "all trials", rows[rows["line"] == name]))
+    if len(lines) <= MOST_LINES:
+        return lines, ""
+    shown = sorted({round(number * (len(lines) - 1) / (MOST_LINES - 1)) for number in range(MOST_LINES)})
+    return [lines[number] for number in shown], f" {len(shown)} of {len(lines)} lines are shown."
+
+
+def exchange_rate_figure(fit: Fit) -> FigureData | None:
+    """What one doubling of recursion is worth in parameters, at every R."""
+    rates = fit.local_rates
+    if rates is None or fit.form != "curvature":
+        return None
+    law, free = rates[rates["kind"] == "law"], rates[rates["kind"] == "model_free"]
+    if rates.empty:
+        return None
+    series = []
+    if len(law):
+        series.append(Series("with curvature", *_columns(law, "recursion", "estimate", "low", "high"), style="curve"))
+    if len(free):
+        columns = _columns(free, "recursion", "estimate", "low", "high")
+        series.append(Series("without a law, between two R", *columns, color=1, style="points"))
+    ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
+    series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
+    return FigureData(
+        f"exchange_rate{_suffix(fit)}", "What one doubling of recursion is worth",
+        "Factor in recursed parameters; band and bars: 95 % intervals. Below 1 more recursion harms.",
+        R_LABEL, "factor in recursed parameters", series, x_scale="log", y_scale="log",
+    )  # fmt: skip
+
+
+def compute_optimal_figure(fit: Fit) -> FigureData | None:
+    """The loss along lines of equal compute, and where it is least."""
+    if fit.law != "compute_optimal" or fit.seen is None:
+        return None
+    series = []
+    for rank, (name, part) in enumerate(fit.seen.groupby("line", sort=False)):
+        columns = _columns(part, "x", "fitted", "low", "high")
+        series.append(Series(str(name), *columns, color=rank, style="curve"))
+        least = part.iloc[int(part["fitted"].to_numpy().argmin())]
+        text = f"{least['size']:,.0f} parameters"
+        series.append(
+            Series(f"{name}, least", [float(least["x"])], [float(least["fitted"])], color=rank, style="points", texts=[text])
+        )
+    cost = str(fit.group["cost"]).replace("_", " ")
+    return FigureData(
+        f"compute_optimal_{fit.group['cost']}{_suffix(fit)}", "Wider, or more recursion, at equal compute",
+        f"Loss by the fitted surface along equal {cost}: to the right more recursion and fewer parameters. Bands: 95 % intervals. "
+        "A line ends where the design does.",
+        R_LABEL, LOSS_LABEL, series, x_scale="log", y_scale="log",
+    )  # fmt: skip
+
+
+def _columns(rows: pd.DataFrame, *names: str) -> tuple[list[float], list[float], list[float], list[float]]:
+    """x, y, low and high."""
+    x, y, low, high = (rows[name].tolist() for name in names)
+    return x, y, low, high
+
+
+def _suffix(fit: Fit) -> str:
+    """Of a figure's name, where a report may have several groups."""
+    words = [str(fit.group[name]) for name in ("task.kind", "model.kind") if name in fit.group]
+    return "".join(f"_{word}" for word in words)

@@ -1,0 +1,126 @@
+"""Where depth is spent: training against inference, T against n, supervision steps, and what happens to the state."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.data import (
+    ACCURACY,
+    ACCURACY_LABEL,
+    BLACK,
+    SUPERVISION,
+    FigureData,
+    Heatmap,
+    Series,
+    as_tuple,
+    columns_of,
+    curves_of,
+    lines_of,
+    powers_of_two,
+)
+from analysis.stats import summarise_cells
+from analysis.tables import Tables, label
+
+DEPTH_CURVE = "depth/exact_accuracy"
+CYCLES, LATENT = "model.h_cycles", "model.l_cycles"
+STATE = ("model.state_reset", "model.state_init", "model.state_noise", "model.medium", "model.damping")
+
+
+def inference_depth(tables: Tables) -> FigureData | None:
+    """Exact accuracy at every inference depth, also beyond the trained one."""
+    keys, points = tables.varied, curves_of(tables, DEPTH_CURVE)
+    if points.empty or not keys:
+        return None
+    points = points.rename(columns={"value": DEPTH_CURVE})
+    parts = [summarise_cells(part, [*keys, "at"], DEPTH_CURVE) for _, part in points.groupby("at")]
+    cells = pd.concat(parts, ignore_index=True)
+    return FigureData(
+        "inference_depth",
+        "Inference depth",
+        "One model at every number of supervision steps D, mean over seeds; black: the trained depth, D = N_sup. "
+        "Bands: 95 % intervals, variance pooled at each D.",
+        "D, supervision steps at inference",
+        ACCURACY_LABEL,
+        [*lines_of(cells, keys, x="at", colors=keys[:1], dashes=keys[1:]), *_trained_depths(tables, cells)],
+        y_range=(0, 1),
+    )
+
+
+def _trained_depths(tables: Tables, cells: pd.DataFrame) -> list[Series]:
+    """A mark on every line where D is the number of supervision steps that its model was trained with."""
+    if SUPERVISION not in tables.completed:
+        return []
+    if SUPERVISION in cells:
+        trained = cells[cells["at"] == cells[SUPERVISION].clip(lower=1)]
+    else:
+        trained = cells[cells["at"] == max(1, int(tables.completed[SUPERVISION].iloc[0]))]
+    return [Series("D = N_sup", trained["at"].tolist(), trained["mean"].tolist(), color=BLACK, style="points")]
+
+
+def train_inference_matrix(tables: Tables) -> FigureData | None:
+    """Training depth against inference depth."""
+    points = curves_of(tables, DEPTH_CURVE)
+    if points.empty or SUPERVISION not in tables.varied:
+        return None
+    points = points.assign(trained=points[SUPERVISION].clip(lower=1).astype(int))
+    depths = powers_of_two(int(points["at"].max()), *points["trained"].unique())
+    means = points[points["at"].isin(depths)].groupby(["trained", "at"])["value"].mean().unstack("at")
+    values = [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()]
+    return FigureData(
+        "train_inference_matrix",
+        "Training depth against inference depth",
+        "Mean exact accuracy over seeds and all other settings.",
+        "D, supervision steps at inference",
+        "trained with",
+        heatmap=Heatmap([str(int(depth)) for depth in means.columns], [f"N_sup {steps}" for steps in means.index], values),
+    )
+
+
+def recursion_split(tables: Tables) -> FigureData | None:
+    """T against n at equal T (n + 1): which loop depth is spent on."""
+    completed = tables.completed
+    if not {CYCLES, LATENT} <= set(completed) or CYCLES not in tables.varied:
+        return None
+    table = completed.assign(total=completed[CYCLES] * (completed[LATENT] + 1))
+    others = [name for name in tables.varied if name not in (CYCLES, LATENT)]
+    cells = summarise_cells(table, ["total", *others, CYCLES], ACCURACY)
+    splits = cells.groupby(["total", *others])[CYCLES].transform("nunique")
+    if (splits < 2).all():
+        return None
+    lines = []
+    for color, (total, whole) in enumerate(cells[splits > 1].groupby("total", sort=True)):
+        parts = whole.groupby(others, sort=True) if others else [((), whole)]
+        for dash, (key, part) in enumerate(parts):
+            name = ", ".join(filter(None, (f"T(n+1) = {total}", label(others, as_tuple(key)))))
+            lines.append(Series(name, *columns_of(part.sort_values(CYCLES), CYCLES), color=color, dash=dash))
+    return FigureData(
+        "recursion_split",
+        "T against n at equal depth",
+        "Each line keeps T(n+1), parameters and layers a step, and moves depth from n to T. Bars: 95 % intervals.",
+        "T, cycles a supervision step",
+        ACCURACY_LABEL,
+        lines,
+        x_scale="log",
+        y_range=(0, 1),
+    )
+
+
+def state_reset(tables: Tables) -> FigureData | None:
+    """What happens to the state between supervision steps: reset, initial value, noise, medium."""
+    state = [name for name in STATE if name in tables.varied]
+    if not state:
+        return None
+    others = [name for name in tables.varied if name not in state]
+    cells = summarise_cells(tables.completed, [*state, *others], ACCURACY)
+    places = {key: float(place) for place, (key, _) in enumerate(cells.groupby(state, sort=True))}
+    keys = [as_tuple(key) for key in cells[state].itertuples(index=False, name=None)]
+    cells["place"] = [places[key] if key in places else places[key[0]] for key in keys]
+    return FigureData(
+        "state_reset",
+        "The state between supervision steps",
+        "Each colour keeps all other settings. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
+        "",
+        ACCURACY_LABEL,
+        lines_of(cells, others, x="place", colors=others[:1], dashes=others[1:]),
+        y_range=(0, 1),
+        x_marks=[(place, label(state, as_tuple(key))) for key, place in places.items()],
+    )

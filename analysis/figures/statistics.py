@@ -1,0 +1,93 @@
+"""What the axes do and account for, and whether tasks agree."""
+
+from analysis.agreement import Agreement
+from analysis.figures.data import FigureData, Heatmap, Series
+from analysis.importance import Importance
+from analysis.stats import Effect
+from analysis.tables import is_parameter
+from rrm.config import axis_name
+
+
+def effects_figure(effects: list[Effect]) -> FigureData | None:
+    """What each axis does, on average and at each width."""
+    if not effects:
+        return None
+    ordered = list(reversed(effects))
+    axes = list(dict.fromkeys(effect.axis for effect in effects))
+    series = [
+        Series(
+            effect.where,
+            [effect.change.estimate],
+            [float(row)],
+            [effect.change.low],
+            [effect.change.high],
+            color=axes.index(effect.axis),
+            style="points",
+        )
+        for row, effect in enumerate(ordered)
+    ]
+    marks = [(float(row), f"{describe_axis(effect)}, {effect.where}") for row, effect in enumerate(ordered)]
+    return FigureData(
+        "effects",
+        "What each axis does, all else equal",
+        "Change of exact accuracy from the lowest to the highest level; 95 % Welch intervals over seeds.",
+        "change of exact accuracy on test",
+        "",
+        series,
+        y_marks=marks,
+        legend=False,
+    )
+
+
+def describe_axis(effect: Effect) -> str:
+    """`n 1 to 3`."""
+    return f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
+
+
+def importance_figure(importances: list[Importance], kind: str) -> FigureData | None:
+    """How much each parameter accounts for.
+
+    Args:
+        kind: `search` or `measure`.
+    """
+    if not importances:
+        return None
+    ordered = list(reversed(importances))
+    search = "Importance for being among the best tenth of the trials (PED-ANOVA); bars: 95 % of resamples of trials."
+    design = "Share of the variance over trials (omega squared, type II); bars: 95 % of resamples within cells."
+    return FigureData(
+        "importance",
+        "What each parameter accounts for",
+        search if kind == "search" else design,
+        "importance" if kind == "search" else "share of variance",
+        "",
+        [
+            Series(one.parameter, [one.share], [float(row)], [one.low], [one.high], style="points")
+            for row, one in enumerate(ordered)
+        ],
+        y_marks=[(float(row), _short(one.parameter)) for row, one in enumerate(ordered)],
+        legend=False,
+    )  # fmt: skip
+
+
+def agreement_figure(agreements: list[Agreement]) -> FigureData | None:
+    """Rank correlation of settings between tasks."""
+    if not agreements:
+        return None
+    tasks = list(dict.fromkeys(name for one in agreements for name in (one.task, one.other)))
+    values: list[list[float | None]] = [[1.0 if row == column else None for column in tasks] for row in tasks]
+    for one in agreements:
+        row, column = tasks.index(one.task), tasks.index(one.other)
+        values[row][column] = values[column][row] = one.correlation
+    return FigureData(
+        "task_agreement",
+        "Does what helps on one task help on the others?",
+        "Spearman's rank correlation of the mean scores of the settings that two tasks have in common.",
+        "",
+        "",
+        heatmap=Heatmap(tasks, tasks, values, "rank correlation", (-1.0, 1.0)),
+    )
+
+
+def _short(parameter: str) -> str:
+    return axis_name(parameter) if is_parameter(parameter) else parameter

@@ -1,0 +1,80 @@
+"""What the test items of each trial say, in few numbers: halting, residuals and rollouts.
+
+`items.parquet` of a trial has a row an item, depth and rollout; a table of a thousand trials would have millions. Each file is
+summarised when it is read, into rows of `ITEM_COLUMNS`.
+"""
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from scipy.special import expit
+
+ITEM_COLUMNS = ["fingerprint", "summary", "depth", "at", "count", "value"]
+CONFIDENCE_BINS = 10
+RESIDUAL_BINS = 2  # a power of ten
+SMALLEST_RESIDUAL = 1e-8
+
+Row = tuple[str, int, float, int, float]  # summary, depth, at, count, value
+
+
+def summarise_items(files: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
+    """Rows of `ITEM_COLUMNS` for the items of each trial (its fingerprint, its file).
+
+    The summaries, each at every depth D that the file has:
+        `confidence`: share of items that are right, `at` the mean halting probability of the bin;
+        `residual`: share of items that are right, `at` the power of ten of the residual in this step, in halves;
+        `halted`: share right where an item stops at the first of these depths with q > 0, at the latest at D; `at` the mean depth;
+        `best_q`, `oracle`: share right of the most confident of `at` rollouts; of items that any of them solves.
+    """
+    rows = [(fingerprint, *row) for fingerprint, content in files for row in _summaries(content)]
+    return pd.DataFrame(rows, columns=ITEM_COLUMNS)
+
+
+def _summaries(content: bytes) -> Iterator[Row]:
+    table = pq.read_table(BytesIO(content), columns=["depth", "rollout", "correct", "q", "residual"])
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    depths, rollouts = np.unique(columns["depth"]), int(columns["rollout"].max()) + 1
+    # As they are written: rollouts, depths, items.
+    correct, q, residual = (columns[name].reshape(rollouts, len(depths), -1) for name in ("correct", "q", "residual"))
+    for number, depth in enumerate(map(int, depths)):
+        yield from _confidence(depth, correct[0, number], q[0, number])
+        yield from _residual(depth, correct[0, number], residual[0, number])
+        yield from _rollouts(depth, correct[:, number], q[:, number])
+    yield from _halted(depths, correct[0], q[0])
+
+
+def _confidence(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
+    probability = expit(q)
+    bins = np.minimum((probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    for own in (bins == number for number in np.unique(bins)):
+        yield "confidence", depth, float(probability[own].mean()), int(own.sum()), float(correct[own].mean())
+
+
+def _residual(depth: int, correct: np.ndarray, residual: np.ndarray) -> Iterator[Row]:
+    powers = np.round(np.log10(np.maximum(residual, SMALLEST_RESIDUAL)) * RESIDUAL_BINS) / RESIDUAL_BINS
+    for power in np.unique(powers):
+        own = powers == power
+        yield "residual", depth, float(power), int(own.sum()), float(correct[own].mean())
+
+
+def _rollouts(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
+    """Of the first k rollouts [K, items], k in powers of two and all of them."""
+    total, items = correct.shape
+    if total == 1:
+        return
+    for k in sorted({2**power for power in range(total.bit_length()) if 2**power <= total} | {total}):
+        best = q[:k].argmax(0)
+        yield "best_q", depth, float(k), items, float(correct[best, np.arange(items)].mean())
+        yield "oracle", depth, float(k), items, float(correct[:k].any(0).mean())
+
+
+def _halted(depths: np.ndarray, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
+    """[depths, items]."""
+    items = np.arange(correct.shape[1])
+    for last in range(len(depths)):
+        halts = q[: last + 1] > 0
+        place = np.where(halts.any(0), halts.argmax(0), last)
+        yield "halted", int(depths[last]), float(depths[place].mean()), len(items), float(correct[place, items].mean())

@@ -1,0 +1,241 @@
+"""The report on disk: one self-contained HTML file, the figures, the tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.io
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
+from analysis.figures.statistics import describe_axis
+from analysis.fits import Fit
+from analysis.published import COLUMNS as PUBLISHED
+from analysis.render import interactive, write_static
+from analysis.report import Report
+from analysis.sentences import REASONS
+from analysis.stats import wilson
+from analysis.tables import Tables, is_parameter, label
+from rrm.config import axis_name
+from rrm.errors import UserError
+
+RUN_COLUMNS = [
+    "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
+    "fresh_examples", VALIDATION, ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
+]  # fmt: skip
+
+
+def write_report(report: Report, folder: Path, title: str, commands: list[str]) -> Path:
+    """`report.html`, PNG and SVG of every figure, and the tables as CSV and Parquet.
+
+    Returns:
+        The path of the HTML file, which opens offline.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
+    _write_tables(report, folder)
+    figures = []
+    for number, figure in enumerate(report.figures):
+        write_static(figure, folder)
+        drawing = plotly.io.to_html(
+            interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}
+        )
+        figures.append({"data": figure, "html": drawing})
+    environment = Environment(loader=PackageLoader("analysis", "."), autoescape=select_autoescape(["html"]))
+    html = environment.get_template("report.html").render(
+        title=title,
+        answer=report.answer,
+        drawn={figure.name for figure in report.figures},
+        tables={
+            "Effects": _readable_effects(report),
+            "Differences between cells": _readable_differences(report),
+            "Cells": readable_cells(report),
+            "What each parameter accounts for": _readable_importances(report),
+            "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
+            "Published beside ours": published_table(report),
+            "Laws": _readable_laws(report.fits),
+        },
+        notes=NOTES,
+        suggestions=_suggestions(report.fits),
+        figures=figures,
+        left_out=report.left_out,
+        runs=_readable_runs(report.tables),
+        counts=report.tables.trials["outcome"].value_counts().to_dict(),
+        commands=commands,
+    )
+    path = folder / "report.html"
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+NOTES = {
+    "Effects": "Each cell is compared with the one that differs in this axis alone; seeds are replicates, intervals are Welch's. "
+    "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear where it is below 0.05.",
+    "Cells": "Test exact accuracy at D = N_sup. T: cycles a supervision step, n: latent updates a cycle, N_sup: supervision steps. "
+    "solved half: seeds that reach 50 %, of those that were run, with Wilson's interval; a law is conditional on survival.",
+    "What each parameter accounts for": "Intervals are of resamples; the figure says of what.",
+    "Tasks": "Spearman's rank correlation of the mean scores of the settings that two tasks have in common.",
+    "Published beside ours": "The same benchmark by its official files. Ours is the best cell on validation.",
+    "Laws": "Each with its 95 % interval; what a law is, and why one is refused, is in docs/laws.md. fits.json has more.",
+}
+
+
+def _write_tables(report: Report, folder: Path) -> None:
+    tables = {"trials": report.tables.trials, "curves": report.tables.curves, "cells": report.cells, "outcomes": report.outcomes}
+    if len(report.tables.items):
+        tables["items"] = report.tables.items
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        _uniform(table).to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:
+    """Each spec that would identify something, once, with what it would identify."""
+    specs: dict[str, list[str]] = {}
+    for fit in fits:
+        if fit.suggestion:
+            name = f"{fit.law} ({fit.form})" if fit.form else fit.law
+            names = specs.setdefault(fit.suggestion, [])
+            if name not in names:
+                names.append(name)
+    return specs
+
+
+# -- tables as they are shown -------------------------------------------------------------------------------------
+
+
+def readable_cells(report: Report, *, brief: bool = False) -> pd.DataFrame:
+    """The table of cells as it is shown, or for a terminal in brief: short names, rounded."""
+    cells = report.cells
+    if cells.empty:
+        return cells
+    shown = cells[report.tables.varied].rename(columns=axis_name)
+    shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
+    shown = shown.replace(0, "-")  # what this model does not have
+    if "params" in cells:
+        shown["params"] = cells["params"].map("{:,}".format)
+    if "layers_executed" in cells:
+        shown["layers"] = cells["layers_executed"]
+    shown["seeds"] = cells["seeds"]
+    shown["accuracy"] = cells["mean"].map("{:.3f}".format)
+    shown["95 % interval"] = _intervals(report)
+    if not brief and not report.outcomes.empty and len(report.outcomes) == len(cells):
+        both = cells[report.tables.varied].merge(report.outcomes, on=report.tables.varied, how="left")
+        hits = zip(both["successes"], both["seeds"], both["success_low"], both["success_high"], strict=True)
+        shown["solved half"] = [f"{hit} of {seeds} ({low:.2f} .. {high:.2f})" for hit, seeds, low, high in hits]
+        if both["failed"].any():
+            shown["failed"] = [
+                f"{failed} ({diverged} diverged)" for failed, diverged in zip(both["failed"], both["diverged"], strict=True)
+            ]
+    return shown
+
+
+def _intervals(report: Report) -> list[str]:
+    """Over seeds; of a single trained model Wilson's over its items, which says nothing of another seed."""
+    cells, completed = report.cells, report.tables.completed
+    if not cells["low"].isna().any():
+        return [f"{low:.3f} .. {high:.3f}" for low, high in zip(cells["low"], cells["high"], strict=True)]
+    if "test/examples" not in completed:
+        return ["one seed"] * len(cells)
+    names = report.tables.varied
+    items = completed.groupby(names, sort=True)["test/examples"].mean().to_numpy()
+    if len(items) != len(cells):
+        return ["one seed"] * len(cells)
+    ends = [wilson(mean * count, count) for mean, count in zip(cells["mean"], items, strict=True)]
+    return [f"{low:.3f} .. {high:.3f} (items, one model)" for low, high in ends]
+
+
+def _readable_effects(report: Report) -> pd.DataFrame:
+    rows = [
+        {"axis": describe_axis(effect), "where": effect.where, "pairs of cells": effect.pairs}
+        | _change(effect.change, effect.p_holm)
+        for effect in report.effects
+    ]
+    return pd.DataFrame(rows)
+
+
+def _readable_differences(report: Report) -> pd.DataFrame:
+    names = report.tables.varied
+    rows = [
+        {"cell": label(names, d.cell), "against": label(names, d.other)} | _change(d.change, d.p_holm) for d in report.differences
+    ]
+    return pd.DataFrame(rows)
+
+
+def _change(change: Any, p_holm: float) -> dict[str, str]:
+    return {
+        "change of test exact accuracy": f"{change.estimate:+.3f}", "low": f"{change.low:+.3f}", "high": f"{change.high:+.3f}",
+        "p": f"{change.p:.2g}", "p (Holm)": f"{p_holm:.2g}",
+    }  # fmt: skip
+
+
+def _readable_importances(report: Report) -> pd.DataFrame:
+    rows = [
+        {"parameter": axis_name(one.parameter) if is_parameter(one.parameter) else one.parameter,
+         "share": f"{one.share:.3f}", "low": f"{one.low:.3f}", "high": f"{one.high:.3f}"}
+        for one in report.importances
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def published_table(report: Report) -> pd.DataFrame:
+    """The published rows, and ours above them."""
+    if report.published.empty:
+        return pd.DataFrame()
+    shown = report.published[["benchmark", *PUBLISHED]].astype(object).fillna("")
+    completed, names = report.tables.completed, report.tables.varied
+    score = "test/pass_at_2" if "test/pass_at_2" in completed else ACCURACY
+    means = completed.groupby(names or ["sweep"])[[VALIDATION, score, "params"]].mean()
+    row = int(means[VALIDATION].to_numpy().argmax())
+    best, key = means.iloc[row], as_tuple(means.index[row])
+    examples = f", {completed['test/examples'].max():,.0f} test examples" if "test/examples" in completed else ""
+    ours = {"benchmark": shown["benchmark"].iloc[0], "model": "ours", "variant": (label(names, key) if names else "") + examples,
+            "params": f"{best['params']:.0f}", "accuracy_pct": f"{100 * best[score]:.1f}", "source": "this report"}  # fmt: skip
+    return pd.concat([pd.DataFrame([ours]), shown], ignore_index=True).fillna("")
+
+
+def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
+    """A row an estimate, and a row a refusal."""
+    rows = []
+    for fit in fits:
+        about = {"law": fit.law, "form": fit.form or "", "of": ", ".join(f"{axis_name(k)} {v}" for k, v in fit.group.items())}
+        counts = {
+            "trials": fit.trials,
+            "R2": _rounded(fit.r_squared, "f"),
+            "left out": _rounded(fit.leave_one_scale_out_error, "g"),
+            "p (lack of fit)": _rounded(fit.lack_of_fit["p"] if fit.lack_of_fit else None, "g"),
+            "flags": ", ".join(fit.flags),
+        }
+        if not fit.is_fitted:
+            rows.append(about | {"says": f"refused: {REASONS[str(fit.reason)]}"} | counts)
+        for name, e in fit.estimates.items():
+            numbers = {"estimate": f"{e.estimate:.4g}", "low": f"{e.low:.4g}", "high": f"{e.high:.4g}"}
+            rows.append(about | {"says": name} | numbers | counts)
+    columns = ["law", "form", "of", "says", "estimate", "low", "high", "trials", "R2", "left out", "p (lack of fit)", "flags"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _rounded(value: float | None, kind: str) -> str:
+    return "" if value is None else f"{value:.3{kind}}"
+
+
+def _readable_runs(tables: Tables) -> pd.DataFrame:
+    columns = [name for name in [*tables.varied, *RUN_COLUMNS] if name in tables.trials]
+    runs = tables.trials[columns].rename(columns=lambda name: axis_name(name) if is_parameter(name) else name)
+    return runs.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value).fillna("")
+
+
+def _uniform(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of mixed types as text, which Parquet needs."""
+    mixed = [name for name in table if table[name].dtype == object]
+    uniform = table.copy()
+    for name in mixed:
+        absent = table[name].isna()
+        uniform[name] = table[name].map(lambda value: value if isinstance(value, str) else str(value)).mask(absent, None)
+    return uniform

@@ -1,0 +1,42 @@
+"""Published numbers beside ours, where the benchmark is the same.
+
+`published.csv` holds them with their source; DESIGN section 7 wants them nowhere else.
+"""
+
+from importlib.resources import files
+from io import StringIO
+
+import pandas as pd
+
+from analysis.tables import Tables
+
+COLUMNS = ["model", "variant", "params", "t_cycles", "n_cycles", "layers_per_step", "accuracy_pct", "source"]
+
+
+def read_published() -> pd.DataFrame:
+    """A row a published score: benchmark, model, variant, params, cycles, accuracy in percent, where it stands."""
+    return pd.read_csv(StringIO(files("analysis").joinpath("published.csv").read_text(encoding="utf-8")))
+
+
+def benchmarks_of(tables: Tables) -> list[str]:
+    """The published benchmarks that completed trials were scored on: the official files, by the name of their hub.
+
+    A generated puzzle, or a file of one's own, is none of them, however alike it looks.
+    """
+    completed = tables.completed
+    found = []
+    if "task.hub" in completed:
+        names = {"sudoku-extreme": "sudoku-extreme", "maze-30x30-hard": "maze-hard"}
+        found = [names[hub] for hub in sorted(completed["task.hub"].dropna().astype(str).unique()) if hub in names]
+    if {"task.kind", "task.test"} <= set(completed):
+        arc = completed[completed["task.kind"] == "arc"]
+        sets = sorted(arc["task.test"].astype(str).unique())
+        found += [f"arc-agi-{name.removeprefix('arc')}" for name in sets if name in {"arc1", "arc2"}]
+    return found
+
+
+def published_beside(tables: Tables) -> pd.DataFrame:
+    """Published rows of the benchmarks of a table, the best first; empty where there are none."""
+    published = read_published()
+    own = published[published["benchmark"].isin(benchmarks_of(tables))]
+    return own.drop_duplicates(["benchmark", *COLUMNS]).sort_values(["benchmark", "accuracy_pct"], ascending=[True, False])
