@@ -1,6 +1,6 @@
 """Groups: trials that one law may span. Cells: trials that differ in nothing but the seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,13 @@ class Group:
         }
 
 
-def groups_of(trials: pd.DataFrame) -> Iterator[Group]:
+def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Group]:
     """Split completed trials into groups.
 
     A setting that is a function of a cell's axes (a learning rate for each width) does not split.
+
+    Args:
+        across: settings that a law spans although they differ.
     """
     table = trials.copy()
     if RECURSION not in table:
@@ -46,7 +49,7 @@ def groups_of(trials: pd.DataFrame) -> Iterator[Group]:
     settings = [
         name
         for name in map(str, table)
-        if (name.startswith(SECTIONS) and is_parameter(name) and name not in AXES) or name == "matching"
+        if (name.startswith(SECTIONS) and is_parameter(name) and name not in (*AXES, *across)) or name == "matching"
     ]
     keys = table[settings].astype(object).where(table[settings].notna(), "")
     position = table[axes].astype(str).agg("|".join, axis=1) if axes else pd.Series("", index=table.index)

@@ -82,7 +82,8 @@ NOTES = {
     "What each parameter accounts for": "Intervals are of resamples; the figure says of what.",
     "Tasks": "Spearman's rank correlation of the mean scores of the settings that two tasks have in common.",
     "Published beside ours": "The same benchmark by its official files. Ours is the best cell on validation.",
-    "Laws": "Each with its 95 % interval; what a law is, and why one is refused, is in docs/laws.md. fits.json has more.",
+    "Laws": "Each with its 95 % interval; left out: error at scales that the fit has not seen. "
+    "What a law is, and why one is refused, is in docs/laws.md; fits.json has more.",
 }
 
 
@@ -201,23 +202,27 @@ def published_table(report: Report) -> pd.DataFrame:
 
 
 def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
-    """A row an estimate, and a row a refusal."""
+    """A row an estimate, and a row a refusal; settings that all fits share are left out."""
+    keys = dict.fromkeys(key for fit in fits for key in fit.group)
+    differing = [key for key in keys if len({str(fit.group.get(key)) for fit in fits}) > 1]
     rows = []
     for fit in fits:
-        about = {"law": fit.law, "form": fit.form or "", "of": ", ".join(f"{axis_name(k)} {v}" for k, v in fit.group.items())}
-        counts = {
+        settings = {key: fit.group[key] for key in differing if key in fit.group}
+        law = f"{fit.law} ({fit.form})" if fit.form else fit.law
+        facts = {
             "trials": fit.trials,
             "R2": _rounded(fit.r_squared, "f"),
             "left out": _rounded(fit.leave_one_scale_out_error, "g"),
             "p (lack of fit)": _rounded(fit.lack_of_fit["p"] if fit.lack_of_fit else None, "g"),
             "flags": ", ".join(fit.flags),
+            "of": label(list(settings), tuple(settings.values())),
         }
         if not fit.is_fitted:
-            rows.append(about | {"says": f"refused: {REASONS[str(fit.reason)]}"} | counts)
+            rows.append({"law": law, "says": f"refused: {REASONS[str(fit.reason)]}"} | facts)
         for name, e in fit.estimates.items():
             numbers = {"estimate": f"{e.estimate:.4g}", "low": f"{e.low:.4g}", "high": f"{e.high:.4g}"}
-            rows.append(about | {"says": name} | numbers | counts)
-    columns = ["law", "form", "of", "says", "estimate", "low", "high", "trials", "R2", "left out", "p (lack of fit)", "flags"]
+            rows.append({"law": law, "says": name} | numbers | facts)
+    columns = ["law", "says", "estimate", "low", "high", "trials", "R2", "left out", "p (lack of fit)", "flags", "of"]
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 

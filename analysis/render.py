@@ -6,8 +6,9 @@ from pathlib import Path
 import matplotlib as mpl
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.figures.data import FigureData, Heatmap, Series
 
@@ -20,7 +21,6 @@ BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
 MOST_TICKS, CLOSEST_TICKS = 8, 1.3
 MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
-NARROW = 12  # ratio of largest to smallest value below which marks between powers of ten have labels
 MOST_BARS = 6  # of a line; with more points the interval is a band
 
 
@@ -50,15 +50,11 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
         if ticks:
             axes.set_xticks(ticks, [_number(value) for value in ticks])
             axes.xaxis.minorticks_off()
-        elif _is_narrow([x for series in figure.series for x in series.x]):
-            axes.xaxis.set_major_formatter(_plain_number)
-            axes.xaxis.set_minor_formatter(_plain_number)
+        else:
+            _number_log_axis(axes.xaxis)
     if figure.y_scale == "log":
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain_number)
-        axes.yaxis.set_minor_formatter(
-            _plain_number if _is_narrow([y for series in figure.series for y in series.y]) else NullFormatter()
-        )
+        _number_log_axis(axes.yaxis)
     if figure.y_range:
         axes.set_ylim(figure.y_range[0], figure.y_range[1] + 0.02)
     if figure.x_marks:
@@ -74,6 +70,13 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
     if figure.legend and len(figure.series) > 1:
         columns = 1 + (len(figure.series) - 1) // MOST_LEGEND_ROWS
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns)
+
+
+def _number_log_axis(axis: Axis) -> None:
+    """Marks at 1, 2 and 5 of each power of ten, as numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.set_major_formatter(lambda value, _place: _number(value))
+    axis.set_minor_locator(NullLocator())
 
 
 def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
@@ -147,11 +150,11 @@ def interactive(figure: FigureData) -> go.Figure:
 def _interactive_scales(drawing: go.Figure, figure: FigureData) -> None:
     if figure.x_scale == "log":
         ticks = _log_ticks(figure)
-        drawing.update_xaxes(type="log")
+        drawing.update_xaxes(type="log", dtick="D2")  # 1, 2 and 5
         if ticks:
             drawing.update_xaxes(tickvals=ticks, ticktext=[_number(value) for value in ticks])
     if figure.y_scale == "log":
-        drawing.update_yaxes(type="log")
+        drawing.update_yaxes(type="log", dtick="D2")
     if figure.y_range:
         drawing.update_yaxes(range=[figure.y_range[0], figure.y_range[1] + 0.02])
 
@@ -256,13 +259,3 @@ def _number(value: float) -> str:
     if value < 1000:
         return f"{value:.3g}"
     return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
-
-
-def _plain_number(value: float, _place: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _is_narrow(values: list[float]) -> bool:
-    """Whether there are marks with labels between the powers of ten only."""
-    positive = [value for value in values if value > 0]
-    return bool(positive) and max(positive) / min(positive) < NARROW

@@ -79,10 +79,11 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     importances = _importances(tables)
     agreements = task_agreements(tables, ACCURACY) if is_design else []
     figures, left_out = draw_all(tables)
+    laws, laws_of_one_axis = law_figures(fits)
     further = [effects_figure(effects), importance_figure(importances, tables.kind), agreement_figure(agreements)]
     return Report(
         tables, effects, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
-        [*law_figures(fits), *(figure for figure in further if figure is not None), *figures], left_out,
+        [*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis], left_out,
     )  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from analysis.laws.test_time import fit_test_time
 from analysis.suggest import suggest_design
 from analysis.tables import Tables
 
+BUDGET = ("fit.budget.amount",)  # iso-FLOP spans sweeps of several budgets
 LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [
     lambda group, curves: fit_power(group, "power_params"),
     lambda group, curves: fit_power(group, "power_depth"),
     lambda group, curves: fit_log_depth(group),
-    lambda group, curves: fit_iso_flop(group),
     fit_test_time,
     fit_required_depth,
 ]
@@ -35,10 +35,12 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
     """
     if tables.kind != "measure":
         return []
+    found = [(group, _fit_group(group, tables.curves, budgets)) for group in groups_of(tables.completed)]
+    found += [(group, iter(fit_iso_flop(group))) for group in groups_of(tables.completed, across=BUDGET)]
     fits = []
-    for group in groups_of(tables.completed):
+    for group, fits_of_group in found:
         lost = survivors(tables.trials, group)
-        for fit in _fit_group(group, tables.curves, budgets):
+        for fit in fits_of_group:
             if lost:
                 fit.flags.append("survivors_only")
             if not fit.is_fitted:

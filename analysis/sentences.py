@@ -47,11 +47,15 @@ def describe_fits(fits: list[Fit]) -> list[Sentence]:
     said += [_iso_flop(fit) for fit in fits if fit.law == "iso_flop" and "optimal_params_exponent" in fit.estimates]
     said += [_required_depth(fit) for fit in fits if fit.law == "required_depth" and "exponent" in fit.estimates]
     said += _collapses([fit for fit in fits if fit.law == "test_time" and "collapse" in fit.flags])
-    return said + [
-        Sentence(f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}{_what_stays(fit)}.", "effects")
+    said += [
+        Sentence(
+            f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}{_what_stays(fit)}.",
+            f"exchange_rate{_suffix(fit)}",
+        )
         for fit in one
         if not fit.is_fitted
     ]
+    return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in said]
 
 
 def _recurrence(fit: Fit) -> list[Sentence]:
@@ -225,7 +229,8 @@ def describe_search(tables: Tables) -> list[Sentence]:
 
 def warn(tables: Tables, cells: pd.DataFrame) -> list[Sentence]:
     """Unequal examples, cells at floor or ceiling, trials that failed."""
-    return [Sentence(text, "seeds") for text in (*_unequal_examples(tables), *_floor_and_ceiling(cells), *_failed(tables))]
+    floor = [Sentence(text, "seeds") for text in _floor_and_ceiling(cells)]
+    return [*floor, *(Sentence(text) for text in (*_unequal_examples(tables), *_failed(tables)))]
 
 
 def _unequal_examples(tables: Tables) -> list[str]:

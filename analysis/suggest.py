@@ -17,9 +17,11 @@ UNIT, BUDGET, MAX_DEPTH = "fit.budget.unit", "fit.budget.amount", "eval.max_dept
 SCALES = 4  # of an axis: enough for every law
 MOST_LEVELS = 5  # kept of an axis that has enough
 SEEDS = 3
-WIDTHS_AT_EQUAL_COMPUTE, BUDGETS = 5, 3  # of iso_flop
+WIDTHS_AT_EQUAL_COMPUTE = 5  # of iso_flop
 LONGER, SHORTER = 4, 0.25  # budgets, off the floor and off the ceiling
 LEAST_DEPTH = 8  # supervision steps that a test-time curve is seen over
+
+AT_ONE_BUDGET = "# one level of training compute; three make a law: rrm-analyze takes several sweeps together\n"
 
 Levels = dict[str, list[Any]]
 
@@ -48,7 +50,8 @@ def suggest_design(trials: pd.DataFrame, fit: Fit) -> str:
     fixed.setdefault("task.kind", "sudoku")
     matching = str(trials["matching"].iloc[0]) if "matching" in trials else "steps"
     measure = {"vary": blocks, "seeds": max(SEEDS, _seeds(trials)), "matching": fixed.get(UNIT, matching)}
-    return write_yaml({"name": _name(trials, fit), "trial": _nested(fixed), "measure": measure})
+    spec = write_yaml({"name": _name(trials, fit), "trial": _nested(fixed), "measure": measure})
+    return f"{AT_ONE_BUDGET}{spec}" if fit.law == "iso_flop" else spec
 
 
 def _name(trials: pd.DataFrame, fit: Fit) -> str:
@@ -99,7 +102,7 @@ def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
 
 
 def _equal_compute(trials: pd.DataFrame, fixed: dict[str, Any], vary: Levels, fit: Fit) -> None:
-    """Five widths at three budgets of training compute, the width alone moving at each."""
+    """Five widths at one more budget of training compute: all trials of a sweep have the same."""
     for path in (CYCLES, LATENT, DEPTH):
         if path in vary:
             fixed[path] = vary.pop(path)[-1]
@@ -108,9 +111,7 @@ def _equal_compute(trials: pd.DataFrame, fixed: dict[str, Any], vary: Levels, fi
         widths = [*widths, 2 * widths[-1]]
     vary[WIDTH] = widths
     fixed[UNIT] = "train_flops"
-    fixed.pop(BUDGET, None)
-    middle = float(trials["train_flops"].median())
-    vary[BUDGET] = [float(f"{middle * factor:.3g}") for factor in (0.25, 1, 4)[:BUDGETS]]
+    fixed[BUDGET] = float(f"{trials['train_flops'].max() * (1 if fit.reason == 'no_interior_optimum' else LONGER):.3g}")
 
 
 def _levels(trials: pd.DataFrame, path: str, first: int, count: int) -> list[int]:

@@ -10,6 +10,7 @@ from analysis.fits import Fit
 from analysis.tables import label
 
 LOSS_LABEL = "test NLL of the unknown tokens (nats)"
+BOTH_AXES = ("recurrence", "iso_flop")
 MOST_LINES = 8  # of a figure; of more, so many are shown
 R_LABEL = "R, times that a recursed parameter is applied"
 
@@ -39,17 +40,21 @@ DRAWINGS = {
 }
 
 
-def law_figures(fits: list[Fit]) -> list[FigureData]:
-    """Of each law and form: its lines over what was measured, and what it leaves; all its fits of a table in one figure."""
-    figures = []
+def law_figures(fits: list[Fit]) -> tuple[list[FigureData], list[FigureData]]:
+    """Of each law and form: its lines over what was measured, and what it leaves; all its fits of a table in one figure.
+
+    Returns:
+        Those of width against recursion, with what follows from them; and those of one axis alone.
+    """
+    first: list[FigureData] = []
+    further: list[FigureData] = []
     for key in dict.fromkeys((fit.law, fit.form) for fit in fits):
         own = [fit for fit in fits if (fit.law, fit.form) == key and fit.is_fitted and fit.seen is not None]
         if own and key[0] in DRAWINGS and key != ("recurrence", "curvature"):  # drawn as the local exchange rate
-            for figures_of in (law_figure, residual_figure) if own else ():
-                figures.append(figures_of(own))
+            (first if key[0] in BOTH_AXES else further).extend([law_figure(own), residual_figure(own)])
     rates = [figure for fit in fits if (figure := exchange_rate_figure(fit)) is not None]
     optima = [figure for fit in fits if (figure := compute_optimal_figure(fit)) is not None]
-    return [*figures, *rates, *optima]
+    return [*rates, *optima, *first], further
 
 
 def law_figure(fits: list[Fit]) -> FigureData:
@@ -90,7 +95,7 @@ def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
     lines = []
     for fit in fits:
         assert fit.seen is not None
-        place = label(differing, tuple(fit.group.get(key, "") for key in differing))
+        place = label(differing, tuple(_plain(fit.group.get(key, "")) for key in differing))
         rows = fit.seen.groupby(["line", "x"], sort=True)[["measured", "fitted", "residual"]].mean().reset_index()
         for name in dict.fromkeys(fit.seen["line"]):  # as they were seen
             lines.append((", ".join(filter(None, (place, str(name)))) or "all trials", rows[rows["line"] == name]))
@@ -98,6 +103,11 @@ def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
         return lines, ""
     shown = sorted({round(number * (len(lines) - 1) / (MOST_LINES - 1)) for number in range(MOST_LINES)})
     return [lines[number] for number in shown], f" {len(shown)} of {len(lines)} lines are shown."
+
+
+def _plain(value: object) -> object:
+    """A size or an R without the decimals that it does not have."""
+    return f"{value:,.6g}" if isinstance(value, float) else value
 
 
 def exchange_rate_figure(fit: Fit) -> FigureData | None:

@@ -36,7 +36,7 @@ def test_an_optimum_inside_the_design_is_found_with_its_interval() -> None:
     assert fit.choice["params_recursed"] == pytest.approx(1e8 / 6 / recursion.estimate, rel=1e-3)
     assert size.low < size.estimate < size.high and not fit.flags
     (sentence,) = [str(said) for said in describe_fits([fit])]
-    assert "at 1e+08 FLOPs an answer, the loss is least at R" in sentence and "extrapolation" not in sentence
+    assert "At 1e+08 FLOPs an answer, the loss is least at R" in sentence and "extrapolation" not in sentence
 
 
 def test_a_budget_beyond_the_sizes_of_the_design_is_called_extrapolation() -> None:

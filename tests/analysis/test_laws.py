@@ -12,8 +12,8 @@ import pytest
 import analysis
 from analysis.fits import Fit, write_fits
 from analysis.scaling import fit_laws
-from analysis.tables import Tables
-from benchmarks.coverage import LAWS, judge
+from analysis.tables import Tables, split_bins
+from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec import load_spec
 
 DRAWS = 6
@@ -98,6 +98,68 @@ def test_a_design_that_cannot_tell_is_refused_with_a_spec_that_could(reason: str
     design = spec.design()
     assert len({config.model.hidden_size for config in design}) >= 3 and len({config.seed for config in design}) >= 2
     assert len({config.model.supervision_steps for config in design}) >= 3
+
+
+def too_shallow() -> Tables:
+    """Depth curves of three depths, told by two difficulties."""
+    tables = table([16, 32, 64], [1, 2])
+    points = [{"fingerprint": name, "metric": metric, "axis": "depth", "at": depth, "value": 0.2 * depth}
+              for name in tables.trials["fingerprint"] for depth in (1, 2, 3)
+              for metric in ("depth/exact_accuracy", "depth/exact_accuracy/k1", "depth/exact_accuracy/k2")]  # fmt: skip
+    return Tables(tables.trials, split_bins(pd.DataFrame(points)))
+
+
+def one_level_of_compute_too_few() -> Tables:
+    """Two budgets of training compute, two sizes at each."""
+    tables = table([16, 32], [1, 2, 4])
+    tables.trials["train_flops"] = tables.trials["seed"].map({0: 1e12, 1: 1e12, 2: 4e12})
+    return tables
+
+
+def rising_with_size() -> Tables:
+    """Three budgets, at each of which the smallest size is best."""
+    tables = table([16, 32, 64, 128], [1, 2, 4])
+    tables.trials["train_flops"] = tables.trials["model.supervision_steps"] * 1e12
+    tables.trials["test/nll"] = tables.trials["params_recursed"] ** 0.3 * (1 + 0.001 * tables.trials["seed"])
+    return tables
+
+
+OTHERS_REFUSED = {
+    ("power_params", "too_few_scales"): too_shallow, ("power_depth", "too_few_scales"): too_shallow,
+    ("log_depth", "too_few_scales"): too_shallow, ("test_time", "too_few_scales"): too_shallow,
+    ("required_depth", "too_few_scales"): too_shallow, ("iso_flop", "too_few_scales"): one_level_of_compute_too_few,
+    ("iso_flop", "no_interior_optimum"): rising_with_size,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("law", "reason"), OTHERS_REFUSED)
+def test_every_refusal_has_a_spec_with_more_of_what_is_missing(law: str, reason: str, tmp_path: Path) -> None:
+    tables = OTHERS_REFUSED[law, reason]()
+    fit = next(fit for fit in fit_laws(tables) if fit.law == law and fit.reason == reason)
+    assert fit.suggestion
+    (tmp_path / "more.yaml").write_text(fit.suggestion)
+    design = load_spec(tmp_path / "more.yaml").design()
+    widths = {config.model.hidden_size for config in design}
+    depths = {config.model.supervision_steps for config in design}
+    assert len({config.seed for config in design}) >= 3
+    if law == "power_params":
+        assert len(widths) >= 4
+    if law in {"power_depth", "log_depth"}:
+        assert len(depths) >= 4
+    if law in {"test_time", "required_depth"}:
+        assert max(depths) >= 8 and min(config.eval.max_depth for config in design) >= 2 * max(depths)
+    if law == "iso_flop":
+        assert len(widths) >= 4 and {config.fit.budget.unit for config in design} == {"train_flops"}
+        assert design[0].fit.budget.amount >= tables.trials["train_flops"].max()
+
+
+def test_sweeps_of_several_budgets_are_one_iso_flop_law() -> None:
+    """Budgets split every other law, not the one that is about them."""
+    tables = iso_flop(np.random.default_rng(0)).tables
+    tables.trials["fit.budget.amount"] = tables.trials["train_flops"]
+    (fit,) = [fit for fit in fit_laws(tables) if fit.law == "iso_flop"]
+    exponent = fit.estimates["optimal_params_exponent"]
+    assert exponent.low < 0.6 < exponent.high
 
 
 def test_pruned_failed_and_unfinished_trials_are_never_fitted() -> None:

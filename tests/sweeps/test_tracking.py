@@ -11,8 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from analysis.cli import main as analyze
 from analysis.foreign import load_csv
-from analysis.report import build_report, write_report
+from analysis.page import write_report
+from analysis.report import build_report
 from analysis.tables import load
 from sweeps.curves import SCHEMA
 from sweeps.ledger import Ledger
@@ -252,3 +254,31 @@ def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger,
             points = points.assign(binned_by=points["binned_by"].fillna(""), difficulty=points["difficulty"].fillna(-1))
             told.append(points.set_index(key)["value"].to_dict())
         assert told[0] == told[1], name
+
+
+def test_the_report_lies_with_the_run_of_its_sweep(tracked: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a store and from MLflow alike; items come out of both, and what is in them is the same."""
+    uri = tracked.tracker.delivery.uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP}` = 'tiny'")
+    for arguments in ([tracked.store.location], ["tiny", "--tracking-uri", uri]):
+        monkeypatch.setattr("sys.argv", ["rrm-analyze", *arguments, "--out", str(tmp_path / "out")])
+        analyze()
+        there = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+        assert {"report/report.html", "report/fits.json", "report/trials.csv", "report/seeds.png", "report/seeds.svg"} <= there
+    stored, from_mlflow = load(tracked.store.location).items, load("tiny", uri).items
+    key = ["fingerprint", "summary", "depth", "at"]
+    assert len(stored) and stored.sort_values(key, ignore_index=True).equals(from_mlflow.sort_values(key, ignore_index=True))
+
+
+def test_a_report_that_mlflow_cannot_take_is_a_line_and_no_failure(
+    tracked: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/absent.db")
+    monkeypatch.setattr("sys.argv", ["rrm-analyze", tracked.store.location, "--out", str(tmp_path / "out")])
+    analyze()
+    assert "not in MLflow:" in capsys.readouterr().out and (tmp_path / "out/report.html").exists()
+    assert not (tmp_path / "absent.db").exists()
