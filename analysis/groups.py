@@ -31,6 +31,13 @@ class Group:
             "seeds": int(self.trials.groupby(CELL).size().median()) if len(self.trials) else 0,
         }
 
+    def knowing(self, columns: Sequence[str]) -> "Group | None":
+        """The trials that have all of these values; None where a column is absent, or no trial has them."""
+        if not set(columns) <= set(self.trials):
+            return None
+        known = self.trials[list(columns)].notna().all(axis=1)
+        return Group(self.settings, self.trials[known]) if known.any() else None
+
 
 def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Group]:
     """Split completed trials into groups.
@@ -52,7 +59,8 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Grou
         if (name.startswith(SECTIONS) and is_parameter(name) and name not in (*AXES, *across)) or name == "matching"
     ]
     keys = table[settings].astype(object).where(table[settings].notna(), "")
-    position = table[axes].astype(str).agg("|".join, axis=1) if axes else pd.Series("", index=table.index)
+    places = table[axes].astype(object).where(table[axes].notna(), "").astype(str)
+    position = places.agg("|".join, axis=1) if axes else pd.Series("", index=table.index)
     splitting = [
         name
         for name in settings

@@ -33,11 +33,13 @@ def anova_shares(trials: pd.DataFrame, axes: Sequence[str], response: str) -> li
     Returns:
         Empty without replicates or with fewer than two axes.
     """
+    if len(axes) < 2:
+        return []
     codes, _ = pd.factorize(pd.MultiIndex.from_frame(trials[list(axes)].astype(str)))
     y = trials[response].to_numpy(dtype=float)
     sizes = np.bincount(codes)
     freedom = len(y) - len(sizes)
-    if len(axes) < 2 or freedom < 1 or np.ptp(y) == 0:
+    if freedom < 1 or not np.isfinite(y).all() or np.ptp(y) == 0:
         return []
     design = _Design([pd.factorize(trials[axis].astype(str))[0] for axis in axes], codes)
     means = (np.bincount(codes, y) / sizes)[codes]

@@ -145,7 +145,7 @@ def _intervals(report: Report) -> list[str]:
     if "test/examples" not in completed:
         return ["one seed"] * len(cells)
     names = report.tables.varied
-    items = completed.groupby(names, sort=True)["test/examples"].mean().to_numpy()
+    items = completed.groupby(names or ["sweep"], sort=True)["test/examples"].mean().to_numpy()
     if len(items) != len(cells):
         return ["one seed"] * len(cells)
     ends = [wilson(mean * count, count) for mean, count in zip(cells["mean"], items, strict=True)]

@@ -73,7 +73,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     cells = summarise_cells(completed, keys, ACCURACY) if has_accuracy else pd.DataFrame()
     is_design = tables.kind == "measure" and has_accuracy
     effects = _effects(tables) if is_design else []
-    few = is_design and 1 < len(cells) <= MOST_CELLS_COMPARED
+    few = is_design and bool(varied) and 1 < len(cells) <= MOST_CELLS_COMPARED
     differences = adjust(cell_differences(completed, varied, ACCURACY)) if few else []
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
     importances = _importances(tables)

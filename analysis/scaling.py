@@ -41,7 +41,7 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
     for group, fits_of_group in found:
         lost = survivors(tables.trials, group)
         for fit in fits_of_group:
-            if lost:
+            if lost and "survivors_only" not in fit.flags:
                 fit.flags.append("survivors_only")
             if not fit.is_fitted:
                 fit.suggestion = suggest_design(group.trials, fit)

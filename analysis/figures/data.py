@@ -108,10 +108,11 @@ def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
     completed, names = tables.completed, tables.varied
     if deep and SUPERVISION in completed:
         completed = completed[completed[SUPERVISION] == completed[SUPERVISION].max()]
-    measure = next(name for name in (VALIDATION, "inference_flops", "recursion", "params", "seed") if name in completed)
     if not names:
         return "all trials", completed["fingerprint"].tolist()
-    best = completed.groupby(names)[measure].mean().idxmax()
+    measures = [name for name in (VALIDATION, "inference_flops", "params") if name in completed]
+    cells = completed.groupby(names)
+    best = (cells[measures[0]].mean() if measures else cells.size()).idxmax()
     values = as_tuple(best)
     own = completed[(completed[names] == pd.Series(dict(zip(names, values, strict=True)))).all(axis=1)]
     return label(names, values), own["fingerprint"].tolist()

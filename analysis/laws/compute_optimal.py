@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.fits import Fit, Reason
 from analysis.groups import CELL, RECURSION, Group
-from analysis.laws.recurrence import RESPONSE, SIGNIFICANT, Cells, curvature_p, linear_fit, read_cells, refuse
+from analysis.laws.recurrence import NEEDED, RESPONSE, SIGNIFICANT, Cells, curvature_p, linear_fit, read_cells, refuse
 from analysis.regression import Linear, fieller
 
 COSTS = ("inference_flops", "train_flops")
@@ -47,14 +47,15 @@ class Cost:
         return float(np.exp(self.constant + self.size * log_size + self.recursion * log_recursion))
 
 
-def fit_compute_optimal(group: Group, reason: Reason | None = None, budgets: Budgets | None = None) -> list[Fit]:
+def fit_compute_optimal(whole: Group, reason: Reason | None = None, budgets: Budgets | None = None) -> list[Fit]:
     """One entry a cost that follows from N and R, and a budget; none where no recurrence law could be fitted.
 
     Args:
         reason: why the recurrence law of this group is refused, if it is: the recommendation is refused with it.
         budgets: in FLOPs; the middle of the design where absent.
     """
-    if not {RESPONSE, RECURSION, "params_recursed"} <= set(group.trials) or group.trials[RESPONSE].isna().any():
+    group = whole.knowing(NEEDED)
+    if group is None:
         return []
     cells = read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)])
     if refuse(group, cells) is not None:

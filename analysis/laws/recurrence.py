@@ -70,10 +70,16 @@ def read_cells(group: Group, axes: list[np.ndarray]) -> Cells:
     )  # fmt: skip
 
 
-def fit_recurrence(group: Group) -> list[Fit]:
-    """The law with one exponent, its curvature, and three exponents where T, n and N_sup move apart."""
-    needed = {"params_recursed", RESPONSE, RECURSION}
-    if not needed <= set(group.trials) or group.trials[list(needed)].isna().any(axis=None):
+NEEDED = ("params_recursed", RESPONSE, RECURSION)
+
+
+def fit_recurrence(whole: Group) -> list[Fit]:
+    """The law with one exponent, its curvature, and three exponents where T, n and N_sup move apart.
+
+    Trials without a loss, a size or a recursion are left out, and the fits say so.
+    """
+    group = whole.knowing(NEEDED)
+    if group is None:
         return []
     cells = read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)])
     one = Fit("recurrence", RESPONSE, **group.facts, form="one_exponent")
@@ -89,7 +95,12 @@ def fit_recurrence(group: Group) -> list[Fit]:
     for fit in fits:
         settle(fit, cells, reason, group)
     three = _three_exponents(group)
-    return [*fits, *([three] if three else [])]
+    if three is not None:
+        fits.append(three)
+    if len(group.trials) < len(whole.trials):
+        for fit in fits:
+            fit.flags.append("survivors_only")
+    return fits
 
 
 def refuse(group: Group, cells: Cells) -> Reason | None:

@@ -88,3 +88,27 @@ def test_a_table_without_accuracy_has_a_report_of_its_laws(analyze: Callable, tm
     assert "one doubling of recursion is worth" in page and "The recurrence law" in page
     assert "Left out: exact accuracy against parameters" in page and "it takes a table with test/exact_accuracy" in page
     assert (tmp_path / "out/law_one_exponent.png").exists() and (tmp_path / "out/residuals_one_exponent.svg").exists()
+
+
+def test_trials_without_a_loss_are_left_out_and_the_fit_says_so(analyze: Callable, tmp_path: Path) -> None:
+    trials = table([16, 32, 64], [1, 2, 4]).trials
+    trials.loc[[0, 5], "test/nll"] = np.nan
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    assert analyze("--csv", "runs.csv", "--out", "out")[0] == 0
+    (one,) = [entry for entry in json.loads((tmp_path / "out/fits.json").read_text()) if entry["form"] == "one_exponent"]
+    assert one["status"] == "fitted" and one["trials"] == 25 and "survivors_only" in one["flags"]
+
+
+@pytest.mark.parametrize("kept", [["test/exact_accuracy"], ["test/nll", "seed"], ["recursion", "test/nll"], ["model.hidden_size"]])
+def test_a_table_of_few_columns_has_a_report_too(analyze: Callable, tmp_path: Path, kept: list[str]) -> None:
+    trials = table([16, 32, 64], [1, 2, 4]).trials
+    trials.assign(recursion=3 * trials["model.supervision_steps"])[kept].to_csv(tmp_path / "runs.csv", index=False)
+    assert analyze("--csv", "runs.csv", "--out", "out")[0] == 0
+    assert (tmp_path / "out/report.html").exists()
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "inf", "nan"])
+def test_a_budget_must_be_a_number_of_flops(analyze: Callable, tmp_path: Path, budget: str) -> None:
+    table([16, 32, 64], [1, 2, 4]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    code, said = analyze("--csv", "runs.csv", "--out", "out", "--inference-flops", budget)
+    assert code == 2 and "--inference-flops: must be a number of FLOPs above 0" in said
