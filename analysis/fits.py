@@ -54,6 +54,11 @@ class Fit:
     def is_fitted(self) -> bool:
         return self.reason is None
 
+    @property
+    def suffix(self) -> str:
+        """Of the names of its figures, as a report may have several groups."""
+        return "".join(f"_{self.group[name]}" for name in ("task.kind", "model.kind") if name in self.group)
+
     def add(self, name: str, interval: tuple[float, float, float] | None) -> None:
         """Note an estimate, unless its interval is not bounded."""
         if interval is not None and all(map(math.isfinite, interval)):

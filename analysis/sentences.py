@@ -50,7 +50,7 @@ def describe_fits(fits: list[Fit]) -> list[Sentence]:
     said += [
         Sentence(
             f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}{_what_stays(fit)}.",
-            f"exchange_rate{_suffix(fit)}",
+            f"exchange_rate{fit.suffix}",
         )
         for fit in one
         if not fit.is_fitted
@@ -75,10 +75,10 @@ def _recurrence(fit: Fit) -> list[Sentence]:
     ]
     if "plateau" in fit.flags:
         text = "At the largest R more recursion brings nothing: the rate above is of the middle of the design."
-        said.append(Sentence(text, f"exchange_rate{_suffix(fit)}"))
+        said.append(Sentence(text, f"exchange_rate{fit.suffix}"))
     elif "curvature" in fit.flags:
         text = "The gain is not the same over all R: the rate above is of the middle of the design."
-        said.append(Sentence(text, f"exchange_rate{_suffix(fit)}"))
+        said.append(Sentence(text, f"exchange_rate{fit.suffix}"))
     return said
 
 
@@ -92,7 +92,7 @@ def _compute_optimal(fit: Fit) -> list[Sentence]:
     """What to run at a budget."""
     cost = str(fit.group["cost"])
     budget, recursion, size = fit.group["budget_flops"], fit.choice["recursion"], fit.choice["params_recursed"]
-    figure = f"compute_optimal_{cost}{_suffix(fit)}"
+    figure = f"compute_optimal_{cost}{fit.suffix}"
     at = f"{_where(fit)}at {budget:.2g} {'FLOPs an answer' if cost == 'inference_flops' else 'training FLOPs'}"
     gain = fit.estimates["gain_of_recursion_at_equal_cost"]
     if NO_PREFERENCE in fit.flags:
@@ -146,11 +146,6 @@ def _where(fit: Fit) -> str:
     if task is None:
         return ""
     return f"On {task}{f' ({kind})' if kind else ''}, "
-
-
-def _suffix(fit: Fit) -> str:
-    words = [str(fit.group[name]) for name in ("task.kind", "model.kind") if name in fit.group]
-    return "".join(f"_{word}" for word in words)
 
 
 def _interval(estimate: Estimate, scale: float = 1.0) -> str:

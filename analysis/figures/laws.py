@@ -127,7 +127,7 @@ def exchange_rate_figure(fit: Fit) -> FigureData | None:
     ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
     series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
     return FigureData(
-        f"exchange_rate{_suffix(fit)}", "What one doubling of recursion is worth",
+        f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
         "Factor in recursed parameters; band and bars: 95 % intervals. Below 1 more recursion harms.",
         R_LABEL, "factor in recursed parameters", series, x_scale="log", y_scale="log",
     )  # fmt: skip
@@ -148,7 +148,7 @@ def compute_optimal_figure(fit: Fit) -> FigureData | None:
         )
     cost = str(fit.group["cost"]).replace("_", " ")
     return FigureData(
-        f"compute_optimal_{fit.group['cost']}{_suffix(fit)}", "Wider, or more recursion, at equal compute",
+        f"compute_optimal_{fit.group['cost']}{fit.suffix}", "Wider, or more recursion, at equal compute",
         f"Loss by the fitted surface along equal {cost}: to the right more recursion and fewer parameters. Bands: 95 % intervals. "
         "A line ends where the design does.",
         R_LABEL, LOSS_LABEL, series, x_scale="log", y_scale="log",
@@ -159,9 +159,3 @@ def _columns(rows: pd.DataFrame, *names: str) -> tuple[list[float], list[float],
     """x, y, low and high."""
     x, y, low, high = (rows[name].tolist() for name in names)
     return x, y, low, high
-
-
-def _suffix(fit: Fit) -> str:
-    """Of a figure's name, where a report may have several groups."""
-    words = [str(fit.group[name]) for name in ("task.kind", "model.kind") if name in fit.group]
-    return "".join(f"_{word}" for word in words)

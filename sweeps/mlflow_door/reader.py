@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from lightning_modules.files import ITEMS
@@ -28,10 +28,8 @@ class Found(NamedTuple):
     kind: str  # search or measure
 
 
-def read_runs(tracking_uri: str, sweep: str) -> Found | None:
-    """Records, curves and kind of a sweep; None when there is no such experiment.
-
-    Columns have the names of the store's records; params come back as numbers where they are numbers.
+def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment | None]:
+    """A client and the experiment of a sweep; None when there is none.
 
     Raises:
         UserError: MLflow cannot be read at this URI.
@@ -41,10 +39,21 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
         raise UserError("is not there", str(database))
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
-        experiment = client.get_experiment_by_name(sweep)
+        return client, client.get_experiment_by_name(sweep)
     except (MlflowException, ValueError, ImportError) as error:
         why = blank_secrets(str(error).splitlines()[0][:200])
         raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
+
+
+def read_runs(tracking_uri: str, sweep: str) -> Found | None:
+    """Records, curves and kind of a sweep; None when there is no such experiment.
+
+    Columns have the names of the store's records; params come back as numbers where they are numbers.
+
+    Raises:
+        UserError: MLflow cannot be read at this URI.
+    """
+    client, experiment = find_sweep(tracking_uri, sweep)
     if experiment is None:
         return None
     runs = list(_all_runs(client, experiment.experiment_id))
@@ -56,8 +65,7 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
     """Fingerprint and `items.parquet` of every finished trial that has one."""
-    client = MlflowClient(tracking_uri=tracking_uri)
-    experiment = client.get_experiment_by_name(sweep)
+    client, experiment = find_sweep(tracking_uri, sweep)
     runs = list(_all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
         if FINGERPRINT in run.data.tags and any(file.path == ITEMS for file in client.list_artifacts(run.info.run_id)):

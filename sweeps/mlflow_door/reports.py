@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError
 from sweeps.credentials import blank_secrets
 from sweeps.mlflow_door import SWEEP
+from sweeps.mlflow_door.reader import find_sweep
 
 FOLDER = "report"
 KINDS = (".html", ".png", ".svg", ".json", ".csv")  # Parquet holds the same as CSV
@@ -19,18 +19,14 @@ def log_report(tracking_uri: str, sweep: str, folder: Path) -> None:
     Raises:
         UserError: MLflow does not know the sweep, or does not answer.
     """
-    database = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:") and not database.exists():  # it would be created
-        raise UserError("is not there", str(database))
+    client, experiment = find_sweep(tracking_uri, sweep)
     try:
-        client = MlflowClient(tracking_uri=tracking_uri)
-        experiment = client.get_experiment_by_name(sweep)
         runs = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP}` = '{sweep}'", max_results=1) if experiment else []
         if not runs:
             raise UserError(f"has no run of a sweep named {sweep!r}", blank_secrets(tracking_uri))
         for file in sorted(folder.iterdir()):
             if file.suffix in KINDS:
                 client.log_artifact(runs[0].info.run_id, str(file), FOLDER)
-    except (MlflowException, ValueError, ImportError, OSError) as error:
+    except (MlflowException, OSError) as error:
         why = blank_secrets(str(error).splitlines()[0][:200])
         raise UserError(f"cannot be written to: {why}", blank_secrets(tracking_uri)) from None
