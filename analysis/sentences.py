@@ -49,7 +49,7 @@ def describe_fits(fits: list[Fit]) -> list[Sentence]:
     said += _collapses([fit for fit in fits if fit.law == "test_time" and "collapse" in fit.flags])
     said += [
         Sentence(
-            f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}{_what_stays(fit)}.",
+            f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}.",
             f"exchange_rate{fit.suffix}",
         )
         for fit in one
@@ -80,12 +80,6 @@ def _recurrence(fit: Fit) -> list[Sentence]:
         text = "The gain is not the same over all R: the rate above is of the middle of the design."
         said.append(Sentence(text, f"exchange_rate{fit.suffix}"))
     return said
-
-
-def _what_stays(fit: Fit) -> str:
-    """Of a refused law: the exchange rate that needs none."""
-    free = fit.estimates.get("exchange_rate_model_free")
-    return "" if free is None else f"; without a law one doubling is worth {_interval(free)} times the recursed parameters"
 
 
 def _compute_optimal(fit: Fit) -> list[Sentence]:

@@ -28,7 +28,7 @@ MISTYPED = {
 MISTYPED_ANALYZE = {
     "no sweep": ("", "error: Missing argument 'SWEEP...', or --csv FILE (rrm-analyze --help)"),
     "unknown option": ("a --nope", "error: No such option: --nope (rrm-analyze --help)"),
-    "misspelt option": ("a --tracking-url x", "(Possible options: --tracking-uri) (rrm-analyze --help)"),
+    "misspelt option": ("a --tracking-url x", "(Possible options: --tracking-uri"),
     "missing sweep": ("runs/missing", "runs/missing: is not the folder of a sweep"),
 }
 MISTYPED_TRIAL = {
