@@ -1,0 +1,66 @@
+"""Ray's head. It runs no trials: drivers live here, and with them the credentials of MLflow and of the studies.
+
+SIGTERM first ends the running jobs as Ctrl-C would: their trials keep their checkpoints, and the same spec goes on from there.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from ports import DASHBOARD, HEAD, HEAD_RANGE, ray_options
+from waiting import ROLE, need, wait_for, wait_for_port
+
+JOB_SECONDS = 75.0  # for the jobs to end, within the 90 s that compose gives
+
+
+def main() -> None:
+    ROLE.write_text("head")
+    need("RAY_AUTH_TOKEN")
+    wait_for_port("PostgreSQL", os.environ.get("POSTGRES_ADDRESS", "postgres:5432"))
+    address = [f"--node-ip-address={os.environ['NODE_ADDRESS']}"] if os.environ.get("NODE_ADDRESS") else []
+    ray = subprocess.Popen(
+        ["ray", "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0", f"--port={HEAD}", "--disable-usage-stats"]
+        + [f"--dashboard-host={os.environ.get('DASHBOARD_HOST', '0.0.0.0')}", f"--dashboard-port={DASHBOARD}"]
+        + [*address, *ray_options(HEAD_RANGE)]
+    )
+    signal.signal(signal.SIGTERM, lambda *_: stop(ray))
+    publish_version(ray)
+    sys.exit(ray.wait())
+
+
+def publish_version(ray: subprocess.Popen[bytes]) -> None:
+    """Tell workers which image they must be."""
+    from ray._raylet import GcsClient
+
+    from sweeps.nodes import describe_code
+
+    def publish() -> None:
+        if ray.poll() is not None:
+            sys.exit(ray.returncode)
+        GcsClient(address=f"127.0.0.1:{HEAD}").internal_kv_put(b"image", json.dumps(describe_code()).encode(), True, b"rrm")
+
+    wait_for("Ray", publish)
+
+
+def stop(ray: subprocess.Popen[bytes]) -> None:
+    """End the jobs, then Ray."""
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(f"http://127.0.0.1:{DASHBOARD}")
+        running = [job.submission_id for job in client.list_jobs() if job.submission_id and not job.status.is_terminal()]
+        for job in running:
+            print(f"stopping {job}: submit the same spec again to go on", flush=True)
+            client.stop_job(job)
+        deadline = time.monotonic() + JOB_SECONDS
+        while time.monotonic() < deadline and not all(client.get_job_status(job).is_terminal() for job in running):
+            time.sleep(0.5)
+    finally:
+        ray.terminate()
+
+
+if __name__ == "__main__":
+    main()
