@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from ports import DASHBOARD, HEAD, HEAD_RANGE, ray_options
+from ports import DASHBOARD, HEAD, HEAD_RANGE, node_options
 from waiting import ROLE, need, wait_for, wait_for_port
 
 JOB_SECONDS = 75.0  # for the jobs to end, within the 90 s that compose gives
@@ -20,15 +20,17 @@ def main() -> None:
     ROLE.write_text("head")
     need("RAY_AUTH_TOKEN")
     wait_for_port("PostgreSQL", os.environ.get("POSTGRES_ADDRESS", "postgres:5432"))
-    address = [f"--node-ip-address={os.environ['NODE_ADDRESS']}"] if os.environ.get("NODE_ADDRESS") else []
-    ray = subprocess.Popen(
-        ["ray", "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0", f"--port={HEAD}", "--disable-usage-stats"]
-        + [f"--dashboard-host={os.environ.get('DASHBOARD_HOST', '0.0.0.0')}", f"--dashboard-port={DASHBOARD}"]
-        + [*address, *ray_options(HEAD_RANGE)]
-    )
-    signal.signal(signal.SIGTERM, lambda *_: stop(ray))
+    command = ["ray", "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=0", "--num-gpus=0", f"--port={HEAD}"]
+    command += [f"--dashboard-host={os.environ.get('DASHBOARD_HOST', '0.0.0.0')}", f"--dashboard-port={DASHBOARD}"]
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    ray = subprocess.Popen([*command, *node_options(HEAD_RANGE)])
     publish_version(ray)
-    sys.exit(ray.wait())
+    while ray.poll() is None and not told:
+        time.sleep(0.5)
+    if told:
+        stop(ray)
+    sys.exit(ray.wait() if not told else 0)  # Ray that died by itself is started again, with its container
 
 
 def publish_version(ray: subprocess.Popen[bytes]) -> None:

@@ -1,15 +1,14 @@
 """The health check of every container: does what this one is here for answer?"""
 
-import os
 import sys
 import urllib.request
 
-from ports import DASHBOARD, MLFLOW, WORKER_RANGE, agent_port
+from ports import AGENT, DASHBOARD, MLFLOW, WORKER_RANGE
 from waiting import ROLE
 
 ASKED = {
     "head": f"http://127.0.0.1:{DASHBOARD}/api/gcs_healthz",
-    "worker": f"http://127.0.0.1:{agent_port(int(os.environ.get('FIRST_PORT', WORKER_RANGE)))}/api/local_raylet_healthz",
+    "worker": f"http://127.0.0.1:{WORKER_RANGE + AGENT}/api/local_raylet_healthz",
     "mlflow_server": f"http://127.0.0.1:{MLFLOW}/health",
 }
 

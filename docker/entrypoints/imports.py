@@ -3,9 +3,11 @@
 import importlib
 import subprocess
 
-MODULES = "torch lightning ray.tune ray.dashboard.dashboard mlflow.server.auth optuna psycopg obstore pyarrow sweeps.run analysis.report"
+TRIALS = "torch lightning ray.tune optuna sweeps.run"
+SERVERS = "ray.dashboard.dashboard mlflow.server.auth psycopg"
+FILES = "obstore pyarrow analysis.report"
 
-for name in MODULES.split():
+for name in f"{TRIALS} {SERVERS} {FILES}".split():
     importlib.import_module(name)
 for command in ("rrm-sweep", "rrm-trial", "rrm-analyze"):
     subprocess.run([command, "--help"], check=True, stdout=subprocess.DEVNULL)

@@ -3,7 +3,7 @@
 import json
 import os
 
-from ports import WORKER_RANGE, ray_options
+from ports import WORKER_RANGE, node_options
 from waiting import ROLE, give_up, need, wait_for, wait_for_port
 
 
@@ -14,12 +14,10 @@ def main() -> None:
     check_store(os.environ.get("RRM_STORAGE", ""))
     wait_for_port("Ray's head", head)
     check_version(head)
-    node = [f"--node-ip-address={os.environ['NODE_ADDRESS']}"] if os.environ.get("NODE_ADDRESS") else []
-    amounts = [f"--num-cpus={os.environ.get('WORKER_CPUS', '1')}"]
-    if os.environ.get("WORKER_GPUS"):
-        amounts.append(f"--num-gpus={os.environ['WORKER_GPUS']}")
-    first = int(os.environ.get("FIRST_PORT", WORKER_RANGE))
-    command = ["ray", "start", f"--address={head}", "--block", "--disable-usage-stats", *node, *amounts, *ray_options(first)]
+    command = ["ray", "start", f"--address={head}", "--block", "--disable-usage-stats"]
+    command += [f"--num-cpus={os.environ.get('WORKER_CPUS', '1')}", *node_options(WORKER_RANGE)]
+    if os.environ.get("WORKER_GPUS"):  # else those that Ray finds
+        command.append(f"--num-gpus={os.environ['WORKER_GPUS']}")
     os.execvp("ray", command)
 
 
