@@ -109,11 +109,11 @@ class TrackingServer:
         self.process.wait()
 
 
-def assert_all_there_once(store: Store, uri: str) -> None:
+def assert_all_there_once(store: Store, uri: str, sweep: str = "tiny") -> None:
     """The server has each trial, each point and the right statuses."""
     results = store.results()
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name(sweep)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     children = [run for run in runs if FINGERPRINT in run.data.tags]
@@ -125,7 +125,7 @@ def assert_all_there_once(store: Store, uri: str) -> None:
         for metric in {point["metric"] for point in result["curves"]}:
             told = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
             assert sorted(told) == sorted((p["at"], p["value"]) for p in result["curves"] if p["metric"] == metric)
-    found = read_runs(uri, "tiny")
+    found = read_runs(uri, sweep)
     assert found is not None
     counts = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
     assert max(counts.values()) == 1 and len(counts) == sum(len(result["curves"]) for result in results.values())
