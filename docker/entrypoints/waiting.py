@@ -10,6 +10,7 @@ from typing import NoReturn
 
 WAIT_SECONDS = float(os.environ.get("WAIT_SECONDS", "180"))
 ROLE = Path("/tmp/role")  # what the health check asks after
+STORE, MARK = Path("/store"), ".head"  # a file that the head writes there, and every worker must find
 
 
 def give_up(sentence: str) -> NoReturn:
@@ -24,6 +25,12 @@ def need(name: str) -> str:
     if not value:
         give_up(f"{name} is empty: it comes from docker/.env, which docker/new-env writes")
     return value
+
+
+def need_writable(folder: Path) -> None:
+    """A folder that this user may write."""
+    if not os.access(folder, os.W_OK):
+        give_up(f"{folder} cannot be written by user {os.getuid()}: mount the store there, owned by that user")
 
 
 def wait_for(what: str, answers: Callable[[], object]) -> None:

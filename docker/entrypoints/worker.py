@@ -2,18 +2,21 @@
 
 import json
 import os
+from pathlib import Path
 
 from ports import WORKER_RANGE, node_options
-from waiting import ROLE, give_up, need, wait_for, wait_for_port
+from waiting import MARK, ROLE, give_up, need, need_writable, wait_for, wait_for_port
 
 
 def main() -> None:
     ROLE.write_text("worker")
     need("RAY_AUTH_TOKEN")
     head = os.environ.get("HEAD_ADDRESS", "head:6379")
-    check_store(os.environ.get("RRM_STORAGE", ""))
+    storage = os.environ.get("RRM_STORAGE", "")
+    if storage.startswith("/"):
+        need_writable(Path(storage))
     wait_for_port("Ray's head", head)
-    check_version(head)
+    compare(ask(head), storage)
     command = ["ray", "start", f"--address={head}", "--block", "--disable-usage-stats"]
     command += [f"--num-cpus={os.environ.get('WORKER_CPUS', '1')}", *node_options(WORKER_RANGE)]
     if os.environ.get("WORKER_GPUS"):  # else those that Ray finds
@@ -21,30 +24,32 @@ def main() -> None:
     os.execvp("ray", command)
 
 
-def check_store(storage: str) -> None:
-    """A folder must be there and be writable for this user; a URI is asked by the driver."""
-    if storage.startswith("/") and not os.access(storage, os.W_OK):
-        give_up(f"{storage} cannot be written by user {os.getuid()}: mount the store there, owned by that user")
-
-
-def check_version(head: str) -> None:
-    """Refuse to join a head that runs another image."""
+def ask(head: str) -> dict[str, str]:
+    """What the head has told of itself."""
     from ray._raylet import GcsClient
-
-    from sweeps.nodes import describe_code
 
     found: dict[str, str] = {}
 
     def read() -> None:
-        text = GcsClient(address=head).internal_kv_get(b"image", b"rrm")
+        text = GcsClient(address=head).internal_kv_get(b"head", b"rrm")
         if text is None:
             raise LookupError("it has not said which image it is")
         found.update(json.loads(text))
 
     wait_for(f"Ray's head at {head}", read)
+    return found
+
+
+def compare(theirs: dict[str, str], storage: str) -> None:
+    """Refuse to join a head that runs another image or sees another store; a driver asks only who is there when it starts."""
+    from sweeps.nodes import describe_code
+
     for name, ours in describe_code().items():
-        if found.get(name) != ours:
-            give_up(f"this image is not the head's: {name} is {ours} here and {found.get(name)} there; take the same tag")
+        if theirs.get(name) != ours:
+            give_up(f"this image is not the head's: {name} is {ours} here and {theirs.get(name)} there; take the same tag")
+    mark = Path(storage, MARK)
+    if storage.startswith("/") and not (mark.exists() and mark.read_text() == theirs[MARK]):
+        give_up(f"{storage} is not the head's: mount the same folder on both, or take an object store")
 
 
 if __name__ == "__main__":

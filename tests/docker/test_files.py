@@ -130,10 +130,17 @@ def test_new_env_makes_secrets_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 ENTRYPOINTS = {
     "a head without a token": ("head", {}, "RAY_AUTH_TOKEN is empty: it comes from docker/.env, which docker/new-env writes"),
-    "a head without PostgreSQL": (
-        "head",
-        {"RAY_AUTH_TOKEN": "x", "POSTGRES_ADDRESS": "127.0.0.1:1"},
-        "PostgreSQL at 127.0.0.1:1 does not answer within 0.1 s",
+    "a head without a store": ("head", {"RAY_AUTH_TOKEN": "x"}, "/store cannot be written by user"),
+    "MLflow without PostgreSQL": (
+        "mlflow_server",
+        {
+            **{
+                name: "x" for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
+            },
+            "PGPASSWORD": "x",
+            "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg://mlflow@127.0.0.1:1/mlflow",
+        },
+        "PostgreSQL does not answer within 0.1 s",
     ),
     "a worker without a token": ("worker", {}, "RAY_AUTH_TOKEN is empty"),
     "a worker without a head": (

@@ -165,6 +165,19 @@ def test_without_env_nothing_starts_and_a_sentence_says_why(stack: Stack) -> Non
         stack.env_file = whole
 
 
+OTHERS = {
+    "another image": (["--user", "0"], "echo '# changed' >> /opt/project/sweeps/nodes.py; start worker", "the code is "),
+    "another store": ([], "start worker", "/store is not the head's: mount the same folder on both"),
+}
+
+
+@pytest.mark.parametrize(("options", "command", "sentence"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_worker_that_does_not_fit_does_not_join(stack: Stack, options: list[str], command: str, sentence: str) -> None:
+    token = ["--env", f"RAY_AUTH_TOKEN={stack.secrets['RAY_AUTH_TOKEN']}", "--env", "RRM_STORAGE=/store"]
+    ended = stack.engine.run("run", "--rm", "--network", stack.network, *token, *options, IMAGE, "sh", "-c", command)
+    assert ended.returncode == 1 and sentence in ended.stderr, ended.stdout + ended.stderr
+
+
 # -- a sweep --------------------------------------------------------------------------------------------------------------------
 
 
