@@ -22,7 +22,7 @@ from tests.docker.engine import Engine
 
 DOCKER = ROOT / "docker"
 SCHEMAS = ROOT / "tests/docker/schemas"
-COMPOSE_FILES = ("compose.yaml", "worker.yaml", "lan.yaml", "s3.yaml")
+COMPOSE_FILES = ("compose.yaml", "worker.yaml", "lan.yaml", "s3.yaml", "gpu.yaml")
 # What each service has of the secrets, and of what else names a database or a server.
 SECRETS = {
     "postgres": {"MLFLOW_DB_PASSWORD", "STUDIES_DB_PASSWORD"},
