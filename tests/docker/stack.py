@@ -121,8 +121,11 @@ class Stack:
         podman_s_own = ["--time=0", "--depend"] if self.engine.program == "podman" else []
         for project in (*projects, self.name):
             label = f"label=com.docker.compose.project={project}"
-            for container in self.engine("ps", "--all", "--quiet", "--filter", label).split():
-                self.engine("rm", "--force", "--volumes", *podman_s_own, container, check=False)
+            for _ in range(5):  # one may be on its way out, and hold others
+                containers = self.engine("ps", "--all", "--quiet", "--filter", label).split()
+                if not containers:
+                    break
+                self.engine("rm", "--force", "--volumes", *podman_s_own, *containers, check=False)
             for kind in ("network", "volume"):
                 for name in self.engine(kind, "ls", "--quiet", "--filter", label).split():
-                    self.engine(kind, "rm", name, check=False)
+                    self.engine(kind, "rm", name)
