@@ -58,19 +58,16 @@ def test_a_compose_file_with_a_misspelt_key_does_not() -> None:
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
 def test_an_engine_reads_the_compose_files(name: str, tmp_path: Path) -> None:
-    program = next(filter(shutil.which, ("docker", "podman")), None)
-    if program is None:
-        pytest.skip("neither docker nor podman is here")
-    engine = Engine(program, tmp_path)
-    if subprocess.run([*engine.compose, "version"], capture_output=True).returncode != 0:
-        pytest.skip(f"{program} has no compose here")
+    engines = [Engine(program, tmp_path) for program in ("docker", "podman") if shutil.which(program)]
+    commands = [engine.compose for engine in engines]
+    command = next((each for each in commands if subprocess.run([*each, "version"], capture_output=True).returncode == 0), None)
+    if command is None:
+        pytest.skip("no engine with compose is here")
     asked = set(re.findall(r"\$\{(\w+):\?", "".join((DOCKER / name).read_text() for name in COMPOSE_FILES)))
     (tmp_path / "env").write_text("".join(f"{setting}=1\n" for setting in asked))
     files = [name] if name in {"compose.yaml", "worker.yaml"} else ["compose.yaml", name]
     places = [part for file in files for part in ("-f", str(DOCKER / file))]
-    ended = subprocess.run(
-        [*engine.compose, "--env-file", str(tmp_path / "env"), *places, "config"], capture_output=True, text=True
-    )
+    ended = subprocess.run([*command, "--env-file", str(tmp_path / "env"), *places, "config"], capture_output=True, text=True)
     assert ended.returncode == 0 and "services:" in ended.stdout, ended.stderr
 
 
