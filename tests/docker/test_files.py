@@ -64,7 +64,7 @@ def test_an_engine_reads_the_compose_files(name: str, tmp_path: Path) -> None:
     if command is None:
         pytest.skip("no engine with compose is here")
     asked = set(re.findall(r"\$\{(\w+):\?", "".join((DOCKER / name).read_text() for name in COMPOSE_FILES)))
-    (tmp_path / "env").write_text("".join(f"{setting}=1\n" for setting in asked))
+    (tmp_path / "env").write_text("".join(f"{setting}=/somewhere\n" for setting in asked))  # STORE is a path
     files = [name] if name in {"compose.yaml", "worker.yaml"} else ["compose.yaml", name]
     places = [part for file in files for part in ("-f", str(DOCKER / file))]
     ended = subprocess.run([*command, "--env-file", str(tmp_path / "env"), *places, "config"], capture_output=True, text=True)
