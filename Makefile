@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check ui lock
+.PHONY: help demo test test-slow test-cluster check ui lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,11 +15,14 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 	@echo "compare in MLflow: make ui"
 
 test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow and not cluster"
 	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
 
 test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 25 minutes; best as root)
 	$(BIN)/python -m pytest -m slow -s
+
+test-cluster: $(INSTALLED)  ## docker/ built and brought up, workers killed and cut off (10 to 15 minutes; docker, or podman as root)
+	$(BIN)/python -m pytest -m cluster -s
 
 check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -132,6 +133,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None) -> Sweep
 def main() -> None:
     # Read when ray is imported: who has no token can give Ray no work.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a container means Ctrl-C
     run_app(app, "rrm-sweep")
 
 

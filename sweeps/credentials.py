@@ -12,6 +12,8 @@ DRIVERS_OWN = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "RRM_STUDY_URL",
+    "PGPASSWORD",  # of a study whose URL has none
+    "PGPASSFILE",
 )
 BLANK = "***"
 # `token` only as a name's last word: models are full of tokens.

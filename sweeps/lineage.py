@@ -1,5 +1,6 @@
 """What produced a run: the code and what was changed in it, versions, the machine."""
 
+import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from sweeps.credentials import blank_secrets
 SOURCE = Path(rrm.__file__).parent.parent
 PACKAGES = ("torch", "lightning", "ray", "optuna", "mlflow")
 MOST_DIFF_BYTES = 1_000_000
+BUILT_FROM = "sweeps/built_from.json"  # written by the build of an image, where there is no git any more
 
 
 def lineage_tags(source: Path = SOURCE) -> dict[str, str]:
@@ -25,11 +27,22 @@ def lineage_tags(source: Path = SOURCE) -> dict[str, str]:
         "mlflow.source.name": "rrm-sweep",
         "mlflow.source.type": "LOCAL",
     }
+    found = _find_commit(source)
+    if found is not None:
+        tags |= {"mlflow.source.git.commit": found[0], "git.dirty": str(found[1]).lower()}
+    return tags
+
+
+def _find_commit(source: Path) -> tuple[str, bool] | None:
+    """The commit, and whether tracked files differ from it: as git says, or as an image was built from."""
     commit = _git(source, "rev-parse", "HEAD")
     if commit is not None:
-        changed = _git(source, "status", "--porcelain", "-uno")
-        tags |= {"mlflow.source.git.commit": commit.strip(), "git.dirty": str(bool(changed)).lower()}
-    return tags
+        return commit.strip(), bool(_git(source, "status", "--porcelain", "-uno"))
+    try:
+        built_from = json.loads((source / BUILT_FROM).read_text())
+    except FileNotFoundError:
+        return None
+    return built_from["commit"], built_from["dirty"]
 
 
 def describe_hardware() -> str:

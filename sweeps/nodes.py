@@ -40,9 +40,12 @@ def describe_node(location: str) -> dict[str, str]:
     """What this machine reads of the token, and the versions that a trial would run with."""
     store = Store(location)
     token = store.place.read(TOKEN)
-    return {"token": "" if token is None else token.decode(), "Python": python_version(), "the code": digest_code()} | {
-        name: version(name) for name in COMPARED
-    }
+    return {"token": "" if token is None else token.decode(), **describe_code()}
+
+
+def describe_code() -> dict[str, str]:
+    """The versions that a trial runs with on this machine."""
+    return {"Python": python_version(), "the code": digest_code()} | {name: version(name) for name in COMPARED}
 
 
 def digest_code() -> str:

@@ -10,7 +10,8 @@
     trials/<fingerprint>/items.parquet      how each test item fared at some depths
     trials/<fingerprint>/result.json        the record, written last: the end marker
 
-What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver`.
+What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver` or in the folder
+that RRM_DRIVER_FOLDER names.
 """
 
 import hashlib
@@ -50,7 +51,7 @@ class Store:
         if isinstance(self.place, Folder):
             return self.place.path
         name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
-        return (LOCAL_STORAGE / ".driver" / name).resolve()
+        return (Path(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver") / name).resolve()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the sweep against other drivers.

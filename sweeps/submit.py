@@ -1,6 +1,7 @@
-"""`rrm-sweep submit`: the same spec as a Ray job, whose driver runs on the cluster and outlives this terminal."""
+"""`rrm-sweep submit`: the same spec as a Ray job, whose driver runs on the cluster and outlives this terminal; then its report."""
 
 import asyncio
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / SPEC_FILE).write_text(write_yaml(stored_sections(spec)))
         job = client.submit_job(
-            entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto",
+            # The driver has the credentials that the report takes into MLflow.
+            entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto && rrm-analyze {shlex.quote(spec.location)}",
             runtime_env={"working_dir": folder, "env_vars": STOP_ENVIRONMENT},
             metadata={"sweep": spec.name},
         )

@@ -8,11 +8,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from shutil import which
 
 import psycopg
 import pytest
+from mlflow import MlflowClient
+
+from sweeps.mlflow_door import FINGERPRINT, SWEEP
+from sweeps.mlflow_door.reader import read_runs
+from sweeps.store import Store
 
 PASSWORD = f"planted{secrets.token_hex(8)}"  # nowhere in the code, whose changes a sweep keeps
 
@@ -101,3 +107,25 @@ class TrackingServer:
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def assert_all_there_once(store: Store, uri: str, sweep: str = "tiny") -> None:
+    """The server has each trial, each point and the right statuses."""
+    results = store.results()
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(sweep)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    children = [run for run in runs if FINGERPRINT in run.data.tags]
+    assert sorted(run.data.tags[FINGERPRINT] for run in children) == sorted(results)
+    assert [run.info.status for run in runs if SWEEP in run.data.tags] == ["FINISHED"]
+    for run in children:
+        result = results[run.data.tags[FINGERPRINT]]
+        assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "completed")
+        for metric in {point["metric"] for point in result["curves"]}:
+            told = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+            assert sorted(told) == sorted((p["at"], p["value"]) for p in result["curves"] if p["metric"] == metric)
+    found = read_runs(uri, sweep)
+    assert found is not None
+    counts = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
+    assert max(counts.values()) == 1 and len(counts) == sum(len(result["curves"]) for result in results.values())

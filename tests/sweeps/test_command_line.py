@@ -1,5 +1,7 @@
 """What is typed wrong is one line on stderr with exit code 2: rule, value, choices, and where to read more."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import typer
 
 import analysis.cli
 import lightning_modules.__main__
+import sweeps.cli
 from sweeps.command_line import run_app
 from tests.sweeps.conftest import assert_refused, run_command
 
@@ -68,6 +71,16 @@ def test_ctrl_c_before_anything_was_started_says_what_to_type(
         run_app(app, "rrm-sweep")
     assert ended.value.code == 130
     assert capsys.readouterr().err == "stopped before anything was started; type it again: rrm-sweep\n"
+
+
+def test_sigterm_is_ctrl_c_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sweeps.cli, "run_app", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sweeps.cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_help_is_no_mistake(tmp_path: Path) -> None:

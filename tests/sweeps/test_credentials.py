@@ -47,6 +47,7 @@ def test_a_worker_of_a_real_ray_has_no_credentials(tmp_path: Path) -> None:
     secrets = {
         "MLFLOW_TRACKING_PASSWORD": "planted-password",
         "RRM_STUDY_URL": "postgresql+psycopg://me:planted-password@db/studies",
+        "PGPASSWORD": "planted-password",
     }
     environment = {**os.environ, **secrets, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", WORKER], env=environment, capture_output=True, text=True, timeout=120)

@@ -40,6 +40,13 @@ def test_a_long_diff_is_cut_off(source: Path, monkeypatch: pytest.MonkeyPatch) -
     assert diff.endswith("(cut off at 1,000 bytes)\n") and len(diff) < 1100
 
 
+def test_an_image_says_what_it_was_built_from(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / lineage.BUILT_FROM).write_text('{"commit": "abc123", "dirty": true}\n')
+    tags = lineage_tags(tmp_path)
+    assert (tags["mlflow.source.git.commit"], tags["git.dirty"]) == ("abc123", "true") and read_diff(tmp_path) == ""
+
+
 def test_outside_a_repository_there_is_neither(tmp_path: Path) -> None:
     assert "git.dirty" not in lineage_tags(tmp_path) and read_diff(tmp_path) == ""
 

@@ -72,3 +72,11 @@ def test_a_trial_that_ends_otherwise_the_second_time_says_so(tmp_path: Path) -> 
     for status in ("FAILED", "FAILED", "FINISHED", "FINISHED"):
         spool.add_once({"kind": "end", "fingerprint": "a", "status": status})
     assert [event["status"] for event in Spool(tmp_path).pending()[0]] == ["FAILED", "FINISHED"]
+
+
+def test_a_driver_s_own_files_lie_where_they_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RRM_DRIVER_FOLDER", str(tmp_path / "spool"))
+    assert Store("s3://bucket/sweeps/tiny").driver_folder.parent == tmp_path / "spool"
+    assert Store(tmp_path / "runs/tiny").driver_folder == tmp_path / "runs/tiny"
+    monkeypatch.delenv("RRM_DRIVER_FOLDER")
+    assert Store("s3://bucket/sweeps/tiny").driver_folder.parent == Path("runs/.driver").resolve()

@@ -6,23 +6,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from rich.console import Console
 
 from sweeps import tracking
-from sweeps.mlflow_door import FINGERPRINT, SWEEP
-from sweeps.mlflow_door.reader import read_runs
 from sweeps.run import run_sweep
 from sweeps.spec import load_spec
 from sweeps.store import Store
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
-from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer
+from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer, assert_all_there_once
 
 OUTAGE_SECONDS = 30
 POINTS = 12  # validations of a trial
@@ -46,28 +42,6 @@ def timed(method: Callable, waits: list[float]) -> Callable:
             waits.append(time.monotonic() - started)
 
     return wrapper
-
-
-def assert_all_there_once(store: Store, uri: str) -> None:
-    """The server has each trial, each point and the right statuses."""
-    results = store.results()
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("tiny")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    children = [run for run in runs if FINGERPRINT in run.data.tags]
-    assert sorted(run.data.tags[FINGERPRINT] for run in children) == sorted(results)
-    assert [run.info.status for run in runs if SWEEP in run.data.tags] == ["FINISHED"]
-    for run in children:
-        result = results[run.data.tags[FINGERPRINT]]
-        assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "completed")
-        for metric in {point["metric"] for point in result["curves"]}:
-            told = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
-            assert sorted(told) == sorted((p["at"], p["value"]) for p in result["curves"] if p["metric"] == metric)
-    found = read_runs(uri, "tiny")
-    assert found is not None
-    counts = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
-    assert max(counts.values()) == 1 and len(counts) == sum(len(result["curves"]) for result in results.values())
 
 
 @pytest.mark.slow

@@ -1,0 +1,73 @@
+"""Ray's head. It runs no trials: drivers live here, and with them the credentials of MLflow and of the studies.
+
+SIGTERM first ends the running jobs as Ctrl-C would: their trials keep their checkpoints, and the same spec goes on from there.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+from ports import DASHBOARD, HEAD, HEAD_RANGE, node_options
+from waiting import MARK, ROLE, STORE, need, need_writable, wait_for, wait_for_port
+
+JOB_SECONDS = 75.0  # for the jobs to end, within the 90 s that compose gives
+
+
+def main() -> None:
+    ROLE.write_text("head")
+    need("RAY_AUTH_TOKEN")
+    need_writable(STORE)
+    wait_for_port("PostgreSQL", os.environ.get("POSTGRES_ADDRESS", "postgres:5432"))
+    command = ["ray", "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=0", "--num-gpus=0", f"--port={HEAD}"]
+    command += [f"--dashboard-host={os.environ.get('DASHBOARD_HOST', '0.0.0.0')}", f"--dashboard-port={DASHBOARD}"]
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    ray = subprocess.Popen([*command, *node_options(HEAD_RANGE)])
+    publish(ray)
+    while ray.poll() is None and not told:
+        time.sleep(0.5)
+    if told:
+        stop(ray)
+    sys.exit(ray.wait() if not told else 0)  # Ray that died by itself is started again, with its container
+
+
+def publish(ray: subprocess.Popen[bytes]) -> None:
+    """Tell workers which image they must be, and what they must find in the store."""
+    from ray._raylet import GcsClient
+
+    from sweeps.nodes import describe_code
+
+    told = describe_code() | {MARK: uuid.uuid4().hex}
+    (STORE / MARK).write_text(told[MARK])
+
+    def put() -> None:
+        if ray.poll() is not None:
+            sys.exit(ray.returncode)
+        GcsClient(address=f"127.0.0.1:{HEAD}").internal_kv_put(b"head", json.dumps(told).encode(), True, b"rrm")
+
+    wait_for("Ray", put)
+
+
+def stop(ray: subprocess.Popen[bytes]) -> None:
+    """End the jobs, then Ray."""
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(f"http://127.0.0.1:{DASHBOARD}")
+        running = [job.submission_id for job in client.list_jobs() if job.submission_id and not job.status.is_terminal()]
+        for job in running:
+            print(f"stopping {job}: submit the same spec again to go on", flush=True)
+            client.stop_job(job)
+        deadline = time.monotonic() + JOB_SECONDS
+        while time.monotonic() < deadline and not all(client.get_job_status(job).is_terminal() for job in running):
+            time.sleep(0.5)
+    finally:
+        ray.terminate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The health check of every container: does what this one is here for answer?"""
+
+import sys
+import urllib.request
+
+from ports import AGENT, DASHBOARD, MLFLOW, WORKER_RANGE
+from waiting import ROLE
+
+ASKED = {
+    "head": f"http://127.0.0.1:{DASHBOARD}/api/gcs_healthz",
+    "worker": f"http://127.0.0.1:{WORKER_RANGE + AGENT}/api/local_raylet_healthz",
+    "mlflow_server": f"http://127.0.0.1:{MLFLOW}/health",
+}
+
+
+def main() -> None:
+    url = ASKED.get(ROLE.read_text() if ROLE.exists() else "")
+    if url is None:  # a driver, or a command that somebody typed
+        return
+    try:
+        urllib.request.urlopen(url, timeout=4)
+    except OSError as error:
+        sys.exit(f"{url}: {error}")
+
+
+if __name__ == "__main__":
+    main()

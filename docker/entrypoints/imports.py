@@ -1,0 +1,13 @@
+"""The last step of a build: everything that a role needs can be imported, and the commands are there."""
+
+import importlib
+import subprocess
+
+TRIALS = "torch lightning ray.tune optuna sweeps.run"
+SERVERS = "ray.dashboard.dashboard mlflow.server.auth psycopg"
+FILES = "obstore pyarrow analysis.report"
+
+for name in f"{TRIALS} {SERVERS} {FILES}".split():
+    importlib.import_module(name)
+for command in ("rrm-sweep", "rrm-trial", "rrm-analyze"):
+    subprocess.run([command, "--help"], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,34 @@
+"""MLflow's server on PostgreSQL, which asks everybody for a password. No password stands in a URI or on a command line."""
+
+import os
+from pathlib import Path
+
+import psycopg
+from ports import MLFLOW
+from waiting import ROLE, need, wait_for
+
+SETTINGS = Path("/tmp/basic_auth.ini")
+
+
+def main() -> None:
+    ROLE.write_text("mlflow_server")
+    for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "PGPASSWORD"):
+        need(name)
+    database = need("MLFLOW_BACKEND_STORE_URI")  # without the password, which is PGPASSWORD
+    wait_for("PostgreSQL", lambda: psycopg.connect(database.replace("+psycopg", ""), connect_timeout=5).close())
+    SETTINGS.unlink(missing_ok=True)
+    SETTINGS.touch(mode=0o600)
+    SETTINGS.write_text(
+        "[mlflow]\n"
+        f"database_uri = {database}\n"  # its tables have names of their own
+        "default_permission = READ\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 60\n"  # a password is hashed slowly, and a sweep asks often
+    )
+    os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(SETTINGS)
+    command = ["mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", str(MLFLOW), "--workers", "1"]
+    os.execvp("mlflow", [*command, "--artifacts-destination", os.environ.get("ARTIFACTS", "/artifacts")])
+
+
+if __name__ == "__main__":
+    main()
