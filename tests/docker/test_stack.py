@@ -229,7 +229,7 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
 
     assert driver.wait(400) == 0, why()
     print(f"{time.monotonic() - started:.0f} s: the sweep has ended\n{log.read_text()[-1500:]}")
-    assert "report: /store/tiny/report/report.html" in log.read_text()
+    assert "report: /store/tiny/report/report.html" in log.read_text() and "in MLflow: tiny" in log.read_text()
     store = fetch(stack, "tiny", tmp_path, monkeypatch)
     check_complete(store, 6, STEPS, VALIDATIONS)
     assert len({store.attempts(fingerprint)[-1]["address"] for fingerprint in store.results()}) >= 2
