@@ -8,6 +8,7 @@ from analysis.figures.recursion import DEPTH_CURVE
 from analysis.tables import CAPACITY_AXES, Tables
 from rrm.config import axis_name
 
+VALIDATION_CURVE = "val_depth/exact_accuracy"
 FLOPS, WIDTH = "inference_flops", "model.hidden_size"
 FLOPS_LABEL = "FLOPs of an answer"
 FEWEST_ITEMS = 20  # of a point; fewer say nothing of a share
@@ -16,13 +17,14 @@ MOST_DEPTHS = 6  # lines of one figure
 
 def inference_frontier(tables: Tables) -> FigureData | None:
     """The best width and inference depth for the FLOPs of an answer, with fixed and adaptive halting."""
-    fixed = _fixed(tables)
-    if fixed is None:
+    points = curves_of(tables, DEPTH_CURVE)
+    if points.empty or FLOPS not in tables.completed:
         return None
+    fixed = _rows(tables, _fixed(tables, points))
     fronts = [_front(fixed, "fixed depth", BLACK, 0)]
     adaptive = _adaptive(tables)
     if len(adaptive):
-        fronts.append(_front(adaptive, "halts by q", 1, 1))
+        fronts.append(_front(_rows(tables, adaptive), "halts by q", 1, 1))
     others = [
         Series(
             f"{axis_name(WIDTH)} {width:g}, any D",
@@ -35,7 +37,8 @@ def inference_frontier(tables: Tables) -> FigureData | None:
         for rank, (width, part) in enumerate(fixed.groupby("width", sort=True))
         if len(front := _pareto(part)) > 1
     ]
-    chosen = "chosen on validation, drawn on test" if "chosen_by" in fixed.attrs else "chosen and drawn on test: optimistic"
+    on_validation = VALIDATION_CURVE in set(tables.curves["metric"])
+    chosen = "chosen on validation, drawn on test" if on_validation else "chosen and drawn on test: optimistic"
     return FigureData(
         "inference_frontier",
         "The inference frontier",
@@ -49,35 +52,28 @@ def inference_frontier(tables: Tables) -> FigureData | None:
     )
 
 
-def _fixed(tables: Tables) -> pd.DataFrame | None:
-    """A row a cell and D: `cost`, `value` on test, `choice` by which it is chosen, `name`."""
-    points = curves_of(tables, DEPTH_CURVE)
-    if points.empty or FLOPS not in tables.completed:
-        return None
-    choice = curves_of(tables, "val_depth/exact_accuracy")[["fingerprint", "at", "value"]]
-    table = points.merge(choice.rename(columns={"value": "choice"}), on=["fingerprint", "at"], how="left")
+def _fixed(tables: Tables, points: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial and D: `depth`, `value`, and `used`, the mean number of steps."""
     used = curves_of(tables, "depth/steps_used")[["fingerprint", "at", "value"]]
-    table = table.merge(used.rename(columns={"value": "used"}), on=["fingerprint", "at"], how="left")
-    table["used"] = table["used"].fillna(table["at"])
-    rows = _rows(tables, table.assign(depth=table["at"]))
-    if table["choice"].notna().all():
-        rows.attrs["chosen_by"] = "val"
-    else:
-        rows["choice"] = rows["value"]
-    return rows
+    table = points.merge(used.rename(columns={"value": "used"}), on=["fingerprint", "at"], how="left")
+    return table.assign(used=table["used"].fillna(table["at"]), depth=table["at"])
 
 
 def _adaptive(tables: Tables) -> pd.DataFrame:
-    """The same where an item halts by its q."""
+    """The same where an item halts by its q, at the latest at D."""
     own = tables.items[tables.items["summary"] == "halted"].merge(
         tables.completed[["fingerprint", *tables.varied]], on="fingerprint"
     )
-    return _rows(tables, own.assign(used=own["at"], choice=own["value"])) if len(own) and FLOPS in tables.completed else own
+    return own.assign(used=own["at"])
 
 
 def _rows(tables: Tables, table: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, with the FLOPs of the steps that were used."""
+    """A row a cell and D, means over seeds: `cost` of the steps used, `value` on test, `choice` that rows are chosen by, `name`."""
     completed = tables.completed
+    validation = curves_of(tables, VALIDATION_CURVE)[["fingerprint", "at", "value"]]
+    validation = validation.rename(columns={"at": "depth", "value": "choice"})
+    table = table.merge(validation, on=["fingerprint", "depth"], how="left")
+    table["choice"] = table["choice"].fillna(table["value"])
     steps = completed[SUPERVISION].clip(lower=1) if SUPERVISION in completed else 1
     each = pd.DataFrame({"fingerprint": completed["fingerprint"], "flops": completed[FLOPS] / steps})
     each["width"] = completed.get(WIDTH, 0)
