@@ -261,6 +261,11 @@ time.sleep(60)
 """
 
 
+def hear_interrupts() -> None:
+    """As Slurm starts a script; a shell's background job, in which these tests may run, ignores SIGINT, and so would a child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_slurm_script_stops_in_time_and_queues_itself_again(tmp_path: Path) -> None:
     """On a pretended cluster of three nodes: what Slurm's own commands would start is written down."""
     programs = tmp_path / "bin"
@@ -274,7 +279,9 @@ def test_the_slurm_script_stops_in_time_and_queues_itself_again(tmp_path: Path) 
         "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NUM_NODES": "3", "SLURM_CPUS_PER_TASK": "4",
         "MLFLOW_TRACKING_PASSWORD": "planted", "PGPASSWORD": "planted",
     }  # fmt: skip
-    batch = subprocess.Popen([SBATCH, "my.yaml", "/shared/runs"], env=given, stdout=subprocess.PIPE, text=True)
+    batch = subprocess.Popen(
+        [SBATCH, "my.yaml", "/shared/runs"], env=given, stdout=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )  # fmt: skip
     deadline = time.monotonic() + 30
     while not (tmp_path / "run").exists():
         assert time.monotonic() < deadline and batch.poll() is None
