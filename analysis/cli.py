@@ -66,11 +66,14 @@ def analyze(
     tables = _read(names, tracking_uri, csv, curves, columns)
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
+    _check_costs(budgets, tables)
     folder = out or _report_folder(names[0])
     _make(folder)
     fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)
     _print_fits(fits)
+    for note in _notes(tables, fits, budgets, foreign=csv is not None):
+        _say(note)
     if fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
@@ -101,6 +104,23 @@ def _check_budgets(budgets: dict[str, list[float]]) -> None:
     for name, amounts in budgets.items():
         if any(not 0 < amount < math.inf for amount in amounts):
             raise UserError(f"must be a number of FLOPs above 0, got {min(amounts):g}", f"--{name.replace('_', '-')}")
+
+
+def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
+    """A budget needs the cost that it is of."""
+    for name, amounts in budgets.items():
+        if amounts and name not in tables.completed:
+            raise UserError(f"needs the column {name}, which the table does not have", f"--{name.replace('_', '-')}")
+
+
+def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
+    """What was asked for or is usual, and cannot be said of this table."""
+    from analysis.foreign import notes_on
+
+    told = {fit.group["cost"] for fit in fits if fit.law == "compute_optimal"}
+    why = "the recurrence law is refused, or the cost does not follow from size and recursion"
+    unanswered = [f"no recommendation for {name}: {why}" for name, amounts in budgets.items() if amounts and name not in told]
+    return [*(notes_on(tables) if foreign else []), *unanswered]
 
 
 def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves: Path | None, columns: str) -> "Tables":

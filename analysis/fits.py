@@ -66,13 +66,14 @@ class Fit:
 
     def __str__(self) -> str:
         """One line for a terminal."""
-        about = ", ".join(f"{name} {value}" for name, value in self.group.items())
+        settings = ", ".join(f"{name} {value}" for name, value in self.group.items())
+        about = f" ({settings})" if settings else ""
         name = f"{self.law} ({self.form})" if self.form else self.law
         flags = f" [{', '.join(self.flags)}]" if self.flags else ""
         if not self.is_fitted:
-            return f"{name}: refused, {self.reason}{flags} ({about})"
+            return f"{name}: refused, {self.reason}{flags}{about}"
         said = ", ".join(f"{key} {e.estimate:.3g} ({e.low:.3g} to {e.high:.3g})" for key, e in self.estimates.items())
-        return f"{name}: {said}{flags} ({about})"
+        return f"{name}: {said}{flags}{about}"
 
     def to_json(self) -> dict[str, Any]:
         estimates = {name: {**vars(estimate), "level": LEVEL} for name, estimate in self.estimates.items()}

@@ -1,10 +1,12 @@
 """Tables that this project did not write: a row a trial, and a row a point of a curve, as CSV or Parquet."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.tables import CURVE_COLUMNS, Tables, split_bins
+from analysis.groups import SECTIONS
+from analysis.tables import CURVE_COLUMNS, DEPTH_AXES, Tables, split_bins
 from rrm.errors import UserError
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
@@ -12,6 +14,12 @@ NUMBERS = ("params", "params_recursed", "params_once", "recursion", "test/nll", 
            "inference_flops", "model.hidden_size", "model.h_cycles", "model.l_cycles", "model.supervision_steps",
            "chosen_depth")  # fmt: skip
 OUTCOMES = ("completed", "pruned", "failed", "running")
+STATES = {"finished": "completed", "crashed": "failed", "killed": "failed"}  # of Weights & Biases
+# What a table may be told under, beside dotted paths of a trial (docs/formats.md).
+NAMES = (*NUMBERS, "fingerprint", "sweep", "outcome", "reason", "matching", "layers_executed", "layers_per_step",
+         "test/token_accuracy",
+         "test/examples", "val/exact_accuracy", "val/token_accuracy", "val/nll", "fresh_examples", "steps", "train_seconds",
+         "wall_seconds")  # fmt: skip
 
 
 def load_csv(trials: Path, curves: Path | None = None, columns: str = "") -> Tables:
@@ -31,6 +39,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: str = "") -> Tab
     table["fingerprint"] = table["fingerprint"].astype(str)
     if "outcome" not in table:
         table["outcome"] = "completed"
+    table["outcome"] = table["outcome"].replace(STATES)
     unknown = set(table["outcome"].astype(str)) - set(OUTCOMES)
     if unknown:
         raise UserError(f"must be one of {', '.join(OUTCOMES)}, got {sorted(unknown)[0]!r}", f"{trials}: outcome")
@@ -62,10 +71,16 @@ def _curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     """A CSV or Parquet file."""
+    if not path.exists():
+        raise UserError("is not there", str(path))
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read: {str(error).splitlines()[0]}", str(path)) from None
+        why = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        raise UserError(f"cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'}: {why}", str(path)) from None
+    if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        raise UserError("must have its columns separated by commas, got semicolons", str(path))
+    return table
 
 
 def _renamed(table: pd.DataFrame, columns: str) -> pd.DataFrame:
@@ -74,6 +89,10 @@ def _renamed(table: pd.DataFrame, columns: str) -> pd.DataFrame:
         ours, separator, theirs = (part.strip() for part in pair.partition("="))
         if not separator or not ours or not theirs:
             raise UserError(f"must be OURS=THEIRS,..., got {pair!r}", "--columns")
+        if ours not in NAMES and not ours.startswith(SECTIONS):
+            close = get_close_matches(ours, NAMES, 1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"{ours!r} is not a name of ours (docs/formats.md){meant}", "--columns")
         if theirs not in table:
             raise UserError(f"{theirs!r} is not a column; there are: {', '.join(map(str, table.columns))}", "--columns")
         table = table.rename(columns={theirs: ours}) if ours not in table else table.assign(**{ours: table[theirs]})
@@ -84,5 +103,34 @@ def _numbers(column: pd.Series, where: str) -> pd.Series:
     try:
         return pd.to_numeric(column)
     except (ValueError, TypeError):
-        wrong = next(value for value in column if pd.isna(pd.to_numeric(value, errors="coerce")) and not pd.isna(value))
-        raise UserError(f"must be a number, got {wrong!r}", where) from None
+        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        raise UserError(f"must be a number or empty, got {wrong.iloc[0]!r} in row {wrong.index[0] + 1}", where) from None
+
+
+def notes_on(tables: Tables) -> list[str]:
+    """What a reader of somebody else's table should know: what is missing for a law, and what is there and not used."""
+    trials, said = tables.completed, []
+    recursion = [name for name in DEPTH_AXES if name in trials]
+    missing = [name for name in ("params_recursed", "test/nll") if name not in trials] + ([] if recursion else ["recursion"])
+    if missing:
+        said.append(f"no recurrence law: it takes params_recursed, test/nll and recursion; the table has no {', '.join(missing)}")
+    cells = [name for name in tables.varied if name in trials]
+    if "seed" not in trials:
+        said.append("no seed: rows of a cell are taken as replicates")
+    elif trials.duplicated([*cells, "seed"]).any():
+        said.append("several rows have the same cell and seed: they are taken as replicates all the same")
+    others = [name for name in map(str, trials) if name not in NAMES and not name.startswith(SECTIONS) and name != "outside_spec"]
+    within = [name for name in others if _tells_apart(trials, cells, name)]
+    if within:
+        said.append(
+            f"not used: {', '.join(within)}, which differ within cells; --columns gives them a name of ours, such as task.kind={within[0]}"
+        )
+    return said
+
+
+def _tells_apart(trials: pd.DataFrame, cells: list[str], name: str) -> bool:
+    """Whether a column has few values that differ within cells: a setting, and no measurement."""
+    values = trials[name]
+    if not 1 < values.nunique() <= max(2, len(values) // 3):
+        return False
+    return bool((trials.groupby(cells)[name].nunique() > 1).any()) if cells else True

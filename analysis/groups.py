@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables import AXES, is_parameter
+from analysis.tables import AXES, RECURSION, is_parameter
 
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig; other columns do not tell trials apart
 CELL = "cell"
-RECURSION = "recursion"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Grou
         cycles = _column(table, "model.h_cycles", 1) * (_column(table, "model.l_cycles", 0) + 1)
         table[RECURSION] = cycles * _column(table, "model.supervision_steps", 1)
     table["params_once"] = _column(table, "params_once", 0)
-    axes = [name for name in (*AXES, "params_recursed", RECURSION) if name in table]
+    axes = [name for name in AXES if name in table]
     settings = [
         name
         for name in map(str, table)

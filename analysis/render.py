@@ -21,6 +21,7 @@ BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
 MOST_TICKS, CLOSEST_TICKS = 8, 1.3
 MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
+NARROW = 8  # ratio of largest to smallest value
 MOST_BARS = 6  # of a line; with more points the interval is a band
 
 
@@ -51,10 +52,12 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
             axes.set_xticks(ticks, [_number(value) for value in ticks])
             axes.xaxis.minorticks_off()
         else:
-            _number_log_axis(axes.xaxis)
+            _number_log_axis(axes.xaxis, [x for series in figure.series for x in series.x])
     if figure.y_scale == "log":
         axes.set_yscale("log")
-        _number_log_axis(axes.yaxis)
+        _number_log_axis(
+            axes.yaxis, [y for series in figure.series for y in (*series.y, *(series.low or []), *(series.high or []))]
+        )
     if figure.y_range:
         axes.set_ylim(figure.y_range[0], figure.y_range[1] + 0.02)
     if figure.x_marks:
@@ -72,9 +75,11 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns)
 
 
-def _number_log_axis(axis: Axis) -> None:
-    """Marks at 1, 2 and 5 of each power of ten, as numbers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+def _number_log_axis(axis: Axis, values: list[float]) -> None:
+    """Marks at 1, 2 and 5 of each power of ten, as numbers; at more where the values span little."""
+    positive = [value for value in values if value > 0]
+    narrow = bool(positive) and max(positive) < NARROW * min(positive)
+    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0), numticks=12))
     axis.set_major_formatter(lambda value, _place: _number(value))
     axis.set_minor_locator(NullLocator())
 

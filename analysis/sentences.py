@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.agreement import Agreement
 from analysis.fits import Estimate, Fit
-from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE
+from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE, figure_name
 from analysis.stats import Difference, Effect, Interval
 from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
 from rrm.config import axis_name
@@ -86,7 +86,6 @@ def _compute_optimal(fit: Fit) -> list[Sentence]:
     """What to run at a budget."""
     cost = str(fit.group["cost"])
     budget, recursion, size = fit.group["budget_flops"], fit.choice["recursion"], fit.choice["params_recursed"]
-    figure = f"compute_optimal_{cost}{fit.suffix}"
     at = f"{_where(fit)}at {budget:.2g} {'FLOPs an answer' if cost == 'inference_flops' else 'training FLOPs'}"
     gain = fit.estimates["gain_of_recursion_at_equal_cost"]
     if NO_PREFERENCE in fit.flags:
@@ -94,18 +93,22 @@ def _compute_optimal(fit: Fit) -> list[Sentence]:
         text = f"{at}, neither width nor recursion is clearly the better buy ({falls})"
     elif EDGE in fit.flags:
         edge = "smallest" if recursion <= 1.001 * fit.fitted_range["recursion"][0] else "largest"
-        what = "width, not recursion" if edge == "smallest" else "recursion, not width"
-        text = (
-            f"{at}, spend on {what}: the best R is the {edge} of the design ({recursion:g}), with {size:,.0f} recursed parameters; "
-            "where beyond that edge the optimum lies is not known"
-        )
+        what, but = ("width", "recursion") if edge == "smallest" else ("recursion", "width")
+        threshold = fit.choice["pays_above_exchange_rate"]
+        pays = f"a doubling of R pays at this cost where it is worth more than {threshold:.2g} times the parameters"
+        beyond = "" if recursion <= 1 else "; what lies beyond that edge is not known"
+        run = f"R {recursion:g}, the {edge} of the design, with {size:,.0f} recursed parameters"
+        text = f"{at}, spend on {what}, not on {but} ({pays}): {run}{beyond}"
     else:
         best, params = fit.estimates["best_recursion"], fit.estimates.get("best_params_recursed")
         interval = f" ({_range(params)})" if params else ""
         text = f"{at}, the loss is least at R {best.estimate:.3g} ({_range(best)}) with {size:,.0f} recursed parameters{interval}"
     low, high = fit.fitted_range[cost]
-    extrapolates = ", which is extrapolation" if EXTRAPOLATION in fit.flags else ""
-    return [Sentence(f"{text}{extrapolates}; within the sizes of the design from {low:.2g} to {high:.2g} FLOPs.", figure)]
+    outside = f"{low:.2g} to {high:.2g} FLOPs, for which sizes were run"
+    text += f". This budget lies outside of {outside}: extrapolation" if EXTRAPOLATION in fit.flags else f"; it holds for {outside}"
+    if "lack_of_fit" in fit.flags:
+        text += "; the cells differ from the surface by more than seed noise"
+    return [Sentence(f"{text}.", figure_name(fit))]
 
 
 def _iso_flop(fit: Fit) -> Sentence:

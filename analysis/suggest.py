@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.fits import Fit
-from analysis.groups import RECURSION, SECTIONS
+from analysis.groups import SECTIONS
 from analysis.tables import AXES, is_parameter
 from lightning_modules.yaml_file import write_yaml
 
@@ -136,7 +136,7 @@ def _depth_axis(trials: pd.DataFrame) -> str:
 
 
 def _seeds(trials: pd.DataFrame) -> int:
-    axes = [name for name in (*AXES, "params_recursed", RECURSION) if name in trials]
+    axes = [name for name in AXES if name in trials]
     return int(trials.groupby(axes).size().max()) if axes else SEEDS
 
 

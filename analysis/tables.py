@@ -16,8 +16,9 @@ from rrm.config import axis_name
 from rrm.errors import UserError
 from sweeps.store import Store
 
-CAPACITY_AXES = ("model.hidden_size", "model.num_layers")
-DEPTH_AXES = ("model.h_cycles", "model.l_cycles", "model.supervision_steps")
+SIZE, RECURSION = "params_recursed", "recursion"  # axes where a table does not have what they follow from
+CAPACITY_AXES = ("model.hidden_size", "model.num_layers", SIZE)
+DEPTH_AXES = ("model.h_cycles", "model.l_cycles", "model.supervision_steps", RECURSION)
 AXES = (*CAPACITY_AXES, *DEPTH_AXES)
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
 BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
@@ -66,6 +67,7 @@ class Tables:
         ]
         if len(kinds) > 1:
             differing.append("model.kind")
+        differing += [name for name in (SIZE, RECURSION) if name in completed and _differs_within(completed, differing, name)]
         rest = sorted(set(differing) - set(AXES))
         return [axis for axis in AXES if axis in differing] + rest
 
@@ -74,6 +76,12 @@ def label(names: Sequence[str], values: tuple) -> str:
     """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
     had = [(name, value) for name, value in zip(names, values, strict=True) if value not in (0, "")]
     return ", ".join(f"{axis_name(name)} {value}" for name, value in had)
+
+
+def _differs_within(trials: pd.DataFrame, names: list[str], column: str) -> bool:
+    """Whether a column differs between trials that are alike in `names`."""
+    known = trials[trials[column].notna()]
+    return bool((known.groupby(names)[column].nunique() > 1).any() if names else known[column].nunique() > 1)
 
 
 def is_parameter(column: str) -> bool:
@@ -102,6 +110,8 @@ def store_location(target: str) -> str:
     Raises:
         UserError: it is neither a store nor a spec whose sweep was run.
     """
+    if Path(target).suffix in {".csv", ".parquet"}:
+        raise UserError("is a table of runs: rrm-analyze --csv FILE reads it", target)
     if Path(target).is_file():
         spec = read_yaml(Path(target))
         if not isinstance(spec.get("name"), str):

@@ -60,7 +60,7 @@ def recurrence(
         rows.append({"model.hidden_size": width, "model.supervision_steps": depth, "model.l_cycles": 2, "model.h_cycles": 1,
                      "params_recursed": recursed, "params_once": once * width, "seed": seed,
                      "test/nll": _noisy(rng, loss)})  # fmt: skip
-    truth = {"alpha": alpha, "phi": phi, "exchange_rate": 2**phi} if stops == np.inf else {}
+    truth = {"alpha": alpha, "phi": phi, "exchange_rate": 2**phi, "exchange_rate_model_free": 2**phi} if stops == np.inf else {}
     return Drawn(_trials(rows), truth, "recurrence", "one_exponent", "plateau")
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.figures.data import BLACK, FigureData, Series
 from analysis.fits import Fit
+from analysis.laws.compute_optimal import figure_name
 from analysis.tables import label
 
 LOSS_LABEL = "test NLL of the unknown tokens (nats)"
@@ -126,6 +127,7 @@ def exchange_rate_figure(fit: Fit) -> FigureData | None:
         series.append(Series("without a law, between two R", *columns, color=1, style="points"))
     ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
     series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
+    series.append(Series("pays where compute is N x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
     return FigureData(
         f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
         "Factor in recursed parameters; band and bars: 95 % intervals. Below 1 more recursion harms.",
@@ -135,22 +137,23 @@ def exchange_rate_figure(fit: Fit) -> FigureData | None:
 
 def compute_optimal_figure(fit: Fit) -> FigureData | None:
     """The loss along lines of equal compute, and where it is least."""
-    if fit.law != "compute_optimal" or fit.seen is None:
+    if fit.law != "compute_optimal" or fit.seen is None or fit.seen.empty:
         return None
     series = []
     for rank, (name, part) in enumerate(fit.seen.groupby("line", sort=False)):
         columns = _columns(part, "x", "fitted", "low", "high")
         series.append(Series(str(name), *columns, color=rank, style="curve"))
-        least = part.iloc[int(part["fitted"].to_numpy().argmin())]
-        text = f"{least['size']:,.0f} parameters"
-        series.append(
-            Series(f"{name}, least", [float(least["x"])], [float(least["fitted"])], color=rank, style="points", texts=[text])
-        )
+        place = int(part["fitted"].to_numpy().argmin())
+        if 0 < place < len(part) - 1:  # at an end the sizes or the depths that were run are over
+            least = part.iloc[place]
+            x, y, text = float(least["x"]), float(least["fitted"]), f"{least['size']:,.0f} parameters"
+            series.append(Series(f"{name}, least", [x], [y], color=rank, style="points", texts=[text]))
     cost = str(fit.group["cost"]).replace("_", " ")
     return FigureData(
-        f"compute_optimal_{fit.group['cost']}{fit.suffix}", "Wider, or more recursion, at equal compute",
-        f"Loss by the fitted surface along equal {cost}: to the right more recursion and fewer parameters. Bands: 95 % intervals. "
-        "A line ends where the design does.",
+        figure_name(fit), f"Wider, or more recursion, at {fit.group['budget_flops']:.2g} FLOPs",
+        f"Loss by the fitted surface along equal {cost}, at this budget, a quarter and four times of it: "
+        "to the right more recursion and fewer parameters. Bands: 95 % intervals. "
+        "A line ends where the design does; a dot is a least loss within it.",
         R_LABEL, LOSS_LABEL, series, x_scale="log", y_scale="log",
     )  # fmt: skip
 

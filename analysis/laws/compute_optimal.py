@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.fits import Fit, Reason
 from analysis.groups import CELL, RECURSION, Group
-from analysis.laws.recurrence import NEEDED, RESPONSE, SIGNIFICANT, Cells, curvature_p, linear_fit, read_cells, refuse
+from analysis.laws.recurrence import NEEDED, RESPONSE, SIGNIFICANT, Cells, check_fit, curvature_p, linear_fit, read_cells, refuse
 from analysis.regression import Linear, fieller
 
 COSTS = ("inference_flops", "train_flops")
@@ -93,6 +93,15 @@ def _recommend(group: Group, cells: Cells, cost: Cost, name: str, budget: float,
         return fit
     curved = curvature_p(cells) < SIGNIFICANT
     line = linear_fit(cells, quadratic=curved)
+    fitted = np.array(
+        [
+            _weights(cells, len(line.coefficients), *place)
+            for place in zip(np.log(cells.recursed), cells.log_axes[:, 0], strict=True)
+        ]
+    )
+    check_fit(fit, cells, cells.log_loss - fitted @ line.coefficients, len(line.coefficients))
+    if fit.reason is not None:
+        return fit
     gain = np.array([0.0, -cost.kappa, 1.0, 0.0][: len(line.coefficients)])
     fit.add("gain_of_recursion_at_equal_cost", line.interval(gain))
     log_r, sizes = cells.log_axes[:, 0], np.log(cells.recursed)
@@ -111,12 +120,17 @@ def _recommend(group: Group, cells: Cells, cost: Cost, name: str, budget: float,
         if overall.low < 0 < overall.high and not curved:
             fit.flags.append(NO_PREFERENCE)
     log_size = float(cost.log_size(budget, log_best))
-    fit.add("loss", _loss(cells, line, log_size, log_best))
     if not sizes.min() <= log_size <= sizes.max():
-        fit.flags.append(EXTRAPOLATION)
+        fit.flags.append(EXTRAPOLATION)  # of which a surface of slopes says no loss
+    else:
+        fit.add("loss", _loss(cells, line, log_size, log_best))
     inside = [cost.of(float(size), log_best) for size in (sizes.min(), sizes.max())]
     fit.fitted_range = {name: inside, RECURSION: [float(np.exp(value)) for value in (log_r.min(), log_r.max())]}
-    fit.choice = {"recursion": float(np.exp(log_best)), "params_recursed": float(np.exp(log_size))}
+    fit.choice = {
+        "recursion": float(np.exp(log_best)),
+        "params_recursed": float(np.exp(log_size)),
+        "pays_above_exchange_rate": float(2**cost.kappa),
+    }
     fit.seen = _slices(cells, line, cost, budget)
     return fit
 
@@ -158,3 +172,9 @@ def _slices(cells: Cells, line: Linear, cost: Cost, budget: float) -> pd.DataFra
                     (f"{factor * budget:.2g} FLOPs", float(np.exp(at)), float(np.exp(log_size)), *_loss(cells, line, log_size, at))
                 )
     return pd.DataFrame(rows, columns=["line", "x", "size", "fitted", "low", "high"])
+
+
+def figure_name(fit: Fit) -> str:
+    """Of the figure of one budget."""
+    budget = f"{fit.group['budget_flops']:.3g}".replace("+", "")
+    return f"compute_optimal_{fit.group['cost']}_{budget}{fit.suffix}"

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
 
 from analysis.regression import LEVEL
 
-DRAWS = 400
+DRAWS, POINTS = 400, 40
 FEWEST_DISTANCES = 3
 
 
@@ -25,8 +26,8 @@ def model_free_rate(
 ) -> tuple[tuple[float, float, float] | None, pd.DataFrame]:
     """Factor in parameters that one doubling of recursion is worth, read off between the widths that were run.
 
-    For each width at the larger R: the size that would have the same loss at the smaller R, by interpolation between its
-    neighbours there; where the loss lies outside of what they span there is no distance. Mean of log factors a doubling.
+    For each width at the larger R: the size that would have the same loss at the smaller R, on a monotone curve through
+    the widths there; where the loss lies outside of what they span there is no distance. Mean of log factors a doubling.
 
     Args:
         log_size, log_recursion, log_loss: [G], of cells.
@@ -67,10 +68,19 @@ def _levels(log_size: np.ndarray, log_recursion: np.ndarray, losses: np.ndarray)
     found = []
     for near, far in itertools.pairwise(np.unique(log_recursion)):
         at, beyond = np.flatnonzero(log_recursion == near), np.flatnonzero(log_recursion == far)
-        at = at[np.argsort(log_size[at])]
-        same = _sizes_at(log_size[at], losses[:, at], losses[:, beyond])
+        sizes, places = np.unique(log_size[at], return_inverse=True)
+        means = np.stack([losses[:, at[places == place]].mean(axis=1) for place in range(len(sizes))], axis=1)
+        same = _sizes_at(*_smoothed(sizes, means), losses[:, beyond])
         found.append(Levels((near + far) / 2, (same - log_size[beyond]) / (far - near)))  # the two log 2 cancel
     return found
+
+
+def _smoothed(sizes: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A monotone curve through the losses (Fritsch and Carlson 1980) at many sizes: straight lines overstate one that flattens."""
+    if len(sizes) < 3:
+        return sizes, losses
+    fine = np.linspace(sizes[0], sizes[-1], POINTS)
+    return fine, PchipInterpolator(sizes, losses, axis=1)(fine)
 
 
 def _sizes_at(sizes: np.ndarray, losses: np.ndarray, wanted: np.ndarray) -> np.ndarray:
