@@ -186,5 +186,16 @@ def lack_of_fit_over_seeds(residual: np.ndarray) -> dict[str, object] | None:
     return {"test": "t over seeds, Holm over points", "p": smallest, "flagged": smallest < LACKING}
 
 
+def half_widths(y: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Half the 95 % interval of the mean of each row's cell, variance pooled over cells, [N]; NaN without replicates."""
+    _, codes = np.unique(cells, return_inverse=True)
+    sizes = np.bincount(codes)
+    freedom = len(y) - len(sizes)
+    if freedom < 1:
+        return np.full(len(y), np.nan)
+    within = float(((y - (np.bincount(codes, y) / sizes)[codes]) ** 2).sum())
+    return np.asarray(stats.t.ppf(0.5 + LEVEL / 2, freedom) * np.sqrt(within / freedom / sizes)[codes])
+
+
 def root_mean_square(errors: list[float]) -> float | None:
     return float(np.sqrt(np.mean(np.square(errors)))) if errors else None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from analysis.figures.data import BLACK, FigureData, Series
@@ -69,10 +70,11 @@ def law_figure(fits: list[Fit]) -> FigureData:
     series = []
     for rank, (name, part) in enumerate(lines):
         x = part["x"].tolist()
-        series.append(Series(f"{name}, measured", x, part["measured"].tolist(), color=rank, style="points"))
+        bars = _bars(part["measured"], part["half"], in_logs=drawing.y_scale == "log")
+        series.append(Series(f"{name}, measured", x, part["measured"].tolist(), *bars, color=rank, style="points"))
         series.append(Series(f"{name}, law", x, part["fitted"].tolist(), color=rank, dash=1, style="curve"))
     return FigureData(
-        f"law_{fit.form or fit.law}", drawing.title, f"Means over seeds, and the fitted law.{note}",
+        f"law_{fit.form or fit.law}", drawing.title, f"Means over seeds with 95 % intervals, and the fitted law.{note}",
         drawing.x_label, drawing.y_label, series, x_scale=drawing.x_scale, y_scale=drawing.y_scale,
     )  # fmt: skip
 
@@ -82,12 +84,24 @@ def residual_figure(fits: list[Fit]) -> FigureData:
     lines, note = _lines(fits)
     drawing, fit = DRAWINGS[fits[0].law], fits[0]
     ends = [float(extreme) for extreme in (min(part["x"].min() for _, part in lines), max(part["x"].max() for _, part in lines))]
-    series = [Series(name, part["x"].tolist(), part["residual"].tolist(), color=rank) for rank, (name, part) in enumerate(lines)]
+    series = [
+        Series(name, part["x"].tolist(), part["residual"].tolist(), *_bars(part["residual"], part["half"]), color=rank)
+        for rank, (name, part) in enumerate(lines)
+    ]
     return FigureData(
         f"residuals_{fit.form or fit.law}", f"What it leaves: {drawing.title[0].lower()}{drawing.title[1:]}",
-        f"Means over seeds; a trend would say that the law is not the right one.{note}", drawing.x_label, drawing.left,
+        f"Means over seeds with 95 % intervals; a trend would say that the law is not the right one.{note}",
+        drawing.x_label, drawing.left,
         [*series, Series("the law", ends, [0.0, 0.0], color=BLACK, dash=2, style="curve")], x_scale=drawing.x_scale,
     )  # fmt: skip
+
+
+def _bars(middle: pd.Series, half: pd.Series, *, in_logs: bool = False) -> tuple[list[float] | None, list[float] | None]:
+    """Ends of the 95 % intervals of means over seeds; none where there are no replicates."""
+    if half.isna().any():
+        return None, None
+    low, high = (middle * np.exp(-half), middle * np.exp(half)) if in_logs else (middle - half, middle + half)
+    return low.tolist(), high.tolist()
 
 
 def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
@@ -97,7 +111,8 @@ def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
     for fit in fits:
         assert fit.seen is not None
         place = label(differing, tuple(_plain(fit.group.get(key, "")) for key in differing))
-        rows = fit.seen.groupby(["line", "x"], sort=True)[["measured", "fitted", "residual"]].mean().reset_index()
+        seen = fit.seen if "half" in fit.seen else fit.seen.assign(half=np.nan)
+        rows = seen.groupby(["line", "x"], sort=True)[["measured", "fitted", "residual", "half"]].mean().reset_index()
         for name in dict.fromkeys(fit.seen["line"]):  # as they were seen
             lines.append((", ".join(filter(None, (place, str(name)))) or "all trials", rows[rows["line"] == name]))
     if len(lines) <= MOST_LINES:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.fits import Fit
 from analysis.groups import Group
-from analysis.regression import aic, fit_curve, lack_of_fit, r_squared, root_mean_square
+from analysis.regression import aic, fit_curve, half_widths, lack_of_fit, r_squared, root_mean_square
 
 LOSS, COMPUTE, SIZE = "test/nll", "train_flops", "params_recursed"
 SAME_COMPUTE = 0.15  # largest relative distance of costs that count as one level
@@ -97,7 +97,14 @@ def _estimate(fit: Fit, table: pd.DataFrame) -> None:
         errors.append(float(residuals(seen.parameters)[left].mean()))
     fit.leave_one_scale_out_error = root_mean_square(errors)
     names_of = [f"{value:.1e} FLOPs" for value in np.exp(compute)]
-    rows = {"line": names_of, "x": np.exp(size), "measured": np.exp(y), "fitted": np.exp(fitted), "residual": y - fitted}
+    rows = {
+        "line": names_of,
+        "x": np.exp(size),
+        "measured": np.exp(y),
+        "fitted": np.exp(fitted),
+        "residual": y - fitted,
+        "half": half_widths(y, places),
+    }
     fit.seen = pd.DataFrame(rows).iloc[np.argsort(compute, kind="stable")]
 
 

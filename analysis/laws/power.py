@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.fits import Fit
 from analysis.groups import RECURSION, Group
-from analysis.regression import aic, fit_curve, fit_linear, lack_of_fit, r_squared, root_mean_square
+from analysis.regression import aic, fit_curve, fit_linear, half_widths, lack_of_fit, r_squared, root_mean_square
 
 LOSS, ACCURACY = "test/nll", "test/exact_accuracy"
 FEWEST_SCALES = 4
@@ -69,7 +69,16 @@ def _estimate(fit: Fit, x: np.ndarray, y: np.ndarray) -> None:
     }
     note_lack_of_fit(fit, y - fitted, x, 3)
     fit.leave_one_scale_out_error = root_mean_square(_left_out(x, y, bounds, curve.parameters))
-    fit.seen = pd.DataFrame({"line": "", "x": np.exp(x), "measured": np.exp(y), "fitted": np.exp(fitted), "residual": y - fitted})
+    fit.seen = pd.DataFrame(
+        {
+            "line": "",
+            "x": np.exp(x),
+            "measured": np.exp(y),
+            "fitted": np.exp(fitted),
+            "residual": y - fitted,
+            "half": half_widths(y, np.round(x, 9)),
+        }
+    )
 
 
 def _left_out(x: np.ndarray, y: np.ndarray, bounds: tuple[np.ndarray, np.ndarray], start: np.ndarray) -> list[float]:
@@ -124,7 +133,7 @@ def fit_log_depth(group: Group) -> list[Fit]:
             fit.aic_simpler = {"constant": aic(float(((y - y.mean()) ** 2).sum()), len(y), 1)}
             note_lack_of_fit(fit, y - fitted, x, 2)
             fit.leave_one_scale_out_error = root_mean_square(_left_out_line(x, y))
-            rows = {"line": "", "x": 2**x, "measured": y, "fitted": fitted, "residual": y - fitted}
+            rows = {"line": "", "x": 2**x, "measured": y, "fitted": fitted, "residual": y - fitted, "half": half_widths(y, x)}
             fit.seen = pd.DataFrame(rows)
         fits.append(fit)
     return fits

@@ -15,7 +15,7 @@ from scipy import stats
 from analysis.fits import Fit, Reason
 from analysis.groups import CELL, RECURSION, Group
 from analysis.laws.exchange import model_free_rate
-from analysis.regression import LACKING, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from analysis.regression import LACKING, LEVEL, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}
@@ -207,6 +207,7 @@ def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
             "measured": np.exp(cells.log_loss),
             "fitted": np.exp(cells.log_loss - residual),
             "residual": residual,
+            "half": stats.t.ppf(0.5 + LEVEL / 2, max(1, cells.replicates)) * np.sqrt(cells.variance / cells.seeds),
         }
     ).iloc[np.argsort(times, kind="stable")]
     fit.r_squared = float(1 - (residual**2).sum() / ((cells.log_loss - cells.log_loss.mean()) ** 2).sum())
