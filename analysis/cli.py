@@ -133,7 +133,7 @@ def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves:
 
 def _log(tables: "Tables", sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
     """Put the report into the MLflow runs of its sweeps; where that cannot be, say so: the report is there all the same."""
-    from sweeps.mlflow_door.reports import log_report  # mlflow takes seconds to import
+    from sweeps.mlflow_door.reports import FOLDER, log_report  # mlflow takes seconds to import
 
     for sweep, name in zip(sweeps, tables.trials["sweep"].unique(), strict=False):
         uri = tracking_uri or _tracking_uri(sweep)
@@ -142,7 +142,7 @@ def _log(tables: "Tables", sweeps: list[str], tracking_uri: str | None, folder: 
         except UserError as error:
             _say(f"not in MLflow: {error}")
         else:
-            _say(f"in MLflow: {name}, artifacts of its sweep under {folder.name}/")
+            _say(f"in MLflow: {name}, artifacts of its sweep under {FOLDER}/")
 
 
 def _tracking_uri(sweep: str) -> str:
