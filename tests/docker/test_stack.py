@@ -298,11 +298,12 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
     submit = ["--profile", "submit", "run", "--rm", "submit", "/specs/again.yaml"]
     stack.start(*submit, log=log)
 
-    def begun() -> set[str]:
-        rows = Counter(fingerprint for fingerprint, _ in stack.sweep("again")["rows"])
-        return {fingerprint for fingerprint, count in rows.items() if count >= 3}
+    def underway() -> bool:
+        seen = stack.sweep("again")
+        rows = Counter(fingerprint for fingerprint, _ in seen["rows"])
+        return any(count >= 3 and fingerprint not in seen["finished"] for fingerprint, count in rows.items())
 
-    stack.wait(lambda: len(begun()) == 2, 180, lambda: log.read_text()[-4000:] + stack.logs())
+    stack.wait(underway, 180, lambda: log.read_text()[-4000:] + stack.logs())
     asked = time.monotonic()
     engine("stop", "--time", "90", stack.container("head"), timeout=120)
     print(f"\nthe head stopped its sweep and itself in {time.monotonic() - asked:.0f} s")
@@ -315,7 +316,9 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
     assert stack.start(*submit, log=log).wait(300) == 0, log.read_text()[-4000:] + stack.logs()
     store = fetch(stack, "again", tmp_path, monkeypatch)
     check_complete(store, 2, STEPS // 2, VALIDATIONS // 2)
-    assert all([attempt["from_checkpoint"] > 0 for attempt in store.attempts(name)] == [False, True] for name in store.results())
+    began = [tuple(attempt["from_checkpoint"] > 0 for attempt in store.attempts(name)) for name in store.results()]
+    # A trial may not have begun, or have ended, when the head was stopped; none is begun twice from nothing.
+    assert (False, True) in began and set(began) <= {(False,), (False, True)}, began
     assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}", "again")
 
 
