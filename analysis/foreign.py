@@ -122,7 +122,7 @@ def notes_on(tables: Tables) -> list[str]:
     others = [name for name in map(str, trials) if name not in NAMES and not name.startswith(SECTIONS) and name != "outside_spec"]
     within = [name for name in others if _tells_apart(trials, cells, name)]
     if within:
-        how = f"--columns gives them a name of ours, such as optim.lr=THEIRS"
+        how = "--columns gives them a name of ours, such as optim.lr=THEIRS"
         said.append(f"not used: {', '.join(within)}, which differ within cells; {how}")
     return said
 
