@@ -14,7 +14,8 @@ from rich.table import Table
 
 from rrm.errors import UserError, usage_error
 from sweeps.command_line import run_app
-from sweeps.store import Store, local_root, tracking_uri
+from sweeps.store import Store, local_root
+from sweeps.store import tracking_uri as default_tracking_uri
 
 MOST_LINES = 4  # of one law
 
@@ -85,7 +86,7 @@ def analyze(
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
     _print(report, write_report(report, folder, titles, [command]))
     if csv is None:
-        _log(tables, names, tracking_uri, folder)
+        _log(names, tracking_uri, folder)
 
 
 def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, *, has_parts: bool) -> None:
@@ -131,25 +132,26 @@ def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves:
     return load_csv(csv, curves, columns) if csv is not None else merge([load(sweep, tracking_uri) for sweep in sweeps])
 
 
-def _log(tables: "Tables", sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
+def _log(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
     """Put the report into the MLflow runs of its sweeps; where that cannot be, say so: the report is there all the same."""
     from sweeps.mlflow_door.reports import FOLDER, log_report  # mlflow takes seconds to import
 
-    for sweep, name in zip(sweeps, tables.trials["sweep"].unique(), strict=False):
-        uri = tracking_uri or _tracking_uri(sweep)
+    for sweep in sweeps:
+        uri, name = (tracking_uri, sweep) if tracking_uri else place_in_mlflow(sweep)
         try:
-            log_report(uri, str(name), folder)
+            log_report(uri, name, folder)
         except UserError as error:
             _say(f"not in MLflow: {error}")
         else:
             _say(f"in MLflow: {name}, artifacts of its sweep under {FOLDER}/")
 
 
-def _tracking_uri(sweep: str) -> str:
-    """Where the runs of a sweep that was named by its store are tracked."""
+def place_in_mlflow(sweep: str) -> tuple[str, str]:
+    """Tracking URI and name of a sweep that is given by its store or spec."""
     from analysis.tables import store_location
 
-    return tracking_uri(local_root(store_location(sweep).rpartition("/")[0] or "."))
+    storage, _, name = store_location(sweep).rstrip("/").rpartition("/")
+    return default_tracking_uri(local_root(storage or ".")), name
 
 
 def _report_folder(sweep: str) -> Path:

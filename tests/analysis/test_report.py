@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from analysis.cli import place_in_mlflow
 from analysis.figures import RECIPES, Recipe
 from analysis.figures.data import FigureData
 from analysis.figures.inference import inference_frontier
@@ -235,6 +236,14 @@ def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
     trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
     notes = said(build_report(dataclasses.replace(tables, trials=trials)))
     assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes
+
+
+@pytest.mark.parametrize("typed", ["runs/demo", "runs/demo/", "./runs/demo"])
+def test_a_sweep_s_place_in_mlflow_follows_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    write_store(tmp_path / "runs/demo", asked=[])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert place_in_mlflow(typed) == (f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db", "demo")
 
 
 @needs_browser
