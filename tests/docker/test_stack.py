@@ -195,14 +195,14 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     def why() -> str:
         return log.read_text()[-4000:] + stack.logs()
 
-    def at_work(address: str) -> bool:
-        """Whether a trial has saved something there."""
+    def at_work(address: str, since: float = 0.0) -> bool:
+        """Whether a trial that was begun there after a time has saved something."""
         assert driver.poll() is None, why()
         seen = stack.sweep("tiny")
         rows = Counter(fingerprint for fingerprint, _ in seen["rows"])
         live = {name: tries[-1] for name, tries in seen["attempts"].items() if tries and name not in seen["finished"]}
         return any(
-            last["address"] == address and rows[name] > last["from_checkpoint"] * VALIDATIONS // STEPS + 1
+            last["address"] == address and last["time"] > since and rows[name] > last["from_checkpoint"] * VALIDATIONS // STEPS + 1
             for name, last in live.items()
         )
 
@@ -226,7 +226,11 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     print(f"{time.monotonic() - started:.0f} s: a worker is cut off")
     time.sleep(CUT_SECONDS - (time.monotonic() - cut))
     reconnect(stack, network, second, addresses[second])
-    print(f"{time.monotonic() - started:.0f} s: it is back")
+    print(f"{time.monotonic() - started:.0f} s: its link is back")
+    linked = time.time()
+    stack.wait(lambda: at_work(stack.address(second), since=linked), 120, why)
+    print(f"{time.monotonic() - started:.0f} s: it has joined by itself and is at work")
+    assert engine.inspect(second)["RestartCount"] > 0 and stack.well()
 
     assert driver.wait(400) == 0, why()
     print(f"{time.monotonic() - started:.0f} s: the sweep has ended\n{log.read_text()[-1500:]}")
@@ -236,7 +240,6 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     assert len({store.attempts(fingerprint)[-1]["address"] for fingerprint in store.results()}) >= 2
     assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}")
     assert (tmp_path / "tiny/report/report.html").stat().st_size > 10_000
-    stack.wait(lambda: engine.inspect(second)["RestartCount"] > 0 and stack.well(), 120, why)  # it has joined again by itself
     stack.compose("down", file="worker.yaml", project=f"{stack.name}-far")
 
 
