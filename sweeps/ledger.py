@@ -254,6 +254,10 @@ class Ledger:
             self.end(fingerprint, None)
         self.live = {c.fingerprint: self.live[c.fingerprint] for c in self._resumed if c.fingerprint in self.live}
 
+    def give_back(self, fingerprint: str) -> None:
+        """A trial was handed out in vain: it is asked for again."""
+        self._resumed.append(self.live[fingerprint].config)
+
     def lose(self, fingerprint: str, reason: str, losses: int | None = None) -> None:
         """A trial was lost more often than it is retried; where it could not say how often, once more than it knew."""
         trial = self.live[fingerprint]

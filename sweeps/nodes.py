@@ -1,5 +1,6 @@
 """The nodes of a Ray cluster: does each see the storage, and does it run the same code?"""
 
+import functools
 import hashlib
 import re
 import socket
@@ -7,15 +8,14 @@ import uuid
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
 
 from rrm.errors import UserError
-from sweeps.spec import Resources
 from sweeps.store import Store
 
 TOKEN = "token"  # what the driver writes and every node reads
 ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
+ROOT = Path(__file__).parent.parent
 COMPARED = ("torch", "lightning", "ray", "numpy")
 
 
@@ -43,14 +43,14 @@ def describe_node(location: str) -> dict[str, str]:
     return {"token": "" if token is None else token.decode(), **describe_code()}
 
 
+@functools.cache  # what a process has loaded does not change with the files
 def describe_code() -> dict[str, str]:
-    """The versions that a trial runs with on this machine."""
+    """The versions that a trial runs with in this process."""
     return {"Python": python_version(), "the code": digest_code()} | {name: version(name) for name in COMPARED}
 
 
-def digest_code() -> str:
-    """Digest of this project's own source."""
-    root = Path(__file__).parent.parent
+def digest_code(root: Path = ROOT) -> str:
+    """Digest of this project's own source, in the folder that has it."""
     digest = hashlib.sha256()
     for package in ("rrm", "lightning_modules", "sweeps"):
         for file in sorted((root / package).rglob("*.py")):
@@ -58,8 +58,14 @@ def digest_code() -> str:
     return digest.hexdigest()[:12]
 
 
-def check_nodes(store: Store) -> int:
-    """Ask every node that is there; the number of nodes.
+def describe_driver(store: Store) -> dict[str, str]:
+    """What every node must agree with: a fresh token in the store, and the versions of this process."""
+    store.place.write(TOKEN, uuid.uuid4().hex.encode())
+    return describe_node(store.location)
+
+
+def check_nodes(store: Store, driver: dict[str, str]) -> int:
+    """Ask every node that is there; the number of nodes. One that joins later is asked by its first trial.
 
     Raises:
         UserError: one of them cannot see the storage, differs from this driver, or does not answer.
@@ -67,9 +73,6 @@ def check_nodes(store: Store) -> int:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    token = uuid.uuid4().hex
-    store.place.write(TOKEN, token.encode())
-    ours = describe_node(store.location)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     ask = ray.remote(num_cpus=0, max_retries=0)(describe_node)
     answers = {
@@ -86,18 +89,17 @@ def check_nodes(store: Store) -> int:
         except ray.exceptions.RayError as error:
             reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
             raise UserError(f"cannot run a trial: {reason}", f"node {address}") from None
-        _compare(address, theirs, ours, store.location)
+        misfit = find_misfit(theirs, driver, store.location)
+        if misfit:
+            raise UserError(misfit, f"node {address}")
     return len(nodes)
 
 
-def _compare(address: str, theirs: dict[str, str], ours: dict[str, str], location: str) -> None:
-    if theirs["token"] != ours["token"]:
-        raise UserError(f"cannot see the storage {location}: take a folder that all nodes share, or a URI", f"node {address}")
-    for name, value in ours.items():
+def find_misfit(theirs: dict[str, str], driver: dict[str, str], location: str) -> str | None:
+    """Why a node may not run trials of this driver, or None."""
+    if theirs["token"] != driver["token"]:
+        return f"cannot see the storage {location}: take a folder that all nodes share, or a URI"
+    for name, value in driver.items():
         if theirs[name] != value:
-            raise UserError(f"differs from this driver: {name} is {theirs[name]} there and {value} here", f"node {address}")
-
-
-def has_room(resources: Resources, nodes: list[dict[str, Any]]) -> bool:
-    """Whether a node that is there now could run a trial; others may join later."""
-    return any(node["Alive"] and resources.fit_into(node["Resources"]) for node in nodes)
+            return f"differs from this driver: {name} is {theirs[name]} there and {value} here"
+    return None

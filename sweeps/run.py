@@ -15,7 +15,7 @@ from rich.console import Console
 from rrm.errors import UserError
 from sweeps.credentials import hidden_credentials
 from sweeps.ledger import Ledger
-from sweeps.nodes import check_address, check_nodes, has_room
+from sweeps.nodes import check_address, check_nodes, describe_driver
 from sweeps.screen import Screen, best_record, failures
 from sweeps.spec import SweepSpec
 from sweeps.spool import Spool
@@ -114,6 +114,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     os.environ.update(TUNE_ENVIRONMENT)
     import ray
 
+    from sweeps.room import Room
     from sweeps.tune import build_tuner
 
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -137,14 +138,18 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     ledger.tracker.delivery.start()  # with a server not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
+        room, driver = Room(ledger.spec.resources), None
         if address is not None:
-            console.print(f"{check_nodes(ledger.store)} nodes see the storage and run the same code")
-            if not has_room(ledger.spec.resources, ray.nodes()):
+            driver = describe_driver(ledger.store)
+            console.print(f"{check_nodes(ledger.store, driver)} nodes see the storage and run the same code")
+            if not room.fitting():
                 console.print("no node has what one trial asks for (resources): waiting for one that joins")
         say = functools.partial(_say, console)
         with Screen(ledger, console).shown():
             fit_until_done(
-                ledger, lambda: build_tuner(ledger, say).fit(), (RuntimeError, ray.exceptions.RayError, ray.tune.TuneError)
+                ledger,
+                lambda: build_tuner(ledger, room, driver, say).fit(),
+                (RuntimeError, ray.exceptions.RayError, ray.tune.TuneError),
             )
     finally:
         ray.shutdown()

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -22,10 +23,12 @@ from lightning_modules.record import FitResult, Record, Row, describe
 from rrm.errors import UserError
 from sweeps.attempts import Attempt, begin_attempt
 from sweeps.meter import Meter
+from sweeps.nodes import describe_node, find_misfit
 from sweeps.store import ERROR, TRIAL, Store
 from sweeps.watchdog import Limits, Watchdog
 
 ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
+MISFIT = "misfit"  # in an ending: why this node may not run the trial, which has not begun
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 LOST = "its process was lost"
 SUPERSEDED_EXIT_CODE = 71  # of a process whose trial goes on elsewhere
@@ -75,11 +78,16 @@ def run_trial(job: dict[str, Any]) -> None:
     """Tune's trainable. The trial ends itself: its outcome is its last report, so that the actor stays warm.
 
     Args:
-        job: `store` and `fingerprint`; `session` of the driver; `max_retries`; `cpus` and `gpus` that it may use;
-            `timeout_minutes` and `memory_bytes` of this attempt or None; `system_metrics`, whether the machine is watched.
+        job: `store` and `fingerprint`; `session` of the driver, and what this node must agree with it about (`driver`, or None);
+            `max_retries`; `asked`, what it may use by Ray's names (`CPU`, `GPU`, `memory` in bytes); `timeout_minutes` of this
+            attempt or None; `system_metrics`, whether the machine is watched.
     """
     with tempfile.TemporaryDirectory(prefix="rrm-trial-") as scratch:
         try:
+            misfit = job["driver"] and find_misfit(describe_node(job["store"]), job["driver"], job["store"])
+            if misfit:
+                tune.report({ENDING: json.dumps({MISFIT: misfit, **_where()})})
+                return
             place = Workplace(Store(job["store"]), job["fingerprint"], Path(scratch))
             config = place.fetch()
             place.attempt = begin_attempt(place.store, job["fingerprint"], job["session"], place.saved_step())
@@ -96,11 +104,17 @@ def run_trial(job: dict[str, Any]) -> None:
             _train(job, config, place)
 
 
+def _where() -> dict[str, str]:
+    """The node that this process runs on."""
+    return {"node": ray.get_runtime_context().get_node_id(), "address": ray.util.get_node_ip_address()}
+
+
 def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
     """Fit, reporting rows; report how it ended."""
-    torch.set_num_threads(max(1, int(job["cpus"])))
-    if 0 < job["gpus"] < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
-        torch.cuda.set_per_process_memory_fraction(job["gpus"])
+    cpus, gpus, memory_bytes = (job["asked"].get(name) for name in ("CPU", "GPU", "memory"))
+    torch.set_num_threads(max(1, int(cpus)))
+    if gpus and gpus < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
+        torch.cuda.set_per_process_memory_fraction(gpus)
     started, minutes = time.monotonic(), job["timeout_minutes"]
     meter = Meter() if job["system_metrics"] else None
     stop: SystemExit | None = None
@@ -119,7 +133,7 @@ def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
         return stop is None and not timed_out
 
     try:
-        with Watchdog(lambda reason: place.store.write_killed(job["fingerprint"], reason), Limits(minutes, job["memory_bytes"])):
+        with Watchdog(lambda reason: place.store.write_killed(job["fingerprint"], reason), Limits(minutes, memory_bytes)):
             result = fit(config, place.folder, report)
             place.keep()
     except Exception as error:  # a raise through Tune would cost the warm actor; the reason goes into the record

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.ledger import Ledger
-from sweeps.spec import Resources
-from sweeps.trial import ENDING, LOST, ROW, run_trial
+from sweeps.room import Room, place_trial
+from sweeps.trial import ENDING, LOST, MISFIT, ROW, run_trial
 
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
 UNLIMITED = 10**9
 MOST_FAILURES = 100  # of one trial as Tune counts them; the trial itself counts those that are its own
-LOOK_SECONDS = 2.0  # how often the cluster is asked what it has
 
 
 def remembered(method: Callable) -> Callable:
@@ -39,13 +37,12 @@ def remembered(method: Callable) -> Callable:
 
 
 class Ask(Searcher):
-    """The next trial of the ledger."""
+    """The next trial of the ledger, when there is room for it."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, room: Room, driver: dict[str, str] | None = None) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.ledger, self.room, self.driver = ledger, room, driver
         self.session = uuid.uuid4().hex
-        self.room = Room(ledger.spec.resources)
 
     @remembered
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -59,10 +56,10 @@ class Ask(Searcher):
             "fingerprint": config.fingerprint,
             "store": self.ledger.store.location,
             "session": self.session,
+            "driver": self.driver,
+            "asked": resources.asked,
+            "refused": list(self.room.refused),
             "max_retries": resources.max_retries,
-            "cpus": resources.cpus,
-            "gpus": resources.gpus,
-            "memory_bytes": resources.asked.get("memory"),
             "timeout_minutes": resources.trial_timeout_minutes,
             "system_metrics": self.ledger.spec.tracking.system_metrics,
         }
@@ -102,16 +99,20 @@ class Decide(FIFOScheduler):
 
 
 class End(Callback):
-    """Tells the ledger that a trial is over, and the reader that one was lost and goes on."""
+    """Tells the ledger that a trial is over, and the reader that one was lost and goes on, or that a node is no good."""
 
-    def __init__(self, ledger: Ledger, decide: Decide, say: Callable[[str], None]) -> None:
-        self.ledger, self.decide, self.say = ledger, decide, say
+    def __init__(self, ledger: Ledger, room: Room, decide: Decide, say: Callable[[str], None]) -> None:
+        self.ledger, self.room, self.decide, self.say = ledger, room, decide, say
 
     @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         fingerprint = trial.config["fingerprint"]
         ending = self.decide.endings.pop(fingerprint, None)
-        if ending is not None and ending.get("retryable"):
+        if ending is not None and MISFIT in ending:
+            self.ledger.give_back(fingerprint)
+            if self.room.refuse(ending["node"]):
+                self.say(f"node {ending['address']} gets no trials: it {ending[MISFIT]}")
+        elif ending is not None and ending.get("retryable"):
             reason = _last_error(trial) if ending["reason"] == LOST else ending["reason"]
             self.ledger.lose(fingerprint, reason, ending["losses"])
         else:
@@ -130,13 +131,17 @@ class End(Callback):
         return {}
 
 
-def build_tuner(ledger: Ledger, say: Callable[[str], None]) -> tune.Tuner:
-    """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once."""
+def build_tuner(ledger: Ledger, room: Room, driver: dict[str, str] | None, say: Callable[[str], None]) -> tune.Tuner:
+    """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once.
+
+    Args:
+        driver: what every node must agree with (`sweeps.nodes.describe_driver`), or None on this machine alone.
+    """
     decide = Decide(ledger)
     return tune.Tuner(
-        tune.with_resources(run_trial, {name.lower(): amount for name, amount in ledger.spec.resources.asked.items()}),
+        tune.with_resources(run_trial, place_trial),
         tune_config=tune.TuneConfig(
-            search_alg=Ask(ledger),
+            search_alg=Ask(ledger, room, driver),
             scheduler=decide,
             num_samples=UNLIMITED,
             reuse_actors=True,
@@ -144,32 +149,11 @@ def build_tuner(ledger: Ledger, say: Callable[[str], None]) -> tune.Tuner:
         run_config=tune.RunConfig(
             name=SCRATCH,
             storage_path=str(ledger.store.driver_folder),
-            callbacks=[End(ledger, decide, say)],
+            callbacks=[End(ledger, room, decide, say)],
             failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
             verbose=0,
         ),
     )
-
-
-class Room:
-    """How many trials may run at once: what the spec says, or what the nodes hold that are there now."""
-
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
-        self._trials, self._looked = 1, float("-inf")
-
-    def trials(self) -> int:
-        """At least 1, so that there is a trial that waits where no node has room for one."""
-        if self.resources.max_concurrent != "auto":
-            return self.resources.max_concurrent
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._trials, self._looked = max(1, self._fitting()), time.monotonic()
-        return self._trials
-
-    def _fitting(self) -> int:
-        import ray
-
-        return sum(self.resources.fit_into(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
 def _last_error(trial: Trial) -> str:

@@ -1,7 +1,10 @@
 """A running cluster: what is refused before Ray is asked, and a node that cannot take part."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,11 @@ import pytest
 import ray
 
 from rrm.errors import UserError
-from sweeps.nodes import _compare, check_address, describe_node, digest_code, has_room
-from sweeps.spec import Resources
+from sweeps.nodes import check_address, describe_driver, describe_node, digest_code, find_misfit
 from sweeps.store import Store
 from sweeps.submit import check_shared
-from tests.sweeps.conftest import Head, measure_sections, run_command
+from tests.conftest import ROOT
+from tests.sweeps.conftest import Head, command, measure_sections, run_command
 
 OURS = {"token": "abc", "torch": "2.13.0", "the code": "123"}
 
@@ -40,44 +43,25 @@ def test_the_command_refuses_before_it_makes_anything(write_spec: Callable, tmp_
 
 
 @pytest.mark.parametrize(
-    ("theirs", "message"),
+    ("theirs", "misfit"),
     [
-        ({"token": ""}, "node 10.0.0.2: cannot see the storage /runs/demo"),
-        ({"torch": "2.12.0"}, "node 10.0.0.2: differs from this driver: torch is 2.12.0 there and 2.13.0 here"),
-        ({"the code": "456"}, "node 10.0.0.2: differs from this driver: the code is 456 there and 123 here"),
+        ({}, None),
+        ({"token": ""}, "cannot see the storage /runs/demo: take a folder that all nodes share, or a URI"),
+        ({"torch": "2.12.0"}, "differs from this driver: torch is 2.12.0 there and 2.13.0 here"),
+        ({"the code": "456"}, "differs from this driver: the code is 456 there and 123 here"),
     ],
 )
-def test_a_node_that_cannot_take_part_is_named(theirs: dict[str, str], message: str) -> None:
-    with pytest.raises(UserError, match=re.escape(message)):
-        _compare("10.0.0.2", OURS | theirs, OURS, "/runs/demo")
+def test_what_keeps_a_node_from_taking_part_is_named(theirs: dict[str, str], misfit: str | None) -> None:
+    assert find_misfit(OURS | theirs, OURS, "/runs/demo") == misfit
 
 
 def test_a_node_says_what_it_sees(tmp_path: Path) -> None:
     store = Store(tmp_path / "sweep")
     store.create()
     assert describe_node(store.location)["token"] == ""
-    store.place.write("token", b"abc")
-    described = describe_node(store.location)
-    assert described["token"] == "abc" and described["the code"] == digest_code() and described["ray"] == ray.__version__
-
-
-def test_room_is_what_one_node_has() -> None:
-    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
-    assert has_room(Resources(cpus=2), nodes)
-    assert not has_room(Resources(cpus=4), nodes) and not has_room(Resources(gpus=0.5), nodes)
-
-
-@pytest.mark.parametrize(
-    ("resources", "there", "count"),
-    [
-        (Resources(cpus=0.1), {"CPU": 1.0}, 10),
-        (Resources(gpus=0.25), {"CPU": 16.0, "GPU": 1.0}, 4),
-        (Resources(memory_gb=2), {"CPU": 16.0, "memory": 5e9}, 2),
-        (Resources(cpus=3), {"CPU": 2.0}, 0),
-    ],
-)
-def test_trials_that_fit_are_counted(resources: Resources, there: dict[str, float], count: int) -> None:
-    assert resources.fit_into(there) == count
+    driver = describe_driver(store)
+    assert driver["token"] and driver["the code"] == digest_code() and driver["ray"] == ray.__version__
+    assert describe_node(store.location) == driver != describe_driver(store)
 
 
 @pytest.mark.parametrize("storage", ["/shared/runs", "s3://bucket/sweeps"])
@@ -115,3 +99,35 @@ def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, w
     log = subprocess.run([word.replace("stop", "logs") for word in stop], capture_output=True, text=True, timeout=60)
     assert "continue with: rrm-sweep run sweep.yaml" in log.stdout
     assert store.begun() and not store.finished() and store.holder() is None
+
+
+@pytest.mark.slow
+def test_a_node_with_other_code_that_joins_gets_no_trials(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
+    """It has room and is offered a trial; the driver says why it gets none, and the sweep goes on without it."""
+    other = tmp_path / "other"
+    for package in ("rrm", "lightning_modules", "sweeps"):
+        shutil.copytree(ROOT / package, other / package)
+    with (other / "rrm/errors.py").open("a") as file:
+        file.write("# changed\n")
+    sections = measure_sections(fit__budget__amount=2000, eval__validations=40)
+    sections["measure"]["vary"]["model.hidden_size"] = [16, 24, 32, 40, 48]
+    log, store = tmp_path / "driver.log", Store(tmp_path / "runs/tiny")
+    with log.open("wb") as output:
+        driver = subprocess.Popen(
+            command("run", str(write_spec(sections)), "--address", cluster.address), cwd=tmp_path, stdout=output, stderr=output
+        )
+    while not store.rows():
+        assert driver.poll() is None, log.read_text()
+        time.sleep(0.2)
+    join = [Path(sys.executable).with_name("ray"), "start", "--block", f"--address={cluster.address}", "--num-cpus=1"]
+    node = subprocess.Popen(join, env=os.environ | {"PYTHONPATH": str(other)}, stdout=subprocess.DEVNULL)
+    try:
+        assert driver.wait(300) == 0, log.read_text()
+    finally:
+        node.terminate()
+        node.wait(60)
+    (refusal,) = [line for line in log.read_text().splitlines() if "gets no trials" in line]
+    assert f"it differs from this driver: the code is {digest_code(other)} there and {digest_code()} here" in refusal
+    results = store.results()
+    assert len(results) == 10 and {record["outcome"] for record in results.values()} == {"completed"}
+    assert {len(store.attempts(fingerprint)) for fingerprint in results} == {1}

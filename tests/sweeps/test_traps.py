@@ -25,6 +25,7 @@ from sweeps import tracking
 from sweeps.ledger import Ledger
 from sweeps.mlflow_door.reader import read_runs
 from sweeps.mlflow_door.writer import MlflowWriter
+from sweeps.room import Room
 from sweeps.submit import STOP_ENVIRONMENT
 from sweeps.tune import Ask, Decide, End
 from tests.conftest import ROOT, tiny_trial
@@ -170,10 +171,11 @@ def test_nothing_of_ours_is_pickled_and_no_password_lies_in_tune_s_files(
     assert b"secret" in (tmp_path / "searcher.pkl").read_bytes()
 
     ledger = open_ledger(search_sections())
-    ask, decide = Ask(ledger), Decide(ledger)
+    room = Room(ledger.spec.resources)
+    ask, decide = Ask(ledger, room), Decide(ledger)
     ask.save(str(tmp_path / "ask.pkl"))
     assert (tmp_path / "ask.pkl").read_bytes() == b""
-    for adapter in (ask, decide, End(ledger, decide, print)):
+    for adapter in (ask, decide, End(ledger, room, decide, print)):
         assert adapter.__getstate__() == {}
 
 
@@ -297,7 +299,7 @@ ELSEWHERE = {
     "a restore starts over": (RUN, "test_a_killed_driver_is_continued_and_nothing_is_doubled"),
     "a finished experiment takes no more trials": (RUN, "test_a_measure_sweep_from_yaml_to_png"),
     "SIGTERM loses what was not saved": (RUN, "test_a_stop_is_clean_and_prints_how_to_continue"),
-    "only one pending trial with a searcher": ("sweeps/test_nodes.py", "test_trials_that_fit_are_counted"),
+    "only one pending trial with a searcher": ("sweeps/test_room.py", "test_trials_that_fit_are_counted"),
     "a changed param aborts the sweep": ("sweeps/test_mlflow_door.py", "test_a_changed_param_is_poison"),
     "constraints do not reach Optuna": ("sweeps/test_search.py", "test_a_constraint_on_what_is_measured_reaches_optuna"),
     "a trainer's steps are not optimizer steps": (FIT, "test_every_budget_ends_the_training_at_its_amount"),
