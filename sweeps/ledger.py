@@ -207,12 +207,6 @@ class Ledger:
         """Trials that this driver has handed out and that have not ended; not those of an earlier one that are yet to go on."""
         return len(self.live.keys() - {config.fingerprint for config in self._resumed})
 
-    @property
-    def waits(self) -> bool:
-        """Whether there is nothing to run now but will be: the last stage begins when the search has ended."""
-        confirm = self.spec.search.confirm if self.spec.search else None
-        return confirm is not None and self._confirmed is None and bool(self.live)
-
     def end(self, fingerprint: str, ending: dict[str, Any] | None) -> None:
         """A trial is over.
 

@@ -50,7 +50,8 @@ class Ask(Searcher):
             return None
         config = self.ledger.ask()
         if config is None:
-            return None if self.ledger.waits else Searcher.FINISHED
+            # What runs may be given back, and when it has ended the last stage begins; after FINISHED Tune asks no more.
+            return None if self.ledger.live else Searcher.FINISHED
         resources = self.ledger.spec.resources
         return {
             "fingerprint": config.fingerprint,

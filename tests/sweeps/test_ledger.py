@@ -44,10 +44,10 @@ def test_a_search_ends_with_its_best_trials_over_fresh_seeds(open_ledger: Callab
 def test_the_last_stage_waits_for_the_search_to_end(open_ledger: Callable) -> None:
     ledger = open_ledger(confirming())
     asked = [ledger.ask() for _ in range(5)]
-    assert ledger.ask() is None and ledger.waits
+    assert ledger.ask() is None
     for config in asked:
         ledger.end(config.fingerprint, ending(config))
-    assert not ledger.finished and ledger.ask().seed == 1 and not ledger.waits
+    assert not ledger.finished and ledger.ask().seed == 1
 
 
 def test_a_restart_in_the_last_stage_runs_what_is_missing(open_ledger: Callable) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.search import Searcher
 
 from sweeps.room import Room, count_fitting, place_trial
 from sweeps.spec import Resources
@@ -57,7 +58,20 @@ def test_a_trial_that_was_offered_to_a_misfit_is_asked_for_again_and_the_node_is
     again = [ask.suggest("2"), ask.suggest("3")]
     assert [job["fingerprint"] for job in again] == [job["fingerprint"] for job in jobs] and not ledger.results
     assert [job["refused"] for job in again] == [["a"], ["a"]]
-    for job in again:
+
+
+def test_the_last_trial_may_be_given_back_too(open_ledger: Callable) -> None:
+    """Tune asks no more once it was told that a sweep is finished."""
+    ledger = open_ledger(measure_sections())
+    room = Room(Resources(max_concurrent=8))
+    ask, decide = Ask(ledger, room), Decide(ledger)
+    end = End(ledger, room, decide, print)
+    jobs = [ask.suggest(str(number)) for number in range(4)]
+    assert ask.suggest("4") is None
+    decide.endings[jobs[3]["fingerprint"]] = {MISFIT: "differs from this driver", "node": "a", "address": "10.0.0.2"}
+    end.on_trial_complete(1, [], SimpleNamespace(config=jobs[3]))
+    assert ask.suggest("5")["fingerprint"] == jobs[3]["fingerprint"]
+    for job in jobs:
         fingerprint = job["fingerprint"]
         ledger.end(fingerprint, ending(ledger.live[fingerprint].config))
-    assert len(ledger.results) == 2 and not ledger.finished  # four are planned
+    assert ask.suggest("6") == Searcher.FINISHED and ledger.finished
