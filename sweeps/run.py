@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.credentials import hidden_credentials
+from sweeps.credentials import blank_secrets, hidden_credentials
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address, check_nodes, describe_driver
 from sweeps.screen import Screen, best_record, failures
@@ -141,7 +141,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
         room, driver = Room(ledger.spec.resources), None
         if address is not None:
             driver = describe_driver(ledger.store)
-            console.print(f"{check_nodes(ledger.store, driver)} nodes see the storage and run the same code")
+            console.print(f"nodes that see the storage and run the same code: {check_nodes(ledger.store, driver)}")
             if not room.fitting():
                 console.print("no node has what one trial asks for (resources): waiting for one that joins")
         say = functools.partial(_say, console)
@@ -204,5 +204,8 @@ def _conclude(ledger: Ledger, console: Console) -> int:
     failed = failures(ledger)
     for line in failed:
         _say(console, line)
-    _say(console, f"compare in MLflow: {shlex.join(['rrm-sweep', 'ui', ledger.store.location])}")
+    delivery = ledger.tracker.delivery
+    command = shlex.join(["rrm-sweep", "ui", ledger.store.location])
+    where = command if delivery.is_local else f"{blank_secrets(delivery.uri)}, experiment {ledger.spec.name}"
+    _say(console, f"compare in MLflow: {where}")
     return SOME_FAILED if failed else DONE

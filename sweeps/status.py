@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
-from sweeps.store import Store
+from sweeps.store import SPEC, Store
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Status:
     asked: int  # trials that the spec asks for
     outcomes: Counter[str]
     driver: str | None  # who runs it now
-    begun: dict[str, str] = field(default_factory=dict)  # trials without an end: how far each came
+    begun: dict[str, str] = field(default_factory=dict)  # trials that a worker began and that have no end: where, how far each came
+    waiting: list[str] = field(default_factory=list)  # trials that were handed out, which no worker has begun
     failed: dict[str, str] = field(default_factory=dict)  # trials that failed: why
 
     def lines(self) -> list[str]:
@@ -28,6 +29,7 @@ class Status:
         lines = [f"{self.name}: {sum(self.outcomes.values())} of {self.asked} trials have ended ({counts}); {now}"]
         verb = "runs" if self.driver else "was begun"
         lines += [f"  {verb}: {fingerprint}, {progress}" for fingerprint, progress in self.begun.items()]
+        lines += [f"  waits for room: {fingerprint}" for fingerprint in self.waiting]
         return lines + [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
 
 
@@ -42,7 +44,10 @@ def find_store(target: str) -> Store:
         target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
     store = Store(target.rstrip("/"))
     if store.spec() is None:
-        raise UserError("has never been run (no spec.yaml in it)", target)
+        folder = Path(target)
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))
+        sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
+        raise UserError(f"has never been run (no {SPEC} in it){sweeps}", target)
     return store
 
 
@@ -54,6 +59,7 @@ def read_status(target: str) -> Status:
     """
     store = find_store(target)
     spec, results = parse_yaml(store.spec() or "", store.location), store.results()
+    open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys())}
     asked = store.design()
     members = {name: result for name, result in results.items() if not asked or name in asked}
     return Status(
@@ -61,19 +67,20 @@ def read_status(target: str) -> Status:
         asked=len(asked) or spec["search"]["num_trials"],
         outcomes=Counter(result["outcome"] for result in members.values()),
         driver=store.holder(),
-        begun=_begun(store, results),
+        begun=_progress(store, {name: tries[-1] for name, tries in open_trials.items() if tries}),
+        waiting=[name for name, tries in open_trials.items() if not tries],
         failed={name: result["reason"] for name, result in members.items() if result["outcome"] == "failed"},
     )
 
 
-def _begun(store: Store, results: dict[str, Any]) -> dict[str, str]:
-    """Trials that have a folder and no result, with the last row that each reported."""
+def _progress(store: Store, attempts: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Where the last attempt at each of these trials was begun, and the last row that it reported."""
     last = {row["fingerprint"]: row["row"] for row in store.rows()}
     found = {}
-    for fingerprint in sorted(store.begun()):
-        if fingerprint not in results:
-            row = last.get(fingerprint)
-            scores = {name.removeprefix("val_curve/"): value for name, value in row["metrics"].items()} if row else {}
-            accuracy = f", val exact accuracy {scores['exact_accuracy']:.3f}" if "exact_accuracy" in scores else ""
-            found[fingerprint] = f"step {row['step']}{accuracy}" if row else "no row yet"
+    for fingerprint, attempt in attempts.items():
+        row = last.get(fingerprint)
+        scores = {name.removeprefix("val_curve/"): value for name, value in row["metrics"].items()} if row else {}
+        accuracy = f", val exact accuracy {scores['exact_accuracy']:.3f}" if "exact_accuracy" in scores else ""
+        step = f"step {row['step']}{accuracy}" if row else "no validation yet"
+        found[fingerprint] = f"{step}, on {attempt['host']}" if "host" in attempt else step  # a later driver's line has none
     return found

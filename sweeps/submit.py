@@ -17,6 +17,12 @@ from sweeps.spec import SweepSpec
 
 SPEC_FILE = "sweep.yaml"
 STOP_SECONDS = 60
+ENDINGS = {
+    "STOPPED": "was stopped",
+    "FAILED": "has failed, see above",
+    "RUNNING": "runs on, but its log has ended",
+    "PENDING": "has not begun",
+}
 # A job is stopped as by Ctrl-C, and has time to save.
 STOP_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
 
@@ -60,7 +66,15 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     except KeyboardInterrupt:
         console.print(f"the job goes on; stop it with: {stop}", markup=False, highlight=False, soft_wrap=True)
         return STOPPED
-    return 0 if client.get_job_status(job) == JobStatus.SUCCEEDED else 1
+    try:
+        status = client.get_job_status(job)
+    except (OSError, RuntimeError):  # the head is gone, or no longer knows the job
+        status = None
+    if status == JobStatus.SUCCEEDED:
+        return 0
+    how = ENDINGS[status.value] if status else "is out of sight: the cluster does not answer"
+    console.print(f"the job {how}; submit the same spec again to go on", markup=False, highlight=False, soft_wrap=True)
+    return 1
 
 
 async def _follow(client: Any, job: str) -> None:

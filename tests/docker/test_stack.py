@@ -235,6 +235,7 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     assert driver.wait(400) == 0, why()
     print(f"{time.monotonic() - started:.0f} s: the sweep has ended\n{log.read_text()[-1500:]}")
     assert "report: /store/tiny/report/report.html" in log.read_text() and "in MLflow: tiny" in log.read_text()
+    assert "compare in MLflow: http://mlflow:5000, experiment tiny" in log.read_text()
     store = fetch(stack, "tiny", tmp_path, monkeypatch)
     check_complete(store, 10, STEPS, VALIDATIONS)
     assert len({store.attempts(fingerprint)[-1]["address"] for fingerprint in store.results()}) >= 2
@@ -300,7 +301,7 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
     """A head that is stopped ends its sweep as Ctrl-C would; after `down` and `up` the same spec goes on from the checkpoints."""
     engine, log = stack.engine, tmp_path / "submit.log"
     submit = ["--profile", "submit", "run", "--rm", "submit", "/specs/again.yaml"]
-    stack.start(*submit, log=log)
+    following = stack.start(*submit, log=log)
 
     def underway() -> bool:
         seen = stack.sweep("again")
@@ -308,6 +309,8 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
         return any(count >= 3 and fingerprint not in seen["finished"] for fingerprint, count in rows.items())
 
     stack.wait(underway, 180, lambda: log.read_text()[-4000:] + stack.logs())
+    engine("kill", "--signal", "INT", stack.container("submit"))
+    assert following.wait(60) == 130 and "the job goes on; stop it with" in log.read_text(), log.read_text()
     asked = time.monotonic()
     engine("stop", "--time", "90", stack.container("head"), timeout=120)
     print(f"\nthe head stopped its sweep and itself in {time.monotonic() - asked:.0f} s")
@@ -324,6 +327,15 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
     # A trial may not have begun, or have ended, when the head was stopped; none is begun twice from nothing.
     assert (False, True) in began and set(began) <= {(False,), (False, True)}, began
     assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}", "again")
+
+
+def test_all_data_can_be_removed(stack: Stack) -> None:
+    """As docker/README.md says; the last test."""
+    volumes = ("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}")
+    stack.compose("down", "--remove-orphans")
+    assert len(stack.engine(*volumes).split()) == 4
+    stack.compose("down", "--volumes")
+    assert stack.engine(*volumes) == ""
 
 
 def fetch(stack: Stack, sweep: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:

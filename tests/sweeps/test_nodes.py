@@ -75,7 +75,7 @@ def test_a_job_takes_a_storage_that_means_the_same_everywhere(storage: str) -> N
 def test_a_sweep_runs_on_a_cluster_that_is_there(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
     ended = run_command("run", str(write_spec(measure_sections())), "--address", cluster.address, cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "1 nodes see the storage and run the same code" in ended.stdout
+    assert "nodes that see the storage and run the same code: 1" in ended.stdout
     assert len(Store(tmp_path / "runs/tiny").results()) == 4
 
 

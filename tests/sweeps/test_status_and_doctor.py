@@ -20,11 +20,11 @@ from tests.sweeps.conftest import measure_sections
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Three trials asked for: one completed, one failed, one begun; and one of another design."""
+    """Four trials asked for: one completed, one failed, one begun, one handed out; and one of another design."""
     made = Store(tmp_path / "runs/tiny")
     made.create()
     made.write_spec(write_yaml(measure_sections()))
-    made.write_design(["a", "b", "c"])
+    made.write_design(["a", "b", "c", "d"])
     for name, record in (
         ("a", {"outcome": "completed"}),
         ("b", {"outcome": "failed", "reason": "is nan"}),
@@ -32,14 +32,17 @@ def store(tmp_path: Path) -> Store:
     ):
         made.write_result(name, json.dumps(record | {"curves": []}))
     made.write_trial("c", "")
+    made.append_attempt("c", {"session": "s", "losses": 0, "host": "box"})
+    made.write_trial("d", "")
     made.append_row("c", {"step": 40, "metrics": {"val_curve/exact_accuracy": 0.25}})
     return made
 
 
 def test_the_status_counts_what_the_spec_asks_for(store: Store) -> None:
     assert read_status(store.location).lines() == [
-        "tiny: 2 of 3 trials have ended (1 completed, 1 failed); nobody runs it",
-        "  was begun: c, step 40, val exact accuracy 0.250",
+        "tiny: 2 of 4 trials have ended (1 completed, 1 failed); nobody runs it",
+        "  was begun: c, step 40, val exact accuracy 0.250, on box",
+        "  waits for room: d",
         "  failed: b: is nan",
     ]
 
@@ -58,9 +61,11 @@ def test_a_spec_names_its_store(store: Store, tmp_path: Path, monkeypatch: pytes
     spec = tmp_path / "sweep.yaml"
     spec.write_text(write_yaml(measure_sections()))
     monkeypatch.chdir(tmp_path)
-    assert read_status(str(spec)).asked == 3
+    assert read_status(str(spec)).asked == 4
     with pytest.raises(UserError, match="has never been run"):
         read_status(str(tmp_path / "runs/other"))
+    with pytest.raises(UserError, match=r"no spec.yaml in it\); sweeps in it: tiny"):
+        read_status(str(tmp_path / "runs"))
 
 
 def states(findings: list[Finding], start: str) -> list[str]:
