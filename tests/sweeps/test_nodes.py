@@ -87,17 +87,25 @@ def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, w
     assert "runs tiny; stop it with: ray job stop" in followed.stdout and "best trial: h" in followed.stdout
     assert len(Store(tmp_path / "shared/tiny").results()) == 4
 
-    more = ("name=long", "trial.fit.budget.amount=20000", "trial.eval.validations=400", "--no-wait")
-    submitted = run_command("submit", spec, *more, "--address", cluster.dashboard, cwd=tmp_path)
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    stop = submitted.stdout.split("stop it with: ")[1].split()
+    handed_over = run_command("submit", spec, "--no-wait", "--address", cluster.dashboard, cwd=tmp_path)
+    assert handed_over.returncode == 0 and handed_over.stdout.count("\n") == 1, handed_over.stdout + handed_over.stderr
+
+    more = ("name=long", "trial.fit.budget.amount=20000", "trial.eval.validations=400")
+    followed_log = tmp_path / "submit.log"
+    with followed_log.open("wb") as output:
+        following = subprocess.Popen(
+            command("submit", spec, *more, "--address", cluster.dashboard), cwd=tmp_path, stdout=output, stderr=output
+        )
     store, deadline = Store(tmp_path / "shared/long"), time.monotonic() + 120
     while len(store.rows()) < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
+    stop = followed_log.read_text().split("stop it with: ")[1].splitlines()[0].split()
     stopped = subprocess.run(stop, capture_output=True, text=True, timeout=120)
     assert stopped.returncode == 0 and "was stopped" in stopped.stdout + stopped.stderr
     log = subprocess.run([word.replace("stop", "logs") for word in stop], capture_output=True, text=True, timeout=60)
     assert "continue with: rrm-sweep run sweep.yaml" in log.stdout
+    assert following.wait(60) == 1
+    assert "the job was stopped; submit the same spec again to go on" in followed_log.read_text()
     assert store.begun() and not store.finished() and store.holder() is None
 
 
