@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import ray
 from ray.tune import PlacementGroupFactory
 
 from sweeps.spec import Resources
@@ -30,8 +31,6 @@ class Room:
 
     def fitting(self) -> int:
         """How many trials the nodes can hold that are there now."""
-        import ray
-
         return count_fitting(self.resources, ray.nodes(), self.refused)
 
     def refuse(self, node: str) -> bool:

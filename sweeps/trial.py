@@ -84,8 +84,7 @@ def run_trial(job: dict[str, Any]) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="rrm-trial-") as scratch:
         try:
-            misfit = job["driver"] and find_misfit(describe_node(job["store"]), job["driver"], job["store"])
-            if misfit:
+            if job["driver"] and (misfit := find_misfit(describe_node(job["store"]), job["driver"], job["store"])):
                 tune.report({ENDING: json.dumps({MISFIT: misfit, **_where()})})
                 return
             place = Workplace(Store(job["store"]), job["fingerprint"], Path(scratch))

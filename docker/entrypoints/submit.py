@@ -29,6 +29,7 @@ def main() -> None:
 
 
 def list_specs() -> str:
+    """What is in the folder of specs."""
     return ", ".join(sorted(str(path) for path in Path("/specs").rglob("*.yaml"))) or "no *.yaml"
 
 
