@@ -62,7 +62,7 @@ class Study:
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = _open_storage(database)
+        self._storage = open_storage(database)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=spec.name,
@@ -242,7 +242,7 @@ def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
     return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
 
 
-def _open_storage(database: Path) -> optuna.storages.RDBStorage:
+def open_storage(database: Path) -> optuna.storages.RDBStorage:
     """The database that the environment names, else the file.
 
     Raises:

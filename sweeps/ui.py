@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import webbrowser
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 from rich.console import Console
 
@@ -42,20 +44,24 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
     """Serve the Optuna dashboard on a search's study until Ctrl-C.
 
     Raises:
-        UserError: it is not installed, the sweep has no study, or the port is taken.
+        UserError: it is not installed, the sweep has no study, its database cannot be used, or the port is taken.
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError("needs the Optuna dashboard: pip install 'rrm-sweeps[dashboard]'", "--study")
     store = find_store(target)
     own = store.driver_folder / STUDY
-    url = os.environ.get("RRM_STUDY_URL")
-    if url is None and not own.exists():
-        raise UserError("has no study here: it is a measure sweep, or was searched from another machine", store.location)
     from optuna_dashboard import run_server
 
-    free = _free_port(port, DASHBOARD_PORT)
+    from sweeps.samplers import STUDY_URL, open_storage  # optuna takes a second to import
+
+    if not os.environ.get(STUDY_URL) and not own.exists():
+        raise UserError("has no study here: it is a measure sweep, or was searched from another machine", store.location)
+    free, storage = _free_port(port, DASHBOARD_PORT), open_storage(own)
+    # Its server swallows a Ctrl-C that comes during a request: beside the main thread, where signals do not go, it gets none.
+    served = Thread(target=run_server, args=(storage, "127.0.0.1", free), daemon=True)
+    served.start()
     _show({"study": f"http://127.0.0.1:{free}/dashboard"}, open_browser, console)
-    run_server(url or f"sqlite:///{own}", host="127.0.0.1", port=free)
+    _wait(console, served.join)
 
 
 def _free_port(asked: int | None, usual: int) -> int:
@@ -79,12 +85,12 @@ def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:
         webbrowser.open(next(iter(links.values())))
 
 
-def _wait(console: Console) -> None:
-    """Until Ctrl-C or a polite kill."""
+def _wait(console: Console, until: Callable[[], object] = signal.pause) -> None:
+    """Until Ctrl-C or a polite kill, or until what is served ends by itself."""
     console.print("Ctrl-C ends it")
     for way in (signal.SIGINT, signal.SIGTERM):  # the first may have been ignored by whoever started this
         signal.signal(way, signal.default_int_handler)
     try:
-        signal.pause()
+        until()
     except KeyboardInterrupt:
         return

@@ -8,7 +8,10 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -99,25 +102,66 @@ def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> 
         assert tracked.tracker.name(tracked.stored_trial(fingerprint)) in text
 
 
-def test_the_dashboard_shows_the_study_of_a_search(open_ledger: Callable) -> None:
-    ledger = open_ledger(search_sections())
+def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requests(open_ledger: Callable) -> None:
+    with dashboard(open_ledger(search_sections())) as (served, ask):
+        assert [study["study_name"] for study in ask()] == ["tiny"]
+        browser = Thread(target=ask_until_it_is_gone, args=(ask,))
+        browser.start()
+        time.sleep(0.3)
+        served.send_signal(signal.SIGINT)
+        assert served.wait(20) == 0
+        browser.join()
+
+
+def test_a_database_of_studies_that_cannot_be_used_is_one_line(typed: Callable, tracked: Ledger, monkeypatch) -> None:
+    monkeypatch.setenv("RRM_STUDY_URL", "sqlite:////nowhere/studies.db")
+    ended = typed("ui", tracked.store.location, "--study", "--no-browser")
+    assert ended.returncode == 2 and "RRM_STUDY_URL: names no database that can be used" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@contextmanager
+def dashboard(ledger: Ledger) -> Iterator[tuple[subprocess.Popen, Callable[[], list]]]:
+    """The command on a study of one trial, and what asks it for its studies."""
     ledger.ask()
     arguments = ("ui", ledger.store.location, "--study", "--no-browser", "--port", str(free_port()))
-    served = subprocess.Popen(command(*arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert served.stdout is not None
-    name, link = served.stdout.readline().split()
-    try:
-        for _ in range(100):
-            try:
-                with urllib.request.urlopen(link.replace("/dashboard", "/api/studies"), timeout=5) as answer:
-                    studies = json.load(answer)["study_summaries"]
-                break
-            except OSError:
-                time.sleep(0.1)
-    finally:
-        served.terminate()
-        served.wait(20)
-    assert name == "study" and [study["study_name"] for study in studies] == ["tiny"]
+    with subprocess.Popen(
+        command(*arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as served:
+        assert served.stdout is not None
+        name, link = served.stdout.readline().split()
+        assert name == "study"
+
+        def ask() -> list:
+            with urllib.request.urlopen(link.replace("/dashboard", "/api/studies"), timeout=20) as answer:
+                return list(json.load(answer)["study_summaries"])
+
+        try:
+            wait_for(ask)
+            yield served, ask
+        finally:
+            served.kill()
+
+
+def wait_for(ask: Callable[[], list]) -> None:
+    """Until it is answered."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            ask()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def ask_until_it_is_gone(ask: Callable[[], list]) -> None:
+    while True:
+        try:
+            ask()
+        except (OSError, HTTPException, ValueError):  # the last of half an answer
+            return
 
 
 # -- what the command refuses ---------------------------------------------------------------------------------------
