@@ -5,10 +5,34 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.evaluation import DepthCurve
 from rrm.compute import count_parameters, inference_flops, train_step_flops
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
+RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")
+
+
+@dataclass(frozen=True)
+class DepthCurve:
+    """Scores after 1 .. D supervision steps, each a list of D values; None where a score is not defined."""
+
+    exact_accuracy: list[float]  # share of rows whose scored tokens are all right, givens included
+    token_accuracy: list[float]  # over the tokens that the input does not give away
+    nll: list[float]  # mean over those tokens, in nats, under the distribution of the loss
+    residual: list[float]  # relative change of the answer state, mean over rows
+    token_change_rate: list[float | None]  # share of tokens whose answer changed since the depth before
+    ever_correct: list[float]  # share of rows solved at this depth or an earlier one
+    q_auroc: list[float | None]  # how well the halting value tells solved rows from others
+    steps_used: list[float]  # mean supervision steps until a row halted; D where nobody halts early
+    rollouts: dict[str, list[float]] = field(default_factory=dict)  # exact accuracy of mode, best_q and oracle over rollouts
+
+    def at(self, depth: int) -> dict[str, float]:
+        """The scores of a record at one depth."""
+        return {name: getattr(self, name)[depth - 1] for name in RECORD_METRICS}
+
+    @property
+    def best_depth(self) -> int:
+        """The smallest depth with the highest exact accuracy."""
+        return 1 + max(range(len(self.exact_accuracy)), key=lambda depth: (self.exact_accuracy[depth], -depth))
 
 
 class CurvePoint(TypedDict):

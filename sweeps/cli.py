@@ -6,13 +6,15 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from sweeps.command_line import run_app
-from sweeps.spec import SweepSpec, load_spec
+
+if TYPE_CHECKING:
+    from sweeps.spec import SweepSpec
 
 app = typer.Typer(
     add_completion=False,
@@ -43,7 +45,7 @@ Address = Annotated[
 def plan(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -> None:
     """Print the design, what each cell costs and how long it will take. Spends a few timed steps, writes nothing."""
     loaded = _load(spec, overrides, storage)
-    from sweeps.plan import print_plan  # torch takes seconds to import
+    from sweeps.plan import print_plan
 
     print_plan(loaded, Console())
 
@@ -122,8 +124,10 @@ def doctor(storage: Storage = None) -> None:
     raise typer.Exit(any(finding.state == "bad" for finding in findings))
 
 
-def _load(path: Path, overrides: list[str] | None, storage: str | None) -> SweepSpec:
+def _load(path: Path, overrides: list[str] | None, storage: str | None) -> "SweepSpec":
     """The spec with its overrides, every trial and every data file checked."""
+    from sweeps.spec import load_spec  # torch takes seconds to import
+
     stored = [f"storage={storage}"] if storage else []
     spec = load_spec(path, [*(overrides or []), *stored])
     spec.check_data()

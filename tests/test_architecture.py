@@ -19,6 +19,18 @@ def test_analysis_loads_neither_torch_nor_ray() -> None:
     assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
 
 
+def test_help_and_status_load_no_torch() -> None:
+    code = "import sys, sweeps.cli, sweeps.status; print(sorted({'torch', 'lightning', 'ray', 'mlflow'} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+
+
+def test_a_spec_is_read_without_lightning() -> None:
+    code = "import sys, sweeps.spec; print(sorted({'lightning', 'ray', 'mlflow', 'pandas'} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+
+
 def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:
     code = (
         "import sys, lightning_modules.fit, rrm.models; print(sorted({'ray', 'mlflow', 'optuna', 'pandas'} & sys.modules.keys()))"

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_modules.config import EvalConfig, TrialConfig
-from lightning_modules.evaluation import DepthCurve, _combine_rollouts, depth_curve, score_depths
+from lightning_modules.evaluation import _combine_rollouts, depth_curve, score_depths
+from lightning_modules.record import DepthCurve
 from rrm.config import ModelConfig
 from rrm.losses import LossConfig
 from rrm.models import build_reasoner
