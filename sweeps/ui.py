@@ -24,10 +24,10 @@ def show_runs(target: str, port: int | None, open_browser: bool, console: Consol
     Raises:
         UserError: there is no such sweep, MLflow has no runs of it, or the port is taken.
     """
+    store = find_store(target)
     from sweeps.mlflow_door.server import find_links, running_server  # mlflow takes seconds to import
     from sweeps.tracking import artifact_root, tracking_uri
 
-    store = find_store(target)
     name, root = store.location.rsplit("/", 1)[-1], local_root(store.location.rsplit("/", 1)[0])
     uri, artifacts = tracking_uri(root), artifact_root(root)
     if uri.startswith(("http:", "https:")):
