@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.conftest import ROOT
 DEFAULT_BASE = "docker.io/library/python:3.11-slim-bookworm"
 OWN_BASE = "localhost/rrm-debian:bookworm"
 INCLUDED = "python3,python3-venv,python3-pip,ca-certificates,procps"
+PODMAN_NEEDS = ("iptables", "catatonit")  # for its networks and for --init, which fail late without
 # What podman is told where there is no systemd, no cgroup v2, and no right to raise limits.
 SANDBOX = """
 [engine]
@@ -95,7 +97,7 @@ class Engine:
         if self.run("image", "inspect", DEFAULT_BASE).returncode == 0 or self.run("pull", DEFAULT_BASE).returncode == 0:
             return DEFAULT_BASE
         if os.getuid() != 0 or shutil.which("debootstrap") is None:
-            pytest.skip("no image registry is reached: apt-get install debootstrap, and run this as root, or set BASE_IMAGE")
+            _give_up("no image registry is reached: apt-get install debootstrap, and run this as root, or set BASE_IMAGE")
         tree, archive = self.folder / "debian", self.folder / "debian.tar"
         command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tree)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=600)
@@ -110,8 +112,17 @@ class Engine:
 
 
 def find_engine(folder: Path) -> Engine:
-    """Docker with its daemon, else podman; skips the test where there is neither."""
+    """Docker with its daemon, else podman with what it needs; ends the run where there is neither."""
     for program in ("docker", "podman"):
         if shutil.which(program) and (engine := Engine(program, folder)).run("info").returncode == 0:
+            if program == "podman" and (lacking := [tool for tool in PODMAN_NEEDS if shutil.which(tool) is None]):
+                _give_up(f"podman needs more for networks and --init: apt-get install {' '.join(lacking)}")
             return engine
-    pytest.skip("no container engine: docker, or podman (apt-get install podman buildah runc netavark aardvark-dns catatonit)")
+    _give_up(
+        "no container engine: docker, or podman (apt-get install podman buildah runc netavark aardvark-dns iptables catatonit)"
+    )
+
+
+def _give_up(reason: str) -> NoReturn:
+    """Ends the run with one line: who asked for these tests must not take silence for success."""
+    pytest.exit(reason, returncode=2)
