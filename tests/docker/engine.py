@@ -118,9 +118,8 @@ def find_engine(folder: Path) -> Engine:
             if program == "podman" and (lacking := [tool for tool in PODMAN_NEEDS if shutil.which(tool) is None]):
                 _give_up(f"podman needs more for networks and --init: apt-get install {' '.join(lacking)}")
             return engine
-    _give_up(
-        "no container engine: docker, or podman (apt-get install podman buildah runc netavark aardvark-dns iptables catatonit)"
-    )
+    packages = " ".join(("podman", "buildah", "runc", "netavark", "aardvark-dns", *PODMAN_NEEDS))
+    _give_up(f"no container engine: docker, or podman (apt-get install {packages})")
 
 
 def _give_up(reason: str) -> NoReturn:
