@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
-STEPS, VALIDATIONS = 4000, 20
+TRIALS, STEPS, VALIDATIONS = 8, 3000, 15
+TRIALS_AGAIN, STEPS_AGAIN, VALIDATIONS_AGAIN = 2, 2000, 10
 CUT_SECONDS = 60.0
 MOST_BYTES = 2.5e9
 WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # of the secrets, what a worker has
@@ -45,11 +46,11 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     sections = measure_sections(fit__budget__amount=STEPS, eval__validations=VALIDATIONS)
     vary = sections["measure"]["vary"]
     # Enough that work is left when the worker that was cut off is back.
-    vary |= {"model.hidden_size": [16, 24, 32, 40, 48], "model.l_cycles": [1, 2]}
+    vary |= {"model.hidden_size": [16, 24, 32, 40], "model.l_cycles": [1, 2]}
     (stack.specs / "tiny.yaml").write_text(write_yaml(sections))
     vary |= {"model.hidden_size": [16, 24], "model.l_cycles": [2]}
-    sections["trial"]["fit"]["budget"]["amount"] = STEPS // 2
-    sections["trial"]["eval"]["validations"] = VALIDATIONS // 2
+    sections["trial"]["fit"]["budget"]["amount"] = STEPS_AGAIN
+    sections["trial"]["eval"]["validations"] = VALIDATIONS_AGAIN
     (stack.specs / "again.yaml").write_text(write_yaml(sections | {"name": "again"}))
     try:
         started = time.monotonic()
@@ -184,7 +185,7 @@ def test_a_worker_that_does_not_fit_does_not_join(stack: Stack, options: list[st
 
 
 def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker is killed, another machine's joins, MLflow is started anew, a worker is cut off for a minute and comes back."""
+    """One worker is killed, the other is cut off for a minute; meanwhile another machine's joins and MLflow is started anew."""
     engine, head = stack.engine, stack.container("head")
     first, second = stack.containers("worker")
     addresses = {worker: stack.address(worker) for worker in (first, second)}
@@ -212,19 +213,18 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     engine("rm", "--force", first)
     print(f"\n{time.monotonic() - started:.0f} s: a worker is killed")
 
+    network, cut = stack.network, time.monotonic()
+    engine("network", "disconnect", network, second)
+    print(f"{time.monotonic() - started:.0f} s: the other one is cut off")
+
     far = join_from_afar(stack)
+    stack.compose("restart", "mlflow")
+    print(f"{time.monotonic() - started:.0f} s: MLflow was started anew")
     stack.wait(lambda: at_work(stack.gateway(head)), 180, why)
     print(f"{time.monotonic() - started:.0f} s: another one, of worker.yaml, is at work")
     check_environment(stack, [far])
 
-    stack.compose("restart", "mlflow")
-    print(f"{time.monotonic() - started:.0f} s: MLflow was started anew")
-
-    stack.wait(lambda: at_work(addresses[second]), 180, why)
-    network, cut = stack.network, time.monotonic()
-    engine("network", "disconnect", network, second)
-    print(f"{time.monotonic() - started:.0f} s: a worker is cut off")
-    time.sleep(CUT_SECONDS - (time.monotonic() - cut))
+    time.sleep(max(0.0, CUT_SECONDS - (time.monotonic() - cut)))
     reconnect(stack, network, second, addresses[second])
     print(f"{time.monotonic() - started:.0f} s: its link is back")
     linked = time.time()
@@ -237,7 +237,7 @@ def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Pa
     assert "report: /store/tiny/report/report.html" in log.read_text() and "in MLflow: tiny" in log.read_text()
     assert "compare in MLflow: http://mlflow:5000, experiment tiny" in log.read_text()
     store = fetch(stack, "tiny", tmp_path, monkeypatch)
-    check_complete(store, 10, STEPS, VALIDATIONS)
+    check_complete(store, TRIALS, STEPS, VALIDATIONS)
     assert len({store.attempts(fingerprint)[-1]["address"] for fingerprint in store.results()}) >= 2
     assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}")
     assert (tmp_path / "tiny/report/report.html").stat().st_size > 10_000
@@ -322,7 +322,7 @@ def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path,
     stack.wait(stack.well, 180, stack.logs)
     assert stack.start(*submit, log=log).wait(300) == 0, log.read_text()[-4000:] + stack.logs()
     store = fetch(stack, "again", tmp_path, monkeypatch)
-    check_complete(store, 2, STEPS // 2, VALIDATIONS // 2)
+    check_complete(store, TRIALS_AGAIN, STEPS_AGAIN, VALIDATIONS_AGAIN)
     began = [tuple(attempt["from_checkpoint"] > 0 for attempt in store.attempts(name)) for name in store.results()]
     # A trial may not have begun, or have ended, when the head was stopped; none is begun twice from nothing.
     assert (False, True) in began and set(began) <= {(False,), (False, True)}, began
