@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
-TRIALS, STEPS, VALIDATIONS = 8, 3000, 15
+TRIALS, STEPS, VALIDATIONS = 8, 2400, 12
 TRIALS_AGAIN, STEPS_AGAIN, VALIDATIONS_AGAIN = 2, 2000, 10
 CUT_SECONDS = 60.0
 MOST_BYTES = 2.5e9
