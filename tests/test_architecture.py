@@ -12,31 +12,27 @@ def test_imports_point_one_way() -> None:
 
 
 def test_analysis_loads_neither_torch_nor_ray() -> None:
-    code = (
-        "import sys, analysis.report, analysis.tables; print(sorted({'torch', 'ray', 'lightning', 'mlflow'} & sys.modules.keys()))"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+    assert _loads("analysis.report, analysis.tables", {"torch", "ray", "lightning", "mlflow"}) == "[]"
 
 
 def test_help_and_status_load_no_torch() -> None:
-    code = "import sys, sweeps.cli, sweeps.status; print(sorted({'torch', 'lightning', 'ray', 'mlflow'} & sys.modules.keys()))"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+    assert _loads("sweeps.cli, sweeps.status", {"torch", "lightning", "ray", "mlflow"}) == "[]"
 
 
 def test_a_spec_is_read_without_lightning() -> None:
-    code = "import sys, sweeps.spec; print(sorted({'lightning', 'ray', 'mlflow', 'pandas'} & sys.modules.keys()))"
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+    assert _loads("sweeps.spec", {"lightning", "ray", "mlflow", "pandas"}) == "[]"
 
 
 def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:
-    code = (
-        "import sys, lightning_modules.fit, rrm.models; print(sorted({'ray', 'mlflow', 'optuna', 'pandas'} & sys.modules.keys()))"
-    )
+    assert _loads("lightning_modules.fit, rrm.models", {"ray", "mlflow", "optuna", "pandas"}) == "[]"
+
+
+def _loads(modules: str, packages: set[str]) -> str:
+    """Which of the packages a fresh Python has loaded after it imported the modules, as a list's text."""
+    code = f"import sys, {modules}; print(sorted({packages} & sys.modules.keys()))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.stdout.strip() == "[]", ended.stdout + ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
 
 
 def _environment() -> dict[str, str]:
