@@ -26,6 +26,8 @@ def main() -> None:
         "auth_cache_ttl_seconds = 60\n"  # a password is hashed slowly, and a sweep asks often
     )
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(SETTINGS)
+    # Its job runners judge language models: three processes of 250 MB that nobody here would use.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     command = ["mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", str(MLFLOW), "--workers", "1"]
     os.execvp("mlflow", [*command, "--artifacts-destination", os.environ.get("ARTIFACTS", "/artifacts")])
 

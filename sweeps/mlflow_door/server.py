@@ -1,5 +1,6 @@
 """A tracking server of our own for one's own SQLite file, and the link to a sweep on it or on the team's."""
 
+import os
 import subprocess
 import sys
 import time
@@ -7,6 +8,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -45,24 +48,31 @@ def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[st
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database_uri, "--workers", "1"]
     command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(address):
-            if server.poll() is not None:
-                assert server.stderr is not None
-                lines = [line for line in server.stderr.read().splitlines() if line.strip()]
-                raise UserError(f"MLflow's server does not start: {lines[-1] if lines else server.returncode}", "--port")
-            if time.monotonic() > deadline:
-                raise UserError(f"MLflow's server does not answer within {START_SECONDS:.0f} s", address)
-            time.sleep(0.2)
-        yield address
-    finally:
-        server.terminate()
+    # Its job runners judge language models: three more processes, for nobody here.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with TemporaryFile("w+") as told:  # a pipe that nobody reads would fill up, and stop the server
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
-            server.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
+            _wait_for(server, address, told)
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for(server: subprocess.Popen[bytes], address: str, told: IO[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(address):
+        if server.poll() is not None:
+            told.seek(0)
+            lines = [line for line in told.read().splitlines() if line.strip()]
+            raise UserError(f"MLflow's server does not start: {lines[-1] if lines else server.returncode}", "--port")
+        if time.monotonic() > deadline:
+            raise UserError(f"MLflow's server does not answer within {START_SECONDS:.0f} s", address)
+        time.sleep(0.2)
 
 
 def answers(address: str) -> bool:

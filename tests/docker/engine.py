@@ -59,7 +59,7 @@ class Engine:
     def build(self, target: str, tag: str, base: str) -> None:
         """An image of docker/Dockerfile."""
         given = {"BASE_IMAGE": base} | {name: os.environ[name] for name in ("TORCH_INDEX_URL",) if name in os.environ}
-        options = ["--format", "docker", "--network", "host"] if self.program == "podman" else []
+        options = ["--format", "docker", "--network", "host", "--jobs", "2"] if self.program == "podman" else []
         if self.program == "podman":  # docker cannot mount into a build
             given, mounts = given | self._own_torch(), self._own_certificates()
             options += [part for source, there in mounts.items() for part in ("--volume", f"{source}:{there}:ro")]

@@ -1,4 +1,4 @@
-"""The stack of docker/compose.yaml under a name, ports and secrets of its own."""
+"""The stack of docker/compose.yaml under a name, ports and secrets of its own, and a sweep on it."""
 
 import json
 import os
@@ -7,20 +7,21 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.conftest import ROOT
 from tests.docker.engine import Engine
 from tests.sweeps.servers import free_port
 
 SECRETS = ("RAY_AUTH_TOKEN", "MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_DB_PASSWORD", "STUDIES_DB_PASSWORD")
-# Of a sweep, read where it lies.
+# How a sweep stands, read where it lies.
 PROBE = """
 import json, sys
 from sweeps.store import Store
-store = Store(sys.argv[1])
+store, steps = Store(sys.argv[1]), {}
+for row in store.rows():
+    steps.setdefault(row["fingerprint"], []).append(row["row"]["step"])
 print(json.dumps({
-    "rows": [[row["fingerprint"], row["row"]["step"]] for row in store.rows()],
+    "steps": steps,
     "attempts": {name: store.attempts(name) for name in store.begun()},
     "finished": sorted(store.finished()),
 }))
@@ -88,17 +89,12 @@ class Stack:
         (name,) = self.engine.inspect(self.container("head"))["NetworkSettings"]["Networks"]
         return str(name)
 
-    def sweep(self, name: str) -> dict[str, Any]:
-        """How a sweep in the store stands: rows, attempts, finished trials."""
-        text = self.engine("exec", self.container("head"), "python", "-c", PROBE, f"/store/{name}")
-        return dict(json.loads(text))
-
     def wait(self, what: Callable[[], object], seconds: float, why: Callable[[], str]) -> float:
         """Seconds until it is so."""
         started = time.monotonic()
         while not what():
             assert time.monotonic() - started < seconds, why()
-            time.sleep(1)
+            time.sleep(2)  # to ask costs a process in a container, beside what is waited for
         return time.monotonic() - started
 
     def well(self) -> bool:
@@ -129,3 +125,34 @@ class Stack:
             for kind in ("network", "volume"):
                 for name in self.engine(kind, "ls", "--quiet", "--filter", label).split():
                     self.engine(kind, "rm", name)
+
+
+class Sweep:
+    """A sweep of a spec that lies in the stack's folder, followed by `submit`."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self.stack, self.name, self.log = stack, name, stack.folder / f"{name}.log"
+        self.begun = time.monotonic()
+        self.submit()
+
+    def submit(self) -> None:
+        self.following = self.stack.start("--profile", "submit", "run", "--rm", "submit", f"/specs/{self.name}.yaml", log=self.log)
+
+    def at_work(self, since: float = 0.0) -> set[str]:
+        """Addresses of the nodes on which a trial that began there after a time has saved something."""
+        assert self.following.poll() is None, self.why()
+        head = self.stack.container("head")
+        seen = json.loads(self.stack.engine("exec", head, "python", "-c", PROBE, f"/store/{self.name}"))
+        live = {name: tries[-1] for name, tries in seen["attempts"].items() if tries and name not in seen["finished"]}
+        return {
+            last["address"] for name, last in live.items()
+            # What the second row rests on was saved with the first.
+            if last["time"] > since and sum(step > last["from_checkpoint"] for step in seen["steps"].get(name, [])) >= 2
+        }  # fmt: skip
+
+    def why(self) -> str:
+        """The last lines of whom it may have gone wrong with."""
+        return self.log.read_text()[-4000:] + self.stack.logs()
+
+    def tell(self, event: str) -> None:
+        print(f"\n{time.monotonic() - self.begun:.0f} s: {event}", end="")

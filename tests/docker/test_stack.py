@@ -1,11 +1,12 @@
 """The stack of docker/, built and brought up: what is in the image, who is refused, and a sweep over workers of which one is
-killed, one joins and one is cut off. `make test-cluster`
+killed, one joins and one is cut off, and which goes on after `down` and `up`. `make test-cluster`
 """
 
 import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from lightning_modules.yaml_file import write_yaml
 from sweeps.store import Store
 from tests.docker.engine import Engine, find_engine
-from tests.docker.stack import SECRETS, Stack
+from tests.docker.stack import SECRETS, Stack, Sweep
 from tests.sweeps.conftest import measure_sections
 from tests.sweeps.servers import assert_all_there_once
 
@@ -21,8 +22,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
-TRIALS, STEPS, VALIDATIONS = 8, 2400, 12
-TRIALS_AGAIN, STEPS_AGAIN, VALIDATIONS_AGAIN = 2, 2000, 10
+TRIALS, STEPS, VALIDATIONS = 6, 2400, 12
 CUT_SECONDS = 60.0
 MOST_BYTES = 2.5e9
 WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # of the secrets, what a worker has
@@ -33,8 +33,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """An engine with both images built."""
     engine = find_engine(tmp_path_factory.mktemp("engine"))
     base, started = engine.base_image(), time.monotonic()
-    engine.build("postgres", DATABASE, base)
-    engine.build("cpu", IMAGE, base)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda target, tag: engine.build(target, tag, base), ("postgres", "cpu"), (DATABASE, IMAGE)))
     print(f"\nimages built with {engine.program} on {base} in {time.monotonic() - started:.0f} s")
     return engine
 
@@ -44,14 +44,9 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The stack with two workers, up and well."""
     stack = Stack(engine, tmp_path_factory.mktemp("stack"), TAG)
     sections = measure_sections(fit__budget__amount=STEPS, eval__validations=VALIDATIONS)
-    vary = sections["measure"]["vary"]
     # Enough that work is left when the worker that was cut off is back.
-    vary |= {"model.hidden_size": [16, 24, 32, 40], "model.l_cycles": [1, 2]}
+    sections["measure"]["vary"] |= {"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 2]}
     (stack.specs / "tiny.yaml").write_text(write_yaml(sections))
-    vary |= {"model.hidden_size": [16, 24], "model.l_cycles": [2]}
-    sections["trial"]["fit"]["budget"]["amount"] = STEPS_AGAIN
-    sections["trial"]["eval"]["validations"] = VALIDATIONS_AGAIN
-    (stack.specs / "again.yaml").write_text(write_yaml(sections | {"name": "again"}))
     try:
         started = time.monotonic()
         stack.compose("up", "--detach", "--no-build", "--scale", "worker=2")
@@ -181,80 +176,101 @@ def test_a_worker_that_does_not_fit_does_not_join(stack: Stack, options: list[st
     assert ended.returncode == 1 and sentence in ended.stderr, ended.stdout + ended.stderr
 
 
-# -- a sweep --------------------------------------------------------------------------------------------------------------------
+# -- a sweep, in the order of its troubles --------------------------------------------------------------------------------------
 
 
-def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker is killed, the other is cut off for a minute; meanwhile another machine's joins and MLflow is started anew."""
+@pytest.fixture(scope="module")
+def sweep(stack: Stack) -> Sweep:
+    """A sweep that has been submitted."""
+    return Sweep(stack, "tiny")
+
+
+def test_a_sweep_survives_what_happens_to_its_workers(stack: Stack, sweep: Sweep) -> None:
+    """One is killed and the other cut off, so that for a minute there is none; MLflow is started anew; another machine's joins."""
     engine, head = stack.engine, stack.container("head")
     first, second = stack.containers("worker")
     addresses = {worker: stack.address(worker) for worker in (first, second)}
-    log = tmp_path / "submit.log"
-    started = time.monotonic()
-    driver = stack.start("--profile", "submit", "run", "--rm", "submit", "/specs/tiny.yaml", log=log)
-
-    def why() -> str:
-        return log.read_text()[-4000:] + stack.logs()
-
-    def at_work(address: str, since: float = 0.0) -> bool:
-        """Whether a trial that was begun there after a time has saved something."""
-        assert driver.poll() is None, why()
-        seen = stack.sweep("tiny")
-        rows = Counter(fingerprint for fingerprint, _ in seen["rows"])
-        live = {name: tries[-1] for name, tries in seen["attempts"].items() if tries and name not in seen["finished"]}
-        return any(
-            last["address"] == address and last["time"] > since and rows[name] > last["from_checkpoint"] * VALIDATIONS // STEPS + 1
-            for name, last in live.items()
-        )
-
-    stack.wait(lambda: at_work(addresses[first]) and at_work(addresses[second]), 180, why)
+    stack.wait(lambda: sweep.at_work() >= set(addresses.values()), 180, sweep.why)
     check_environment(stack, [first, second])
+
     engine("kill", first)
     engine("rm", "--force", first)
-    print(f"\n{time.monotonic() - started:.0f} s: a worker is killed")
-
     network, cut = stack.network, time.monotonic()
     engine("network", "disconnect", network, second)
-    print(f"{time.monotonic() - started:.0f} s: the other one is cut off")
-
-    far = join_from_afar(stack)
+    sweep.tell("a worker is killed, the other one is cut off")
     stack.compose("restart", "mlflow")
-    print(f"{time.monotonic() - started:.0f} s: MLflow was started anew")
-    stack.wait(lambda: at_work(stack.gateway(head)), 180, why)
-    print(f"{time.monotonic() - started:.0f} s: another one, of worker.yaml, is at work")
-    check_environment(stack, [far])
+    sweep.tell("MLflow was started anew")
 
     time.sleep(max(0.0, CUT_SECONDS - (time.monotonic() - cut)))
     reconnect(stack, network, second, addresses[second])
-    print(f"{time.monotonic() - started:.0f} s: its link is back")
     linked = time.time()
-    stack.wait(lambda: at_work(stack.address(second), since=linked), 120, why)
-    print(f"{time.monotonic() - started:.0f} s: it has joined by itself and is at work")
+    sweep.tell("the link is back, and a worker of worker.yaml joins")
+    far = join_from_afar(stack)
+    stack.wait(lambda: sweep.at_work(linked) >= {stack.address(second), stack.gateway(head)}, 180, sweep.why)
+    sweep.tell("both are at work; the one that was cut off has joined by itself")
+    check_environment(stack, [second, far])
     assert engine.inspect(second)["RestartCount"] > 0 and stack.well()
 
-    assert driver.wait(400) == 0, why()
-    print(f"{time.monotonic() - started:.0f} s: the sweep has ended\n{log.read_text()[-1500:]}")
-    assert "report: /store/tiny/report/report.html" in log.read_text() and "in MLflow: tiny" in log.read_text()
-    assert "compare in MLflow: http://mlflow:5000, experiment tiny" in log.read_text()
-    store = fetch(stack, "tiny", tmp_path, monkeypatch)
-    check_complete(store, TRIALS, STEPS, VALIDATIONS)
-    assert len({store.attempts(fingerprint)[-1]["address"] for fingerprint in store.results()}) >= 2
-    assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}")
-    assert (tmp_path / "tiny/report/report.html").stat().st_size > 10_000
-    stack.compose("down", file="worker.yaml", project=f"{stack.name}-far")
 
-
-def test_a_sweep_has_written_no_secret(stack: Stack) -> None:
-    """Neither into logs nor into a volume."""
+def test_a_sweep_has_written_no_secret(stack: Stack, sweep: Sweep) -> None:
+    """Neither into logs nor into a volume, after all that."""
     services = ("postgres", "mlflow", "head", "worker")
     logs = [stack.engine.run("logs", container) for service in services for container in stack.containers(service)]
+    told = sweep.log.read_text() + "".join(ended.stdout + ended.stderr for ended in logs)
+    assert not [name for name, secret in stack.secrets.items() if secret in told]
     places = {"head": "/store /spool /tmp/ray", "worker": "/tmp/ray", "mlflow": "/artifacts /tmp"}
-    for name, secret in stack.secrets.items():
-        assert not [ended for ended in logs if secret in ended.stdout + ended.stderr], name
-        for service, folders in places.items():
-            look = f'grep -rlF --exclude=basic_auth.ini -e "$SECRET" {folders} || true'
-            container = stack.container(service)
-            assert stack.engine("exec", "--env", f"SECRET={secret}", container, "sh", "-c", look) == "", (name, service)
+    for service, folders in places.items():
+        look = f'printf %s "$SECRETS" | grep -rlF --exclude=basic_auth.ini -f - {folders} || true'
+        secrets = "\n".join(stack.secrets.values())
+        assert stack.engine("exec", "--env", f"SECRETS={secrets}", stack.container(service), "sh", "-c", look) == "", service
+
+
+def test_a_head_that_is_stopped_ends_its_sweep_as_ctrl_c_would(stack: Stack, sweep: Sweep) -> None:
+    """And who follows a sweep can leave it alone."""
+    stack.wait(sweep.at_work, 120, sweep.why)
+    stack.engine("kill", "--signal", "INT", stack.container("submit"))
+    assert sweep.following.wait(60) == 130 and "the job goes on; stop it with" in sweep.log.read_text(), sweep.why()
+    asked = time.monotonic()
+    stack.engine("stop", "--time", "90", stack.container("head"), timeout=120)
+    print(f"\nthe head stopped its sweep and itself in {time.monotonic() - asked:.0f} s")
+    assert "submit the same spec again to go on" in stack.engine("logs", stack.container("head"))
+
+
+def test_what_is_down_comes_up_again_and_the_same_spec_goes_on(
+    stack: Stack, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the checkpoints, and to the end: every trial once and whole, in the store and in MLflow, and the report."""
+    down = time.time()
+    stack.compose("down", file="worker.yaml", project=f"{stack.name}-far")
+    stack.compose("down", "--remove-orphans")
+    assert not stack.containers("head")
+    stack.compose("up", "--detach", "--no-build", "--scale", "worker=2")
+    stack.wait(stack.well, 180, stack.logs)
+
+    sweep.submit()
+    sweep.tell("up again, and the same spec submitted")
+    assert sweep.following.wait(400) == 0, sweep.why()
+    sweep.tell(f"the sweep has ended\n{sweep.log.read_text()[-1500:]}")
+    told = sweep.log.read_text()
+    assert "report: /store/tiny/report/report.html" in told and "in MLflow: tiny" in told
+    assert "compare in MLflow: http://mlflow:5000, experiment tiny" in told
+
+    store = fetch(stack, "tiny", tmp_path, monkeypatch)
+    check_complete(store)
+    after = {name for name in store.results() if store.attempts(name)[-1]["time"] > down}
+    before = {name for name in after if store.attempts(name)[0]["time"] < down}
+    assert before and all(store.attempts(name)[-1]["from_checkpoint"] > 0 for name in before)
+    assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}")
+    assert (tmp_path / "tiny/report/report.html").stat().st_size > 10_000
+
+
+def test_all_data_can_be_removed(stack: Stack) -> None:
+    """As docker/README.md says; the last test."""
+    volumes = ("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}")
+    stack.compose("down", "--remove-orphans")
+    assert len(stack.engine(*volumes).split()) == 4
+    stack.compose("down", "--volumes")
+    assert stack.engine(*volumes) == ""
 
 
 def join_from_afar(stack: Stack) -> str:
@@ -284,58 +300,18 @@ def check_environment(stack: Stack, workers: list[str]) -> None:
         assert not [line for line in seen.splitlines() if line.startswith(("MLFLOW_", "PG", "RRM_STUDY_URL"))]
 
 
-def check_complete(store: Store, trials: int, steps: int, validations: int) -> None:
-    """Every trial of the spec, each step once, and no trial blamed for a lost node."""
+def check_complete(store: Store) -> None:
+    """Every trial of the spec, each step once, on at least two nodes, and no trial blamed for a lost node."""
     results = store.results()
-    assert len(results) == trials and {record["outcome"] for record in results.values()} == {"completed"}
-    assert {record["steps"] for record in results.values()} == {steps}
+    assert len(results) == TRIALS and {record["outcome"] for record in results.values()} == {"completed"}
+    assert {record["steps"] for record in results.values()} == {STEPS}
     rows = Counter((row["fingerprint"], row["row"]["step"]) for row in store.rows())
-    assert len(rows) == trials * validations and max(rows.values()) == 1
+    assert len(rows) == TRIALS * VALIDATIONS and max(rows.values()) == 1
     attempts = {fingerprint: store.attempts(fingerprint) for fingerprint in results}
     assert all(attempt["losses"] == 0 for tries in attempts.values() for attempt in tries)
-    resumed = [tries for tries in attempts.values() if len(tries) > 1]
-    print(f"{len(resumed)} trials went on elsewhere, from steps {[tries[-1]['from_checkpoint'] for tries in resumed]}")
-
-
-def test_what_is_down_comes_up_again_with_its_data(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head that is stopped ends its sweep as Ctrl-C would; after `down` and `up` the same spec goes on from the checkpoints."""
-    engine, log = stack.engine, tmp_path / "submit.log"
-    submit = ["--profile", "submit", "run", "--rm", "submit", "/specs/again.yaml"]
-    following = stack.start(*submit, log=log)
-
-    def underway() -> bool:
-        seen = stack.sweep("again")
-        rows = Counter(fingerprint for fingerprint, _ in seen["rows"])
-        return any(count >= 3 and fingerprint not in seen["finished"] for fingerprint, count in rows.items())
-
-    stack.wait(underway, 180, lambda: log.read_text()[-4000:] + stack.logs())
-    engine("kill", "--signal", "INT", stack.container("submit"))
-    assert following.wait(60) == 130 and "the job goes on; stop it with" in log.read_text(), log.read_text()
-    asked = time.monotonic()
-    engine("stop", "--time", "90", stack.container("head"), timeout=120)
-    print(f"\nthe head stopped its sweep and itself in {time.monotonic() - asked:.0f} s")
-    assert "submit the same spec again to go on" in engine("logs", stack.container("head"))
-    stack.compose("down", "--remove-orphans")
-    assert not stack.containers("head")
-
-    stack.compose("up", "--detach", "--no-build", "--scale", "worker=2")
-    stack.wait(stack.well, 180, stack.logs)
-    assert stack.start(*submit, log=log).wait(300) == 0, log.read_text()[-4000:] + stack.logs()
-    store = fetch(stack, "again", tmp_path, monkeypatch)
-    check_complete(store, TRIALS_AGAIN, STEPS_AGAIN, VALIDATIONS_AGAIN)
-    began = [tuple(attempt["from_checkpoint"] > 0 for attempt in store.attempts(name)) for name in store.results()]
-    # A trial may not have begun, or have ended, when the head was stopped; none is begun twice from nothing.
-    assert (False, True) in began and set(began) <= {(False,), (False, True)}, began
-    assert_all_there_once(store, f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}", "again")
-
-
-def test_all_data_can_be_removed(stack: Stack) -> None:
-    """As docker/README.md says; the last test."""
-    volumes = ("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}")
-    stack.compose("down", "--remove-orphans")
-    assert len(stack.engine(*volumes).split()) == 4
-    stack.compose("down", "--volumes")
-    assert stack.engine(*volumes) == ""
+    assert len({tries[-1]["address"] for tries in attempts.values()}) >= 2
+    began = [[attempt["from_checkpoint"] for attempt in tries] for tries in attempts.values() if len(tries) > 1]
+    print(f"trials that went on elsewhere began at steps {began}")
 
 
 def fetch(stack: Stack, sweep: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
