@@ -17,7 +17,8 @@ DEFAULT_BASE = "docker.io/library/python:3.11-slim-bookworm"
 OWN_BASE = "localhost/rrm-debian:bookworm"
 INCLUDED = "python3,python3-venv,python3-pip,ca-certificates,procps"
 PODMAN_NEEDS = ("iptables", "catatonit")  # for its networks and for --init, which fail late without
-# What podman is told where there is no systemd, no cgroup v2, and no right to raise limits.
+# What podman is told where there is no systemd, no cgroup v2, and no right to raise limits. The sysctls: an older netavark's
+# bridge changes its address as containers come and go, and who is up would ask it for names in vain for most of a minute.
 SANDBOX = """
 [engine]
 runtime = "runc"
@@ -25,6 +26,11 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+default_sysctls = [
+  "net.ipv4.neigh.eth0.base_reachable_time_ms=1000",
+  "net.ipv4.neigh.eth0.delay_first_probe_time=1",
+  "net.ipv4.neigh.eth0.gc_stale_time=1",
+]
 log_driver = "k8s-file"
 """
 
