@@ -21,7 +21,7 @@ test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 core
 test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 25 minutes; best as root)
 	$(BIN)/python -m pytest -m slow -s
 
-test-cluster: $(INSTALLED)  ## docker/ built and brought up, workers killed and cut off (10 to 20 minutes; docker, or podman as root)
+test-cluster: $(INSTALLED)  ## docker/ built and brought up, workers killed and cut off (10 to 15 minutes; docker, or podman as root)
 	$(BIN)/python -m pytest tests/docker -m cluster -s
 
 check: $(INSTALLED)  ## style, types, directions of imports
