@@ -43,6 +43,7 @@ lock:  ## pin what a fresh install of pyproject.toml gives into requirements.loc
 $(INSTALLED): requirements.lock pyproject.toml
 	@echo "installing into .venv (a few minutes the first time) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --no-compile -r requirements.lock  # most of it is never imported
+	@$(BIN)/pip install -qq --no-compile -r requirements.lock
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true  # on all cores; some packages carry files for other Pythons
 	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
