@@ -124,7 +124,7 @@ def run_ours(trials: int) -> float:
 
     from lightning_modules.yaml_file import write_yaml
     from sweeps import run
-    from sweeps.spec import load_spec
+    from sweeps.spec.sweep import load_spec
 
     OURS["search"]["num_trials"] = trials
     path = Path("scale.yaml")

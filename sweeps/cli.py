@@ -14,7 +14,7 @@ from rich.console import Console
 from sweeps.command_line import run_app
 
 if TYPE_CHECKING:
-    from sweeps.spec import SweepSpec
+    from sweeps.spec.sweep import SweepSpec
 
 app = typer.Typer(
     add_completion=False,
@@ -108,7 +108,7 @@ def ui(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a sweep, for editors: `rrm-sweep schema > sweep.schema.json`."""
-    from sweeps.schema import sweep_schema
+    from sweeps.spec.json_schema import sweep_schema
 
     typer.echo(json.dumps(sweep_schema(), indent=1))
 
@@ -126,7 +126,7 @@ def doctor(storage: Storage = None) -> None:
 
 def _load(path: Path, overrides: list[str] | None, storage: str | None) -> "SweepSpec":
     """The spec with its overrides, every trial and every data file checked."""
-    from sweeps.spec import load_spec  # torch takes seconds to import
+    from sweeps.spec.sweep import load_spec  # torch takes seconds to import
 
     stored = [f"storage={storage}"] if storage else []
     spec = load_spec(path, [*(overrides or []), *stored])

@@ -15,7 +15,7 @@ from lightning_modules.record import step_flops
 from rrm.compute import count_parameters, inference_flops
 from rrm.errors import UserError
 from rrm.optim import build_optimizer
-from sweeps.spec import Resources
+from sweeps.spec.sweep import Resources
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
 MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second

@@ -12,8 +12,8 @@ from rrm.compute import count_parameters
 from rrm.errors import UserError
 from sweeps.costs import train_flops
 from sweeps.precision import LEAST_T, Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
-from sweeps.space import factorial
-from sweeps.spec import HEAD_SIZE, Block, SweepSpec
+from sweeps.spec.space import factorial
+from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
 ASSUMED_NOISE_SD = 0.1  # of log NLL over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)

@@ -17,7 +17,7 @@ from rrm.errors import UserError
 from sweeps.attempts import count_losses, note_losses
 from sweeps.rungs import build_judge
 from sweeps.samplers import Study, objective_value
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store import SPEC, STUDY, TRIAL, Store
 from sweeps.tracking import Tracker
 

@@ -16,7 +16,7 @@ from rrm.config import axis_name
 from rrm.errors import UserError
 from sweeps.costs import Costs, concurrent_trials, measure_costs, train_flops
 from sweeps.forecast import forecast_lines
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store import Store
 
 MOST_CORNERS = 64

@@ -17,7 +17,7 @@ from sweeps.credentials import blank_secrets, hidden_credentials
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address, check_nodes, describe_driver
 from sweeps.screen import Screen, best_record, failures
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.spool import Spool
 from sweeps.store import Store
 from sweeps.tracking import Tracker

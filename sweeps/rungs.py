@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from lightning_modules.record import Row
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 
 
 class _Judged(NamedTuple):

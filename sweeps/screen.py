@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lightning_modules.record import Record, step_flops
 from sweeps.ledger import Ledger, LiveTrial
-from sweeps.search import Search
+from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0
 LINE_SECONDS = 5.0

@@ -13,7 +13,7 @@ from rrm.errors import UserError
 from sweeps.ledger import stored_sections
 from sweeps.places import URI
 from sweeps.run import STOPPED
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 
 SPEC_FILE = "sweep.yaml"
 STOP_SECONDS = 60

@@ -16,7 +16,7 @@ from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.credentials import blank_secrets
 from sweeps.lineage import lineage_tags, read_diff
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.spool import BATCH_EVENTS, Spool
 from sweeps.store import Store, local_root, tracking_uri
 

@@ -20,7 +20,7 @@ def test_help_and_status_load_no_torch() -> None:
 
 
 def test_a_spec_is_read_without_lightning() -> None:
-    assert _loads("sweeps.spec", {"lightning", "ray", "mlflow", "pandas"}) == "[]"
+    assert _loads("sweeps.spec.sweep", {"lightning", "ray", "mlflow", "pandas"}) == "[]"
 
 
 def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:

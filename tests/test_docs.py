@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lightning_modules.config import TrialConfig
-from sweeps.spec import SweepSpec, _paths
+from sweeps.spec.sweep import SweepSpec, _paths
 from tests.conftest import ROOT
 
 FORMATS = (ROOT / "docs/formats.md").read_text()

@@ -14,7 +14,7 @@ from analysis.fits import Fit, write_fits
 from analysis.scaling import fit_laws
 from analysis.tables import Tables, split_bins
 from benchmarks.coverage import LAWS, iso_flop, judge
-from sweeps.spec import load_spec
+from sweeps.spec.sweep import load_spec
 
 DRAWS = 6
 

@@ -20,7 +20,7 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.nodes import check_address
-from sweeps.spec import load_spec
+from sweeps.spec.sweep import load_spec
 from sweeps.spool import Spool
 from sweeps.store import Store
 from sweeps.tracking import Tracker

@@ -8,7 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweeps.room import Room, count_fitting, place_trial
-from sweeps.spec import Resources
+from sweeps.spec.sweep import Resources
 from sweeps.trial import MISFIT
 from sweeps.tune import Ask, Decide, End
 from tests.sweeps.conftest import ending, measure_sections

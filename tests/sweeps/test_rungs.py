@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from sweeps.rungs import Rungs
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
 
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from rrm.errors import UserError
 from sweeps.samplers import Study
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
 
 

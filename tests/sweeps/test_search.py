@@ -15,7 +15,7 @@ from sweeps import samplers
 from sweeps.rungs import build_judge
 from sweeps.samplers import Study
 from sweeps.screen import pareto_front
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import Sections, assert_refused, search_sections
 
 NUMERIC = {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.hidden_size": {"int": [16, 64], "step": 16}}

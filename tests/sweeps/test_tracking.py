@@ -22,7 +22,7 @@ from sweeps.meter import Meter
 from sweeps.mlflow_door import CURVES, FINGERPRINT, SWEEP
 from sweeps.mlflow_door.reader import read_runs
 from sweeps.mlflow_door.writer import MlflowWriter
-from sweeps.spec import load_spec
+from sweeps.spec.sweep import load_spec
 from sweeps.spool import Spool
 from sweeps.store import Store
 from sweeps.tracking import Tracker

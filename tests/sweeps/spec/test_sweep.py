@@ -9,7 +9,7 @@ import pytest
 
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.spec import load_spec
+from sweeps.spec.sweep import load_spec
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Sections, assert_refused, measure_sections, run_command, search_sections
 

@@ -18,9 +18,9 @@ from rrm.errors import UserError, from_validation, suggest
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
-from sweeps.search import Search
-from sweeps.space import Domain, Scalar, Sections, all_differ, contains, factorial, with_values
-from sweeps.ties import Tie, solve_tie
+from sweeps.spec.search import Search
+from sweeps.spec.space import Domain, Scalar, Sections, all_differ, contains, factorial, with_values
+from sweeps.spec.tied_parameters import Tie, solve_tie
 
 SAME_IN_ALL = {
     "seed": "measure.seeds says how many there are",

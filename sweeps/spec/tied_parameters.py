@@ -8,7 +8,7 @@ from pydantic import Field
 from lightning_modules.config import TrialConfig
 from rrm.config import StrictConfig
 from rrm.errors import UserError
-from sweeps.constraints import known_costs
+from sweeps.spec.constraints import known_costs
 
 LARGEST = 1 << 20  # of a solved value, in grains
 

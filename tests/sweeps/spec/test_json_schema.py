@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from lightning_modules.yaml_file import read_yaml
-from sweeps.schema import sweep_schema
+from sweeps.spec.json_schema import sweep_schema
 from tests.conftest import ROOT
 from tests.sweeps.conftest import measure_sections, search_sections
 

@@ -8,9 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from lightning_modules.config import BudgetUnit
 from rrm.config import StrictConfig
 from rrm.errors import suggest
-from sweeps.constraints import Constraint, find_conflict, parse_constraint
-from sweeps.space import Domain, Scalar
-from sweeps.ties import Tie
+from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
+from sweeps.spec.space import Domain, Scalar
+from sweeps.spec.tied_parameters import Tie
 
 VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
 COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from sweeps.spec import SweepSpec
+from sweeps.spec.sweep import SweepSpec
 
 Json = dict[str, Any]
 

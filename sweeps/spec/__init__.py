@@ -1,0 +1,1 @@
+"""What a user writes in the YAML file of a sweep, validated."""
