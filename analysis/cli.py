@@ -14,8 +14,8 @@ from rich.table import Table
 
 from rrm.errors import UserError, usage_error
 from sweeps.command_line import run_app
-from sweeps.store import Store, local_root
-from sweeps.store import tracking_uri as default_tracking_uri
+from sweeps.store.store import Store, local_root
+from sweeps.store.store import tracking_uri as default_tracking_uri
 
 MOST_LINES = 4  # of one law
 

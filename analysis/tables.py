@@ -14,7 +14,7 @@ from lightning_modules.files import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.config import axis_name
 from rrm.errors import UserError
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 SIZE, RECURSION = "params_recursed", "recursion"  # axes where a table does not have what they follow from
 CAPACITY_AXES = ("model.hidden_size", "model.num_layers", SIZE)

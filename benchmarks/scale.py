@@ -142,7 +142,7 @@ def check_complete(spec: Any, trials: int, code: int) -> None:
     """The sweep did what it is timed for: every trial is in the store and, once, in MLflow."""
     from sweeps.mlflow_door.reader import read_runs
     from sweeps.spool import Spool
-    from sweeps.store import Store, local_root
+    from sweeps.store.store import Store, local_root
     from sweeps.tracking import tracking_uri
 
     store = Store(spec.location)

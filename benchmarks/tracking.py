@@ -80,7 +80,7 @@ def measure_bulk(runs: int) -> None:
     from sweeps.ledger import Ledger
     from sweeps.spec.sweep import load_spec
     from sweeps.spool import Spool
-    from sweeps.store import Store
+    from sweeps.store.store import Store
     from sweeps.tracking import Tracker
 
     with tempfile.TemporaryDirectory() as folder:

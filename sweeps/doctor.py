@@ -18,8 +18,8 @@ from packaging.requirements import Requirement
 
 from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
-from sweeps.places import URI, open_place
-from sweeps.store import local_root
+from sweeps.store.backend import URI, open_place
+from sweeps.store.store import local_root
 
 GIGABYTE = 1e9
 SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish

@@ -10,7 +10,7 @@ from pathlib import Path
 from platform import python_version
 
 from rrm.errors import UserError
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 TOKEN = "token"  # what the driver writes and every node reads
 ANSWER_SECONDS = 60.0

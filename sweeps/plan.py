@@ -17,7 +17,7 @@ from rrm.errors import UserError
 from sweeps.costs import Costs, concurrent_trials, measure_costs, train_flops
 from sweeps.forecast import forecast_lines
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 MOST_CORNERS = 64
 FILE_WIDTH = 120  # of the table where it goes into a file or a pipe

@@ -19,7 +19,7 @@ from sweeps.nodes import check_address, check_nodes, describe_driver
 from sweeps.screen import Screen, best_record, failures
 from sweeps.spec.sweep import SweepSpec
 from sweeps.spool import Spool
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.tracking import Tracker
 
 LONGEST_REASON = 200

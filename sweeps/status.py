@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
-from sweeps.store import SPEC, Store
+from sweeps.store.store import SPEC, Store
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from rich.console import Console
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.ledger import stored_sections
-from sweeps.places import URI
 from sweeps.run import STOPPED
 from sweeps.spec.sweep import SweepSpec
+from sweeps.store.backend import URI
 
 SPEC_FILE = "sweep.yaml"
 STOP_SECONDS = 60

@@ -18,7 +18,7 @@ from sweeps.credentials import blank_secrets
 from sweeps.lineage import lineage_tags, read_diff
 from sweeps.spec.sweep import SweepSpec
 from sweeps.spool import BATCH_EVENTS, Spool
-from sweeps.store import Store, local_root, tracking_uri
+from sweeps.store.store import Store, local_root, tracking_uri
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SHORT_NAMES = {

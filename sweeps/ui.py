@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.status import find_store
-from sweeps.store import STUDY, local_root
+from sweeps.store.store import STUDY, local_root
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 

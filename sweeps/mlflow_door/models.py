@@ -25,7 +25,7 @@ from lightning_modules.saved_model import draws, save_model
 from lightning_modules.yaml_file import parse_yaml
 from sweeps.mlflow_door import FINGERPRINT
 from sweeps.mlflow_door.served import GRID, PUZZLE
-from sweeps.store import TRIAL
+from sweeps.store.store import TRIAL
 
 ALIAS = "best"
 FILES = "model"  # folder with our files, which MLflow puts into one named data

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.mlflow_door.reader import read_runs
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.cluster.hosts import Host, NamespaceHost, make_hosts, remove_network
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections

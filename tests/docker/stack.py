@@ -16,7 +16,7 @@ SECRETS = ("RAY_AUTH_TOKEN", "MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY", "MLFLOW_DB_
 # How a sweep stands, read where it lies.
 PROBE = """
 import json, sys
-from sweeps.store import Store
+from sweeps.store.store import Store
 store, steps = Store(sys.argv[1]), {}
 for row in store.rows():
     steps.setdefault(row["fingerprint"], []).append(row["row"]["step"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.yaml_file import write_yaml
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.docker.engine import Engine, find_engine
 from tests.docker.stack import SECRETS, Stack, Sweep
 from tests.sweeps.conftest import measure_sections

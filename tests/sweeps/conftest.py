@@ -22,7 +22,7 @@ from sweeps.ledger import Ledger
 from sweeps.nodes import check_address
 from sweeps.spec.sweep import load_spec
 from sweeps.spool import Spool
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.tracking import Tracker
 from tests.conftest import ROOT, tiny_sections
 

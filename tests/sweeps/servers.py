@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from sweeps.mlflow_door import FINGERPRINT, SWEEP
 from sweeps.mlflow_door.reader import read_runs
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 PASSWORD = f"planted{secrets.token_hex(8)}"  # nowhere in the code, whose changes a sweep keeps
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections
 

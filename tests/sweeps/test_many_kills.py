@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from sweeps.mlflow_door.reader import read_runs
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.sweeps.conftest import command, run_command, search_sections
 from tests.sweeps.test_run import ENVIRONMENT
 

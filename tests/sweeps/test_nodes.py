@@ -14,7 +14,7 @@ import ray
 
 from rrm.errors import UserError
 from sweeps.nodes import check_address, describe_driver, describe_node, digest_code, find_misfit
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.submit import check_shared
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Head, command, measure_sections, run_command

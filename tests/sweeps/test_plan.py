@@ -20,7 +20,7 @@ from sweeps.forecast import forecast_lines
 from sweeps.plan import print_plan
 from sweeps.precision import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.conftest import tiny_trial
 from tests.sweeps.conftest import Sections, measure_sections, search_sections
 

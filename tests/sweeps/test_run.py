@@ -16,7 +16,7 @@ from analysis.report import build_report
 from analysis.tables import load
 from lightning_modules.config import load_trial
 from sweeps.mlflow_door.reader import read_runs
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 

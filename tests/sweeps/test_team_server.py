@@ -16,7 +16,7 @@ from rich.console import Console
 from sweeps import tracking
 from sweeps.run import run_sweep
 from sweeps.spec.sweep import load_spec
-from sweeps.store import Store
+from sweeps.store.store import Store
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer, assert_all_there_once
 

@@ -24,7 +24,7 @@ from sweeps.mlflow_door.reader import read_runs
 from sweeps.mlflow_door.writer import MlflowWriter
 from sweeps.spec.sweep import load_spec
 from sweeps.spool import Spool
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.tracking import Tracker
 from tests.conftest import ROOT
 from tests.sweeps.conftest import ending, measure_sections

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.watchdog import EXIT_CODE, Limits, Watchdog
 
 HANG = "while True: sum(range(10**6))"
@@ -19,7 +19,7 @@ def run(folder: Path, limits: str, work: str) -> subprocess.CompletedProcess[byt
     body = "\n".join(f"    {line}" for line in work.splitlines())
     code = f"""
 import time
-from sweeps.store import Store
+from sweeps.store.store import Store
 from sweeps.watchdog import Limits, Watchdog
 with Watchdog(lambda reason: Store({str(folder)!r}).write_killed("trial", reason), Limits({limits})):
 {body}

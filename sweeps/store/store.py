@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sweeps.places import URI, Folder, Place, open_place, parse_json
+from sweeps.store.backend import URI, Folder, Place, open_place, parse_json
 
 SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
 STUDY = "study.db"  # in the driver's folder

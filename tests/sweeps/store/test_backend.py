@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
-from sweeps.places import LOCK, Bucket, Folder, Lease, Place, open_place
-from sweeps.store import Store
+from sweeps.store.backend import LOCK, Bucket, Folder, Lease, Place, open_place
+from sweeps.store.store import Store
 from tests.sweeps.conftest import measure_sections, run_command
 
 
@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_the_previous_content(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
-from sweeps.places import Folder
+from sweeps.store.backend import Folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
     Folder(Path({str(tmp_path)!r})).write("checkpoint.ckpt", bytes(20_000))

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.store import Store
+from sweeps.store.store import Store
 
 NODE_DEATH_SECONDS = 15.0  # Ray lists a node as alive for up to so long after it died
 LOOK_SECONDS = 0.5
