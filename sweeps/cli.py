@@ -45,7 +45,7 @@ Address = Annotated[
 def plan(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -> None:
     """Print the design, what each cell costs and how long it will take. Spends a few timed steps, writes nothing."""
     loaded = _load(spec, overrides, storage)
-    from sweeps.plan import print_plan
+    from sweeps.planning.plan import print_plan
 
     print_plan(loaded, Console())
 

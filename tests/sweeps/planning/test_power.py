@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.precision import Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
+from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
 
 WIDTHS, RECURSIONS = np.array([3328.0, 7296.0, 12544.0, 50176.0]), np.array([2.0, 4.0, 8.0, 16.0])
 LAW, NOISE_SD = Slopes(a=0.4, b=0.2), 0.08

@@ -14,8 +14,8 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe
 from rrm.config import axis_name
 from rrm.errors import UserError
-from sweeps.costs import Costs, concurrent_trials, measure_costs, train_flops
-from sweeps.forecast import forecast_lines
+from sweeps.planning.costs import Costs, concurrent_trials, measure_costs, train_flops
+from sweeps.planning.forecast import forecast_lines
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 

@@ -15,10 +15,10 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import FitResult, describe
-from sweeps.costs import activation_bytes, measure_costs, training_bytes
-from sweeps.forecast import forecast_lines
-from sweeps.plan import print_plan
-from sweeps.precision import Slopes
+from sweeps.planning.costs import activation_bytes, measure_costs, training_bytes
+from sweeps.planning.forecast import forecast_lines
+from sweeps.planning.plan import print_plan
+from sweeps.planning.power import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
 from sweeps.store.store import Store
 from tests.conftest import tiny_trial

@@ -10,8 +10,8 @@ import numpy as np
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
-from sweeps.costs import train_flops
-from sweeps.precision import LEAST_T, Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
+from sweeps.planning.costs import train_flops
+from sweeps.planning.power import LEAST_T, Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
 from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
