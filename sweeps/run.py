@@ -15,12 +15,12 @@ from rich.console import Console
 from rrm.errors import UserError
 from sweeps.credentials import blank_secrets, hidden_credentials
 from sweeps.ledger import Ledger
-from sweeps.nodes import check_address, check_nodes, describe_driver
 from sweeps.screen import Screen, best_record, failures
 from sweeps.spec.sweep import SweepSpec
 from sweeps.spool import Spool
 from sweeps.store.store import Store
 from sweeps.tracking import Tracker
+from sweeps.worker.node_check import check_address, check_nodes, describe_driver
 
 LONGEST_REASON = 200
 DONE, SOME_FAILED, STOPPED = 0, 1, 130

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from sweeps.ledger import Ledger
 from sweeps.room import Room, place_trial
-from sweeps.trial import ENDING, LOST, MISFIT, ROW, run_trial
+from sweeps.worker.run_trial import ENDING, LOST, MISFIT, ROW, run_trial
 
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
 UNLIMITED = 10**9
@@ -136,7 +136,7 @@ def build_tuner(ledger: Ledger, room: Room, driver: dict[str, str] | None, say: 
     """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once.
 
     Args:
-        driver: what every node must agree with (`sweeps.nodes.describe_driver`), or None on this machine alone.
+        driver: what every node must agree with (`sweeps.worker.node_check.describe_driver`), or None on this machine alone.
     """
     decide = Decide(ledger)
     return tune.Tuner(

@@ -30,10 +30,10 @@ def trivial(config: Any, folder: Path, report: Callable[[Any], bool]) -> Any:
 
 
 class Patch(importlib.abc.MetaPathFinder):
-    """Replaces `fit` in `sweeps.trial` when it is imported."""
+    """Replaces `fit` in `sweeps.worker.run_trial` when it is imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if name != "sweeps.trial":
+        if name != "sweeps.worker.run_trial":
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path)

@@ -39,7 +39,7 @@ def publish(ray: subprocess.Popen[bytes]) -> None:
     """Tell workers which image they must be, and what they must find in the store."""
     from ray._raylet import GcsClient
 
-    from sweeps.nodes import describe_code
+    from sweeps.worker.node_check import describe_code
 
     told = describe_code() | {MARK: uuid.uuid4().hex}
     (STORE / MARK).write_text(told[MARK])

@@ -42,7 +42,7 @@ def ask(head: str) -> dict[str, str]:
 
 def compare(theirs: dict[str, str], storage: str) -> None:
     """Refuse to join a head that runs another image or sees another store; a driver asks only who is there when it starts."""
-    from sweeps.nodes import describe_code
+    from sweeps.worker.node_check import describe_code
 
     for name, ours in describe_code().items():
         if theirs.get(name) != ours:

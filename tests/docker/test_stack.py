@@ -164,7 +164,11 @@ def test_without_env_nothing_starts_and_a_sentence_says_why(stack: Stack) -> Non
 
 
 OTHERS = {
-    "another image": (["--user", "0"], "echo '# changed' >> /opt/project/sweeps/nodes.py; start worker", "the code is "),
+    "another image": (
+        ["--user", "0"],
+        "echo '# changed' >> /opt/project/sweeps/worker/node_check.py; start worker",
+        "the code is ",
+    ),
     "another store": ([], "start worker", "/store is not the head's: mount the same folder on both"),
 }
 

@@ -9,8 +9,8 @@ from ray.tune.search import Searcher
 
 from sweeps.room import Room, count_fitting, place_trial
 from sweeps.spec.sweep import Resources
-from sweeps.trial import MISFIT
 from sweeps.tune import Ask, Decide, End
+from sweeps.worker.run_trial import MISFIT
 from tests.sweeps.conftest import ending, measure_sections
 
 

@@ -18,7 +18,6 @@ from analysis.report import build_report
 from analysis.tables import load
 from sweeps.curves import SCHEMA
 from sweeps.ledger import Ledger
-from sweeps.meter import Meter
 from sweeps.mlflow_door import CURVES, FINGERPRINT, SWEEP
 from sweeps.mlflow_door.reader import read_runs
 from sweeps.mlflow_door.writer import MlflowWriter
@@ -26,6 +25,7 @@ from sweeps.spec.sweep import load_spec
 from sweeps.spool import Spool
 from sweeps.store.store import Store
 from sweeps.tracking import Tracker
+from sweeps.worker.system_metrics import Meter
 from tests.conftest import ROOT
 from tests.sweeps.conftest import ending, measure_sections
 from tests.sweeps.test_traps import row

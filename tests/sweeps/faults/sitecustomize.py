@@ -54,10 +54,10 @@ def limit_files(most_bytes: int) -> None:
 
 
 class Patch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Replaces `fit` in `sweeps.trial` when it is imported."""
+    """Replaces `fit` in `sweeps.worker.run_trial` when it is imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if name != "sweeps.trial":
+        if name != "sweeps.worker.run_trial":
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path)

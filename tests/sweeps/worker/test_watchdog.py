@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.store import Store
-from sweeps.watchdog import EXIT_CODE, Limits, Watchdog
+from sweeps.worker.watchdog import EXIT_CODE, Limits, Watchdog
 
 HANG = "while True: sum(range(10**6))"
 EAT = "kept = []\nwhile True: kept.append(bytearray(20_000_000)); time.sleep(0.01)"
@@ -20,7 +20,7 @@ def run(folder: Path, limits: str, work: str) -> subprocess.CompletedProcess[byt
     code = f"""
 import time
 from sweeps.store.store import Store
-from sweeps.watchdog import Limits, Watchdog
+from sweeps.worker.watchdog import Limits, Watchdog
 with Watchdog(lambda reason: Store({str(folder)!r}).write_killed("trial", reason), Limits({limits})):
 {body}
 """

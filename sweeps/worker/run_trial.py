@@ -21,11 +21,11 @@ from lightning_modules.files import ITEMS
 from lightning_modules.fit import BEST, CHECKPOINT, WEIGHTS, fit
 from lightning_modules.record import FitResult, Record, Row, describe
 from rrm.errors import UserError
-from sweeps.meter import Meter
-from sweeps.nodes import describe_node, find_misfit
 from sweeps.store.attempts import Attempt, begin_attempt
 from sweeps.store.store import ERROR, TRIAL, Store
-from sweeps.watchdog import Limits, Watchdog
+from sweeps.worker.node_check import describe_node, find_misfit
+from sweeps.worker.system_metrics import Meter
+from sweeps.worker.watchdog import Limits, Watchdog
 
 ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
 MISFIT = "misfit"  # in an ending: why this node may not run the trial, which has not begun

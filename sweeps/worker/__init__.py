@@ -1,0 +1,1 @@
+"""What runs on a node of the cluster: one trial at a time, without credentials."""
