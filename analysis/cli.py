@@ -134,7 +134,7 @@ def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves:
 
 def _log(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
     """Put the report into the MLflow runs of its sweeps; where that cannot be, say so: the report is there all the same."""
-    from sweeps.mlflow_door.reports import FOLDER, log_report  # mlflow takes seconds to import
+    from sweeps.tracking.mlflow.reports import FOLDER, log_report  # mlflow takes seconds to import
 
     for sweep in sweeps:
         uri, name = (tracking_uri, sweep) if tracking_uri else place_in_mlflow(sweep)

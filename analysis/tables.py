@@ -173,7 +173,7 @@ def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, by
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
-    from sweeps.mlflow_door.reader import read_item_files, read_runs  # takes seconds to import
+    from sweeps.tracking.mlflow.reader import read_item_files, read_runs  # takes seconds to import
 
     found = read_runs(tracking_uri, sweep)
     if found is None or not found.records:

@@ -140,10 +140,10 @@ def run_ours(trials: int) -> float:
 
 def check_complete(spec: Any, trials: int, code: int) -> None:
     """The sweep did what it is timed for: every trial is in the store and, once, in MLflow."""
-    from sweeps.mlflow_door.reader import read_runs
-    from sweeps.spool import Spool
     from sweeps.store.store import Store, local_root
-    from sweeps.tracking import tracking_uri
+    from sweeps.tracking.mlflow.reader import read_runs
+    from sweeps.tracking.spool import Spool
+    from sweeps.tracking.tracker import tracking_uri
 
     store = Store(spec.location)
     found = read_runs(tracking_uri(local_root(spec.storage)), spec.name)

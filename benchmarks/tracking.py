@@ -52,7 +52,7 @@ def run_demo(side: str) -> tuple[float, float]:
     """Seconds of the demo sweep, and CPU seconds of its tracking thread."""
     from sweeps.run import run_sweep
     from sweeps.spec.sweep import load_spec
-    from sweeps.tracking import Delivery
+    from sweeps.tracking.tracker import Delivery
 
     spent: list[float] = []
     deliver = Delivery._run
@@ -79,9 +79,9 @@ def measure_bulk(runs: int) -> None:
     from analysis.tables import load
     from sweeps.ledger import Ledger
     from sweeps.spec.sweep import load_spec
-    from sweeps.spool import Spool
     from sweeps.store.store import Store
-    from sweeps.tracking import Tracker
+    from sweeps.tracking.spool import Spool
+    from sweeps.tracking.tracker import Tracker
 
     with tempfile.TemporaryDirectory() as folder:
         seeds = -(-runs // 12)

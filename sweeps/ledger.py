@@ -19,7 +19,7 @@ from sweeps.samplers import Study, objective_value
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, TRIAL, Store
-from sweeps.tracking import Tracker
+from sweeps.tracking.tracker import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
 DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which

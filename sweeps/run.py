@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.credentials import blank_secrets, hidden_credentials
 from sweeps.ledger import Ledger
 from sweeps.screen import Screen, best_record, failures
 from sweeps.spec.sweep import SweepSpec
-from sweeps.spool import Spool
 from sweeps.store.store import Store
-from sweeps.tracking import Tracker
+from sweeps.tracking.secrets import blank_secrets, hidden_credentials
+from sweeps.tracking.spool import Spool
+from sweeps.tracking.tracker import Tracker
 from sweeps.worker.node_check import check_address, check_nodes, describe_driver
 
 LONGEST_REASON = 200

@@ -24,11 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
-from sweeps.credentials import blank_secrets
 from sweeps.spec.constraints import known_costs
 from sweeps.spec.search import Search
 from sweeps.spec.space import contains
 from sweeps.spec.sweep import SweepSpec
+from sweeps.tracking.secrets import blank_secrets
 
 STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
 FINGERPRINT = "fingerprint"

@@ -25,8 +25,8 @@ def show_runs(target: str, port: int | None, open_browser: bool, console: Consol
         UserError: there is no such sweep, MLflow has no runs of it, or the port is taken.
     """
     store = find_store(target)
-    from sweeps.mlflow_door.server import find_links, running_server  # mlflow takes seconds to import
-    from sweeps.tracking import artifact_root, tracking_uri
+    from sweeps.tracking.mlflow.server import find_links, running_server  # mlflow takes seconds to import
+    from sweeps.tracking.tracker import artifact_root, tracking_uri
 
     name, root = store.location.rsplit("/", 1)[-1], local_root(store.location.rsplit("/", 1)[0])
     uri, artifacts = tracking_uri(root), artifact_root(root)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.mlflow_door.reader import read_runs
 from sweeps.store.store import Store
+from sweeps.tracking.mlflow.reader import read_runs
 from tests.cluster.hosts import Host, NamespaceHost, make_hosts, remove_network
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections

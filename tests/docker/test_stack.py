@@ -64,7 +64,9 @@ def test_the_image_is_small_and_says_what_it_was_built_from(engine: Engine) -> N
     size = int(engine("image", "inspect", "--format", "{{.Size}}", IMAGE))
     print(f"the image has {size / 1e9:.2f} GB")
     assert size < MOST_BYTES
-    tags = engine("run", "--rm", IMAGE, "python", "-c", "from sweeps.lineage import lineage_tags; print(lineage_tags())")
+    tags = engine(
+        "run", "--rm", IMAGE, "python", "-c", "from sweeps.tracking.provenance import lineage_tags; print(lineage_tags())"
+    )
     assert "mlflow.source.git.commit" in tags and "git.dirty" in tags
 
 

@@ -20,9 +20,9 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.ledger import Ledger
 from sweeps.spec.sweep import load_spec
-from sweeps.spool import Spool
 from sweeps.store.store import Store
-from sweeps.tracking import Tracker
+from sweeps.tracking.spool import Spool
+from sweeps.tracking.tracker import Tracker
 from sweeps.worker.node_check import check_address
 from tests.conftest import ROOT, tiny_sections
 

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.mlflow_door import FINGERPRINT, SWEEP
-from sweeps.mlflow_door.reader import read_runs
 from sweeps.store.store import Store
+from sweeps.tracking.mlflow import FINGERPRINT, SWEEP
+from sweeps.tracking.mlflow.reader import read_runs
 
 PASSWORD = f"planted{secrets.token_hex(8)}"  # nowhere in the code, whose changes a sweep keeps
 

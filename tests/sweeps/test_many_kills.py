@@ -11,8 +11,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.mlflow_door.reader import read_runs
 from sweeps.store.store import Store
+from sweeps.tracking.mlflow.reader import read_runs
 from tests.sweeps.conftest import command, run_command, search_sections
 from tests.sweeps.test_run import ENVIRONMENT
 

@@ -15,8 +15,8 @@ import pytest
 from analysis.report import build_report
 from analysis.tables import load
 from lightning_modules.config import load_trial
-from sweeps.mlflow_door.reader import read_runs
 from sweeps.store.store import Store
+from sweeps.tracking.mlflow.reader import read_runs
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 

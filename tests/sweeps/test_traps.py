@@ -23,14 +23,14 @@ from ray.tune.search.optuna import OptunaSearch
 from lightning_modules.fit import fit
 from sweeps import tracking
 from sweeps.ledger import Ledger
-from sweeps.mlflow_door.reader import read_runs
-from sweeps.mlflow_door.writer import MlflowWriter
 from sweeps.room import Room
 from sweeps.submit import STOP_ENVIRONMENT
+from sweeps.tracking.mlflow.reader import read_runs
+from sweeps.tracking.mlflow.writer import MlflowWriter
 from sweeps.tune import Ask, Decide, End
 from tests.conftest import ROOT, tiny_trial
 from tests.sweeps.conftest import Sections, ending, search_sections
-from tests.sweeps.test_mlflow_door import EVENTS, Given
+from tests.sweeps.tracking.mlflow.test_writer import EVENTS, Given
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)}
 

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.ledger import Ledger
-from sweeps.mlflow_door import FINGERPRINT
+from sweeps.tracking.mlflow import FINGERPRINT
 from tests.browser import browser_context, needs_browser
 from tests.sweeps.conftest import command, search_sections
 from tests.sweeps.servers import free_port

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
-from sweeps.spool import Spool
 from sweeps.store.backend import append_line, read_lines
 from sweeps.store.store import Store
+from sweeps.tracking.spool import Spool
 
 
 def test_a_torn_last_line_is_dropped_and_cut_off(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sweeps import lineage
-from sweeps.credentials import blank_secrets
-from sweeps.lineage import lineage_tags, read_diff
+from sweeps.tracking.provenance import lineage_tags, read_diff
+from sweeps.tracking.secrets import blank_secrets
 
 
 @pytest.fixture

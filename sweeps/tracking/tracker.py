@@ -14,11 +14,11 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.files import ITEMS
 from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
-from sweeps.credentials import blank_secrets
-from sweeps.lineage import lineage_tags, read_diff
 from sweeps.spec.sweep import SweepSpec
-from sweeps.spool import BATCH_EVENTS, Spool
 from sweeps.store.store import Store, local_root, tracking_uri
+from sweeps.tracking.provenance import lineage_tags, read_diff
+from sweeps.tracking.secrets import blank_secrets
+from sweeps.tracking.spool import BATCH_EVENTS, Spool
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 SHORT_NAMES = {
@@ -231,7 +231,7 @@ class Delivery:
                 time.sleep(FIRST_WAIT_SECONDS)
                 continue
             try:
-                from sweeps.mlflow_door.writer import MlflowWriter, Poison  # mlflow takes seconds to import
+                from sweeps.tracking.mlflow.writer import MlflowWriter, Poison  # mlflow takes seconds to import
 
                 writer = writer or MlflowWriter(self.uri, self.artifact_root, self.sweep, self.sources)
                 try:
@@ -251,7 +251,7 @@ class Delivery:
 
     def _deliver_singly(self, writer: Any, events: list[dict[str, Any]]) -> None:
         """Find the events that the server refuses for good and set them aside."""
-        from sweeps.mlflow_door.writer import Poison
+        from sweeps.tracking.mlflow.writer import Poison
 
         for event in events:
             try:

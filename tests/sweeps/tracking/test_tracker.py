@@ -16,15 +16,15 @@ from analysis.foreign import load_csv
 from analysis.page import write_report
 from analysis.report import build_report
 from analysis.tables import load
-from sweeps.curves import SCHEMA
 from sweeps.ledger import Ledger
-from sweeps.mlflow_door import CURVES, FINGERPRINT, SWEEP
-from sweeps.mlflow_door.reader import read_runs
-from sweeps.mlflow_door.writer import MlflowWriter
 from sweeps.spec.sweep import load_spec
-from sweeps.spool import Spool
 from sweeps.store.store import Store
-from sweeps.tracking import Tracker
+from sweeps.tracking.curves_file import SCHEMA
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
+from sweeps.tracking.mlflow.reader import read_runs
+from sweeps.tracking.mlflow.writer import MlflowWriter
+from sweeps.tracking.spool import Spool
+from sweeps.tracking.tracker import Tracker
 from sweeps.worker.system_metrics import Meter
 from tests.conftest import ROOT
 from tests.sweeps.conftest import ending, measure_sections
@@ -135,7 +135,7 @@ def test_curves_come_from_one_file_and_equal_those_read_point_by_point(tracked: 
         patch.setattr(MlflowClient, "get_metric_history", None)  # whoever asks point by point fails
         stored = read_runs(uri, "tiny")
     with monkeypatch.context() as patch:
-        patch.setattr("sweeps.mlflow_door.reader._stored_curves", lambda *_: (SCHEMA.empty_table(), {}))
+        patch.setattr("sweeps.tracking.mlflow.reader._stored_curves", lambda *_: (SCHEMA.empty_table(), {}))
         asked = read_runs(uri, "tiny")
     assert stored is not None and asked is not None
     assert sorted(map(str, stored.curves.to_pylist())) == sorted(map(str, asked.curves.to_pylist()))

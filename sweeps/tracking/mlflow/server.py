@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError
-from sweeps.credentials import blank_secrets
-from sweeps.mlflow_door.view import view_path
+from sweeps.tracking.mlflow.view import view_path
+from sweeps.tracking.secrets import blank_secrets
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0

@@ -23,14 +23,14 @@ from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.fit import WEIGHTS
 from lightning_modules.saved_model import draws, save_model
 from lightning_modules.yaml_file import parse_yaml
-from sweeps.mlflow_door import FINGERPRINT
-from sweeps.mlflow_door.served import GRID, PUZZLE
 from sweeps.store.store import TRIAL
+from sweeps.tracking.mlflow import FINGERPRINT
+from sweeps.tracking.mlflow.pyfunc import GRID, PUZZLE
 
 ALIAS = "best"
 FILES = "model"  # folder with our files, which MLflow puts into one named data
 LOGGED = "logged"  # folder that becomes the logged model
-SERVED = "sweeps.mlflow_door.served"
+SERVED = "sweeps.tracking.mlflow.pyfunc"
 NEEDED = ["rrm-sweeps", "torch", "lightning", "numpy", "pydantic", "pyyaml", "safetensors"]  # versions are tags of the run
 
 Files = Callable[[str, str], bytes | None]  # fingerprint, name -> content

@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from sweeps.curves import write_curves
-from sweeps.mlflow_door import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
-from sweeps.mlflow_door.models import Unsavable, log_best
-from sweeps.mlflow_door.view import prepare_view
-from sweeps.spool import Event
+from sweeps.tracking.curves_file import write_curves
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+from sweeps.tracking.mlflow.model_logging import Unsavable, log_best
+from sweeps.tracking.mlflow.view import prepare_view
+from sweeps.tracking.spool import Event
 
 MOST_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
 MOST_PARAMS = 100

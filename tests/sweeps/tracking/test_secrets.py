@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.credentials import DRIVERS_OWN, blank_secrets, hidden_credentials
+from sweeps.tracking.secrets import DRIVERS_OWN, blank_secrets, hidden_credentials
 from tests.conftest import ROOT
 
 
@@ -33,7 +33,7 @@ def test_credentials_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -
 WORKER = """
 import os
 import ray
-from sweeps.credentials import hidden_credentials
+from sweeps.tracking.secrets import hidden_credentials
 
 with hidden_credentials():
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)

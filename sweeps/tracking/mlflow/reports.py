@@ -5,9 +5,9 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError
-from sweeps.credentials import blank_secrets
-from sweeps.mlflow_door import SWEEP
-from sweeps.mlflow_door.reader import find_sweep
+from sweeps.tracking.mlflow import SWEEP
+from sweeps.tracking.mlflow.reader import find_sweep
+from sweeps.tracking.secrets import blank_secrets
 
 FOLDER = "report"
 KINDS = (".html", ".png", ".svg", ".json", ".csv")  # Parquet holds the same as CSV

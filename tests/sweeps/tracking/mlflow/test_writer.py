@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
-from sweeps.spool import Event
+from sweeps.tracking.spool import Event
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from sweeps.mlflow_door import CURVES, FINGERPRINT, SWEEP
-    from sweeps.mlflow_door.reader import read_runs
-    from sweeps.mlflow_door.writer import MlflowWriter, Poison
+    from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
+    from sweeps.tracking.mlflow.reader import read_runs
+    from sweeps.tracking.mlflow.writer import MlflowWriter, Poison
 
 START = {
     "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},

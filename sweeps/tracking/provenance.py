@@ -10,7 +10,7 @@ from subprocess import run
 import torch
 
 import rrm
-from sweeps.credentials import blank_secrets
+from sweeps.tracking.secrets import blank_secrets
 
 SOURCE = Path(rrm.__file__).parent.parent
 PACKAGES = ("torch", "lightning", "ray", "optuna", "mlflow")

@@ -13,9 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from lightning_modules.files import ITEMS
 from rrm.errors import UserError
-from sweeps.credentials import blank_secrets
-from sweeps.curves import SCHEMA, axis_of, curve_table, read_curves
-from sweeps.mlflow_door import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+from sweeps.tracking.secrets import blank_secrets
 
 TEXT_TAGS = ("reason", "matching", "data_fingerprint", "stage", "device")
 
@@ -24,7 +24,7 @@ class Found(NamedTuple):
     """A sweep as MLflow holds it."""
 
     records: list[dict[str, Any]]
-    curves: pa.Table  # of `sweeps.curves.SCHEMA`
+    curves: pa.Table  # of `sweeps.tracking.curves_file.SCHEMA`
     kind: str  # search or measure
 
 

@@ -21,10 +21,10 @@ from mlflow import MlflowClient
 from lightning_modules.__main__ import main
 from lightning_modules.config import load_trial
 from lightning_modules.datamodule import load_splits
-from sweeps.curves import axis_of
 from sweeps.ledger import Ledger
-from sweeps.mlflow_door import FINGERPRINT
-from sweeps.mlflow_door.models import ALIAS, Unsavable, log_best
+from sweeps.tracking.curves_file import axis_of
+from sweeps.tracking.mlflow import FINGERPRINT
+from sweeps.tracking.mlflow.model_logging import ALIAS, Unsavable, log_best
 from tests.conftest import ROOT
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.spool import Event
+from sweeps.tracking.spool import Event
 
 # What a curve runs over, by the first part of a metric's name; any other metric is a single value.
 AXES = {"train_curve": "step", "val_curve": "step", "system": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}

@@ -1,0 +1,1 @@
+"""What is recorded of a sweep: events in a spool, sent once each to MLflow; provenance; secrets that stay out of it."""
