@@ -36,7 +36,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from sweeps.run import run_sweep
+from sweeps.driver.run import run_sweep
 from sweeps.spec.sweep import load_spec
 
 for path in sys.argv[1:]:

@@ -50,7 +50,7 @@ def measure_share(pairs: int) -> None:
 
 def run_demo(side: str) -> tuple[float, float]:
     """Seconds of the demo sweep, and CPU seconds of its tracking thread."""
-    from sweeps.run import run_sweep
+    from sweeps.driver.run import run_sweep
     from sweeps.spec.sweep import load_spec
     from sweeps.tracking.tracker import Delivery
 
@@ -77,7 +77,7 @@ def run_demo(side: str) -> tuple[float, float]:
 def measure_bulk(runs: int) -> None:
     """Through ledger, spool and writer as in a sweep, but for the training."""
     from analysis.tables import load
-    from sweeps.ledger import Ledger
+    from sweeps.driver.ledger import Ledger
     from sweeps.spec.sweep import load_spec
     from sweeps.store.store import Store
     from sweeps.tracking.spool import Spool

@@ -57,7 +57,7 @@ def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None, ad
     Type the same command again at any time. Exit code: 0 done, 1 some trials failed, 2 something to mend, 130 stopped.
     """
     loaded = _load(spec, overrides, storage)
-    from sweeps.run import run_sweep
+    from sweeps.driver.run import run_sweep
 
     command = shlex.join(["rrm-sweep", *sys.argv[1:]])
     raise typer.Exit(run_sweep(loaded, Console(), command, address))

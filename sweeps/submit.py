@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.ledger import stored_sections
-from sweeps.run import STOPPED
+from sweeps.driver.ledger import stored_sections
+from sweeps.driver.run import STOPPED
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.backend import URI
 

@@ -3,7 +3,7 @@
 import importlib
 import subprocess
 
-TRIALS = "torch lightning ray.tune optuna sweeps.run"
+TRIALS = "torch lightning ray.tune optuna sweeps.driver.run"
 SERVERS = "ray.dashboard.dashboard mlflow.server.auth psycopg"
 FILES = "obstore pyarrow analysis.report"
 

@@ -18,7 +18,7 @@ from lightning_modules.fit import fit
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.ledger import Ledger
+from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool

@@ -18,12 +18,12 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.ledger import Ledger
+from sweeps.driver.ledger import Ledger
 from sweeps.tracking.mlflow import FINGERPRINT
 from tests.browser import browser_context, needs_browser
 from tests.sweeps.conftest import command, search_sections
+from tests.sweeps.driver.test_run import ENVIRONMENT
 from tests.sweeps.servers import free_port
-from tests.sweeps.test_run import ENVIRONMENT
 
 PATIENCE_MILLISECONDS = 60_000
 

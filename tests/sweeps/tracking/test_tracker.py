@@ -16,7 +16,7 @@ from analysis.foreign import load_csv
 from analysis.page import write_report
 from analysis.report import build_report
 from analysis.tables import load
-from sweeps.ledger import Ledger
+from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.curves_file import SCHEMA
@@ -28,7 +28,7 @@ from sweeps.tracking.tracker import Tracker
 from sweeps.worker.system_metrics import Meter
 from tests.conftest import ROOT
 from tests.sweeps.conftest import ending, measure_sections
-from tests.sweeps.test_traps import row
+from tests.sweeps.driver.test_traps import row
 
 PAGE = (ROOT / "docs/mlflow.md").read_text()
 QUESTIONS = [line for line in PAGE.split("## Ten questions")[1].split("```")[1].splitlines() if line and not line.startswith("#")]

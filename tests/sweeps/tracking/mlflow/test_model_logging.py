@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from lightning_modules.__main__ import main
 from lightning_modules.config import load_trial
 from lightning_modules.datamodule import load_splits
-from sweeps.ledger import Ledger
+from sweeps.driver.ledger import Ledger
 from sweeps.tracking.curves_file import axis_of
 from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.model_logging import ALIAS, Unsavable, log_best

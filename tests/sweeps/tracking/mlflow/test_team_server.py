@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sweeps import tracking
-from sweeps.run import run_sweep
+from sweeps.driver.run import run_sweep
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections

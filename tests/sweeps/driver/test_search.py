@@ -12,9 +12,9 @@ from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
 from sweeps import samplers
-from sweeps.rungs import build_judge
-from sweeps.samplers import Study
-from sweeps.screen import pareto_front
+from sweeps.driver.early_stopping import build_judge
+from sweeps.driver.live_table import pareto_front
+from sweeps.driver.study import Study
 from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import Sections, assert_refused, search_sections
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sweeps.rungs import Rungs
+from sweeps.driver.early_stopping import Rungs
 from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
 

@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.ledger import Ledger
-from sweeps.room import Room, place_trial
+from sweeps.driver.capacity import Room, place_trial
+from sweeps.driver.ledger import Ledger
 from sweeps.worker.run_trial import ENDING, LOST, MISFIT, ROW, run_trial
 
 SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them

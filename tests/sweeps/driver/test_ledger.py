@@ -8,8 +8,8 @@ from optuna.trial import TrialState
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
-from sweeps.ledger import CONFIRM, Ledger
-from sweeps.run import fit_until_done
+from sweeps.driver.ledger import CONFIRM, Ledger
+from sweeps.driver.run import fit_until_done
 from tests.sweeps.conftest import Sections, ending, measure_sections, search_sections
 
 

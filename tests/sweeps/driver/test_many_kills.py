@@ -14,7 +14,7 @@ import pytest
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
 from tests.sweeps.conftest import command, run_command, search_sections
-from tests.sweeps.test_run import ENVIRONMENT
+from tests.sweeps.driver.test_run import ENVIRONMENT
 
 KILLS, TRIALS = 10, 24
 

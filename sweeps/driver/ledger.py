@@ -14,8 +14,8 @@ from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
-from sweeps.rungs import build_judge
-from sweeps.samplers import Study, objective_value
+from sweeps.driver.early_stopping import build_judge
+from sweeps.driver.study import Study, objective_value
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, TRIAL, Store

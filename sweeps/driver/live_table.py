@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_modules.record import Record, step_flops
-from sweeps.ledger import Ledger, LiveTrial
+from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from rrm.errors import UserError
-from sweeps.samplers import Study
+from sweeps.driver.study import Study
 from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
 

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.ledger import Ledger
-from sweeps.screen import Screen, best_record, failures
+from sweeps.driver.ledger import Ledger
+from sweeps.driver.live_table import Screen, best_record, failures
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.secrets import blank_secrets, hidden_credentials
@@ -114,8 +114,8 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     os.environ.update(TUNE_ENVIRONMENT)
     import ray
 
-    from sweeps.room import Room
-    from sweeps.tune import build_tuner
+    from sweeps.driver.capacity import Room
+    from sweeps.driver.tune import build_tuner
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)  # a lost process is one line of ours

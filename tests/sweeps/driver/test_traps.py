@@ -22,12 +22,12 @@ from ray.tune.search.optuna import OptunaSearch
 
 from lightning_modules.fit import fit
 from sweeps import tracking
-from sweeps.ledger import Ledger
-from sweeps.room import Room
+from sweeps.driver.capacity import Room
+from sweeps.driver.ledger import Ledger
+from sweeps.driver.tune import Ask, Decide, End
 from sweeps.submit import STOP_ENVIRONMENT
 from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
-from sweeps.tune import Ask, Decide, End
 from tests.conftest import ROOT, tiny_trial
 from tests.sweeps.conftest import Sections, ending, search_sections
 from tests.sweeps.tracking.mlflow.test_writer import EVENTS, Given

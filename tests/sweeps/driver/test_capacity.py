@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweeps.room import Room, count_fitting, place_trial
+from sweeps.driver.capacity import Room, count_fitting, place_trial
+from sweeps.driver.tune import Ask, Decide, End
 from sweeps.spec.sweep import Resources
-from sweeps.tune import Ask, Decide, End
 from sweeps.worker.run_trial import MISFIT
 from tests.sweeps.conftest import ending, measure_sections
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from sweeps.screen import Screen
+from sweeps.driver.live_table import Screen
 from tests.sweeps.conftest import ending, measure_sections
 
 
