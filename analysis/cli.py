@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rrm.errors import UserError, usage_error
-from sweeps.command_line import run_app
+from sweeps.cli.typer_app import run_app
 from sweeps.store.store import Store, local_root
 from sweeps.store.store import tracking_uri as default_tracking_uri
 

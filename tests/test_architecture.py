@@ -16,7 +16,7 @@ def test_analysis_loads_neither_torch_nor_ray() -> None:
 
 
 def test_help_and_status_load_no_torch() -> None:
-    assert _loads("sweeps.cli, sweeps.status", {"torch", "lightning", "ray", "mlflow"}) == "[]"
+    assert _loads("sweeps.cli.main, sweeps.cli.status", {"torch", "lightning", "ray", "mlflow"}) == "[]"
 
 
 def test_a_spec_is_read_without_lightning() -> None:

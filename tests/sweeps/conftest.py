@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import sweeps.cli
+import sweeps.cli.main
 from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit
 from lightning_modules.record import describe
@@ -107,7 +107,7 @@ def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, A
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sweeps.cli", *arguments]
+    return [sys.executable, "-m", "sweeps.cli.main", *arguments]
 
 
 def run_command(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
@@ -120,7 +120,7 @@ def run_command(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Runs `rrm-sweep ARGUMENTS`, or another command, in the test's folder and in this process, which spares the imports."""
 
-    def run(*arguments: str, main: Callable[[], object] = sweeps.cli.main, name: str = "rrm-sweep") -> Any:
+    def run(*arguments: str, main: Callable[[], object] = sweeps.cli.main.main, name: str = "rrm-sweep") -> Any:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         with pytest.raises(SystemExit) as ended:

@@ -22,10 +22,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from lightning_modules.fit import fit
 from sweeps import tracking
+from sweeps.cli.submit import STOP_ENVIRONMENT
 from sweeps.driver.capacity import Room
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.tune import Ask, Decide, End
-from sweeps.submit import STOP_ENVIRONMENT
 from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
 from tests.conftest import ROOT, tiny_trial

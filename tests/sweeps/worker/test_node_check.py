@@ -13,8 +13,8 @@ import pytest
 import ray
 
 from rrm.errors import UserError
+from sweeps.cli.submit import check_shared
 from sweeps.store.store import Store
-from sweeps.submit import check_shared
 from sweeps.worker.node_check import check_address, describe_driver, describe_node, digest_code, find_misfit
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Head, command, measure_sections, run_command

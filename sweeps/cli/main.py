@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sweeps.command_line import run_app
+from sweeps.cli.typer_app import run_app
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
@@ -78,7 +78,7 @@ def submit(
     The nodes must have this project installed and see the storage and every data file by the same path.
     """
     loaded = _load(spec, overrides, storage)
-    from sweeps.submit import submit_sweep
+    from sweeps.cli.submit import submit_sweep
 
     raise typer.Exit(submit_sweep(loaded, address, wait, Console()))
 
@@ -86,7 +86,7 @@ def submit(
 @app.command()
 def status(target: Target) -> None:
     """Say how a sweep stands, from its store alone: also while another process or another machine runs it."""
-    from sweeps.status import read_status
+    from sweeps.cli.status import read_status
 
     for line in read_status(target).lines():
         typer.echo(line)
@@ -100,7 +100,7 @@ def ui(
     browser: Annotated[bool, typer.Option(help="Open the link in a browser.")] = True,
 ) -> None:
     """Open MLflow on a sweep, best trial first, and print the link. Serves the local database until Ctrl-C."""
-    from sweeps.ui import show_runs, show_study
+    from sweeps.cli.ui import show_runs, show_study
 
     (show_study if study else show_runs)(target, port, browser, Console())
 
@@ -116,7 +116,7 @@ def schema() -> None:
 @app.command()
 def doctor(storage: Storage = None) -> None:
     """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
-    from sweeps.doctor import examine
+    from sweeps.cli.doctor import examine
 
     findings = list(examine(storage or "runs"))
     for finding in findings:

@@ -11,8 +11,8 @@ import pytest
 
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.doctor import Finding, examine
-from sweeps.status import read_status
+from sweeps.cli.doctor import Finding, examine
+from sweeps.cli.status import read_status
 from sweeps.store.backend import LOCK
 from sweeps.store.store import Store
 from tests.sweeps.conftest import measure_sections

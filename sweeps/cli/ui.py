@@ -12,7 +12,7 @@ from threading import Thread
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.status import find_store
+from sweeps.cli.status import find_store
 from sweeps.store.store import STUDY, local_root
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080

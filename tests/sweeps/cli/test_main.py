@@ -11,8 +11,8 @@ import typer
 
 import analysis.cli
 import lightning_modules.__main__
-import sweeps.cli
-from sweeps.command_line import run_app
+import sweeps.cli.main
+from sweeps.cli.typer_app import run_app
 from tests.sweeps.conftest import assert_refused, run_command
 
 MISTYPED = {
@@ -75,10 +75,10 @@ def test_ctrl_c_before_anything_was_started_says_what_to_type(
 
 def test_sigterm_is_ctrl_c_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(sweeps.cli, "run_app", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(sweeps.cli.main, "run_app", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         with pytest.raises(KeyboardInterrupt):
-            sweeps.cli.main()
+            sweeps.cli.main.main()
     finally:
         signal.signal(signal.SIGTERM, before)
 
