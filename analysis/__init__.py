@@ -6,17 +6,9 @@ fits = analysis.fit_laws(tables)                     # or analysis.fit_recurrenc
 analysis.plot_inference_depth(tables).show()
 """
 
-from analysis.fits import Estimate, Fit
-from analysis.foreign import load_csv
-from analysis.groups import Group, groups_of
-from analysis.importance import Importance, anova_shares, ped_anova
-from analysis.laws.compute_optimal import fit_compute_optimal
-from analysis.laws.iso_flop import fit_iso_flop
-from analysis.laws.power import fit_log_depth, fit_power
-from analysis.laws.recurrence import fit_recurrence
-from analysis.laws.required_depth import fit_required_depth
-from analysis.laws.test_time import fit_test_time
-from analysis.plots import (
+from analysis.data.csv_import import load_csv
+from analysis.data.tables import Tables, load, merge
+from analysis.figures.notebook import (
     plot_accuracy_by_depth,
     plot_accuracy_by_difficulty,
     plot_accuracy_by_parameters,
@@ -39,8 +31,16 @@ from analysis.plots import (
     plot_training_curves,
     plot_width_depth_map,
 )
-from analysis.scaling import fit_laws
-from analysis.tables import Tables, load, merge
+from analysis.laws.compute_optimal import fit_compute_optimal
+from analysis.laws.fit import Estimate, Fit
+from analysis.laws.fit_all import fit_laws
+from analysis.laws.groups import Group, groups_of
+from analysis.laws.inference_depth import fit_test_time
+from analysis.laws.iso_flop import fit_iso_flop
+from analysis.laws.power import fit_log_depth, fit_power
+from analysis.laws.recurrence import fit_recurrence
+from analysis.laws.required_depth import fit_required_depth
+from analysis.statistics.importance import Importance, anova_shares, ped_anova
 
 __all__ = [
     "Estimate", "Fit", "Group", "Importance", "Tables", "anova_shares", "fit_compute_optimal", "fit_iso_flop", "fit_laws",

@@ -20,9 +20,9 @@ from sweeps.store.store import tracking_uri as default_tracking_uri
 MOST_LINES = 4  # of one law
 
 if TYPE_CHECKING:
-    from analysis.fits import Fit
-    from analysis.report import Report
-    from analysis.tables import Tables
+    from analysis.data.tables import Tables
+    from analysis.laws.fit import Fit
+    from analysis.report.build import Report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -58,8 +58,8 @@ def analyze(
     fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
 ) -> None:
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
-    from analysis.fits import write_fits
-    from analysis.scaling import fit_laws
+    from analysis.laws.fit import write_fits
+    from analysis.laws.fit_all import fit_laws
 
     names, budgets = sweeps or [], {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
     _check(names, out, tracking_uri, csv, has_parts=curves is not None or bool(columns))
@@ -78,8 +78,8 @@ def analyze(
     if fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
-    from analysis.page import write_report  # plots take seconds to import
-    from analysis.report import build_report
+    from analysis.report.build import build_report
+    from analysis.report.html import write_report  # plots take seconds to import
 
     report = build_report(tables, fits)
     titles = " and ".join(map(str, tables.trials["sweep"].unique()))
@@ -116,7 +116,7 @@ def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
 
 def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
-    from analysis.foreign import notes_on
+    from analysis.data.csv_import import notes_on
 
     told = {fit.group["cost"] for fit in fits if fit.law == "compute_optimal"}
     why = "the recurrence law is refused, or the cost does not follow from size and recursion"
@@ -126,8 +126,8 @@ def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]],
 
 def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves: Path | None, columns: str) -> "Tables":
     """The table that was asked for."""
-    from analysis.foreign import load_csv
-    from analysis.tables import load, merge
+    from analysis.data.csv_import import load_csv
+    from analysis.data.tables import load, merge
 
     return load_csv(csv, curves, columns) if csv is not None else merge([load(sweep, tracking_uri) for sweep in sweeps])
 
@@ -148,14 +148,14 @@ def _log(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
 
 def place_in_mlflow(sweep: str) -> tuple[str, str]:
     """Tracking URI and name of a sweep that is given by its store or spec."""
-    from analysis.tables import store_location
+    from analysis.data.tables import store_location
 
     storage, _, name = store_location(sweep).rstrip("/").rpartition("/")
     return default_tracking_uri(local_root(storage or ".")), name
 
 
 def _report_folder(sweep: str) -> Path:
-    from analysis.tables import store_location
+    from analysis.data.tables import store_location
 
     return Store(store_location(sweep)).driver_folder / "report"
 
@@ -186,7 +186,7 @@ def _print_fits(fits: "list[Fit]") -> None:
 
 def _print(report: "Report", path: Path) -> None:
     """The table of cells and the answer, for a terminal."""
-    from analysis.page import readable_cells
+    from analysis.report.html import readable_cells
 
     console = Console()
     cells = readable_cells(report, brief=True)

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from analysis.fits import Fit
-from analysis.scaling import fit_laws
-from analysis.tables import CURVE_COLUMNS, Tables
+from analysis.data.tables import CURVE_COLUMNS, Tables
+from analysis.laws.fit import Fit
+from analysis.laws.fit_all import fit_laws
 
 SEEDS, NOISE = 3, 0.1  # of log NLL
 WIDTHS = [16, 32, 64, 128, 256]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.stats import cell_differences
-from analysis.tables import Tables, load
+from analysis.data.tables import Tables, load
+from analysis.statistics.effects import cell_differences
 
 SPECS = Path(__file__).parent.parent / "sweeps/specs/tasks"
 SPLITS = {"test": "depth/exact_accuracy", "ood": "ood_depth/exact_accuracy"}

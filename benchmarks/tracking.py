@@ -76,7 +76,7 @@ def run_demo(side: str) -> tuple[float, float]:
 
 def measure_bulk(runs: int) -> None:
     """Through ledger, spool and writer as in a sweep, but for the training."""
-    from analysis.tables import load
+    from analysis.data.tables import load
     from sweeps.driver.ledger import Ledger
     from sweeps.spec.sweep import load_spec
     from sweeps.store.store import Store

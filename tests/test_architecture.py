@@ -12,7 +12,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_analysis_loads_neither_torch_nor_ray() -> None:
-    assert _loads("analysis.report, analysis.tables", {"torch", "ray", "lightning", "mlflow"}) == "[]"
+    assert _loads("analysis.report.build, analysis.data.tables", {"torch", "ray", "lightning", "mlflow"}) == "[]"
 
 
 def test_help_and_status_load_no_torch() -> None:

@@ -11,6 +11,7 @@ statistics effects, importance, agreement of tasks
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from analysis.data.tables import Tables
 from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
 from analysis.figures.inference import breadth_depth, halting_calibration, inference_frontier, residual_correctness
@@ -23,7 +24,6 @@ from analysis.figures.scaling import (
     training_curves,
     width_depth_map,
 )
-from analysis.tables import Tables
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.tables import Tables, label
+from analysis.data.tables import Tables, label
 
 ACCURACY = "test/exact_accuracy"
 ACCURACY_LABEL = "exact accuracy on test (share of puzzles)"

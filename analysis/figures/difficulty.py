@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from analysis.data.tables import Tables
 from analysis.figures.data import FigureData, Heatmap, Series, chosen_cell, curves_of, powers_of_two
 from analysis.figures.recursion import DEPTH_CURVE
 from analysis.laws.required_depth import EASE
-from analysis.tables import Tables
 
 SOLVED = (0.5, 0.9)  # shares that a difficulty counts as solved at
 

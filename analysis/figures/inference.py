@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from analysis.data.tables import CAPACITY_AXES, Tables
 from analysis.figures.data import ACCURACY_LABEL, BLACK, SUPERVISION, FigureData, Series, chosen_cell, curves_of
 from analysis.figures.recursion import DEPTH_CURVE
-from analysis.tables import CAPACITY_AXES, Tables
 from rrm.config import axis_name
 
 VALIDATION_CURVE = "val_depth/exact_accuracy"

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.data.tables import label
 from analysis.figures.data import BLACK, FigureData, Series
-from analysis.fits import Fit
 from analysis.laws.compute_optimal import figure_name
-from analysis.tables import label
+from analysis.laws.fit import Fit
 
 LOSS_LABEL = "test NLL of the unknown tokens (nats)"
 BOTH_AXES = ("recurrence", "iso_flop")

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from analysis.data.tables import Tables, label
 from analysis.figures.data import (
     ACCURACY,
     ACCURACY_LABEL,
@@ -17,8 +18,7 @@ from analysis.figures.data import (
     lines_of,
     powers_of_two,
 )
-from analysis.stats import summarise_cells
-from analysis.tables import Tables, label
+from analysis.statistics.effects import summarise_cells
 
 DEPTH_CURVE = "depth/exact_accuracy"
 CYCLES, LATENT = "model.h_cycles", "model.l_cycles"

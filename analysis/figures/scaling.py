@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from analysis.data.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
 from analysis.figures.data import (
     ACCURACY,
     ACCURACY_LABEL,
@@ -17,8 +18,7 @@ from analysis.figures.data import (
     curves_of,
     lines_of,
 )
-from analysis.stats import summarise_cells
-from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.statistics.effects import summarise_cells
 from rrm.config import axis_name
 
 ISO_LINES = 4  # of equal inference FLOPs over the map

@@ -1,10 +1,10 @@
 """What the axes do and account for, and whether tasks agree."""
 
-from analysis.agreement import Agreement
+from analysis.data.tables import is_parameter
 from analysis.figures.data import FigureData, Heatmap, Series
-from analysis.importance import Importance
-from analysis.stats import Effect
-from analysis.tables import is_parameter
+from analysis.statistics.effects import Effect
+from analysis.statistics.importance import Importance
+from analysis.statistics.task_agreement import Agreement
 from rrm.config import axis_name
 
 

@@ -1,1 +1,1 @@
-"""The laws that runs are held against, one file each; `analysis.scaling` applies them to every group."""
+"""The laws that runs are held against, one file each; `analysis.laws.fit_all` applies them to every group."""

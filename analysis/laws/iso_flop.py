@@ -9,9 +9,9 @@ that is left: with C ~ N R at equal examples, its exponent is 1 - s.
 import numpy as np
 import pandas as pd
 
-from analysis.fits import Fit
-from analysis.groups import Group
-from analysis.regression import aic, fit_curve, half_widths, lack_of_fit, r_squared, root_mean_square
+from analysis.laws.fit import Fit
+from analysis.laws.groups import Group
+from analysis.statistics.regression import aic, fit_curve, half_widths, lack_of_fit, r_squared, root_mean_square
 
 LOSS, COMPUTE, SIZE = "test/nll", "train_flops", "params_recursed"
 SAME_COMPUTE = 0.15  # largest relative distance of costs that count as one level

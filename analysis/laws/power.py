@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.fits import Fit
-from analysis.groups import RECURSION, Group
-from analysis.regression import aic, fit_curve, fit_linear, half_widths, lack_of_fit, r_squared, root_mean_square
+from analysis.laws.fit import Fit
+from analysis.laws.groups import RECURSION, Group
+from analysis.statistics.regression import aic, fit_curve, fit_linear, half_widths, lack_of_fit, r_squared, root_mean_square
 
 LOSS, ACCURACY = "test/nll", "test/exact_accuracy"
 FEWEST_SCALES = 4

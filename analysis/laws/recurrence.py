@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.fits import Fit, Reason
-from analysis.groups import CELL, RECURSION, Group
-from analysis.laws.exchange import model_free_rate
-from analysis.regression import LACKING, LEVEL, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from analysis.laws.exchange_rate import model_free_rate
+from analysis.laws.fit import Fit, Reason
+from analysis.laws.groups import CELL, RECURSION, Group
+from analysis.statistics.regression import LACKING, LEVEL, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}

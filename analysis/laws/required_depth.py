@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import optimize
 from scipy.special import expit
 
-from analysis.fits import Fit
-from analysis.groups import CELL, Group
-from analysis.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from analysis.laws.fit import Fit
+from analysis.laws.groups import CELL, Group
+from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
 
 ACCURACY, ERROR = "depth/exact_accuracy", "depth/error"
 FEWEST_SCALES = 4  # depths, and levels of difficulty at least 3

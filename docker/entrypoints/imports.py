@@ -5,7 +5,7 @@ import subprocess
 
 TRIALS = "torch lightning ray.tune optuna sweeps.driver.run"
 SERVERS = "ray.dashboard.dashboard mlflow.server.auth psycopg"
-FILES = "obstore pyarrow analysis.report"
+FILES = "obstore pyarrow analysis.report.build"
 
 for name in f"{TRIALS} {SERVERS} {FILES}".split():
     importlib.import_module(name)

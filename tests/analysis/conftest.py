@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables import CURVE_COLUMNS, Tables, split_bins
+from analysis.data.tables import CURVE_COLUMNS, Tables, split_bins
 
 WIDTHS, CYCLES, STEPS, SEEDS = (16, 32), (1, 3), (1, 4), 3
 

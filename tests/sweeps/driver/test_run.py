@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.report import build_report
-from analysis.tables import load
+from analysis.data.tables import load
+from analysis.report.build import build_report
 from lightning_modules.config import load_trial
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs

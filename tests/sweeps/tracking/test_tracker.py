@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.cli import main as analyze
-from analysis.foreign import load_csv
-from analysis.page import write_report
-from analysis.report import build_report
-from analysis.tables import load
+from analysis.data.csv_import import load_csv
+from analysis.data.tables import load
+from analysis.report.build import build_report
+from analysis.report.html import write_report
 from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store

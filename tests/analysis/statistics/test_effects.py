@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.stats import axis_effect, summarise_cells, welch_interval
-from analysis.tables import Tables
+from analysis.data.tables import Tables
+from analysis.statistics.effects import axis_effect, summarise_cells, welch_interval
 
 WIDTH, N, STEPS = "model.hidden_size", "model.l_cycles", "model.supervision_steps"
 RESPONSE = "test/exact_accuracy"

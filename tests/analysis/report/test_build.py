@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from analysis.cli import place_in_mlflow
+from analysis.data.tables import Tables, load, merge, split_bins
 from analysis.figures import RECIPES, Recipe
 from analysis.figures.data import FigureData
 from analysis.figures.inference import inference_frontier
 from analysis.figures.recursion import inference_depth
+from analysis.figures.render import interactive, write_static
 from analysis.figures.scaling import accuracy_by_depth, accuracy_by_parameters, width_depth_map
-from analysis.page import published_table, readable_cells, write_report
-from analysis.render import interactive, write_static
-from analysis.report import Report, build_report
-from analysis.scaling import fit_laws
-from analysis.tables import Tables, load, merge, split_bins
+from analysis.laws.fit_all import fit_laws
+from analysis.report.build import Report, build_report
+from analysis.report.html import published_table, readable_cells, write_report
 from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
 from tests.analysis.conftest import made_tables

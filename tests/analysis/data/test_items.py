@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.items import ITEM_COLUMNS, summarise_items
+from analysis.data.items import ITEM_COLUMNS, summarise_items
 
 
 def items_file(correct: np.ndarray, q: np.ndarray, residual: float = 0.01) -> bytes:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.fits import Fit
-from analysis.groups import SECTIONS
-from analysis.tables import AXES, is_parameter
+from analysis.data.tables import AXES, is_parameter
+from analysis.laws.fit import Fit
+from analysis.laws.groups import SECTIONS
 from lightning_modules.yaml_file import write_yaml
 
 WIDTH, DEPTH, LATENT, CYCLES = "model.hidden_size", "model.supervision_steps", "model.l_cycles", "model.h_cycles"

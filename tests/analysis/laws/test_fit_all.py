@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.fits import Fit, write_fits
-from analysis.scaling import fit_laws
-from analysis.tables import Tables, split_bins
+from analysis.data.tables import Tables, split_bins
+from analysis.laws.fit import Fit, write_fits
+from analysis.laws.fit_all import fit_laws
 from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec.sweep import load_spec
 

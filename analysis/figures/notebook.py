@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from analysis.fits import Fit
-from analysis.importance import Importance
-from analysis.tables import Tables
+from analysis.data.tables import Tables
+from analysis.laws.fit import Fit
+from analysis.statistics.importance import Importance
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -166,7 +166,7 @@ def _of_fits(draw: "Callable[[list[Fit]], FigureData]", fits: list[Fit]) -> "go.
 
 
 def _interactive(draw: "Callable[[Any], FigureData | None]", data: Any) -> "go.Figure | None":
-    from analysis.render import interactive  # plots take seconds to import
+    from analysis.figures.render import interactive  # plots take seconds to import
 
     figure = draw(data)
     return None if figure is None else interactive(figure)

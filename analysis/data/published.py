@@ -8,7 +8,7 @@ from io import StringIO
 
 import pandas as pd
 
-from analysis.tables import Tables
+from analysis.data.tables import Tables
 
 COLUMNS = ["model", "variant", "params", "t_cycles", "n_cycles", "layers_per_step", "accuracy_pct", "source"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from analysis.fits import Fit
-from analysis.groups import CELL, Group
-from analysis.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from analysis.laws.fit import Fit
+from analysis.laws.groups import CELL, Group
+from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
 
 ERROR, ACCURACY = "depth/error", "depth/exact_accuracy"
 FEWEST_DEPTHS = 4

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.items import summarise_items
+from analysis.data.items import summarise_items
 from lightning_modules.files import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.config import axis_name
@@ -36,7 +36,7 @@ class Tables:
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """What the test items of the trials say, in the columns of `analysis.items`; read when it is asked for."""
+        """What the test items of the trials say, in the columns of `analysis.data.items`; read when it is asked for."""
         return summarise_items(self.read_items())
 
     @property

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.agreement import task_agreements
-from analysis.importance import anova_shares, ped_anova
-from analysis.tables import CURVE_COLUMNS, Tables
+from analysis.data.tables import CURVE_COLUMNS, Tables
+from analysis.statistics.importance import anova_shares, ped_anova
+from analysis.statistics.task_agreement import task_agreements
 
 
 def factorial(gain: float, together: float, noise: float) -> pd.DataFrame:

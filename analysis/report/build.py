@@ -4,16 +4,15 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from analysis.agreement import Agreement, task_agreements
+from analysis.data.published import published_beside
+from analysis.data.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, label
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, VALIDATION, FigureData
 from analysis.figures.laws import law_figures
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
-from analysis.fits import Fit
-from analysis.importance import Importance, anova_shares, ped_anova
-from analysis.published import published_beside
-from analysis.scaling import fit_laws
-from analysis.sentences import (
+from analysis.laws.fit import Fit
+from analysis.laws.fit_all import fit_laws
+from analysis.report.sentences import (
     Sentence,
     describe_agreements,
     describe_differences,
@@ -22,8 +21,17 @@ from analysis.sentences import (
     describe_search,
     warn,
 )
-from analysis.stats import Difference, Effect, adjust, axis_effect, cell_differences, summarise_cells, summarise_outcomes
-from analysis.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.statistics.effects import (
+    Difference,
+    Effect,
+    adjust,
+    axis_effect,
+    cell_differences,
+    summarise_cells,
+    summarise_outcomes,
+)
+from analysis.statistics.importance import Importance, anova_shares, ped_anova
+from analysis.statistics.task_agreement import Agreement, task_agreements
 
 MOST_CELLS_COMPARED = 6  # pair by pair
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.tables import AXES, RECURSION, is_parameter
+from analysis.data.tables import AXES, RECURSION, is_parameter
 
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig; other columns do not tell trials apart
 CELL = "cell"

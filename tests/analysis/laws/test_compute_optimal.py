@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fits import Fit
-from analysis.laws.exchange import model_free_rate
-from analysis.scaling import fit_laws
-from analysis.sentences import describe_fits
-from analysis.tables import Tables
+from analysis.data.tables import Tables
+from analysis.laws.exchange_rate import model_free_rate
+from analysis.laws.fit import Fit
+from analysis.laws.fit_all import fit_laws
+from analysis.report.sentences import describe_fits
 from benchmarks.coverage import compute_optimal, recurrence
 
 BEST = 12.0 * np.exp(0.1 / 0.12)  # of the curved law that `compute_optimal` draws from

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.regression import LEVEL
+from analysis.statistics.regression import LEVEL
 from lightning_modules.files import write_atomically
 
 Reason = Literal[

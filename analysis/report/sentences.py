@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.agreement import Agreement
-from analysis.fits import Estimate, Fit
+from analysis.data.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
 from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE, figure_name
-from analysis.stats import Difference, Effect, Interval
-from analysis.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.laws.fit import Estimate, Fit
+from analysis.statistics.effects import Difference, Effect, Interval
+from analysis.statistics.task_agreement import Agreement
 from rrm.config import axis_name
 
 ACCURACY = "test/exact_accuracy"

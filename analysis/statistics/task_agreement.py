@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.stats import LEVEL
-from analysis.tables import Tables, label
+from analysis.data.tables import Tables, label
+from analysis.statistics.effects import LEVEL
 
 FEWEST_SETTINGS = 5  # that both tasks have
 TASK = "task."

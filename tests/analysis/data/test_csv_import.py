@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.cli import main
-from analysis.foreign import load_csv, notes_on
-from tests.analysis.test_laws import table
+from analysis.data.csv_import import load_csv, notes_on
+from tests.analysis.laws.test_fit_all import table
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pandas as pd
 import plotly.io
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from analysis.data.published import COLUMNS as PUBLISHED
+from analysis.data.tables import Tables, is_parameter, label
 from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
+from analysis.figures.render import interactive, write_static
 from analysis.figures.statistics import describe_axis
-from analysis.fits import Fit
-from analysis.published import COLUMNS as PUBLISHED
-from analysis.render import interactive, write_static
-from analysis.report import Report
-from analysis.sentences import REASONS
-from analysis.stats import wilson
-from analysis.tables import Tables, is_parameter, label
+from analysis.laws.fit import Fit
+from analysis.report.build import Report
+from analysis.report.sentences import REASONS
+from analysis.statistics.effects import wilson
 from rrm.config import axis_name
 from rrm.errors import UserError
 

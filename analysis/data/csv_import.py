@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.groups import SECTIONS
-from analysis.tables import CURVE_COLUMNS, DEPTH_AXES, Tables, split_bins
+from analysis.data.tables import CURVE_COLUMNS, DEPTH_AXES, Tables, split_bins
+from analysis.laws.groups import SECTIONS
 from rrm.errors import UserError
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from analysis.fits import Fit
-from analysis.groups import Group, groups_of
+from analysis.data.tables import Tables
 from analysis.laws.compute_optimal import Budgets, fit_compute_optimal
+from analysis.laws.fit import Fit
+from analysis.laws.groups import Group, groups_of
+from analysis.laws.inference_depth import fit_test_time
 from analysis.laws.iso_flop import fit_iso_flop
 from analysis.laws.power import fit_log_depth, fit_power
 from analysis.laws.recurrence import fit_recurrence
 from analysis.laws.required_depth import fit_required_depth
-from analysis.laws.test_time import fit_test_time
-from analysis.suggest import suggest_design
-from analysis.tables import Tables
+from analysis.laws.suggest_design import suggest_design
 
 BUDGET = ("fit.budget.amount",)  # iso-FLOP spans sweeps of several budgets
 LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [

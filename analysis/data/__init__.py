@@ -1,0 +1,1 @@
+"""Runs as two tidy tables: of a store, of MLflow, of a table made elsewhere; test items; published numbers."""

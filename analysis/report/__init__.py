@@ -1,0 +1,1 @@
+"""What a report contains, its sentences, and the page."""

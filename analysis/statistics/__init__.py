@@ -1,0 +1,1 @@
+"""Statistics without a law: regression, effects of axes, importance, whether tasks agree."""
