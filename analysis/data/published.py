@@ -15,7 +15,7 @@ COLUMNS = ["model", "variant", "params", "t_cycles", "n_cycles", "layers_per_ste
 
 def read_published() -> pd.DataFrame:
     """A row a published score: benchmark, model, variant, params, cycles, accuracy in percent, where it stands."""
-    return pd.read_csv(StringIO(files("analysis").joinpath("published.csv").read_text(encoding="utf-8")))
+    return pd.read_csv(StringIO(files("analysis.data").joinpath("published.csv").read_text(encoding="utf-8")))
 
 
 def benchmarks_of(tables: Tables) -> list[str]:

@@ -47,7 +47,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
             interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}
         )
         figures.append({"data": figure, "html": drawing})
-    environment = Environment(loader=PackageLoader("analysis", "."), autoescape=select_autoescape(["html"]))
+    environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     html = environment.get_template("report.html").render(
         title=title,
         answer=report.answer,

@@ -18,7 +18,7 @@ MOST_DIFF_BYTES = 1_000_000
 BUILT_FROM = "sweeps/built_from.json"  # written by the build of an image, where there is no git any more
 
 
-def lineage_tags(source: Path = SOURCE) -> dict[str, str]:
+def provenance_tags(source: Path = SOURCE) -> dict[str, str]:
     """Commit of the code, whether it was changed, versions, host and hardware."""
     tags = {f"version.{package}": version(package) for package in PACKAGES}
     tags |= {"version.python": python_version(), "host": node(), "hardware": describe_hardware()}

@@ -16,7 +16,7 @@ from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, local_root, tracking_uri
-from sweeps.tracking.provenance import lineage_tags, read_diff
+from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.secrets import blank_secrets
 from sweeps.tracking.spool import BATCH_EVENTS, Spool
 
@@ -51,7 +51,7 @@ class Tracker:
         self.name_of_sweep, self.kind = spec.name, "search" if spec.search else "measure"
         self.varied = spec.varied_paths
         self.delivery = Delivery(spec, Sources(spool, store))
-        self._tags = lineage_tags()
+        self._tags = provenance_tags()
 
     def sweep(self, spec: SweepSpec) -> None:
         """The sweep is being run."""

@@ -15,7 +15,7 @@ from sweeps.store.store import Store
 TOKEN = "token"  # what the driver writes and every node reads
 ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMPARED = ("torch", "lightning", "ray", "numpy")
 
 

@@ -65,7 +65,7 @@ def test_the_image_is_small_and_says_what_it_was_built_from(engine: Engine) -> N
     print(f"the image has {size / 1e9:.2f} GB")
     assert size < MOST_BYTES
     tags = engine(
-        "run", "--rm", IMAGE, "python", "-c", "from sweeps.tracking.provenance import lineage_tags; print(lineage_tags())"
+        "run", "--rm", IMAGE, "python", "-c", "from sweeps.tracking.provenance import provenance_tags; print(provenance_tags())"
     )
     assert "mlflow.source.git.commit" in tags and "git.dirty" in tags
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
-from sweeps import samplers
+from sweeps.driver import study as study_module
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.live_table import pareto_front
 from sweeps.driver.study import Study
@@ -158,7 +158,7 @@ def test_a_constraint_on_what_is_measured_reaches_optuna(make: Callable, tmp_pat
 
 
 def test_a_search_that_constraints_leave_nothing_ends(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "MOST_REPEATS", 20)  # sooner than after 200 proposals
+    monkeypatch.setattr(study_module, "MOST_REPEATS", 20)  # sooner than after 200 proposals
     study = Study(make(space=NUMERIC, constraints=["params <= 100"], num_trials=5), tmp_path / "study.db")
     assert study.ask() is None and study.is_full
 

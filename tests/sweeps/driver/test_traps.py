@@ -21,11 +21,11 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from lightning_modules.fit import fit
-from sweeps import tracking
 from sweeps.cli.submit import STOP_ENVIRONMENT
 from sweeps.driver.capacity import Room
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.tune import Ask, Decide, End
+from sweeps.tracking import tracker
 from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
 from tests.conftest import ROOT, tiny_trial
@@ -248,7 +248,7 @@ def test_a_dead_tracking_server_costs_the_sweep_nothing(
     ledger.row(config.fingerprint, row(1, 0.5))
     ledger.end(config.fingerprint, ending(config))
     assert time.monotonic() - started < 2.0
-    monkeypatch.setattr(tracking, "UNREACHABLE_SECONDS", 0.1)
+    monkeypatch.setattr(tracker, "UNREACHABLE_SECONDS", 0.1)
     assert not ledger.tracker.delivery.close()
     events, position = ledger.tracker.spool.pending()
     MlflowWriter(f"sqlite:///{tmp_path / 'later.db'}", tmp_path / "artifacts", "tiny", ledger.tracker.delivery.sources).deliver(
@@ -289,7 +289,7 @@ def test_a_search_without_a_feasible_trial_has_no_best_one(open_ledger: Callable
     assert ledger.spec.search.best(list(ledger.results.values()), 1) == []
 
 
-RUN, FAULTS, FIT = "sweeps/test_run.py", "sweeps/test_faults.py", "lightning_modules/test_fit.py"
+RUN, FAULTS, FIT = "sweeps/driver/test_run.py", "sweeps/driver/test_faults.py", "lightning_modules/test_fit.py"
 ELSEWHERE = {
     "a lost process is retried for ever": (
         FAULTS,
@@ -299,9 +299,9 @@ ELSEWHERE = {
     "a restore starts over": (RUN, "test_a_killed_driver_is_continued_and_nothing_is_doubled"),
     "a finished experiment takes no more trials": (RUN, "test_a_measure_sweep_from_yaml_to_png"),
     "SIGTERM loses what was not saved": (RUN, "test_a_stop_is_clean_and_prints_how_to_continue"),
-    "only one pending trial with a searcher": ("sweeps/test_room.py", "test_trials_that_fit_are_counted"),
-    "a changed param aborts the sweep": ("sweeps/test_mlflow_door.py", "test_a_changed_param_is_poison"),
-    "constraints do not reach Optuna": ("sweeps/test_search.py", "test_a_constraint_on_what_is_measured_reaches_optuna"),
+    "only one pending trial with a searcher": ("sweeps/driver/test_capacity.py", "test_trials_that_fit_are_counted"),
+    "a changed param aborts the sweep": ("sweeps/tracking/mlflow/test_writer.py", "test_a_changed_param_is_poison"),
+    "constraints do not reach Optuna": ("sweeps/driver/test_search.py", "test_a_constraint_on_what_is_measured_reaches_optuna"),
     "a trainer's steps are not optimizer steps": (FIT, "test_every_budget_ends_the_training_at_its_amount"),
     "a checkpoint lacks carry and randomness": (FIT, "test_a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit"),
     "workers hold credentials": ("test_architecture.py", "test_models_and_trials_load_neither_ray_nor_mlflow"),

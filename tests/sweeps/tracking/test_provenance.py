@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import lineage
-from sweeps.tracking.provenance import lineage_tags, read_diff
+from sweeps.tracking import provenance
+from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.secrets import blank_secrets
 
 
@@ -22,19 +22,19 @@ def source(tmp_path: Path) -> Path:
 
 def test_a_clean_commit_is_named_and_has_no_diff(source: Path) -> None:
     (source / "notes.txt").write_text("not tracked\n")
-    tags = lineage_tags(source)
+    tags = provenance_tags(source)
     assert len(tags["mlflow.source.git.commit"]) == 40 and tags["git.dirty"] == "false" and read_diff(source) == ""
     assert tags["version.torch"] and " cores" in tags["hardware"]
 
 
 def test_a_change_of_a_tracked_file_is_kept(source: Path) -> None:
     (source / "model.py").write_text("width = 128\n")
-    assert lineage_tags(source)["git.dirty"] == "true"
+    assert provenance_tags(source)["git.dirty"] == "true"
     assert "-width = 64\n+width = 128\n" in read_diff(source)
 
 
 def test_a_long_diff_is_cut_off(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "MOST_DIFF_BYTES", 1000)
+    monkeypatch.setattr(provenance, "MOST_DIFF_BYTES", 1000)
     (source / "model.py").write_text("width = 1\n" * 1000)
     diff = read_diff(source)
     assert diff.endswith("(cut off at 1,000 bytes)\n") and len(diff) < 1100
@@ -42,13 +42,13 @@ def test_a_long_diff_is_cut_off(source: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_image_says_what_it_was_built_from(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
-    (tmp_path / lineage.BUILT_FROM).write_text('{"commit": "abc123", "dirty": true}\n')
-    tags = lineage_tags(tmp_path)
+    (tmp_path / provenance.BUILT_FROM).write_text('{"commit": "abc123", "dirty": true}\n')
+    tags = provenance_tags(tmp_path)
     assert (tags["mlflow.source.git.commit"], tags["git.dirty"]) == ("abc123", "true") and read_diff(tmp_path) == ""
 
 
 def test_outside_a_repository_there_is_neither(tmp_path: Path) -> None:
-    assert "git.dirty" not in lineage_tags(tmp_path) and read_diff(tmp_path) == ""
+    assert "git.dirty" not in provenance_tags(tmp_path) and read_diff(tmp_path) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeps import tracking
 from sweeps.driver.run import run_sweep
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
+from sweeps.tracking import tracker
+from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer, assert_all_there_once
 
@@ -57,7 +58,7 @@ def test_a_server_killed_twice_has_each_trial_and_each_point_once(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     waits: list[float] = []
     for name in ("start", "points", "end", "wait", "run", "sweep"):
-        monkeypatch.setattr(tracking.Tracker, name, timed(getattr(tracking.Tracker, name), waits))
+        monkeypatch.setattr(tracker.Tracker, name, timed(getattr(tracker.Tracker, name), waits))
 
     def outages() -> None:
         for trials in (6, 15):
@@ -84,7 +85,7 @@ def test_a_sweep_interrupted_three_times_leaves_no_doubles_and_no_holes(
     server: TrackingServer, write_spec: Callable, tmp_path: Path
 ) -> None:
     spec = str(write_spec(measure_sections(fit__budget__amount=900, eval__validations=POINTS)))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_TRACKING_URI": server.address}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": server.address}
     store = Store(tmp_path / "runs/tiny")
     for how in (signal.SIGINT, signal.SIGKILL, signal.SIGINT):
         rows = len(store.rows())
@@ -123,7 +124,7 @@ def test_no_secret_is_written_anywhere(
     in_uri = f"planted{secrets.token_hex(8)}"
     studies = server.database.create("studies")
     environment = {
-        **os.environ, **planted, "PYTHONPATH": str(Path(__file__).parents[2]), "RRM_STUDY_URL": studies,
+        **os.environ, **planted, "PYTHONPATH": str(ROOT), "RRM_STUDY_URL": studies,
         "MLFLOW_TRACKING_URI": server.address.replace("//", f"//someone:{in_uri}@"),
         "MLFLOW_TRACKING_USERNAME": "someone",
     }  # fmt: skip
