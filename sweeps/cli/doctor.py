@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
-from sweeps.store.backend import URI, open_place
+from sweeps.store.open_backend import URI, open_backend
 from sweeps.store.store import local_root
 
 GIGABYTE = 1e9
@@ -90,7 +90,7 @@ def _storage(storage: str) -> Finding:
     if not URI.match(storage):
         return _writable("storage", Path(storage), advice)
     try:
-        open_place(storage).prepare()
+        open_backend(storage).prepare()
     except UserError as error:
         return Finding("bad", f"storage {error}", advice)
     return Finding("ok", f"storage {storage}")

@@ -13,7 +13,7 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import STOPPED
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store.backend import URI
+from sweeps.store.open_backend import URI
 
 SPEC_FILE = "sweep.yaml"
 STOP_SECONDS = 60

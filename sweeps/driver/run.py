@@ -61,7 +61,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     store.create()
     try:
         return _run(spec, store, console, continue_command, address)
-    except store.place.errors as error:
+    except store.backend.errors as error:
         raise UserError(
             f"takes no more: {str(error).splitlines()[0][:200]}; mend it and run the same command again", store.location
         ) from None

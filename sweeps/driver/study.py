@@ -24,9 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
+from sweeps.driver.distributions import build_distribution, build_distributions
 from sweeps.spec.constraints import known_costs
 from sweeps.spec.search import Search
-from sweeps.spec.space import contains
 from sweeps.spec.sweep import SweepSpec
 from sweeps.tracking.secrets import blank_secrets
 
@@ -83,7 +83,7 @@ class Study:
 
     def _lies_in_the_space(self, record: dict[str, Any]) -> bool:
         space = self.search.space | self.search.opened_by(record)
-        has_values = all(path in record and contains(domain, record[path]) for path, domain in space.items())
+        has_values = all(path in record and domain.contains(record[path]) for path, domain in space.items())
         return has_values and all(objective.metric in record for objective in self.search.objectives)
 
     def open_again(self, fingerprint: str) -> None:
@@ -100,12 +100,14 @@ class Study:
         """A trial that was begun under a study that is gone; whether this search could have proposed it."""
         values = {**config.flat(), "seed": config.seed}
         space = self.search.space | self.search.opened_by(values)
-        if self.knows(config.fingerprint) or not all(path in values and contains(d, values[path]) for path, d in space.items()):
+        if self.knows(config.fingerprint) or not all(
+            path in values and domain.contains(values[path]) for path, domain in space.items()
+        ):
             return False
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params={path: values[path] for path in space},
-            distributions={path: domain.distribution() for path, domain in space.items()},
+            distributions=build_distributions(space),
             user_attrs={FINGERPRINT: config.fingerprint},
         )
         self._add(config.fingerprint, trial)
@@ -149,10 +151,10 @@ class Study:
 
     def _propose(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """A trial and its values, those of the conditional parameters that these open included."""
-        trial = self._study.ask({path: domain.distribution() for path, domain in self.search.space.items()})
+        trial = self._study.ask(build_distributions(self.search.space))
         values = dict(trial.params)
         for path, domain in self.search.opened_by(values).items():
-            values[path] = trial._suggest(path, domain.distribution())
+            values[path] = trial._suggest(path, build_distribution(domain))
         return trial, values
 
     def _constrain(self, trial: optuna.Trial, values: dict[str, Any]) -> list[str]:
@@ -220,7 +222,7 @@ class Study:
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,
             params={path: record[path] for path in space},
-            distributions={path: domain.distribution() for path, domain in space.items()},
+            distributions=build_distributions(space),
             user_attrs=attributes | ({"reason": record["reason"]} if record.get("reason") else {}),
             constraints={limit.text: limit.violation(record) for limit in self.search.limits} if completed else None,
         )

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from optuna.distributions import check_distribution_compatibility
 from pydantic import Field, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit
@@ -172,11 +171,8 @@ class Search(StrictConfig):
         """Where conditions give a parameter several domains, Optuna takes different ranges but not different kinds."""
         for path in self.every_space:
             first, *others = self.domains(path)
-            for other in others:
-                try:
-                    check_distribution_compatibility(first.distribution(), other.distribution())
-                except ValueError:
-                    raise ValueError(f"when: {path} must be of one kind in every block, with the same choices") from None
+            if not all(first.is_compatible_with(other) for other in others):
+                raise ValueError(f"when: {path} must be of one kind in every block, with the same choices")
         return self
 
     @model_validator(mode="after")

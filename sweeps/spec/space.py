@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, model_validator
 
 from rrm.config import StrictConfig
@@ -14,7 +13,7 @@ from rrm.errors import UserError
 Scalar = bool | int | float | str
 Sections = dict[str, Any]
 
-MOST_VALUES_CHECKED = 1000  # values of an integer range that are tried against the config, one by one
+MAX_VALUES_CHECKED = 1000  # values of an integer range that are tried against the config, one by one
 
 
 class Domain(StrictConfig):
@@ -45,52 +44,57 @@ class Domain(StrictConfig):
             raise ValueError(f"choice must be a list of different values, got {self.choice}")
         return self
 
-    def distribution(self) -> BaseDistribution:
-        """The same values in Optuna's words."""
-        if self.choice is not None:
-            return CategoricalDistribution(self.choice)
-        if self.int_ is not None:
-            low, high = self.int_
-            step = self.step or 1
-            return IntDistribution(low, low + (high - low) // step * step, step=step)
-        if self.log_int is not None:
-            return IntDistribution(*self.log_int, log=True)
-        if self.uniform is not None:
-            return FloatDistribution(*self.uniform)
-        assert self.log_uniform is not None
-        return FloatDistribution(*self.log_uniform, log=True)
+    @property
+    def is_continuous(self) -> bool:
+        """Whether any number between the bounds may be drawn."""
+        return self.uniform is not None or self.log_uniform is not None
+
+    @property
+    def is_logarithmic(self) -> bool:
+        """Whether the logarithm is drawn evenly."""
+        return self.log_int is not None or self.log_uniform is not None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value of a range, both included; the largest is one that `step` reaches. A choice has no bounds."""
+        low, high = next(bounds for bounds in (self.int_, self.log_int, self.uniform, self.log_uniform) if bounds is not None)
+        return (low, low + (high - low) // self.step * self.step) if self.step is not None else (low, high)
 
     def values_to_check(self) -> list[Scalar]:
         """All values of a choice or a short integer range, else the ends."""
         if self.choice is not None:
             return self.choice
-        distribution = self.distribution()
-        if isinstance(distribution, IntDistribution):
-            low, high, step = distribution.low, distribution.high, distribution.step or 1
-            if (high - low) // step < MOST_VALUES_CHECKED:
-                return list(range(low, high + 1, step))
-            return [low, high]
-        assert isinstance(distribution, FloatDistribution)
-        return [distribution.low, distribution.high]
+        if not self.is_continuous:
+            low, high = map(int, self.bounds)
+            values = range(low, high + 1, self.step or 1)
+            if len(values) <= MAX_VALUES_CHECKED:
+                return list(values)
+        return list(self.bounds)
+
+    def contains(self, value: Scalar) -> bool:
+        """Whether a value may be drawn; 1 stands for 1.0, and true for nothing but itself."""
+        if self.choice is not None:
+            return any(type(choice) is type(value) and choice == value for choice in self.choice)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        low, high = self.bounds
+        on_grid = self.is_continuous or (isinstance(value, int) and (value - low) % (self.step or 1) == 0)
+        return low <= value <= high and on_grid
 
     def is_listed(self, value: Scalar) -> bool:
-        """Whether a value is one of a choice or an integer range; a value of a continuous range is as good as never drawn."""
-        return not isinstance(self.distribution(), FloatDistribution) and contains(self, value)
+        """Whether a value is one of a choice or an integer range; a value of a continuous range is practically never drawn."""
+        return not self.is_continuous and self.contains(value)
+
+    def is_compatible_with(self, other: Self) -> bool:
+        """Whether one parameter may have both domains in one study: equal choices, or ranges of one kind (Optuna's rule)."""
+        if self.choice is not None or other.choice is not None:
+            return self.choice == other.choice
+        return (self.is_continuous, self.is_logarithmic) == (other.is_continuous, other.is_logarithmic)
 
 
 def all_differ(values: Sequence[Scalar]) -> bool:
     """Whether no value stands twice; 1 is 1.0, and true is nothing but itself."""
     return len({(isinstance(value, bool), value) for value in values}) == len(values)
-
-
-def contains(domain: Domain, value: Scalar) -> bool:
-    """Whether a value may be drawn from a domain; 1 stands for 1.0, and true for nothing but itself."""
-    distribution = domain.distribution()
-    if isinstance(distribution, CategoricalDistribution):
-        return any(type(choice) is type(value) and choice == value for choice in distribution.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (isinstance(distribution, FloatDistribution) or isinstance(value, int)) and distribution._contains(float(value))
 
 
 def with_values(sections: Sections, values: Mapping[str, Any]) -> Sections:

@@ -19,7 +19,7 @@ from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
 from sweeps.spec.search import Search
-from sweeps.spec.space import Domain, Scalar, Sections, all_differ, contains, factorial, with_values
+from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
 from sweeps.spec.tied_parameters import Tie, solve_tie
 
 SAME_IN_ALL = {
@@ -279,7 +279,7 @@ class SweepSpec(StrictConfig):
             )
         for number, point in enumerate(self.search.points):
             for path, value in point.items():
-                if not any(contains(domain, value) for domain in self.search.domains(path)):
+                if not any(domain.contains(value) for domain in self.search.domains(path)):
                     raise UserError(f"must lie in the space, got {value!r}", f"search.points.{number}.{path}")
             try:
                 self.trial_with(_anchor(self._blocks["search.space"]) | point, "trial")

@@ -21,7 +21,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sweeps.store.backend import URI, Folder, Place, open_place, parse_json
+from sweeps.store.backend import Backend
+from sweeps.store.folder import Folder
+from sweeps.store.json_lines import parse_json
+from sweeps.store.open_backend import URI, open_backend
 
 SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
 STUDY = "study.db"  # in the driver's folder
@@ -33,8 +36,8 @@ class Store:
     """Content of one sweep. Making one creates nothing; `create` does."""
 
     def __init__(self, location: Path | str) -> None:
-        self.place: Place = open_place(location)
-        self.location = self.place.location
+        self.backend: Backend = open_backend(location)
+        self.location = self.backend.location
 
     def create(self) -> None:
         """Make it.
@@ -42,14 +45,14 @@ class Store:
         Raises:
             UserError: it cannot be written.
         """
-        self.place.prepare()
+        self.backend.prepare()
         self.driver_folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def driver_folder(self) -> Path:
         """Always a local folder: what only the driver needs, and what can be made anew from the rest."""
-        if isinstance(self.place, Folder):
-            return self.place.path
+        if isinstance(self.backend, Folder):
+            return self.backend.path
         name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
         return (Path(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver") / name).resolve()
 
@@ -59,41 +62,41 @@ class Store:
         Raises:
             UserError: another driver runs this sweep.
         """
-        return self.place.locked()
+        return self.backend.locked()
 
     def holder(self) -> str | None:
         """Who runs the sweep now."""
-        return self.place.holder()
+        return self.backend.holder()
 
     # -- of a sweep -----------------------------------------------------------------------------------------------
 
     def spec(self) -> str | None:
         """The spec as last run, or None for a sweep that has never been run."""
-        text = self.place.read(SPEC)
+        text = self.backend.read(SPEC)
         return None if text is None else text.decode()
 
     def write_spec(self, text: str) -> None:
-        self.place.write(SPEC, text.encode())
+        self.backend.write(SPEC, text.encode())
 
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
-        text = self.place.read(DESIGN)
+        text = self.backend.read(DESIGN)
         return [] if text is None else parse_json(text, f"{self.location}/{DESIGN}")
 
     def write_design(self, fingerprints: list[str]) -> None:
-        self.place.write(DESIGN, json.dumps(fingerprints).encode())
+        self.backend.write(DESIGN, json.dumps(fingerprints).encode())
 
     def rows(self) -> list[dict[str, Any]]:
         """Every reported row, in the order in which it was judged."""
-        return list(self.place.lines(ROWS))
+        return list(self.backend.lines(ROWS))
 
     def append_row(self, fingerprint: str, row: Any) -> None:
-        self.place.append(ROWS, {"fingerprint": fingerprint, "row": row})
+        self.backend.append(ROWS, {"fingerprint": fingerprint, "row": row})
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Every finished trial by fingerprint: its record, with `curves`."""
         names = [trial_file(fingerprint, RESULT) for fingerprint in sorted(self.finished())]
-        texts = self.place.read_many(names)
+        texts = self.backend.read_many(names)
         return {
             name.split("/")[1]: parse_json(text, f"{self.location}/{name}")
             for name, text in zip(names, texts, strict=True)
@@ -102,11 +105,11 @@ class Store:
 
     def finished(self) -> set[str]:
         """Fingerprints with an end marker."""
-        return {name.split("/")[1] for name in self.place.names("trials") if name.endswith(f"/{RESULT}")}
+        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{RESULT}")}
 
     def begun(self) -> set[str]:
         """Fingerprints of all trials that were ever handed out."""
-        return {name.split("/")[1] for name in self.place.names("trials") if name.endswith(f"/{TRIAL}")}
+        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{TRIAL}")}
 
     # -- of a trial -----------------------------------------------------------------------------------------------
 
@@ -116,41 +119,41 @@ class Store:
 
     def trial(self, fingerprint: str) -> str | None:
         """The config of a trial that was handed out."""
-        text = self.place.read(trial_file(fingerprint, TRIAL))
+        text = self.backend.read(trial_file(fingerprint, TRIAL))
         return None if text is None else text.decode()
 
     def write_trial(self, fingerprint: str, text: str) -> None:
-        self.place.write(trial_file(fingerprint, TRIAL), text.encode())
+        self.backend.write(trial_file(fingerprint, TRIAL), text.encode())
 
     def attempts(self, fingerprint: str) -> list[dict[str, Any]]:
         """A line each time that a worker began the trial."""
-        return list(self.place.lines(trial_file(fingerprint, ATTEMPTS)))
+        return list(self.backend.lines(trial_file(fingerprint, ATTEMPTS)))
 
     def append_attempt(self, fingerprint: str, attempt: dict[str, Any]) -> None:
-        self.place.append(trial_file(fingerprint, ATTEMPTS), attempt)
-        self.place.flush()
+        self.backend.append(trial_file(fingerprint, ATTEMPTS), attempt)
+        self.backend.flush()
 
     def write_result(self, fingerprint: str, text: str) -> None:
         """The end marker of a trial, written last and in one step; the rows that it rests on come first."""
-        self.place.flush()
-        self.place.write(trial_file(fingerprint, RESULT), text.encode())
+        self.backend.flush()
+        self.backend.write(trial_file(fingerprint, RESULT), text.encode())
 
     def remove_result(self, fingerprint: str) -> None:
-        self.place.remove(trial_file(fingerprint, RESULT))
+        self.backend.remove(trial_file(fingerprint, RESULT))
 
     def write_killed(self, fingerprint: str, reason: str) -> None:
         """Why a watchdog ends the process of a trial."""
-        self.place.write(trial_file(fingerprint, KILLED), json.dumps({"reason": reason}).encode())
+        self.backend.write(trial_file(fingerprint, KILLED), json.dumps({"reason": reason}).encode())
 
     def why_killed(self, fingerprint: str) -> str | None:
         """What a watchdog left of a trial; None where none struck."""
         name = trial_file(fingerprint, KILLED)
-        text = self.place.read(name)
+        text = self.backend.read(name)
         return None if text is None else parse_json(text, f"{self.location}/{name}")["reason"]
 
     def file(self, fingerprint: str, name: str) -> bytes | None:
         """A file that a trial left; None where it is not."""
-        return self.place.read(trial_file(fingerprint, name))
+        return self.backend.read(trial_file(fingerprint, name))
 
     def fetch(self, fingerprint: str, name: str, folder: Path) -> bool:
         """Copy a file of a trial into a folder; whether it was there."""
@@ -161,7 +164,7 @@ class Store:
 
     def keep(self, fingerprint: str, file: Path) -> None:
         """Take a file of a trial into the store, in one step."""
-        self.place.write(trial_file(fingerprint, file.name), file.read_bytes())
+        self.backend.write(trial_file(fingerprint, file.name), file.read_bytes())
 
 
 def trial_file(fingerprint: str, name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.files import write_atomically
-from sweeps.store.backend import append_line, read_lines
+from sweeps.store.json_lines import append_line, read_lines
 
 Event = dict[str, Any]
 BATCH_EVENTS = 200

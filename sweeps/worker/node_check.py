@@ -39,7 +39,7 @@ def check_address(address: str) -> None:
 def describe_node(location: str) -> dict[str, str]:
     """What this machine reads of the token, and the versions that a trial would run with."""
     store = Store(location)
-    token = store.place.read(TOKEN)
+    token = store.backend.read(TOKEN)
     return {"token": "" if token is None else token.decode(), **describe_code()}
 
 
@@ -60,7 +60,7 @@ def digest_code(root: Path = ROOT) -> str:
 
 def describe_driver(store: Store) -> dict[str, str]:
     """What every node must agree with: a fresh token in the store, and the versions of this process."""
-    store.place.write(TOKEN, uuid.uuid4().hex.encode())
+    store.backend.write(TOKEN, uuid.uuid4().hex.encode())
     return describe_node(store.location)
 
 

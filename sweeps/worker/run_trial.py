@@ -12,7 +12,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import tune
 
@@ -25,6 +24,7 @@ from sweeps.store.attempts import Attempt, begin_attempt
 from sweeps.store.store import ERROR, TRIAL, Store
 from sweeps.worker.node_check import describe_node, find_misfit
 from sweeps.worker.system_metrics import Meter
+from sweeps.worker.this_node import describe_worker, has_died
 from sweeps.worker.watchdog import Limits, Watchdog
 
 ROW, ENDING = "row", "ending"  # keys of what is reported; as JSON text, since Tune flattens nested results
@@ -85,11 +85,15 @@ def run_trial(job: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="rrm-trial-") as scratch:
         try:
             if job["driver"] and (misfit := find_misfit(describe_node(job["store"]), job["driver"], job["store"])):
-                tune.report({ENDING: json.dumps({MISFIT: misfit, **_where()})})
+                worker = describe_worker()
+                where = {"node": worker["node"], "address": worker["address"]}
+                tune.report({ENDING: json.dumps({MISFIT: misfit, **where})})
                 return
             place = Workplace(Store(job["store"]), job["fingerprint"], Path(scratch))
             config = place.fetch()
-            place.attempt = begin_attempt(place.store, job["fingerprint"], job["session"], place.saved_step())
+            place.attempt = begin_attempt(
+                place.store, job["fingerprint"], job["session"], place.saved_step(), describe_worker(), has_died
+            )
         except Exception as error:  # a raise through Tune would begin it again without end
             tune.report({ENDING: FitResult(_lost(f"{type(error).__name__}: {error}", losses=1)).to_json()})
             return
@@ -101,11 +105,6 @@ def run_trial(job: dict[str, Any]) -> None:
             tune.report({ENDING: FitResult(ending).to_json()})
         else:
             _train(job, config, place)
-
-
-def _where() -> dict[str, str]:
-    """The node that this process runs on."""
-    return {"node": ray.get_runtime_context().get_node_id(), "address": ray.util.get_node_ip_address()}
 
 
 def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:

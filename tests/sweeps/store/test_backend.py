@@ -1,4 +1,4 @@
-"""What every place of a store keeps to, on a real folder and on an S3 server; and the lock that an object store has."""
+"""What every backend of a store keeps to, on a real folder and on an S3 server; and the lock that an object store has."""
 
 import json
 import signal
@@ -9,58 +9,61 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
-from sweeps.store.backend import LOCK, Bucket, Folder, Lease, Place, open_place
+from sweeps.store.backend import LOCK, Backend
+from sweeps.store.folder import Folder
+from sweeps.store.object_store import Lease, ObjectStore
+from sweeps.store.open_backend import open_backend
 from sweeps.store.store import Store
 from tests.sweeps.conftest import measure_sections, run_command
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Place]:
-    """The same place as another process sees it."""
+@pytest.fixture(params=["folder", "objects"])
+def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Backend]:
+    """The same backend as another process sees it."""
     location = str(tmp_path / "sweep") if request.param == "folder" else request.getfixturevalue("s3") + "/sweep"
-    return lambda: open_place(location)
+    return lambda: open_backend(location)
 
 
 @pytest.fixture
-def place(open_again: Callable[[], Place]) -> Place:
+def backend(open_again: Callable[[], Backend]) -> Backend:
     made = open_again()
     made.prepare()
     return made
 
 
-class TestPlaceContract:
-    def test_what_was_written_is_read_and_replaced(self, place: Place) -> None:
-        assert place.read("trials/a/result.json") is None
-        place.write("trials/a/result.json", b"one")
-        place.write("trials/a/result.json", b"two")
-        assert place.read("trials/a/result.json") == b"two"
+class TestBackendContract:
+    def test_what_was_written_is_read_and_replaced(self, backend: Backend) -> None:
+        assert backend.read("trials/a/result.json") is None
+        backend.write("trials/a/result.json", b"one")
+        backend.write("trials/a/result.json", b"two")
+        assert backend.read("trials/a/result.json") == b"two"
 
-    def test_names_are_those_below_a_prefix(self, place: Place) -> None:
+    def test_names_are_those_below_a_prefix(self, backend: Backend) -> None:
         for name in ("trials/b/x", "trials/a/x", "trials/a/y", "spec.yaml"):
-            place.write(name, b"")
-        place.remove("trials/a/y")
-        assert place.names("trials") == ["trials/a/x", "trials/b/x"]
-        assert place.names("other") == []
+            backend.write(name, b"")
+        backend.remove("trials/a/y")
+        assert backend.names("trials") == ["trials/a/x", "trials/b/x"]
+        assert backend.names("other") == []
 
-    def test_many_are_read_in_order(self, place: Place) -> None:
+    def test_many_are_read_in_order(self, backend: Backend) -> None:
         names = [f"n{number}" for number in range(50)]
         for name in names:
-            place.write(name, name.encode())
-        assert place.read_many([*names, "missing"]) == [*(name.encode() for name in names), None]
+            backend.write(name, name.encode())
+        assert backend.read_many([*names, "missing"]) == [*(name.encode() for name in names), None]
 
-    def test_lines_survive_in_order_also_over_a_restart(self, place: Place, open_again: Callable[[], Place]) -> None:
+    def test_lines_survive_in_order_also_over_a_restart(self, backend: Backend, open_again: Callable[[], Backend]) -> None:
         for number in range(3):
-            place.append("rows.jsonl", {"n": number})
-        place.flush()
+            backend.append("rows.jsonl", {"n": number})
+        backend.flush()
         later = open_again()
         later.append("rows.jsonl", {"n": 3})
         later.flush()
         assert [line["n"] for line in open_again().lines("rows.jsonl")] == [0, 1, 2, 3]
-        assert list(place.lines("nothing.jsonl")) == []
+        assert list(backend.lines("nothing.jsonl")) == []
 
-    def test_a_second_driver_is_refused_until_the_first_has_ended(self, place: Place, open_again: Callable[[], Place]) -> None:
+    def test_a_second_driver_is_refused_until_the_first_has_ended(self, backend: Backend, open_again: Callable[[], Backend]) -> None:
         other = open_again()
-        with place.locked():
+        with backend.locked():
             assert "process" in (other.holder() or "")
             with pytest.raises(UserError, match="is being run by another driver"), other.locked():
                 pass
@@ -73,31 +76,31 @@ class TestLease:
     """The lock on an object store."""
 
     def test_a_dead_drivers_lock_is_taken_when_it_has_expired(self, s3: str) -> None:
-        bucket = Bucket(f"{s3}/sweep")
-        dead = Lease(bucket._objects, bucket.location, seconds=1)
+        objects = ObjectStore(f"{s3}/sweep")
+        dead = Lease(objects._objects, objects.location, seconds=1)
         dead._write("create", 1)  # and never renewed
-        later = Lease(bucket._objects, bucket.location)
+        later = Lease(objects._objects, objects.location)
         with pytest.raises(UserError, match="is being run by another driver"):
             later.take()
         time.sleep(1.1)
         later.take()
-        assert bucket.holder() is not None
+        assert objects.holder() is not None
         later.release()
-        assert bucket.holder() is None
+        assert objects.holder() is None
 
     def test_a_living_drivers_lock_is_renewed(self, s3: str) -> None:
-        bucket = Bucket(f"{s3}/sweep")
-        lease = Lease(bucket._objects, bucket.location, seconds=1)
+        objects = ObjectStore(f"{s3}/sweep")
+        lease = Lease(objects._objects, objects.location, seconds=1)
         lease.take()
         time.sleep(1.6)
-        assert bucket.holder() is not None
+        assert objects.holder() is not None
         lease.release()
 
     def test_of_two_that_find_an_expired_lock_one_gets_it(self, s3: str) -> None:
-        bucket = Bucket(f"{s3}/sweep")
-        bucket.write(LOCK, json.dumps({"holder": "a dead one", "expires": 0}).encode())
-        tag = bucket._objects.get(LOCK).meta["e_tag"]
-        first, second = (Lease(bucket._objects, bucket.location) for _ in range(2))
+        objects = ObjectStore(f"{s3}/sweep")
+        objects.write(LOCK, json.dumps({"holder": "a dead one", "expires": 0}).encode())
+        tag = objects._objects.get(LOCK).meta["e_tag"]
+        first, second = (Lease(objects._objects, objects.location) for _ in range(2))
         first._write({"e_tag": tag}, 60)
         from obstore.exceptions import PreconditionError
 
@@ -105,14 +108,14 @@ class TestLease:
             second._write({"e_tag": tag}, 60)
 
     def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str, ctrl_c_raises: None) -> None:
-        bucket = Bucket(f"{s3}/sweep")
-        lease = Lease(bucket._objects, bucket.location, seconds=3)
+        objects = ObjectStore(f"{s3}/sweep")
+        lease = Lease(objects._objects, objects.location, seconds=3)
         lease.take()
         with pytest.raises(KeyboardInterrupt):
-            bucket.write(LOCK, b'{"holder": "another", "expires": 1e12}')  # well before the first renewal, at 1 s
+            objects.write(LOCK, b'{"holder": "another", "expires": 1e12}')  # well before the first renewal, at 1 s
             time.sleep(10)
         lease.release()  # leaves what is not its own
-        assert bucket.holder() == "another"
+        assert objects.holder() == "another"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ class TestLease:
 )
 def test_a_storage_that_is_not_there_is_one_line(s3: str, location: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        open_place(location).prepare()
+        open_backend(location).prepare()
     assert "\n" not in str(caught.value)
 
 
@@ -157,7 +160,7 @@ def test_a_sweep_on_s3_is_continued_on_another_machine(s3: str, write_spec: Call
     assert len(results) == 4 and {record["outcome"] for record in results.values()} == {"completed"}
     assert len(store.rows()) == 4 * 3 and store.holder() is None
     for name in ("checkpoint.ckpt", "best.pt", "weights.pt", "trial.yaml"):
-        assert sum(key.endswith(name) for key in store.place.names("trials")) == 4
+        assert sum(key.endswith(name) for key in store.backend.names("trials")) == 4
     other = tmp_path / "other"
     other.mkdir()
     more = run_command("run", spec, "measure.seeds=2", cwd=other)
@@ -177,16 +180,16 @@ def ctrl_c_raises() -> Iterator[None]:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty bucket on the server, as the environment names it."""
+    """An empty objects on the server, as the environment names it."""
     from urllib.request import Request, urlopen
 
     for name, value in {
         "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    bucket = f"b{abs(hash(request.node.name))}"
-    urlopen(Request(f"{s3_server}/{bucket}", method="PUT")).close()
-    yield f"s3://{bucket}"
+    objects = f"b{abs(hash(request.node.name))}"
+    urlopen(Request(f"{s3_server}/{objects}", method="PUT")).close()
+    yield f"s3://{objects}"
     urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
 
 

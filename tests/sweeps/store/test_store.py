@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
-from sweeps.store.backend import append_line, read_lines
+from sweeps.store.json_lines import append_line, read_lines
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 

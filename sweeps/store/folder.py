@@ -1,0 +1,80 @@
+"""A store in a folder. The system frees its lock when a driver dies."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.files import write_atomically
+from rrm.errors import UserError
+from sweeps.store.backend import LOCK, Backend, driver_name
+from sweeps.store.json_lines import append_line, read_lines
+
+
+class Folder(Backend):
+    """A folder that driver and workers see."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.location = str(self.path)
+
+    def prepare(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / LOCK).touch()
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", self.location) from None
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink()
+
+    def names(self, prefix: str) -> list[str]:
+        return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
+
+    def append(self, name: str, value: dict[str, Any]) -> None:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_line(path, value)
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        return read_lines(self.path / name)
+
+    def flush(self) -> None:
+        """Each line was handed to the system when it was appended."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with (self.path / LOCK).open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise self._held_by(file.read().strip()) from None
+            file.truncate(0)
+            file.write(f"{driver_name()}\n")
+            file.flush()
+            yield
+
+    def holder(self) -> str | None:
+        try:
+            file = (self.path / LOCK).open("r")
+        except FileNotFoundError:
+            return None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or "another driver"
+        return None
