@@ -10,10 +10,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
 from lightning_modules.evaluation import depth_curve
-from lightning_modules.files import write_atomically
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import Row
 

@@ -14,15 +14,12 @@ from lightning_modules.callbacks import BudgetCallback, Report, save_weights
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
 from lightning_modules.evaluation import depth_curve, score_depths
-from lightning_modules.files import ITEMS
 from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule
 from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
 from rrm.tasks import Split
 
-CHECKPOINT = "checkpoint.ckpt"
-BEST = "best.pt"
-WEIGHTS = "weights.pt"
 DEPTH_PREFIXES: dict[Split, str] = {"test": "depth", "ood": "ood_depth"}  # names of the curves of the splits scored at the end
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.evaluation import Scores
-from lightning_modules.files import write_atomically
 from rrm.tasks import Examples
 
 MOST_ROWS = 1000  # of the split, from its beginning

@@ -15,7 +15,7 @@ from rrm.losses import supervision_loss
 from rrm.models import build_reasoner
 from rrm.optim import WeightAverage, build_optimizer, set_learning_rates
 from rrm.reasoner import Batch, Carry
-from rrm.reference import load_weights, read_weights
+from rrm.weights import load_weights, read_weights
 
 
 class Diverged(Exception):

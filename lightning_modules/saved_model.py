@@ -17,12 +17,13 @@ from torch._higher_order_ops import scan
 
 from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.evaluation import EVALUATION_SEED, think_through
+from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.models import build_reasoner
 from rrm.reasoner import Batch, Reasoner
-from rrm.reference import load_weights, read_weights, write_weights
+from rrm.weights import load_weights, read_weights, write_weights
 
-TRIAL, WEIGHTS, PROGRAM = "trial.yaml", "weights.safetensors", "model.pt2"
+SAVED_WEIGHTS, PROGRAM = "weights.safetensors", "model.pt2"
 EXAMPLE_ROWS = 2  # torch.export takes a dimension of size 1 for a constant
 
 
@@ -77,7 +78,7 @@ class SavedModel:
         self.config = validate_trial(read_yaml(folder / TRIAL))
         self.shape = self.config.task.shape
         self.reasoner = build_reasoner(self.config.model, self.shape)
-        load_weights(self.reasoner, read_weights(folder / WEIGHTS))
+        load_weights(self.reasoner, read_weights(folder / SAVED_WEIGHTS))
         self.reasoner.eval()
 
     @torch.no_grad()
@@ -116,7 +117,7 @@ def save_model(folder: Path, config: TrialConfig, state: dict[str, Tensor]) -> N
     """
     folder.mkdir(parents=True)
     (folder / TRIAL).write_text(write_yaml(config.resolved()))
-    write_weights(folder / WEIGHTS, state)
+    write_weights(folder / SAVED_WEIGHTS, state)
     reasoner = build_reasoner(config.model, config.task.shape)
     load_weights(reasoner, state)
     if not draws(config):

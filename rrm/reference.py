@@ -10,12 +10,11 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rrm.config import ModelConfig
@@ -26,6 +25,7 @@ from rrm.models import build_reasoner
 from rrm.optim import PUZZLE_EMBEDDING, OptimConfig, WeightAverage, build_optimizer, set_learning_rates
 from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
+from rrm.weights import load_weights
 
 TOLERANCE = 1e-5
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # official name -> what it means in our words
@@ -35,7 +35,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {  # official name -> what it means i
 }
 POSITIONS: dict[str, Any] = {"rope": "rotary", "learned": "learned", "none": "none"}
 FIXED = {"rms_norm_eps": NORM_EPS, "rope_theta": ROTARY_BASE}  # official settings that are constants here
-STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")
 
 
 def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Reasoner:
@@ -86,58 +85,6 @@ def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
         puzzle_embedding_size=ndim or None,
         precision=config.get("forward_dtype", "bfloat16"),
     )
-
-
-def load_weights(model: Reasoner, state: Mapping[str, Tensor]) -> None:
-    """Copy an official state dict, or one of ours, into a model.
-
-    A table of puzzle embeddings of another size becomes its mean in every row, as in the official code.
-
-    Raises:
-        UserError: a tensor is missing, left over, or of another shape.
-    """
-    plain = {_plain_name(name): value for name, value in state.items()}
-    own = model.state_dict()
-    table = plain.get(PUZZLE_EMBEDDING)
-    if table is not None and PUZZLE_EMBEDDING in own and table.shape != own[PUZZLE_EMBEDDING].shape:
-        expected = own[PUZZLE_EMBEDDING].shape
-        if table.shape[1:] == expected[1:]:
-            plain[PUZZLE_EMBEDDING] = table.mean(0, keepdim=True).expand(expected)
-    try:
-        model.load_state_dict(plain)
-    except RuntimeError as error:
-        raise UserError(f"does not fit the config: {error}", "state") from None
-
-
-def _plain_name(name: str) -> str:
-    """A parameter's name without what wrappers put before it."""
-    while prefix := next((prefix for prefix in STATE_PREFIXES if name.startswith(prefix)), None):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from a `.safetensors` file or a torch file; nothing in it is executed.
-
-    Raises:
-        UserError: the file cannot be read, or holds something else than tensors by name.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}", str(path)) from None
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"is not a file of weights: {str(error).splitlines()[0]}", str(path)) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError("must hold tensors by name and nothing else", str(path))
-    return state
-
-
-def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as a `.safetensors` file."""
-    save_file({name: value.contiguous() for name, value in state.items()}, path)
 
 
 class Golden:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.items import summarise_items
-from lightning_modules.files import ITEMS
+from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.config import axis_name
 from rrm.errors import UserError

@@ -13,7 +13,7 @@ LOOK_SECONDS = 2.0  # how often the cluster is asked what it has
 NODE = "ray.io/node-id"  # the label that Ray gives every node
 
 
-class Room:
+class Capacity:
     """What the spec's resources find on the nodes that are there now, less those that were refused."""
 
     def __init__(self, resources: Resources) -> None:

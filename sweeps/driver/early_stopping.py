@@ -38,7 +38,7 @@ class Judge(ABC):
         """What Ray says of a trial that has used so much of the budget; larger values are better."""
 
 
-class Rungs(Judge):
+class AshaJudge(Judge):
     """ASHA: stops a trial that is not among the best 1 / reduction at a rung."""
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -63,7 +63,7 @@ class Rungs(Judge):
         return self._bracket.on_result(trial, used, value)  # type: ignore[arg-type]
 
 
-class Medians(Judge):
+class MedianJudge(Judge):
     """Stops a trial whose best value is worse than the median of the other trials' running means at the same share."""
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -93,4 +93,4 @@ class _NoOthers:
 def build_judge(spec: SweepSpec) -> Judge | None:
     """Who stops trials of this sweep early; nobody in a measure sweep."""
     kind = spec.search.scheduler.kind if spec.search else "none"
-    return {"asha": Rungs, "median": Medians}[kind](spec) if kind != "none" else None
+    return {"asha": AshaJudge, "median": MedianJudge}[kind](spec) if kind != "none" else None

@@ -12,13 +12,14 @@ from typing import Any
 from lightning_modules.config import TrialConfig, flatten, parse_trial
 from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
+from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.attempts import count_losses, note_losses
-from sweeps.store.store import SPEC, STUDY, TRIAL, Store
+from sweeps.store.store import SPEC, STUDY, Store
 from sweeps.tracking.tracker import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
@@ -116,7 +117,7 @@ class Ledger:
         return config
 
     def _replay(self, fingerprint: str, row: Row) -> None:
-        """A row that an earlier driver judged: the rungs see it again, and a stop that was not carried out is."""
+        """A row that an earlier driver judged: early stopping judges it again, and a stop that was not carried out is."""
         stopped = self.judge is not None and self._is_searched(fingerprint) and self.judge.stops(fingerprint, row)
         config = next((config for config in self._resumed if config.fingerprint == fingerprint), None)
         if config is None:

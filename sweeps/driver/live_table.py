@@ -21,7 +21,7 @@ LINE_SECONDS = 5.0
 SHOWN_FAILURES = 5
 
 
-class Screen:
+class LiveTable:
     """Reads the ledger, changes nothing."""
 
     def __init__(self, ledger: Ledger, console: Console) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
-from sweeps.driver.live_table import Screen, best_record, failures
+from sweeps.driver.live_table import LiveTable, best_record, failures
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.secrets import blank_secrets, hidden_credentials
@@ -114,7 +114,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     os.environ.update(TUNE_ENVIRONMENT)
     import ray
 
-    from sweeps.driver.capacity import Room
+    from sweeps.driver.capacity import Capacity
     from sweeps.driver.tune import build_tuner
 
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -138,17 +138,17 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     ledger.tracker.delivery.start()  # with a server not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
-        room, driver = Room(ledger.spec.resources), None
+        capacity, driver = Capacity(ledger.spec.resources), None
         if address is not None:
             driver = describe_driver(ledger.store)
             console.print(f"nodes that see the storage and run the same code: {check_nodes(ledger.store, driver)}")
-            if not room.fitting():
+            if not capacity.fitting():
                 console.print("no node has what one trial asks for (resources): waiting for one that joins")
         say = functools.partial(_say, console)
-        with Screen(ledger, console).shown():
+        with LiveTable(ledger, console).shown():
             fit_until_done(
                 ledger,
-                lambda: build_tuner(ledger, room, driver, say).fit(),
+                lambda: build_tuner(ledger, capacity, driver, say).fit(),
                 (RuntimeError, ray.exceptions.RayError, ray.tune.TuneError),
             )
     finally:

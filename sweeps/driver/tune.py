@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.driver.capacity import Room, place_trial
+from sweeps.driver.capacity import Capacity, place_trial
 from sweeps.driver.ledger import Ledger
 from sweeps.worker.run_trial import ENDING, LOST, MISFIT, ROW, run_trial
 
@@ -39,14 +39,14 @@ def remembered(method: Callable) -> Callable:
 class Ask(Searcher):
     """The next trial of the ledger, when there is room for it."""
 
-    def __init__(self, ledger: Ledger, room: Room, driver: dict[str, str] | None = None) -> None:
+    def __init__(self, ledger: Ledger, capacity: Capacity, driver: dict[str, str] | None = None) -> None:
         super().__init__()
-        self.ledger, self.room, self.driver = ledger, room, driver
+        self.ledger, self.capacity, self.driver = ledger, capacity, driver
         self.session = uuid.uuid4().hex
 
     @remembered
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.ledger.running >= self.room.trials():
+        if self.ledger.running >= self.capacity.trials():
             return None
         config = self.ledger.ask()
         if config is None:
@@ -59,7 +59,7 @@ class Ask(Searcher):
             "session": self.session,
             "driver": self.driver,
             "asked": resources.asked,
-            "refused": list(self.room.refused),
+            "refused": list(self.capacity.refused),
             "max_retries": resources.max_retries,
             "timeout_minutes": resources.trial_timeout_minutes,
             "system_metrics": self.ledger.spec.tracking.system_metrics,
@@ -102,8 +102,8 @@ class Decide(FIFOScheduler):
 class End(Callback):
     """Tells the ledger that a trial is over, and the reader that one was lost and goes on, or that a node is no good."""
 
-    def __init__(self, ledger: Ledger, room: Room, decide: Decide, say: Callable[[str], None]) -> None:
-        self.ledger, self.room, self.decide, self.say = ledger, room, decide, say
+    def __init__(self, ledger: Ledger, capacity: Capacity, decide: Decide, say: Callable[[str], None]) -> None:
+        self.ledger, self.capacity, self.decide, self.say = ledger, capacity, decide, say
 
     @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -111,7 +111,7 @@ class End(Callback):
         ending = self.decide.endings.pop(fingerprint, None)
         if ending is not None and MISFIT in ending:
             self.ledger.give_back(fingerprint)
-            if self.room.refuse(ending["node"]):
+            if self.capacity.refuse(ending["node"]):
                 self.say(f"node {ending['address']} gets no trials: it {ending[MISFIT]}")
         elif ending is not None and ending.get("retryable"):
             reason = _last_error(trial) if ending["reason"] == LOST else ending["reason"]
@@ -132,7 +132,7 @@ class End(Callback):
         return {}
 
 
-def build_tuner(ledger: Ledger, room: Room, driver: dict[str, str] | None, say: Callable[[str], None]) -> tune.Tuner:
+def build_tuner(ledger: Ledger, capacity: Capacity, driver: dict[str, str] | None, say: Callable[[str], None]) -> tune.Tuner:
     """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once.
 
     Args:
@@ -142,7 +142,7 @@ def build_tuner(ledger: Ledger, room: Room, driver: dict[str, str] | None, say: 
     return tune.Tuner(
         tune.with_resources(run_trial, place_trial),
         tune_config=tune.TuneConfig(
-            search_alg=Ask(ledger, room, driver),
+            search_alg=Ask(ledger, capacity, driver),
             scheduler=decide,
             num_samples=UNLIMITED,
             reuse_actors=True,
@@ -150,7 +150,7 @@ def build_tuner(ledger: Ledger, room: Room, driver: dict[str, str] | None, say: 
         run_config=tune.RunConfig(
             name=SCRATCH,
             storage_path=str(ledger.store.driver_folder),
-            callbacks=[End(ledger, room, decide, say)],
+            callbacks=[End(ledger, capacity, decide, say)],
             failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
             verbose=0,
         ),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.files import write_atomically
+from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
 from sweeps.store.backend import LOCK, Backend, driver_name
 from sweeps.store.json_lines import append_line, read_lines

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
@@ -28,7 +29,6 @@ from sweeps.store.open_backend import URI, open_backend
 
 SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
 STUDY = "study.db"  # in the driver's folder
-TRIAL, ATTEMPTS, RESULT, ERROR, KILLED = "trial.yaml", "attempts.jsonl", "result.json", "error.txt", "killed.json"
 LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
 
 

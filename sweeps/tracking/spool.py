@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.files import write_atomically
+from lightning_modules.atomic_write import write_atomically
 from sweeps.store.json_lines import append_line, read_lines
 
 Event = dict[str, Any]

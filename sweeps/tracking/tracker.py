@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.files import ITEMS
 from lightning_modules.record import CurvePoint, Record, describe
+from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, local_root, tracking_uri

@@ -16,14 +16,14 @@ import torch
 from ray import tune
 
 from lightning_modules.config import TrialConfig, load_trial
-from lightning_modules.files import ITEMS
-from lightning_modules.fit import BEST, CHECKPOINT, WEIGHTS, fit
+from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, Record, Row, describe
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, TRIAL, WEIGHTS
 from rrm.errors import UserError
 from sweeps.store.attempts import Attempt, begin_attempt
-from sweeps.store.store import ERROR, TRIAL, Store
+from sweeps.store.store import Store
 from sweeps.worker.node_check import describe_node, find_misfit
-from sweeps.worker.system_metrics import Meter
+from sweeps.worker.system_metrics import SystemMetrics
 from sweeps.worker.this_node import describe_worker, has_died
 from sweeps.worker.watchdog import Limits, Watchdog
 
@@ -114,15 +114,15 @@ def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
     if gpus and gpus < 1 and torch.cuda.is_available():  # several trials share a GPU: none may take more than its part
         torch.cuda.set_per_process_memory_fraction(gpus)
     started, minutes = time.monotonic(), job["timeout_minutes"]
-    meter = Meter() if job["system_metrics"] else None
+    machine = SystemMetrics() if job["system_metrics"] else None
     stop: SystemExit | None = None
     timed_out = False
 
     def report(row: Row) -> bool:
         nonlocal stop, timed_out
         place.keep()
-        if meter is not None:
-            row = Row(step=row["step"], time=row["time"], metrics=row["metrics"] | meter.read(), used=row["used"])
+        if machine is not None:
+            row = Row(step=row["step"], time=row["time"], metrics=row["metrics"] | machine.read(), used=row["used"])
         try:
             tune.report({ROW: json.dumps(row)})
         except SystemExit as scheduler_stop:  # through `Trainer.fit` it would skip the hooks that end a fit

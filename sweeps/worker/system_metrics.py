@@ -8,7 +8,7 @@ import torch
 MEGABYTE = 1e6
 
 
-class Meter:
+class SystemMetrics:
     """Reads what the machine has done since the reading before."""
 
     def __init__(self) -> None:

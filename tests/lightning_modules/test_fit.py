@@ -9,8 +9,9 @@ import torch
 from lightning_modules.config import Budget, TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.evaluation import depth_curve
-from lightning_modules.fit import CHECKPOINT, WEIGHTS, fit
+from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, Row, step_flops
+from lightning_modules.trial_folder import CHECKPOINT, WEIGHTS
 from rrm.models import build_reasoner
 from tests.conftest import tiny_trial
 

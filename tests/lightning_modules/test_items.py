@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lightning_modules.fit import ITEMS, fit
+from lightning_modules.fit import fit
+from lightning_modules.trial_folder import ITEMS
 from tests.conftest import tiny_trial
 
 

@@ -20,10 +20,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from lightning_modules.config import TrialConfig, validate_trial
-from lightning_modules.fit import WEIGHTS
 from lightning_modules.saved_model import draws, save_model
+from lightning_modules.trial_folder import TRIAL, WEIGHTS
 from lightning_modules.yaml_file import parse_yaml
-from sweeps.store.store import TRIAL
 from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.pyfunc import GRID, PUZZLE
 

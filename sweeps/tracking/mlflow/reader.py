@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
-from lightning_modules.files import ITEMS
+from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError
 from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from lightning_modules.trial_folder import TRIAL
 from sweeps.tracking.curves_file import write_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
 from sweeps.tracking.mlflow.model_logging import Unsavable, log_best
@@ -135,7 +136,7 @@ class MlflowWriter:
         """The run of a trial with these tags, and its config; False if it was there."""
         own = {"mlflow.parentRunId": self._run(""), "mlflow.runName": event["name"], FINGERPRINT: event["fingerprint"]}
         created = self._find_or_create(event["fingerprint"], event["time"], own | tags)
-        self.client.log_text(self._run(event["fingerprint"]), event["trial"], "trial.yaml")
+        self.client.log_text(self._run(event["fingerprint"]), event["trial"], TRIAL)
         return created
 
     def _log_end(self, run_id: str, event: Event) -> None:

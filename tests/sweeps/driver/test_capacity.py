@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweeps.driver.capacity import Room, count_fitting, place_trial
+from sweeps.driver.capacity import Capacity, count_fitting, place_trial
 from sweeps.driver.tune import Ask, Decide, End
 from sweeps.spec.sweep import Resources
 from sweeps.worker.run_trial import MISFIT
@@ -46,9 +46,9 @@ def test_a_trial_is_placed_on_nodes_that_were_not_refused() -> None:
 
 def test_a_trial_that_was_offered_to_a_misfit_is_asked_for_again_and_the_node_is_named_once(open_ledger: Callable) -> None:
     ledger, said = open_ledger(measure_sections()), []
-    room = Room(Resources(max_concurrent=2))
-    ask, decide = Ask(ledger, room), Decide(ledger)
-    end = End(ledger, room, decide, said.append)
+    capacity = Capacity(Resources(max_concurrent=2))
+    ask, decide = Ask(ledger, capacity), Decide(ledger)
+    end = End(ledger, capacity, decide, said.append)
     jobs = [ask.suggest("0"), ask.suggest("1")]
     assert ask.suggest("2") is None and [job["refused"] for job in jobs] == [[], []]
     for job in jobs:
@@ -63,9 +63,9 @@ def test_a_trial_that_was_offered_to_a_misfit_is_asked_for_again_and_the_node_is
 def test_the_last_trial_may_be_given_back_too(open_ledger: Callable) -> None:
     """Tune asks no more once it was told that a sweep is finished."""
     ledger = open_ledger(measure_sections())
-    room = Room(Resources(max_concurrent=8))
-    ask, decide = Ask(ledger, room), Decide(ledger)
-    end = End(ledger, room, decide, print)
+    capacity = Capacity(Resources(max_concurrent=8))
+    ask, decide = Ask(ledger, capacity), Decide(ledger)
+    end = End(ledger, capacity, decide, print)
     jobs = [ask.suggest(str(number)) for number in range(4)]
     assert ask.suggest("4") is None
     decide.endings[jobs[3]["fingerprint"]] = {MISFIT: "differs from this driver", "node": "a", "address": "10.0.0.2"}

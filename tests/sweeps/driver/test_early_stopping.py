@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sweeps.driver.early_stopping import Rungs
+from sweeps.driver.early_stopping import AshaJudge
 from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import search_sections
 
@@ -19,24 +19,24 @@ def row(step: int, nll: float) -> dict:
 
 
 def test_the_worst_two_thirds_stop_at_a_rung(spec: SweepSpec) -> None:
-    rungs = Rungs(spec)
-    decisions = [rungs.stops(name, row(1, nll)) for name, nll in zip("abcdef", [1.0, 2.0, 0.5, 3.0, 1.5, 0.4], strict=True)]
+    judge = AshaJudge(spec)
+    decisions = [judge.stops(name, row(1, nll)) for name, nll in zip("abcdef", [1.0, 2.0, 0.5, 3.0, 1.5, 0.4], strict=True)]
     assert decisions == [False, True, False, True, True, False]
 
 
 def test_between_rungs_and_at_the_budget_nobody_stops(spec: SweepSpec) -> None:
-    rungs = Rungs(spec)
-    rungs.stops("good", row(1, 0.1))
-    assert rungs.stops("bad", row(1, 5.0))
-    assert not rungs.stops("good", row(2, 9.0))
-    assert not rungs.stops("late", row(9, 99.0))
+    judge = AshaJudge(spec)
+    judge.stops("good", row(1, 0.1))
+    assert judge.stops("bad", row(1, 5.0))
+    assert not judge.stops("good", row(2, 9.0))
+    assert not judge.stops("late", row(9, 99.0))
 
 
 def test_replayed_rows_give_the_same_decisions(spec: SweepSpec) -> None:
     rows = [(name, row(step, nll)) for step in (1, 3) for name, nll in zip("abcd", [0.4, 0.3, 0.2, 0.1], strict=True)]
-    first = Rungs(spec)
+    first = AshaJudge(spec)
     whole = [first.stops(*entry) for entry in rows]
-    second = Rungs(spec)
+    second = AshaJudge(spec)
     for entry in rows[:5]:
         second.stops(*entry)  # type: ignore[arg-type]
     assert [second.stops(*entry) for entry in rows[5:]] == whole[5:]  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from lightning_modules.fit import fit
 from sweeps.cli.submit import STOP_ENVIRONMENT
-from sweeps.driver.capacity import Room
+from sweeps.driver.capacity import Capacity
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.tune import Ask, Decide, End
 from sweeps.tracking import tracker
@@ -171,11 +171,11 @@ def test_nothing_of_ours_is_pickled_and_no_password_lies_in_tune_s_files(
     assert b"secret" in (tmp_path / "searcher.pkl").read_bytes()
 
     ledger = open_ledger(search_sections())
-    room = Room(ledger.spec.resources)
-    ask, decide = Ask(ledger, room), Decide(ledger)
+    capacity = Capacity(ledger.spec.resources)
+    ask, decide = Ask(ledger, capacity), Decide(ledger)
     ask.save(str(tmp_path / "ask.pkl"))
     assert (tmp_path / "ask.pkl").read_bytes() == b""
-    for adapter in (ask, decide, End(ledger, room, decide, print)):
+    for adapter in (ask, decide, End(ledger, capacity, decide, print)):
         assert adapter.__getstate__() == {}
 
 

@@ -61,7 +61,9 @@ class TestBackendContract:
         assert [line["n"] for line in open_again().lines("rows.jsonl")] == [0, 1, 2, 3]
         assert list(backend.lines("nothing.jsonl")) == []
 
-    def test_a_second_driver_is_refused_until_the_first_has_ended(self, backend: Backend, open_again: Callable[[], Backend]) -> None:
+    def test_a_second_driver_is_refused_until_the_first_has_ended(
+        self, backend: Backend, open_again: Callable[[], Backend]
+    ) -> None:
         other = open_again()
         with backend.locked():
             assert "process" in (other.holder() or "")

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-ITEMS = "items.parquet"  # of a trial: how each test item fared
-
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file in one step and force it to the disk; a crash or a full disk leaves the previous one."""

@@ -1,0 +1,68 @@
+"""Weights by name: into a model, from a file, into a file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rrm.errors import UserError
+from rrm.optim import PUZZLE_EMBEDDING
+from rrm.reasoner import Reasoner
+
+STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")  # put before a name by wrappers and compilation
+
+
+def load_weights(model: Reasoner, state: Mapping[str, Tensor]) -> None:
+    """Copy an official state dict, or one of ours, into a model.
+
+    A table of puzzle embeddings of another size becomes its mean in every row, as in the official code.
+
+    Raises:
+        UserError: a tensor is missing, left over, or of another shape.
+    """
+    plain = {_plain_name(name): value for name, value in state.items()}
+    own = model.state_dict()
+    table = plain.get(PUZZLE_EMBEDDING)
+    if table is not None and PUZZLE_EMBEDDING in own and table.shape != own[PUZZLE_EMBEDDING].shape:
+        expected = own[PUZZLE_EMBEDDING].shape
+        if table.shape[1:] == expected[1:]:
+            plain[PUZZLE_EMBEDDING] = table.mean(0, keepdim=True).expand(expected)
+    try:
+        model.load_state_dict(plain)
+    except RuntimeError as error:
+        raise UserError(f"does not fit the config: {error}", "state") from None
+
+
+def _plain_name(name: str) -> str:
+    """A parameter's name without what wrappers put before it."""
+    while prefix := next((prefix for prefix in STATE_PREFIXES if name.startswith(prefix)), None):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from a `.safetensors` file or a torch file; nothing in it is executed.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else than tensors by name.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}", str(path)) from None
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"is not a file of weights: {str(error).splitlines()[0]}", str(path)) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError("must hold tensors by name and nothing else", str(path))
+    return state
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as a `.safetensors` file."""
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
