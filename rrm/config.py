@@ -234,12 +234,3 @@ class ModelConfig(StrictConfig):
         if self.kind in {"direct", "untied"}:
             return 1
         return self.layers_per_step / sum(self.network_layers) * self.trained_depth
-
-
-AXIS_NAMES = {"hidden_size": "width", "num_layers": "layers", "h_cycles": "T", "l_cycles": "n", "supervision_steps": "N_sup"}
-
-
-def axis_name(path: str) -> str:
-    """What tables and figures call a field, by its dotted path: the papers' letter for an axis, else its own name."""
-    name = path.split(".")[-1]
-    return AXIS_NAMES.get(name, name.replace("_", " "))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.tables import CURVE_COLUMNS, DEPTH_AXES, Tables, split_bins
-from analysis.laws.groups import SECTIONS
+from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, split_bins
 from rrm.errors import UserError
+from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
 NUMBERS = ("params", "params_recursed", "params_once", "recursion", "test/nll", "test/exact_accuracy", "seed", "train_flops",

@@ -12,14 +12,12 @@ import pandas as pd
 from analysis.data.items import summarise_items
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
-from rrm.config import axis_name
 from rrm.errors import UserError
+from sweeps.design.axes import AXES, RECURSION, SIZE
+from sweeps.design.short_names import axis_name
 from sweeps.store.store import Store
 
-SIZE, RECURSION = "params_recursed", "recursion"  # axes where a table does not have what they follow from
-CAPACITY_AXES = ("model.hidden_size", "model.num_layers", SIZE)
-DEPTH_AXES = ("model.h_cycles", "model.l_cycles", "model.supervision_steps", RECURSION)
-AXES = (*CAPACITY_AXES, *DEPTH_AXES)
+SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig; other columns do not tell trials apart
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
 BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from analysis.data.tables import CAPACITY_AXES, Tables
+from analysis.data.tables import Tables
 from analysis.figures.data import ACCURACY_LABEL, BLACK, SUPERVISION, FigureData, Series, chosen_cell, curves_of
 from analysis.figures.recursion import DEPTH_CURVE
-from rrm.config import axis_name
+from sweeps.design.axes import CAPACITY_AXES
+from sweeps.design.short_names import axis_name
 
 VALIDATION_CURVE = "val_depth/exact_accuracy"
 FLOPS, WIDTH = "inference_flops", "model.hidden_size"

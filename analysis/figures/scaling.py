@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.data.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.data.tables import Tables, label
 from analysis.figures.data import (
     ACCURACY,
     ACCURACY_LABEL,
@@ -19,7 +19,8 @@ from analysis.figures.data import (
     lines_of,
 )
 from analysis.statistics.effects import summarise_cells
-from rrm.config import axis_name
+from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
+from sweeps.design.short_names import axis_name
 
 ISO_LINES = 4  # of equal inference FLOPs over the map
 VALIDATION_CURVE = "val_curve/exact_accuracy"

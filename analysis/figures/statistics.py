@@ -5,7 +5,7 @@ from analysis.figures.data import FigureData, Heatmap, Series
 from analysis.statistics.effects import Effect
 from analysis.statistics.importance import Importance
 from analysis.statistics.task_agreement import Agreement
-from rrm.config import axis_name
+from sweeps.design.short_names import axis_name
 
 
 def effects_figure(effects: list[Effect]) -> FigureData | None:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws.fit import Fit, Reason
-from analysis.laws.groups import CELL, RECURSION, Group
+from analysis.laws.groups import CELL, Group
 from analysis.laws.recurrence import NEEDED, RESPONSE, SIGNIFICANT, Cells, check_fit, curvature_p, linear_fit, read_cells, refuse
 from analysis.statistics.regression import Linear, fieller
+from sweeps.design.axes import RECURSION
 
 COSTS = ("inference_flops", "train_flops")
 EXPLAINED = 0.99  # of the variance of log C, by log N and log R; below it C is no function of them

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
-from analysis.statistics.regression import LEVEL
+from sweeps.design.thresholds import LEVEL
 
 DRAWS, POINTS = 400, 40
 FEWEST_DISTANCES = 3

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.statistics.regression import LEVEL
 from lightning_modules.atomic_write import write_atomically
+from sweeps.design.thresholds import LEVEL
 
 Reason = Literal[
     "too_few_scales", "too_few_seeds", "confounded", "floor", "ceiling", "lack_of_fit", "no_interior_optimum"

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.data.tables import AXES, RECURSION, is_parameter
+from analysis.data.tables import SECTIONS, is_parameter
+from sweeps.design.axes import AXES, CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS, count_recursion, independent_axes
+from sweeps.design.groups import find_splitting, name_rows, split_rows
 
-SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig; other columns do not tell trials apart
 CELL = "cell"
+SHOWN = ("task.kind", "model.kind", "matching")  # settings that every group states
 
 
 @dataclass(frozen=True)
@@ -39,40 +41,30 @@ class Group:
 
 
 def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Group]:
-    """Split completed trials into groups.
-
-    A setting that is a function of a cell's axes (a learning rate for each width) does not split.
+    """Split completed trials into groups, by the rules of `sweeps.design.groups`.
 
     Args:
         across: settings that a law spans although they differ.
     """
     table = trials.copy()
     if RECURSION not in table:
-        cycles = _column(table, "model.h_cycles", 1) * (_column(table, "model.l_cycles", 0) + 1)
-        table[RECURSION] = cycles * _column(table, "model.supervision_steps", 1)
+        absent = {CYCLES: 1, LATENT_UPDATES: 0, SUPERVISION_STEPS: 1}
+        table[RECURSION] = count_recursion(*(_column(table, name, value).to_numpy() for name, value in absent.items()))
     table["params_once"] = _column(table, "params_once", 0)
-    axes = [name for name in AXES if name in table]
-    settings = [
-        name
-        for name in map(str, table)
-        if (name.startswith(SECTIONS) and is_parameter(name) and name not in (*AXES, *across)) or name == "matching"
-    ]
-    keys = table[settings].astype(object).where(table[settings].notna(), "")
-    places = table[axes].astype(object).where(table[axes].notna(), "").astype(str)
-    position = places.agg("|".join, axis=1) if axes else pd.Series("", index=table.index)
-    splitting = [
-        name
-        for name in settings
-        if keys[name].astype(str).nunique() > 1 and keys[name].astype(str).groupby(position).nunique().max() > 1
-    ]
-    constant = {name: _plain(keys[name].iloc[0]) for name in settings if len(keys) and keys[name].astype(str).nunique() == 1}
-    parts = keys.groupby([keys[name].astype(str) for name in splitting], sort=True).groups if splitting else {(): table.index}
-    for index in parts.values():
-        part = table.loc[index].copy()
-        part[CELL] = position.loc[index]
-        own = {name: _plain(keys[name].loc[index].iloc[0]) for name in splitting}
-        shown = {name: value for name, value in (constant | own).items() if name in ("task.kind", "model.kind", "matching")}
-        yield Group(shown | own, part)
+    names = [name for name in map(str, table) if name.startswith(SECTIONS) and is_parameter(name) and name not in AXES]
+    settings = _values(table, [name for name in map(str, table) if name == "matching" or (name in names and name not in across)])
+    table[CELL] = name_rows(_values(table, [name for name in AXES if name in table]), len(table))
+    splitting = find_splitting(settings, _values(trials, independent_axes(list(map(str, trials)))), len(table))
+    same = {name: values[0] for name, values in settings.items() if len(set(map(str, values))) == 1}
+    for rows in split_rows({name: settings[name] for name in splitting}, len(table)):
+        own = {name: settings[name][rows[0]] for name in splitting}
+        shown = {name: value for name, value in (same | own).items() if name in SHOWN}
+        yield Group(shown | own, table.iloc[rows].copy())
+
+
+def _values(table: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns as plain values; "" stands for an absent one."""
+    return {name: table[name].astype(object).where(table[name].notna(), "").tolist() for name in names}
 
 
 def _column(table: pd.DataFrame, name: str, absent: float) -> pd.Series:
@@ -80,7 +72,3 @@ def _column(table: pd.DataFrame, name: str, absent: float) -> pd.Series:
     if name not in table:
         return pd.Series(absent, index=table.index, dtype=float)
     return pd.to_numeric(table[name]).replace(0, np.nan).fillna(absent)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from analysis.laws.fit import Fit
-from analysis.laws.groups import RECURSION, Group
+from analysis.laws.groups import Group
 from analysis.statistics.regression import aic, fit_curve, fit_linear, half_widths, lack_of_fit, r_squared, root_mean_square
+from sweeps.design.axes import RECURSION
 
 LOSS, ACCURACY = "test/nll", "test/exact_accuracy"
 FEWEST_SCALES = 4

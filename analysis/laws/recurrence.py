@@ -14,13 +14,15 @@ from scipy import stats
 
 from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit import Fit, Reason
-from analysis.laws.groups import CELL, RECURSION, Group
-from analysis.statistics.regression import LACKING, LEVEL, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from analysis.laws.groups import CELL, Group
+from analysis.statistics.regression import LACKING, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from sweeps.design.axes import RECURSION
+from sweeps.design.identifiability import find_refusal, find_refusal_of_three
+from sweeps.design.slopes import centre, law_matrix
+from sweeps.design.thresholds import LEVEL, MIN_SIZE_SLOPE_T
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}
-CLEAR_T = 4.0  # of the slope in parameters: below it a ratio to that slope means nothing
-CONFOUNDED = 0.95  # |correlation| of log N and log R
 SHOWN = 24  # points of a curve over the design
 CEILING = 0.98  # exact accuracy, where a table has it
 MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is refused
@@ -44,7 +46,7 @@ class Cells:
     @property
     def axes(self) -> np.ndarray:
         """Log of recursion, centred at the design, [G, K]."""
-        return self.log_axes - self.log_axes.mean(0)
+        return centre(self.log_axes)
 
 
 def read_cells(group: Group, axes: list[np.ndarray]) -> Cells:
@@ -65,7 +67,7 @@ def read_cells(group: Group, axes: list[np.ndarray]) -> Cells:
     log_recursed = np.log(means["recursed"].to_numpy())
     return Cells(
         means.index.to_numpy(), means["y"].to_numpy(), sizes, means["once"].to_numpy(), means["recursed"].to_numpy(),
-        logs, log_recursed - log_recursed.mean(),
+        logs, centre(log_recursed),
         float((within**2).sum() / freedom) if freedom else float("nan"), freedom,
     )  # fmt: skip
 
@@ -105,14 +107,8 @@ def fit_recurrence(whole: Group) -> list[Fit]:
 
 def refuse(group: Group, cells: Cells) -> Reason | None:
     """Why a group cannot identify the law, before anything is fitted."""
-    trials = group.trials
-    if trials["params_recursed"].nunique() < 3 or trials[RECURSION].nunique() < 3:
-        return "too_few_scales"
-    if (cells.seeds < 2).mean() > 0.5:
-        return "too_few_seeds"
-    if abs(np.corrcoef(cells.log_recursed, cells.axes[:, 0])[0, 1]) > CONFOUNDED:
-        return "confounded"
-    return flat(group, cells)
+    refusal = find_refusal(cells.recursed, np.exp(cells.log_axes[:, 0]), cells.seeds)
+    return refusal.reason if refusal else flat(group, cells)
 
 
 def flat(group: Group, cells: Cells) -> Reason | None:
@@ -138,10 +134,7 @@ def _cells_differ(cells: Cells) -> bool:
 
 def linear_fit(cells: Cells, quadratic: bool = False) -> Linear:
     """log L = c - a log N - b log R (+ q (log R)^2), by cell, logs centred at the design."""
-    columns = [np.ones(len(cells.names)), -cells.log_recursed, *(-cells.axes.T)]
-    if quadratic:
-        columns.append(cells.axes[:, 0] ** 2)
-    return fit_linear(np.column_stack(columns), cells.log_loss, cells.names)
+    return fit_linear(law_matrix(cells.log_recursed, cells.axes, quadratic), cells.log_loss, cells.names)
 
 
 def law_fit(cells: Cells, quadratic: bool = False, saturates: bool = True) -> Curve:
@@ -190,7 +183,7 @@ def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
     saturates = _aicc(law.squares, number_of_cells, 3 + count) < _aicc(unsaturated.squares, number_of_cells, 2 + count)
     drawn = law.parameters if saturates else unsaturated.parameters
     fit.add("alpha", _around(law.profile(1, 0.05), drawn[1]))
-    if abs(line.t(1)) > CLEAR_T:
+    if abs(line.t(1)) > MIN_SIZE_SLOPE_T:
         for number, name in enumerate(names):
             bounded = fieller(line, 2 + number, 1) is not None
             phi = _around(law.profile(2 + number, 0.05), drawn[2 + number]) if bounded else None
@@ -256,7 +249,7 @@ def bend(one: Fit, curved: Fit, cells: Cells, free: pd.DataFrame, centre: float)
     b, q = float(line.coefficients[2]), float(line.coefficients[3])
     for name, index in (("slope_log_params", 1), ("slope_log_recursion", 2), ("curvature", 3)):
         curved.add(name, line.interval(np.eye(4)[index]))
-    ratio = fieller(line, 2, 1) if abs(line.t(1)) > CLEAR_T else None
+    ratio = fieller(line, 2, 1) if abs(line.t(1)) > MIN_SIZE_SLOPE_T else None
     if ratio is not None:
         curved.add("exchange_rate", (2 ** ratio[0], 2 ** ratio[1], 2 ** ratio[2]))
     if p < SIGNIFICANT:
@@ -295,7 +288,7 @@ def local_rates(cells: Cells, line: Linear, free: pd.DataFrame) -> pd.DataFrame:
         Columns `kind` (law, model_free), `recursion`, `estimate`, `low`, `high`.
     """
     rates = free.assign(kind="model_free")[["kind", *free.columns]]
-    if abs(line.t(1)) <= CLEAR_T:
+    if abs(line.t(1)) <= MIN_SIZE_SLOPE_T:
         return rates
     rows = []
     for at in np.linspace(cells.axes[:, 0].min(), cells.axes[:, 0].max(), SHOWN):
@@ -307,8 +300,7 @@ def local_rates(cells: Cells, line: Linear, free: pd.DataFrame) -> pd.DataFrame:
 
 
 def _predict_line(cells: Cells, line: Linear) -> np.ndarray:
-    columns = [np.ones(len(cells.names)), -cells.log_recursed, *(-cells.axes.T), cells.axes[:, 0] ** 2]
-    return np.column_stack(columns) @ line.coefficients
+    return np.asarray(law_matrix(cells.log_recursed, cells.axes, quadratic=True) @ line.coefficients)
 
 
 def _turning_point(cells: Cells, largest: float, smallest: float) -> tuple[float, float, float] | None:
@@ -359,29 +351,16 @@ def _three_exponents(group: Group) -> Fit | None:
     if any((values <= 0).any() for values in axes) or sum(len(np.unique(values)) > 1 for values in axes) < 2:
         return None
     cells = read_cells(group, axes)
-    reason = _refuse_three(group, cells, axes)
+    refusal = find_refusal_of_three(cells.recursed, np.exp(cells.log_axes), cells.seeds)
+    reason = refusal.reason if refusal else flat(group, cells)
     if reason is None:
         describe(fit, cells, ["h_cycles", "l_cycles_plus_1", "supervision_steps"])
     settle(fit, cells, reason, group)
     return fit
 
 
-def _refuse_three(group: Group, cells: Cells, axes: list[np.ndarray]) -> Reason | None:
-    if group.trials["params_recursed"].nunique() < 3 or any(len(np.unique(values)) < 2 for values in axes):
-        return "too_few_scales"
-    corners = len(np.unique(np.column_stack(axes), axis=0))
-    if corners < 5:  # fewer than four exponents' worth and a centre
-        return "too_few_scales"
-    if (cells.seeds < 2).mean() > 0.5:
-        return "too_few_seeds"
-    together = np.column_stack([cells.log_recursed, cells.axes])
-    if np.abs(np.corrcoef(together.T) - np.eye(together.shape[1])).max() > CONFOUNDED:
-        return "confounded"
-    return flat(group, cells)
-
-
 def _squares(cells: Cells, line: Linear, count: int) -> float:
-    columns = np.column_stack([np.ones(len(cells.names)), -cells.log_recursed, *(-cells.axes.T)])[:, :count]
+    columns = law_matrix(cells.log_recursed, cells.axes)[:, :count]
     return float((cells.seeds * (cells.log_loss - columns @ line.coefficients) ** 2).sum())
 
 

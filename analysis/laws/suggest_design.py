@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.data.tables import AXES, is_parameter
+from analysis.data.tables import SECTIONS, is_parameter
 from analysis.laws.fit import Fit
-from analysis.laws.groups import SECTIONS
 from lightning_modules.yaml_file import write_yaml
+from sweeps.design.axes import AXES, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
 
-WIDTH, DEPTH, LATENT, CYCLES = "model.hidden_size", "model.supervision_steps", "model.l_cycles", "model.h_cycles"
 UNIT, BUDGET, MAX_DEPTH = "fit.budget.unit", "fit.budget.amount", "eval.max_depth"
 SCALES = 4  # of an axis: enough for every law
 MOST_LEVELS = 5  # kept of an axis that has enough
@@ -42,10 +41,10 @@ def suggest_design(trials: pd.DataFrame, fit: Fit) -> str:
         _extend(trials, vary, fit)
     if fit.reason in {"floor", "ceiling"}:
         fixed[BUDGET] = float(fixed.get(BUDGET, 1000)) * (LONGER if fit.reason == "floor" else SHORTER)
-    for path in (WIDTH, CYCLES, LATENT, DEPTH):
+    for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS):
         if isinstance(blocks, list) or path in blocks:
             fixed.pop(path, None)
-    deepest = max(int(step) for step in vary.get(DEPTH, [fixed.get(DEPTH, 1) or 1]))
+    deepest = max(int(step) for step in vary.get(SUPERVISION_STEPS, [fixed.get(SUPERVISION_STEPS, 1) or 1]))
     fixed[MAX_DEPTH] = max(int(fixed.get(MAX_DEPTH, 16)), 2 * deepest)
     fixed.setdefault("task.kind", "sudoku")
     matching = str(trials["matching"].iloc[0]) if "matching" in trials else "steps"
@@ -75,7 +74,7 @@ def _settings(trials: pd.DataFrame) -> dict[str, Any]:
 
 def _varied(trials: pd.DataFrame) -> Levels:
     """The axes that the table varies, with their levels."""
-    present = [path for path in (WIDTH, CYCLES, LATENT, DEPTH) if path in trials and trials[path].nunique() > 1]
+    present = [path for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if path in trials and trials[path].nunique() > 1]
     return {path: _levels(trials, path, 1, min(MOST_LEVELS, trials[path].nunique())) for path in present}
 
 
@@ -87,15 +86,15 @@ def _extend(trials: pd.DataFrame, vary: Levels, fit: Fit) -> None:
         axis = _depth_axis(trials)
         vary[axis] = _levels(trials, axis, 1, max(SCALES, len(vary.get(axis, []))))
     if fit.law in {"test_time", "required_depth"}:
-        there = [int(step) for step in trials[DEPTH].dropna() if step] if DEPTH in trials else []
+        there = [int(step) for step in trials[SUPERVISION_STEPS].dropna() if step] if SUPERVISION_STEPS in trials else []
         deeper = max(LEAST_DEPTH, 2 * max(there, default=1)) if fit.reason == "too_few_scales" else max(there, default=LEAST_DEPTH)
-        vary[DEPTH] = sorted({*vary.get(DEPTH, []), deeper})
+        vary[SUPERVISION_STEPS] = sorted({*vary.get(SUPERVISION_STEPS, []), deeper})
 
 
 def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
     """Three widths, both ends of T, n and N_sup, and a centre (DESIGN section 7)."""
     vary[WIDTH] = _levels(trials, WIDTH, 32, SCALES)[:3]
-    axes = (CYCLES, LATENT, DEPTH)
+    axes = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
     for path in axes:
         vary[path] = _levels(trials, path, 1, 2)
     return [dict(vary), {WIDTH: vary[WIDTH], **{path: [_middle(vary[path])] for path in axes}}]
@@ -103,7 +102,7 @@ def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
 
 def _equal_compute(trials: pd.DataFrame, fixed: dict[str, Any], vary: Levels, fit: Fit) -> None:
     """Five widths at one more budget of training compute: all trials of a sweep have the same."""
-    for path in (CYCLES, LATENT, DEPTH):
+    for path in (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS):
         if path in vary:
             fixed[path] = vary.pop(path)[-1]
     widths = _levels(trials, WIDTH, 32, WIDTHS_AT_EQUAL_COMPUTE)
@@ -131,8 +130,8 @@ def _middle(levels: list[int]) -> int:
 
 def _depth_axis(trials: pd.DataFrame) -> str:
     """The axis of recursion that the table varies most."""
-    varied = {path: trials[path].nunique() for path in (DEPTH, LATENT, CYCLES) if path in trials}
-    return max(varied, key=lambda path: varied[path]) if varied and max(varied.values()) > 1 else DEPTH
+    varied = {path: trials[path].nunique() for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES) if path in trials}
+    return max(varied, key=lambda path: varied[path]) if varied and max(varied.values()) > 1 else SUPERVISION_STEPS
 
 
 def _seeds(trials: pd.DataFrame) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from analysis.data.published import published_beside
-from analysis.data.tables import AXES, CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.data.tables import Tables, label
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, VALIDATION, FigureData
 from analysis.figures.laws import law_figures
@@ -32,6 +32,7 @@ from analysis.statistics.effects import (
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
 from analysis.statistics.task_agreement import Agreement, task_agreements
+from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES
 
 MOST_CELLS_COMPARED = 6  # pair by pair
 

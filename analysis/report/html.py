@@ -17,8 +17,8 @@ from analysis.laws.fit import Fit
 from analysis.report.build import Report
 from analysis.report.sentences import REASONS
 from analysis.statistics.effects import wilson
-from rrm.config import axis_name
 from rrm.errors import UserError
+from sweeps.design.short_names import axis_name
 
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.data.tables import CAPACITY_AXES, DEPTH_AXES, Tables, label
+from analysis.data.tables import Tables, label
 from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE, figure_name
 from analysis.laws.fit import Estimate, Fit
 from analysis.statistics.effects import Difference, Effect, Interval
 from analysis.statistics.task_agreement import Agreement
-from rrm.config import axis_name
+from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
+from sweeps.design.short_names import axis_name
 
 ACCURACY = "test/exact_accuracy"
 FLOOR, CEILING = 0.05, 0.95

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-LEVEL = 0.95
+from sweeps.design.thresholds import LEVEL
+
 SOLVES = 0.5  # exact accuracy from which a seed counts as a success
 DIVERGED = "diverged|nan|not finite"  # in the reason of a failed trial
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.data.tables import Tables, label
-from analysis.statistics.effects import LEVEL
+from sweeps.design.thresholds import LEVEL
 
 FEWEST_SETTINGS = 5  # that both tasks have
 TASK = "task."

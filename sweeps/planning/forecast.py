@@ -10,15 +10,26 @@ import numpy as np
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
+from sweeps.design.axes import SETTINGS, independent_axes
+from sweeps.design.groups import find_splitting, name_rows
+from sweeps.design.identifiability import Rule
+from sweeps.design.thresholds import MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
 from sweeps.planning.costs import train_flops
-from sweeps.planning.power import LEAST_T, Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
+from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, fit_slopes, pool_noise
 from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
 ASSUMED_NOISE_SD = 0.1  # of log NLL over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)
-AXES = ("model.hidden_size", "model.num_layers", "model.h_cycles", "model.l_cycles", "model.supervision_steps")
 MOST_ADDITIONS = 3  # that are printed
+CROSSED = "every width at every recursion: both as lists in one block of measure.vary"
+REMEDIES: dict[Rule, str] = {  # fields of a spec that repair a broken rule
+    "sizes": f"model.hidden_size with {MIN_SCALES} values or more",
+    "recursions": "values of model.l_cycles, model.h_cycles or model.supervision_steps",
+    "seeds": f"measure.seeds: {MIN_SEEDS} or more",
+    "correlation": CROSSED,
+    "cells": CROSSED,
+}
 Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
@@ -46,7 +57,7 @@ class Expectation:
 
     def half_widths(self, group: Group) -> HalfWidths | None:
         """None where no law can be fitted."""
-        return None if find_refusal(group.design) else expect_half_widths(group.design, self.noise_sd, self.slopes)
+        return None if group.design.refusal else expect_half_widths(group.design, self.noise_sd, self.slopes)
 
 
 @dataclass(frozen=True)
@@ -63,13 +74,15 @@ def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
     """For people: the half-widths to expect in each group of the sweep, and the best additions; groups alike are told once."""
     assert spec.measure is not None
     cells = [trial for trial in spec.design() if trial.seed == 0]
-    paths = _splitting_paths(cells)
+    paths = find_splitting_paths(cells)
     additions = list(_additions(spec, cells))
     labels: dict[tuple[str, ...], list[str]] = {}
-    for key in dict.fromkeys(_settings(cell, paths) for cell in cells):
-        label = ", ".join(f"{path} {value}" for path, value in key if path in spec.varied_paths)
-        group = Group(label, [cell for cell in cells if _settings(cell, paths) == key], spec.measure.seeds)
-        own = [replace(more, cells=[cell for cell in more.cells if _settings(cell, paths) == key]) for more in additions]
+    for members in group_cells(cells, paths).values():
+        settings = members[0].flat()
+        label = ", ".join(f"{path} {settings[path]}" for path in paths if path in spec.varied_paths and path in settings)
+        group = Group(label, members, spec.measure.seeds)
+        key = next(iter(group_cells(members, paths)))
+        own = [replace(more, cells=group_cells(more.cells, paths).get(key, [])) for more in additions]
         expected = _expect(group, results)
         lines = [*_expectation_lines(group, expected), *_addition_lines(group, expected, own)]
         labels.setdefault(tuple(lines), []).append(label)
@@ -78,11 +91,13 @@ def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
 
 
 def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
-    refusal = find_refusal(group.design)
+    refusal = group.design.refusal
     if refusal:
-        return [f"no exponent: {refusal.reason}: {refusal.rule}", f"  add {refusal.remedy}"]
+        return [f"no exponent: {refusal.reason}: {refusal.text}", f"  add {REMEDIES[refusal.rule]}"]
     slopes, half = expected.slopes, expect_half_widths(group.design, expected.noise_sd, expected.slopes)
-    phi = f"phi = b / a = {slopes.phi:.2f} +- {half.phi:.2f}" if half.has_clear_a else f"no phi: |t| of a will be below {LEAST_T:g}"
+    phi = f"phi = b / a = {slopes.phi:.2f} +- {half.phi:.2f}"
+    if not half.has_clear_a:
+        phi = f"no phi: |t| of a will be below {MIN_SIZE_SLOPE_T:g}"
     return [
         f"to expect from {len(group.cells)} cells x {group.seeds} seeds, 95 %: slope in log params_recursed "
         f"a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
@@ -120,7 +135,7 @@ def _expect(group: Group, results: Records) -> Expectation:
     scores = [_log_nll(cell, group.seeds, results) for cell in group.cells]
     finished = replace(group, cells=[cell for cell, values in zip(group.cells, scores, strict=True) if len(values)])
     noise, slopes = pool_noise(scores), None
-    if len(finished.cells) >= len(group.cells) / 2 and find_refusal(finished.design) is None:
+    if len(finished.cells) >= len(group.cells) / 2 and finished.design.refusal is None:
         slopes = fit_slopes(finished.design, np.array([values.mean() for values in scores if len(values)]))
     noise_sd = ASSUMED_NOISE_SD if noise is None else noise
     ground = (
@@ -140,29 +155,24 @@ def _log_nll(cell: TrialConfig, seeds: int, results: Records) -> np.ndarray:
 # -- which cells belong to one fit --------------------------------------------------------------------------------
 
 
-def _settings(cell: TrialConfig, paths: list[str]) -> tuple[tuple[str, Any], ...]:
-    """What a cell has at these paths, those that it does not have left out."""
-    flat = cell.flat()
-    return tuple((path, repr(flat[path]) if isinstance(flat[path], list) else flat[path]) for path in paths if path in flat)
-
-
-def _splitting_paths(cells: list[TrialConfig]) -> list[str]:
-    """Settings that tell groups apart: names that differ, and numbers that differ where all axes are equal."""
+def find_splitting_paths(cells: list[TrialConfig]) -> list[str]:
+    """Settings by which cells fall into groups that no law may span."""
     flats = [cell.flat() for cell in cells]
-    names = dict.fromkeys(path for flat in flats for path in flat if path not in AXES)
-    differing = [path for path in names if len({repr(flat.get(path)) for flat in flats}) > 1]
-    return [path for path in differing if not (_is_number(path, flats) and _follows_axes(path, flats))]
+    paths = dict.fromkeys(path for flat in flats for path in flat)
+    axes = independent_axes(paths)
+    return find_splitting(_columns(flats, [path for path in paths if path not in axes]), _columns(flats, axes), len(cells))
 
 
-def _is_number(path: str, flats: list[dict[str, Any]]) -> bool:
-    return all(isinstance(flat[path], int | float) and not isinstance(flat[path], bool) for flat in flats if path in flat)
+def group_cells(cells: list[TrialConfig], paths: list[str]) -> dict[str, list[TrialConfig]]:
+    """Cells with equal values at these paths, by a text of the values."""
+    groups: dict[str, list[TrialConfig]] = {}
+    for key, cell in zip(name_rows(_columns([cell.flat() for cell in cells], paths), len(cells)), cells, strict=True):
+        groups.setdefault(key, []).append(cell)
+    return groups
 
 
-def _follows_axes(path: str, flats: list[dict[str, Any]]) -> bool:
-    """Whether cells of equal axes and equal kind have the same value, as with a learning rate for each width."""
-    seen: dict[tuple[Any, ...], Any] = {}
-    cells = [(tuple(flat.get(axis) for axis in ("model.kind", *AXES)), flat.get(path)) for flat in flats]
-    return all(seen.setdefault(cell, value) == value for cell, value in cells)
+def _columns(flats: list[dict[str, Any]], paths: list[str]) -> dict[str, list[Any]]:
+    return {path: [flat.get(path) for flat in flats] for path in paths}
 
 
 # -- how a design may be extended ---------------------------------------------------------------------------------
@@ -175,7 +185,7 @@ def _additions(spec: SweepSpec, cells: list[TrialConfig]) -> Iterator[Addition]:
     known, all_flops = {cell.fingerprint for cell in cells}, sum(map(train_flops, cells))
     for number, block in enumerate(spec.measure.vary):
         where = f"vary.{number}." if len(spec.measure.vary) > 1 else ""
-        for path in [path for path in block if path in AXES]:
+        for path in [path for path in block if path in SETTINGS]:
             values = sorted(int(value) for value in block[path])
             grain = int(spec.trial.get("model", {}).get("head_size", HEAD_SIZE)) if path == "model.hidden_size" else 1
             for steps in _steps_beyond(values, grain):

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe
-from rrm.config import axis_name
 from rrm.errors import UserError
+from sweeps.design.short_names import axis_name
 from sweeps.planning.costs import Costs, concurrent_trials, measure_costs, train_flops
 from sweeps.planning.forecast import forecast_lines
 from sweeps.spec.sweep import SweepSpec

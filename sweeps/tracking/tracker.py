@@ -14,6 +14,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import CurvePoint, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
+from sweeps.design.short_names import LETTERS
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, local_root, tracking_uri
 from sweeps.tracking.provenance import provenance_tags, read_diff
@@ -21,13 +22,6 @@ from sweeps.tracking.secrets import blank_secrets
 from sweeps.tracking.spool import BATCH_EVENTS, Spool
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-SHORT_NAMES = {
-    "model.hidden_size": "h",
-    "model.num_layers": "L",
-    "model.h_cycles": "T",
-    "model.l_cycles": "n",
-    "model.supervision_steps": "S",
-}
 TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
 ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")
 LONGEST_TAG = 5000
@@ -160,7 +154,7 @@ class Tracker:
         """What the seeds of one setting have in common, such as `h32 n3 S4`."""
         flat = config.flat()
         parts = [
-            f"{SHORT_NAMES[path]}{flat[path]}" if path in SHORT_NAMES else f"{path.split('.')[-1]}={_short(flat[path])}"
+            f"{LETTERS[path]}{flat[path]}" if path in LETTERS else f"{path.split('.')[-1]}={_short(flat[path])}"
             for path in self.varied
             if path in flat
         ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, find_refusal, fit_slopes, pool_noise
+from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, fit_slopes, pool_noise
 
 WIDTHS, RECURSIONS = np.array([3328.0, 7296.0, 12544.0, 50176.0]), np.array([2.0, 4.0, 8.0, 16.0])
 LAW, NOISE_SD = Slopes(a=0.4, b=0.2), 0.08
@@ -17,7 +17,7 @@ def factorial(sizes: np.ndarray, recursions: np.ndarray, seeds: int = 3) -> Desi
 
 def draw(design: Design, random: np.random.Generator) -> np.ndarray:
     """Log NLL of every cell and seed, [cells, seeds]."""
-    means = -1.0 - design.matrix[:, 1:] @ np.array(LAW)
+    means = -1.0 + design.matrix[:, 1:] @ np.array(LAW)
     return means[:, None] + random.normal(0, NOISE_SD, (len(means), design.seeds))
 
 
@@ -79,12 +79,12 @@ PATH = Design(WIDTHS, RECURSIONS, 3)  # width and recursion rise together
     ],
 )
 def test_a_design_that_tells_nothing_is_refused_with_the_rule(design: Design, reason: str, rule: str) -> None:
-    refusal = find_refusal(design)
-    assert refusal is not None and refusal.reason == reason and rule in refusal.rule
+    refusal = design.refusal
+    assert refusal is not None and refusal.reason == reason and rule in refusal.text
 
 
 def test_a_factorial_of_three_by_three_is_not_refused() -> None:
-    assert find_refusal(factorial(WIDTHS[:3], RECURSIONS[:3])) is None
+    assert factorial(WIDTHS[:3], RECURSIONS[:3]).refusal is None
 
 
 def test_noise_is_pooled_over_cells_and_needs_three_of_them() -> None:

@@ -1,0 +1,92 @@
+"""Whether a design can identify the slopes of a recurrence law; the rules do not depend on what the runs measured."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sweeps.design.thresholds import MAX_CORRELATION, MIN_SCALES, MIN_SEEDS
+
+COEFFICIENTS = 3  # level, slope in log size, slope in log recursion
+MIN_CORNERS = 5  # different (T, n + 1, N_sup): three exponents, a level, and one more to estimate the error
+
+Reason = Literal["too_few_scales", "too_few_seeds", "confounded"]  # words of docs/formats.md
+Rule = Literal["sizes", "recursions", "seeds", "correlation", "cells"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The first rule that a design breaks."""
+
+    reason: Reason
+    rule: Rule
+    text: str  # the rule with its value
+
+
+def find_refusal(sizes: np.ndarray, recursions: np.ndarray, seeds: np.ndarray) -> Refusal | None:
+    """Why no law with one exponent of recursion can be fitted; None where it can.
+
+    Args:
+        sizes: [cells] recursed parameters.
+        recursions: [cells] R, applications of a recursed parameter to an example.
+        seeds: [cells] completed seeds.
+    """
+    if _count(sizes) < MIN_SCALES:
+        return Refusal("too_few_scales", "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
+    if _count(recursions) < MIN_SCALES:
+        text = f"{_values(recursions)} of recursion (R = T(n+1) N_sup for TRM), a law needs {MIN_SCALES}"
+        return Refusal("too_few_scales", "recursions", text)
+    if _lack_seeds(seeds):
+        few = round(float(np.median(seeds)))
+        return Refusal("too_few_seeds", "seeds", f"{few} seed{'' if few == 1 else 's'} a cell, a law needs {MIN_SEEDS}")
+    correlation = max_correlation(np.column_stack((sizes, recursions)))
+    if correlation > MAX_CORRELATION:
+        text = f"|correlation| of log params_recursed and log recursion is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
+        return Refusal("confounded", "correlation", text)
+    if len(sizes) <= COEFFICIENTS:
+        text = f"{len(sizes)} cells for {COEFFICIENTS} coefficients leave nothing to estimate their errors from"
+        return Refusal("too_few_scales", "cells", text)
+    return None
+
+
+def find_refusal_of_three(sizes: np.ndarray, axes: np.ndarray, seeds: np.ndarray) -> Refusal | None:
+    """Why no law with an exponent for each of T, n + 1 and N_sup can be fitted; None where it can.
+
+    Args:
+        sizes, seeds: [cells], as for `find_refusal`.
+        axes: [cells, 3] T, n + 1 and N_sup.
+    """
+    if _count(sizes) < MIN_SCALES:
+        return Refusal("too_few_scales", "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
+    corners = len(np.unique(axes.round(9), axis=0))
+    if min(map(_count, axes.T)) < 2 or corners < MIN_CORNERS:
+        text = f"{corners} combinations of T, n and N_sup, three exponents need {MIN_CORNERS}, with two values of each"
+        return Refusal("too_few_scales", "recursions", text)
+    if _lack_seeds(seeds):
+        return Refusal("too_few_seeds", "seeds", f"fewer than {MIN_SEEDS} seeds in most cells")
+    correlation = max_correlation(np.column_stack((sizes, axes)))
+    if correlation > MAX_CORRELATION:
+        text = f"|correlation| of two axes is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
+        return Refusal("confounded", "correlation", text)
+    return None
+
+
+def max_correlation(axes: np.ndarray) -> float:
+    """Largest |correlation| between the logs of two columns of [cells, axes], each of which varies."""
+    between = np.corrcoef(np.log(axes.astype(float)).T)
+    return float(np.abs(between - np.eye(len(between))).max())
+
+
+def _lack_seeds(seeds: np.ndarray) -> bool:
+    """Whether most cells have too few seeds."""
+    return bool((seeds < MIN_SEEDS).mean() > 0.5)
+
+
+def _count(values: np.ndarray) -> int:
+    """Different values; means over seeds may differ in the last bit."""
+    return len(np.unique(np.asarray(values, dtype=float).round(9)))
+
+
+def _values(values: np.ndarray) -> str:
+    count = _count(values)
+    return f"{count} value{'s' if count > 1 else ''}"
