@@ -1,6 +1,6 @@
 """Published numbers beside ours, where the benchmark is the same.
 
-`published.csv` holds them with their source; DESIGN section 7 wants them nowhere else.
+`published.csv` holds them with their source. A report shows them for the same benchmark only (docs/report.md, "Statistics").
 """
 
 from importlib.resources import files

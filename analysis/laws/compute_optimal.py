@@ -4,7 +4,7 @@
 
 At equal cost a step in log R costs kappa = k_2 / k_1 steps in log N, so that the loss falls by d = b - kappa a a step in log R,
 less what the curvature takes: log R* = d / 2q where q is clear, else an edge of the design. N* is what is left of the budget.
-Logs centred at the design (DESIGN section 7, with kappa = 1).
+Logs are centred at the design; docs/laws.md, "A budget", describes the recommendation.
 """
 
 from dataclasses import dataclass

@@ -92,7 +92,7 @@ def _extend(trials: pd.DataFrame, vary: Levels, fit: Fit) -> None:
 
 
 def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
-    """Three widths, both ends of T, n and N_sup, and a centre (DESIGN section 7)."""
+    """Three widths, both ends of T, n and N_sup, and a centre (docs/laws.md, "Three exponents")."""
     vary[WIDTH] = _levels(trials, WIDTH, 32, SCALES)[:3]
     axes = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
     for path in axes:

@@ -1,4 +1,4 @@
-"""Optuna's door: the study of a search, told the truth."""
+"""The Optuna study of a search. Its trials end as they end in the store: COMPLETE, PRUNED or FAIL."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Tune's door: three thin adapters over the ledger. Asks come from it, rows and ends go to it; nothing of ours is pickled."""
+"""Three adapters between Ray Tune and the ledger: Tune asks it for trials, and gives it rows and ends. None of them is pickled."""
 
 import functools
 import json

@@ -1,5 +1,13 @@
-"""MLflow's door: the only room that knows it. `writer` delivers events, `models` logs models and `served` answers for one
-behind HTTP, `reader` reads runs back, `view` prepares what the UI shows, `server` starts one."""
+"""Everything that imports mlflow.
+
+writer         sends spooled events, each once
+reader         reads the runs of a sweep back
+model_logging  logs and registers the best models
+pyfunc         answers requests for a logged model over HTTP
+server         starts a local MLflow server
+view           prepares the columns and charts of MLflow's UI
+reports        attaches a report to the run of its sweep
+"""
 
 import os
 

@@ -1,7 +1,7 @@
 """The best models of a sweep in MLflow: logged once each, the best one registered under the sweep's name.
 
 A logged model has two flavours over the same files (`lightning_modules.saved_model`): `pytorch`, a program of torch.export
-at D = N_sup that needs torch alone, and `python_function`, which checks what it is asked (`served`).
+at D = N_sup that needs torch alone, and `python_function`, which checks each request (`pyfunc`).
 """
 
 import io
