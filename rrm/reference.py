@@ -141,9 +141,16 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 class Golden:
-    """One golden file: what the official code was given and what came out, and our errors against it."""
+    """One golden file: what the official code was given and what came out, and our errors against it.
 
-    def __init__(self, path: Path) -> None:
+    The golden tensors stay on the CPU, where errors are computed in float64.
+
+    Args:
+        device: where our model runs.
+        precision: of our activations; the file's where absent.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str | None = None) -> None:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
@@ -153,26 +160,41 @@ class Golden:
         self.kind = metadata["kind"]
         self.calls = int(metadata["calls"])
         self.config = json.loads(metadata["config"])
+        if precision is not None:
+            self.config["forward_dtype"] = precision
         self.errors: dict[str, float] = {}
-        self.model = load_reference(metadata["arch"], self.config, self.part("state."))
+        self.model = load_reference(metadata["arch"], self.config, self.part("state.")).to(device)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     def batch(self, call: int) -> Batch:
-        return {name: self.tensors[f"call{call}.{name}"] for name in ("inputs", "labels", "puzzle_identifiers")}
+        names = ("inputs", "labels", "puzzle_identifiers")
+        return {name: self.tensors[f"call{call}.{name}"].to(self.model.device) for name in names}
 
     def compare(self, quantity: str, ours: Tensor, name: str) -> None:
         """Keep the largest error of a quantity; a tensor that the file lacks is not compared."""
         if name not in self.tensors:
             return
         golden = self.tensors[name].double()
-        error = (ours.detach().double() - golden).abs().max() / golden.abs().max().clamp_min(1)
+        error = (ours.detach().cpu().double() - golden).abs().max() / golden.abs().max().clamp_min(1)
         self.errors[quantity] = max(self.errors.get(quantity, 0.0), float(error))
 
     def check(self) -> dict[str, float]:
         """The largest error of each quantity in the file."""
         {"calls": self._check_calls, "evaluation": self._check_evaluation, "training": self._check_training}[self.kind]()
+        return self.errors
+
+    def check_first_step(self) -> dict[str, float]:
+        """The largest error of each output of the first supervision step; empty where the file has no outputs.
+
+        For low precision: a rounded halting value can free another slot than in the file, after which nothing compares.
+        """
+        self.model.train(self.kind != "evaluation")
+        batch = self.batch(0)
+        with torch.no_grad():
+            _, outputs = self.model(self.model.initial_carry(batch), batch)
+        self._compare_outputs("depth1" if self.kind == "evaluation" else "call0", outputs)
         return self.errors
 
     def _check_calls(self) -> None:
@@ -272,7 +294,7 @@ class Golden:
         rows = self.tensors.get(f"{prefix}.grad.puzzle_emb.local_weights")
         if rows is not None:  # official: one gradient a slot; ours: summed by puzzle
             table = dict(self.model.named_parameters())[PUZZLE_EMBEDDING]
-            summed = torch.zeros_like(table).index_add(0, carry.current["puzzle_identifiers"].long(), rows)
+            summed = torch.zeros(table.shape).index_add(0, carry.current["puzzle_identifiers"].long().cpu(), rows)
             self.tensors[f"{prefix}.grad.{PUZZLE_EMBEDDING}"] = summed
             assert table.grad is not None
             self.compare("gradients", table.grad, f"{prefix}.grad.{PUZZLE_EMBEDDING}")

@@ -27,6 +27,12 @@ def test_calls_compare_outputs_losses_carry_and_gradients() -> None:
     assert {"logits", "q_halt_logits", "loss", "metrics", "carry steps", "carry z_H", "carry z_L", "gradients"} <= errors.keys()
 
 
+def test_outputs_of_the_first_step_in_bfloat16_are_near_the_golden_ones() -> None:
+    exact, rounded = Golden(CALLS).check_first_step(), Golden(CALLS, precision="bfloat16").check_first_step()
+    assert exact.keys() == rounded.keys() >= {"logits", "q_halt_logits"}
+    assert max(exact.values()) <= TOLERANCE < max(rounded.values()) <= 0.15
+
+
 def changed_copy(target: Path, weight: str) -> Path:
     """The golden file with one number of one weight changed."""
     with safe_open(CALLS, framework="pt") as file:
