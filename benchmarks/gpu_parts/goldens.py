@@ -1,0 +1,37 @@
+"""Do our models compute on this device what the official code computed on a CPU?"""
+
+from collections.abc import Iterator
+
+import torch
+
+from gpu_parts import ROOT
+from gpu_parts.figure import Figure, Setting
+from rrm.reference import Golden
+
+FOLDER = ROOT / "tests" / "golden"
+# Hardware differs in the last bit of a product, and recursion amplifies it: weights that are changed by half a unit in their
+# last place move the most sensitive quantity (a gradient of trm_attention) by 8e-4.
+FLOAT32_TOLERANCE = 2e-3
+# One supervision step of these random models in bfloat16 on a CPU moves the outputs by up to 7e-2.
+BFLOAT16_TOLERANCE = 0.15
+
+
+def figures(setting: Setting) -> Iterator[Figure]:
+    """The largest error of each golden file: of every quantity in float32, of the first step's outputs in bfloat16."""
+    paths = sorted(FOLDER.glob("*.safetensors"))
+    if not paths:
+        raise FileNotFoundError(f"no golden files at {FOLDER.relative_to(ROOT)}: this copy of the repository lacks them")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for path in paths:
+        yield _largest(f"{path.stem}, float32", Golden(path, setting.device, "float32").check(), FLOAT32_TOLERANCE)
+    for path in paths:
+        errors = Golden(path, setting.device, "bfloat16").check_first_step()
+        if errors:
+            yield _largest(f"{path.stem}, bfloat16, first step", errors, BFLOAT16_TOLERANCE)
+
+
+def _largest(name: str, errors: dict[str, float], tolerance: float) -> Figure:
+    """The worst quantity beside what it may be; an error that is not a number fails."""
+    quantity = max(errors, key=lambda quantity: errors[quantity] if errors[quantity] == errors[quantity] else float("inf"))
+    error = errors[quantity]
+    return Figure(name, error, "error", f"{quantity}; tolerance {tolerance:g}", failed=not error <= tolerance)
