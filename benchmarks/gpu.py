@@ -22,6 +22,7 @@ import time
 import traceback
 from dataclasses import asdict
 from datetime import datetime
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -100,7 +101,6 @@ def _describe_machine(device: str) -> Report:
     """
     if device == "cpu":
         os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # else Lightning trains on the card; tiny products
-    import lightning
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -111,7 +111,7 @@ def _describe_machine(device: str) -> Report:
         "driver": _output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if device == "cuda" else "none",
         "cuda": torch.version.cuda or "none",
         "torch": torch.__version__,
-        "lightning": lightning.__version__,
+        "lightning": version("lightning"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "commit": _output_of("git", "describe", "--always", "--dirty", "--match=") if (ROOT / ".git").exists() else UNKNOWN,

@@ -14,7 +14,7 @@ from gpu_parts.trials import free_memory, small_trial
 from lightning_modules.steps import BareTraining, wait_for
 
 WIDTHS, COUNTS, WINDOW_SECONDS = (64, 128, 256), (1, 2, 4, 8), 3.0
-TINY_WIDTHS, TINY_COUNTS, TINY_WINDOW_SECONDS = (16, 32), (1, 2), 0.2
+TINY_WIDTHS, TINY_COUNTS, TINY_WINDOW_SECONDS = (16,), (1, 2), 0.2
 WARMUP_STEPS = 5
 MAX_WAIT_SECONDS = 120.0  # for a process that does not reach the start of a window
 
