@@ -31,12 +31,14 @@ from typing import Any
 from gpu_parts import ROOT
 from gpu_parts.figure import Figure, Setting
 
+from lightning_modules.files import write_atomically
 from rrm.errors import UserError, suggest
 
 MAX_SECONDS = 540.0
 # The most seconds that a part may take, in the order in which parts run. Speed is last and has all the time that is left,
 # because the official code compiles for minutes.
 PARTS = {"goldens": 45.0, "resume": 75.0, "syncs": 45.0, "memory": 60.0, "small": 130.0, "speed": MAX_SECONDS}
+MAX_EXIT_SECONDS = 20.0  # for a part's process to end after its last figure
 UNKNOWN = "unknown"
 Report = dict[str, Any]
 
@@ -55,7 +57,7 @@ def main() -> int:
         setting = Setting(given.device, min(deadline, time.time() + PARTS[name]), given.official)
         report["parts"][name] = _run(name, setting)
         if given.out is not None:
-            _write(given.out, report)
+            write_atomically(given.out, json.dumps(report, indent=1))
     failed = [name for name in names if report["parts"][name]["outcome"] == "failed"]
     print(f"\nfailed: {', '.join(failed)}" if failed else "\nall parts completed")
     return 1 if failed else 0
@@ -147,18 +149,17 @@ def _run(name: str, setting: Setting) -> Report:
     try:
         figures, reason = _receive_figures(name, receiver, setting.deadline)
         if reason is None:
-            process.join()
+            process.join(MAX_EXIT_SECONDS)
             reason = f"its process ended with exit code {process.exitcode}" if process.exitcode else None
     finally:
         _end(process)
     wrong = [figure.name for figure in figures if figure.failed]
     if reason is None and wrong:
-        reason = f"wrong: {'; '.join(wrong)}"
+        reason = f"not as it should be: {'; '.join(wrong)}"
     if reason is not None:
         print(f"| {name} | **failed** |  |  | {reason} |", flush=True)
-    outcome = "completed" if reason is None else "failed"
     return {
-        "outcome": outcome,
+        "outcome": "completed" if reason is None else "failed",
         "reason": reason,
         "seconds": round(time.time() - started, 1),
         "figures": [asdict(figure) for figure in figures],
@@ -188,10 +189,7 @@ def _receive_figures(name: str, receiver: Connection, deadline: float) -> tuple[
         if not isinstance(message, Figure):
             return figures, message
         figures.append(message)
-        value = message.value if isinstance(message.value, str) else f"{message.value:,.4g}"
-        if isinstance(message.value, float | int) and message.value >= 1000:
-            value = f"{message.value:,.0f}"
-        print(f"| {name} | {message.name} | {value} | {message.unit} | {message.remark} |", flush=True)
+        print(f"| {name} | {message.name} | {message.text} | {message.unit} | {message.remark} |", flush=True)
     return figures, "cut: its time was used up; the figures above are whole"
 
 
@@ -204,11 +202,9 @@ def _end(process: BaseProcess) -> None:
     process.join()
 
 
-def _write(path: Path, report: Report) -> None:
-    from lightning_modules.files import write_atomically
-
-    write_atomically(path, json.dumps(report, indent=1))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; the output file holds the parts that had ended", file=sys.stderr)
+        sys.exit(130)

@@ -16,6 +16,13 @@ class Figure:
     remark: str = ""
     failed: bool = False  # the figure contradicts what it should show
 
+    @property
+    def text(self) -> str:
+        """The value as the table shows it."""
+        if isinstance(self.value, str):
+            return self.value
+        return f"{self.value:,.0f}" if self.value >= 1000 else f"{self.value:.4g}"
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -20,7 +20,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
     """The largest error of each golden file: of every quantity in float32, of the first step's outputs in bfloat16."""
     paths = sorted(FOLDER.glob("*.safetensors"))
     if not paths:
-        raise FileNotFoundError(f"no golden files at {FOLDER.relative_to(ROOT)}: this copy of the repository lacks them")
+        raise FileNotFoundError(f"no golden files at {FOLDER.relative_to(ROOT)}: they come with a whole copy of the repository")
     torch.backends.cuda.matmul.allow_tf32 = False
     for path in paths:
         yield _largest(f"{path.stem}, float32", Golden(path, setting.device, "float32").check(), FLOAT32_TOLERANCE)

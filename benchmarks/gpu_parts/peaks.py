@@ -2,8 +2,8 @@
 
 import re
 
-# Dense bfloat16 products with float32 accumulation in TFLOP/s, from NVIDIA's data sheets. Cards without bfloat16 (V100, T4) have
-# no place here. The first pattern that matches a card's name counts.
+# Dense bfloat16 products with float32 accumulation in TFLOP/s, from NVIDIA's data sheets. Cards without bfloat16 (V100, T4)
+# are left out. The first pattern that matches a card's name counts.
 BFLOAT16_PEAK_TFLOPS = {
     r"H200 NVL": 835.5,
     r"H200|GH200": 989.4,
@@ -19,9 +19,9 @@ BFLOAT16_PEAK_TFLOPS = {
     r"L4\b": 121.0,
     r"RTX A6000": 154.8,
     r"RTX 6000 Ada": 364.2,
-    r"RTX 5090": 209.5,
-    r"RTX 4090": 165.2,
-    r"RTX 3090\b(?! Ti)": 71.0,
+    r"RTX 5090(?! D| Laptop)": 209.5,
+    r"RTX 4090(?! D| Laptop)": 165.2,
+    r"RTX 3090(?! Ti)": 71.0,
 }
 
 

@@ -21,7 +21,10 @@ MIN_SECONDS = 20.0  # a side is not started with less time left
 
 
 class Training(Protocol):
-    def step(self) -> None: ...
+    """Ours or the official one."""
+
+    def step(self) -> None:
+        """Train one batch; returns before a GPU has finished."""
 
 
 def figures(setting: Setting) -> Iterator[Figure]:
@@ -42,6 +45,8 @@ def _model(name: str, setting: Setting, compiled: bool) -> Iterator[Figure]:
     slots, device = PAPER_SLOTS, torch.device(setting.device)
     while slots:
         free_memory()
+        if compiled:
+            torch.compiler.reset()  # else the compiler keeps the model before alive
         config = paper_trial(name, setting.tiny, slots)
         try:
             yield from _compare(name, config, setting, device, compiled)

@@ -1,7 +1,9 @@
 """`benchmarks/gpu.py` ends on a CPU with a table and a JSON file, and needs no package beyond those that its docstring names."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -55,6 +57,37 @@ def test_a_machine_without_a_card_is_refused_in_one_line() -> None:
     ended = run()
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith("--device: torch sees no NVIDIA card") and ended.stderr.count("\n") == 1
+
+
+def test_a_part_that_fails_says_why_in_a_copy_without_golden_files(tmp_path: Path) -> None:
+    for folder in ("benchmarks", "rrm", "lightning_modules"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, COMMAND, "--device", "cpu", "--only", "goldens", "--out", "gpu.json"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert ended.returncode == 1 and ended.stdout.endswith("failed: goldens\n")
+    assert report["commit"] == "unknown" and "no golden files at tests/golden" in report["parts"]["goldens"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("card", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA H200", 989.4),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA L40S", 362.0),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("Tesla V100-SXM2-16GB", None),
+    ],
+)
+def test_a_card_has_the_peak_of_its_data_sheet_or_none(monkeypatch: pytest.MonkeyPatch, card: str, tflops: float | None) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_parts.peaks import bfloat16_peak_flops
+
+    assert bfloat16_peak_flops(card) == (None if tflops is None else tflops * 1e12)
 
 
 def test_no_module_of_the_benchmark_imports_another_dependency_of_the_project() -> None:
