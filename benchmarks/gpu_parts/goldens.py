@@ -9,8 +9,8 @@ from gpu_parts.figure import Figure, Setting
 from rrm.reference import Golden
 
 FOLDER = ROOT / "tests" / "golden"
-# Hardware differs in the last bit of a product, and recursion amplifies it: weights that are changed by half a unit in their
-# last place move the most sensitive quantity (a gradient of trm_attention) by 8e-4.
+# Hardware differs in the last bit of a product, and recursion amplifies it: weights that are changed by up to one unit in
+# their last place move the most sensitive quantity (a gradient of trm_attention) by 8e-4.
 FLOAT32_TOLERANCE = 2e-3
 # One supervision step of these random models in bfloat16 on a CPU moves the outputs by up to 7e-2.
 BFLOAT16_TOLERANCE = 0.15
