@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-cluster check ui lock
+.PHONY: help demo test test-slow test-cluster check gpu ui lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+gpu: $(INSTALLED)  ## measure an NVIDIA card, at most 9 minutes (benchmarks/README.md); GPU="--only speed --out gpu.json" for its options
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 ui: $(INSTALLED)  ## open MLflow on the demo sweep; SWEEP=runs/other for another
 	@$(BIN)/rrm-sweep ui $(or $(SWEEP),runs/demo)

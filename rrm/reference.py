@@ -1,8 +1,9 @@
 """Official models as ours, and the check that ours compute what they computed.
 
 `python -m rrm.reference FILE...` runs golden files of the official code (format: tests/golden/README.md) through our
-models, prints the largest error of each quantity and exits with 1 when one exceeds the tolerance.
-An error is max |ours - golden| / max(1, max |golden|).
+models, prints the largest error of each quantity and exits with 1 when one exceeds its tolerance.
+An error is max |ours - golden| / max(1, max |golden|). Processors round the last bit of a product differently, and recursion
+amplifies it: a quantity may differ by as much as it moves when the weights change in their last bit (`Golden.tolerances`).
 """
 
 import argparse
@@ -27,7 +28,9 @@ from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
 from rrm.weights import load_weights
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # of every quantity, on any processor
+MAX_TOLERANCE = 2e-3  # of a quantity that the last bit of the weights moves
+ROUNDING_FACTOR = 4.0  # times what a change of the last bit does: a processor may round each product differently
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # official name -> what it means in our words
     "trm": {"kind": "trm"},
     "trm_singlez": {"kind": "trm", "state": "single"},
@@ -88,38 +91,92 @@ def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
 
 
 class Golden:
-    """One golden file: what the official code was given and what came out, and our errors against it."""
+    """One golden file: what the official code was given and what came out, and our errors against it.
 
-    def __init__(self, path: Path) -> None:
+    The golden tensors stay on the CPU, where errors are computed in float64.
+
+    Args:
+        device: where our model runs.
+        precision: of our activations; the file's where absent.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", precision: str | None = None) -> None:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
             self.tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"is not a golden file: {error}", str(path)) from None
+        self.path, self.device, self.precision = path, device, precision
         self.kind = metadata["kind"]
         self.calls = int(metadata["calls"])
         self.config = json.loads(metadata["config"])
+        if precision is not None:
+            self.config["forward_dtype"] = precision
         self.errors: dict[str, float] = {}
-        self.model = load_reference(metadata["arch"], self.config, self.part("state."))
+        self._ours: dict[str, tuple[str, Tensor]] = {}  # by name in the file: the quantity, and our values
+        self.model = load_reference(metadata["arch"], self.config, self.part("state.")).to(device)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     def batch(self, call: int) -> Batch:
-        return {name: self.tensors[f"call{call}.{name}"] for name in ("inputs", "labels", "puzzle_identifiers")}
+        names = ("inputs", "labels", "puzzle_identifiers")
+        return {name: self.tensors[f"call{call}.{name}"].to(self.model.device) for name in names}
 
     def compare(self, quantity: str, ours: Tensor, name: str) -> None:
         """Keep the largest error of a quantity; a tensor that the file lacks is not compared."""
         if name not in self.tensors:
             return
-        golden = self.tensors[name].double()
-        error = (ours.detach().double() - golden).abs().max() / golden.abs().max().clamp_min(1)
-        self.errors[quantity] = max(self.errors.get(quantity, 0.0), float(error))
+        self._ours[name] = quantity, ours.detach().cpu().double()
+        error = self._distance(name, self.tensors[name].double())
+        self.errors[quantity] = max(self.errors.get(quantity, 0.0), error)
+
+    def _distance(self, name: str, values: Tensor) -> float:
+        """Error of our values of a name in the file, against `values`."""
+        return float((self._ours[name][1] - values).abs().max() / self.tensors[name].double().abs().max().clamp_min(1))
 
     def check(self) -> dict[str, float]:
         """The largest error of each quantity in the file."""
         {"calls": self._check_calls, "evaluation": self._check_evaluation, "training": self._check_training}[self.kind]()
+        return self.errors
+
+    def tolerances(self) -> dict[str, float]:
+        """The error that each quantity of a finished check may have.
+
+        `TOLERANCE`, or, where an error is larger, what rounding explains: `ROUNDING_FACTOR` times the move of the quantity when
+        every weight changes by one unit in its last place, up to `MAX_TOLERANCE`.
+        """
+        allowed = dict.fromkeys(self.errors, TOLERANCE)
+        if max(self.errors.values(), default=0.0) <= TOLERANCE:
+            return allowed
+        changed = Golden(self.path, self.device, self.precision)
+        changed.change_last_bits()
+        changed.check()
+        for name, (quantity, values) in changed._ours.items():
+            moved = ROUNDING_FACTOR * self._distance(name, values)
+            allowed[quantity] = max(allowed[quantity], min(moved, MAX_TOLERANCE))
+        return allowed
+
+    def change_last_bits(self) -> None:
+        """Move every weight of the model, unless it is 0, to a neighbouring number, up or down at random."""
+        random = torch.Generator().manual_seed(0)
+        for parameter in self.model.parameters():
+            up = torch.rand(parameter.shape, generator=random).to(parameter.device) < 0.5
+            infinity = torch.full_like(parameter.data, torch.inf)
+            moved = torch.nextafter(parameter.data, torch.where(up, infinity, -infinity))
+            parameter.data = torch.where(parameter.data == 0, parameter.data, moved)
+
+    def check_first_step(self) -> dict[str, float]:
+        """The largest error of each output of the first supervision step; empty where the file has no outputs.
+
+        For low precision: a rounded halting value can free another slot than in the file, after which nothing compares.
+        """
+        self.model.train(self.kind != "evaluation")
+        batch = self.batch(0)
+        with torch.no_grad():
+            _, outputs = self.model(self.model.initial_carry(batch), batch)
+        self._compare_outputs("depth1" if self.kind == "evaluation" else "call0", outputs)
         return self.errors
 
     def _check_calls(self) -> None:
@@ -219,7 +276,7 @@ class Golden:
         rows = self.tensors.get(f"{prefix}.grad.puzzle_emb.local_weights")
         if rows is not None:  # official: one gradient a slot; ours: summed by puzzle
             table = dict(self.model.named_parameters())[PUZZLE_EMBEDDING]
-            summed = torch.zeros_like(table).index_add(0, carry.current["puzzle_identifiers"].long(), rows)
+            summed = torch.zeros(table.shape).index_add(0, carry.current["puzzle_identifiers"].long().cpu(), rows)
             self.tensors[f"{prefix}.grad.{PUZZLE_EMBEDDING}"] = summed
             assert table.grad is not None
             self.compare("gradients", table.grad, f"{prefix}.grad.{PUZZLE_EMBEDDING}")
@@ -228,19 +285,24 @@ class Golden:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m rrm.reference", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="golden .safetensors files")
-    worst = 0.0
+    failed = False
     try:
         for path in parser.parse_args(arguments).files:
-            errors = Golden(path).check()
+            golden = Golden(path)
+            errors, tolerances = golden.check(), golden.tolerances()
             print(path)
             for quantity, error in errors.items():
-                print(f"  {quantity:24} {error:.1e}{'' if error <= TOLERANCE else '  too large'}")
-            worst = max(worst, *errors.values())
+                exceeds = not error <= tolerances[quantity]  # also an error that is not a number
+                failed |= exceeds
+                beside = f"  (tolerance {tolerances[quantity]:.1e}, by rounding)" if tolerances[quantity] > TOLERANCE else ""
+                print(f"  {quantity:24} {error:.1e}{'  too large' if exceeds else ''}{beside}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"largest error {worst:.1e}, tolerance {TOLERANCE:.0e}")
-    return 0 if worst <= TOLERANCE else 1
+    print(
+        f"{'an error exceeds its tolerance' if failed else 'every error is within its tolerance'} ({TOLERANCE:.0e} unless stated)"
+    )
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

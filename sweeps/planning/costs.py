@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.datamodule import TrainingStream, load_splits
-from lightning_modules.module import RecursiveModule
+from lightning_modules.datamodule import load_splits
+from lightning_modules.memory import training_bytes
 from lightning_modules.record import step_flops
-from rrm.compute import count_parameters, inference_flops
+from lightning_modules.steps import BareTraining, wait_for
+from rrm.compute import inference_flops
 from rrm.errors import UserError
-from rrm.optim import build_optimizer
 from sweeps.spec.sweep import Resources
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
@@ -22,8 +22,6 @@ MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second
 MOST_TIMED_SECONDS = 10.0  # of all steps of one trial
 PROCESS_BYTES = 0.6e9  # of a worker that trains next to nothing (the demo's records): torch, Lightning, Ray
 HEAP_FACTOR = 1.5  # what a process on a CPU holds for every byte in use: freed blocks stay with it
-COPIES = 5  # of a trained parameter: weight, gradient, two moments, moving average
-PUZZLE_COPIES = 6  # of the puzzle embedding: weight, gradient, the scored copy, and three while sign-SGD steps
 
 
 @dataclass(frozen=True)
@@ -72,45 +70,6 @@ def evaluation_flops(config: TrialConfig) -> float:
     return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
 
 
-def training_bytes(config: TrialConfig) -> float:
-    """Largest memory of training: parameters with all that is kept for each, activations, and the work of one layer."""
-    model, shape = config.model, config.task.shape
-    puzzles = shape.num_puzzles * (model.puzzle_embedding_size or 0)
-    kept = 4 * (COPIES * count_parameters(model, shape).total + PUZZLE_COPIES * puzzles)
-    work = max(config.fit.batch_size, config.eval.batch_size) * _layer_bytes(config)
-    return kept + activation_bytes(config) + work
-
-
-def activation_bytes(config: TrialConfig) -> float:
-    """Bytes that a training step keeps for its backward pass: inputs, differentiated calls, loss.
-
-    Counted from `rrm.layers` and `rrm.losses`; attention keeps no scores (fused). Weights cast to bfloat16 are not counted.
-    """
-    model, shape = config.model, config.task.shape
-    graded_layers = sum(model.call_layers()[-model.graded_calls() :])
-    embedded = 4 * (model.prefix_length + shape.length) * model.hidden_size
-    # Stablemax keeps its logits four times in its precision, softmax once.
-    number, copies = (8 if config.loss.precision == "float64" else 4), (4 if config.loss.kind == "stablemax" else 1)
-    loss = shape.length * shape.vocabulary * number * copies
-    return config.fit.batch_size * (graded_layers * _layer_bytes(config) + embedded + loss)
-
-
-def _layer_bytes(config: TrialConfig) -> int:
-    """Bytes that one layer keeps of one example for its backward pass.
-
-    In numbers a position, D hidden size, M inner width of a SwiGLU: attention 6 D (its input, query, key, value, their mixture,
-    the norm in float32; 2 D more for rotated queries and keys), SwiGLU 4 M (gate and up, silu(gate), the product), 2 D (the rest).
-    """
-    model = config.model
-    length, size = model.prefix_length + config.task.shape.length, model.hidden_size
-    number = 2 if model.precision == "bfloat16" else 4
-    if model.mixer == "attention":
-        mixer = length * size * (number * (7 if model.positions == "rotary" else 5) + 4)
-    else:
-        mixer = size * (number * (length + 4 * model.inner_size(length)) + 4 * length)
-    return mixer + length * (number * (size + 4 * model.inner_size(size)) + 4 * size)
-
-
 def measure_costs(trials: list[TrialConfig], resources: Resources) -> Costs:
     """Time real training steps of the cheapest and the dearest trial on this machine, with a trial's threads or GPU.
 
@@ -152,22 +111,13 @@ def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, in
 
 def _time_steps(config: TrialConfig, device: torch.device) -> list[float]:
     """Seconds of each of the first training steps."""
-    data = load_splits(config.task)
-    stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
-    module = RecursiveModule(config).to(device)
-    optimizer = build_optimizer(module.reasoner, config.optim)
+    training = BareTraining(config, device)
     seconds: list[float] = []
     deadline = time.perf_counter() + MOST_TIMED_SECONDS
     while len(seconds) < WARMUP_STEPS + TIMED_STEPS and time.perf_counter() < deadline:
         started = time.perf_counter()
-        batch = {name: rows.to(device) for name, rows in stream.batch(len(seconds)).items()}
-        loss = module.training_step(batch, len(seconds))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        module.average.update_parameters(module.reasoner)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        training.step()
+        wait_for(device)
         seconds.append(time.perf_counter() - started)
     return seconds
 
