@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-cluster check gpu ui lock
+.PHONY: help demo test test-more test-slow test-cluster check gpu ui lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -14,15 +14,23 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 	@$(BIN)/rrm-analyze runs/demo
 	@echo "compare in MLflow: make ui"
 
-test: $(INSTALLED)  ## run all tests but the slowest (10 to 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not ray and not slow and not cluster"
-	$(BIN)/python -m pytest -m ray  # one at a time: Ray's workers starve beside other work
+# One at a time where Ray runs: its workers starve beside other work.
+TESTS := $(BIN)/python -m pytest
+TOGETHER := -n 2 --dist loadfile --max-worker-restart=0
+
+test: $(INSTALLED)  ## run the tests of all behaviour (at most 8 minutes on 2 cores)
+	$(TESTS) $(TOGETHER) -m "not ray and not more and not slow and not cluster"
+	$(TESTS) -m "ray and not more"
+
+test-more: $(INSTALLED)  ## run the tests that need more time (at most 30 minutes on 2 cores)
+	$(TESTS) $(TOGETHER) -m "more and not ray"
+	$(TESTS) -m "more and ray"
 
 test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 25 minutes; best as root)
-	$(BIN)/python -m pytest -m slow -s
+	$(TESTS) -m slow -s
 
 test-cluster: $(INSTALLED)  ## docker/ built and brought up, workers killed and cut off (10 to 15 minutes; docker, or podman as root)
-	$(BIN)/python -m pytest tests/docker -m cluster -s
+	$(TESTS) tests/docker -m cluster -s
 
 check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/ruff check .
