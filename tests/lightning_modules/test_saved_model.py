@@ -31,6 +31,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "noisy": {"model__state_noise": 0.3, "model__state_noise_in_evaluation": True},
 }
 
+QUICK = {"trm", "hrm", "mixer", "prefix", "random_state", "noisy"}  # the others export a program of their own, which takes seconds
+PARAMETERS = [pytest.param(MODELS[name], id=name, marks=() if name in QUICK else pytest.mark.more) for name in MODELS]
+
 
 def shaken(config: TrialConfig) -> Reasoner:
     """A model whose answers differ between puzzles."""
@@ -42,7 +45,7 @@ def shaken(config: TrialConfig) -> Reasoner:
     return reasoner.eval()
 
 
-@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("changes", PARAMETERS)
 def test_program_and_folder_answer_as_the_evaluation_did(tmp_path: Path, changes: dict[str, Any]) -> None:
     config = tiny_trial(eval__batch_size=7, **changes)
     reasoner, data = shaken(config), load_splits(config.task).splits["validation"]
@@ -65,7 +68,9 @@ def test_program_and_folder_answer_as_the_evaluation_did(tmp_path: Path, changes
         assert np.array_equal(program(inputs[rows], *identifiers).argmax(-1).numpy(), expected[rows])
 
 
-@pytest.mark.parametrize("kind", ["direct", "untied", "looped", "outer_loop"])
+@pytest.mark.parametrize(
+    "kind", ["direct", *(pytest.param(kind, marks=pytest.mark.more) for kind in ("untied", "looped", "outer_loop"))]
+)
 def test_baselines_have_programs_as_well(tmp_path: Path, kind: str) -> None:
     sections = {"model": {"kind": kind, "hidden_size": 16, "head_size": 8, "num_layers": 1}}
     if kind in {"looped", "outer_loop"}:

@@ -81,11 +81,14 @@ def run_here(ledger: Ledger) -> None:
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """A measure sweep of four trials that has ended, as MLflow holds it in runs/mlflow.db; with two models."""
+def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A measure sweep of four trials that has ended, as MLflow holds it in runs/mlflow.db.
+
+    With as many models as the test module's `LOGGED_MODELS`, none where absent: the export of one takes seconds.
+    """
     folder = tmp_path_factory.mktemp("tracked")
     sections = measure_sections(fit__budget__amount=250, optim={"lr": 1e-2}, task__clues=[12, 14])
-    sections |= {"storage": str(folder / "runs"), "tracking": {"models": 2}}
+    sections |= {"storage": str(folder / "runs"), "tracking": {"models": getattr(request.module, "LOGGED_MODELS", 0)}}
     (folder / "sweep.yaml").write_text(write_yaml(sections))
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)

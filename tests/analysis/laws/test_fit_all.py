@@ -17,9 +17,18 @@ from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec.sweep import load_spec
 
 DRAWS = 6
+SLOW = {
+    "recurrence, E > 0",
+    "recurrence, N_once",
+    "recurrence, phi < 0",
+    "recurrence, stops at R = 12",
+    "three exponents",
+    "compute-optimal",
+}
+PARAMETERS = [pytest.param(name, marks=pytest.mark.more if name in SLOW else ()) for name in LAWS]
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_constants_lie_in_their_intervals_and_flags_say_the_truth(name: str) -> None:
     """A small part of `python benchmarks/coverage.py`."""
     judged = [judge(name, seed) for seed in range(DRAWS)]

@@ -94,6 +94,7 @@ def check_drawn(figure: FigureData, folder: Path) -> None:
     assert json.loads(drawing.to_json())["layout"]["xaxis"]["title"]["text"] == figure.x_label
 
 
+@pytest.mark.more
 def test_figures_of_laws_effects_and_tasks_are_drawn(rich: Tables, tmp_path: Path) -> None:
     other = rich.trials.assign(**{"task.kind": "maze", "fingerprint": rich.trials["fingerprint"] + "m"})
     both = Tables(pd.concat([rich.trials, other], ignore_index=True), rich.curves)

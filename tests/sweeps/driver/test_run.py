@@ -197,13 +197,15 @@ def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_pa
 
 
 @pytest.mark.parametrize("resource", ["gpus", "cpus"])
-def test_more_than_the_machine_has_is_refused_before_anything_is_made(write_spec: Callable, tmp_path: Path, resource: str) -> None:
-    ended = run_command("run", str(write_spec(measure_sections())), f"resources.{resource}=4000", cwd=tmp_path)
+def test_more_than_the_machine_has_is_refused_before_anything_is_made(
+    write_spec: Callable, typed: Callable, tmp_path: Path, resource: str
+) -> None:
+    ended = typed("run", str(write_spec(measure_sections())), f"resources.{resource}=4000")
     assert ended.returncode == 2 and f"resources.{resource}: must be at most what this machine has" in ended.stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_storage_that_cannot_be_written_is_one_line(write_spec: Callable, tmp_path: Path) -> None:
+def test_a_storage_that_cannot_be_written_is_one_line(write_spec: Callable, typed: Callable) -> None:
     spec = str(write_spec(measure_sections()))
-    ended = run_command("run", spec, f"storage={spec}", cwd=tmp_path)
+    ended = typed("run", spec, f"storage={spec}")
     assert ended.returncode == 2 and "cannot be written: Not a directory" in ended.stderr and ended.stderr.count("\n") == 1

@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_previous_content(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
-from sweeps.store.backend import Folder
+from sweeps.store.folder import Folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
     Folder(Path({str(tmp_path)!r})).write("checkpoint.ckpt", bytes(20_000))

@@ -36,8 +36,8 @@ def test_an_address_without_a_cluster_is_one_line(address: str, message: str) ->
         check_address(address)
 
 
-def test_the_command_refuses_before_it_makes_anything(write_spec: Callable, tmp_path: Path) -> None:
-    ended = run_command("run", str(write_spec(measure_sections())), "--address", "127.0.0.1:1", cwd=tmp_path)
+def test_the_command_refuses_before_it_makes_anything(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
+    ended = typed("run", str(write_spec(measure_sections())), "--address", "127.0.0.1:1")
     assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "nothing answers" in ended.stderr
     assert not (tmp_path / "runs").exists()
 

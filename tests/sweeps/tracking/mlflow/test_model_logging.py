@@ -27,6 +27,8 @@ from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.model_logging import ALIAS, Unsavable, log_best
 from tests.conftest import ROOT
 
+LOGGED_MODELS = 2
+
 
 @pytest.fixture
 def client(tracked: Ledger, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
