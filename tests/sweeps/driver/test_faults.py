@@ -17,6 +17,7 @@ MORE_BYTES = 5e9  # than is used when the test begins: enough for Ray and its wa
 
 
 @pytest.mark.ray
+@pytest.mark.more
 @pytest.mark.timeout(280)
 def test_every_failure_has_its_reason_and_the_rest_is_unharmed(write_spec: Callable, tmp_path: Path) -> None:
     sections = measure_sections()

@@ -1,10 +1,12 @@
-"""Real sweeps: real Ray, real Optuna, real MLflow on SQLite, from YAML to PNG."""
+"""Real sweeps: real Ray, real Optuna, real MLflow on SQLite, from YAML to PNG.
+
+A driver that is to be killed or stopped is a process of its own. The others run in this one, which spares their imports.
+"""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import analysis.cli
 from analysis.data.tables import load
 from analysis.report.build import build_report
 from lightning_modules.config import load_trial
@@ -21,6 +24,7 @@ from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+NO_MODELS = {"tracking": {"models": 0}}  # the export of a model takes seconds
 
 
 def tracked(tmp_path: Path) -> tuple[list[dict], list[dict]]:
@@ -35,13 +39,15 @@ def assert_points_are_single(curves: list[dict]) -> None:
 
 
 @pytest.mark.ray
-def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_measure_sweep_from_yaml_to_png(
+    write_spec: Callable, typed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # without --address, a cluster that is named elsewhere is not joined
     sections = measure_sections()
     sections["measure"]["seeds"] = 2
     spec = str(write_spec(sections))
 
-    first = run_command("run", spec, cwd=tmp_path)
+    first = typed("run", spec)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "best trial: h" in first.stdout and "compare in MLflow: rrm-sweep ui" in first.stdout
     store = Store(tmp_path / "runs/tiny")
@@ -72,15 +78,13 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path, 
     assert set(depths.values()) == {4}
 
     written = {path: path.stat().st_mtime_ns for path in store.driver_folder.glob("trials/*/*")}
-    second = run_command("run", spec, cwd=tmp_path)
+    second = typed("run", spec)
     assert second.returncode == 0 and "is finished: 8 trials, nothing to run" in second.stdout
     assert {path: path.stat().st_mtime_ns for path in store.driver_folder.glob("trials/*/*")} == written
 
-    analysis = subprocess.run(
-        [sys.executable, "-m", "analysis.cli", "runs/tiny"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert analysis.returncode == 0, analysis.stderr
-    assert "At equal parameters and equal steps, n 1 to 2" in analysis.stdout
+    analyzed = typed("runs/tiny", main=analysis.cli.main, name="rrm-analyze")
+    assert analyzed.returncode == 0, analyzed.stderr
+    assert "At equal parameters and equal steps, n 1 to 2" in analyzed.stdout
     report = store.driver_folder / "report"
     assert len(list(report.glob("*.png"))) >= 4 and len(list(report.glob("*.svg"))) >= 4
     assert "At equal parameters and equal steps" in (report / "report.html").read_text()
@@ -89,28 +93,28 @@ def test_a_measure_sweep_from_yaml_to_png(write_spec: Callable, tmp_path: Path, 
     stored, from_mlflow = load(store.driver_folder), load("tiny", f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
     assert build_report(from_mlflow).answer == build_report(stored).answer
 
-    more = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
+    more = typed("run", spec, "measure.seeds=3")
     assert more.returncode == 0 and "goes on: 8 of 12 trials are finished" in more.stdout
     assert len(store.results()) == 12 and len(tracked(tmp_path)[0]) == 12
 
-    other = run_command("run", spec, "trial.optim.lr=1e-2", cwd=tmp_path)
+    other = typed("run", spec, "trial.optim.lr=1e-2")
     assert (
         other.returncode == 2 and "has finished trials under other settings (trial.optim.lr was 0.001 and is 0.01)" in other.stderr
     )
 
-    same = run_command("run", spec, "measure.seeds=3", "trial.eval.batch_size=256", cwd=tmp_path)  # the default, stated
+    same = typed("run", spec, "measure.seeds=3", "trial.eval.batch_size=256")  # the default, stated
     assert same.returncode == 0, same.stderr
 
     edited = next(store.driver_folder.glob("trials/*/trial.yaml"))
     edited.write_text(edited.read_text().replace("lr: 0.001", "lr: 0.5"))
-    refused = run_command("run", spec, "measure.seeds=3", cwd=tmp_path)
+    refused = typed("run", spec, "measure.seeds=3")
     assert refused.returncode == 2 and "trial.yaml: was edited" in refused.stderr
 
 
 @pytest.mark.ray
-def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, tmp_path: Path) -> None:
+def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
     """kill -9 in the middle of training; the same command finishes each trial once, from its checkpoint."""
-    spec = str(write_spec(measure_sections(fit__budget__amount=600, eval__validations=30)))
+    spec = str(write_spec(measure_sections(fit__budget__amount=600, eval__validations=30) | NO_MODELS))
     driver = subprocess.Popen(
         command("run", spec), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -125,7 +129,7 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
     assert checkpointed
     time.sleep(3)  # workers of a dead driver live on for a moment
 
-    again = run_command("run", spec, cwd=tmp_path)
+    again = typed("run", spec)
     assert again.returncode == 0, again.stdout + again.stderr
     results = store.results()
     assert len(results) == 4 and {r["outcome"] for r in results.values()} == {"completed"}
@@ -142,12 +146,13 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
 
 
 @pytest.mark.ray
-def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tmp_path: Path) -> None:
+@pytest.mark.more
+def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
     import optuna
 
     sections = search_sections(fit__budget__amount=27, eval__validations=9)
     sections["search"]["scheduler"] = {"kind": "asha", "grace": 0.2, "reduction": 3}
-    ended = run_command("run", str(write_spec(sections)), cwd=tmp_path)
+    ended = typed("run", str(write_spec(sections | NO_MODELS)))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     store = Store(tmp_path / "runs/tiny")
     outcomes = Counter(result["outcome"] for result in store.results().values())
@@ -162,6 +167,7 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, tm
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Callable, tmp_path: Path) -> None:
     """One diverges, one takes too long (its batch is huge), one finishes."""
     sections = measure_sections(loss__kind="softmax", optim__kind="adamw", eval__validations=1000)
@@ -178,9 +184,10 @@ def test_a_trial_that_fails_has_its_reason_and_the_others_finish(write_spec: Cal
 
 
 @pytest.mark.ray
+@pytest.mark.more
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_clean_and_prints_how_to_continue(write_spec: Callable, tmp_path: Path, how: signal.Signals) -> None:
-    spec = str(write_spec(measure_sections(fit__budget__amount=5000, eval__validations=100)))
+    spec = str(write_spec(measure_sections(fit__budget__amount=5000, eval__validations=100) | NO_MODELS))
     driver = subprocess.Popen(
         command("run", spec), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

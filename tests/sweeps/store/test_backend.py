@@ -153,6 +153,7 @@ except OSError as error:
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_a_sweep_on_s3_is_continued_on_another_machine(s3: str, write_spec: Callable, tmp_path: Path) -> None:
     spec = str(write_spec(measure_sections() | {"storage": s3}))
     first = run_command("run", spec, cwd=tmp_path)

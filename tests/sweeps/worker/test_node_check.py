@@ -72,6 +72,7 @@ def test_a_job_takes_a_storage_that_means_the_same_everywhere(storage: str) -> N
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_a_sweep_runs_on_a_cluster_that_is_there(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
     ended = run_command("run", str(write_spec(measure_sections())), "--address", cluster.address, cwd=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
