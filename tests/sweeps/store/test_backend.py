@@ -183,7 +183,7 @@ def ctrl_c_raises() -> Iterator[None]:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty objects on the server, as the environment names it."""
+    """An empty bucket on the server, as the environment names it."""
     from urllib.request import Request, urlopen
 
     for name, value in {
