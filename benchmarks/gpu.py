@@ -44,6 +44,7 @@ Report = dict[str, Any]
 
 
 def main() -> int:
+    deadline = time.time() + MAX_SECONDS
     try:
         given = _arguments()
         names = _chosen_parts(given.only)
@@ -52,7 +53,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     _print_head(report)
-    deadline = time.time() + MAX_SECONDS
     for name in names:
         setting = Setting(given.device, min(deadline, time.time() + PARTS[name]), given.official)
         report["parts"][name] = _run(name, setting)
@@ -149,7 +149,7 @@ def _run(name: str, setting: Setting) -> Report:
     try:
         figures, reason = _receive_figures(name, receiver, setting.deadline)
         if reason is None:
-            process.join(MAX_EXIT_SECONDS)
+            process.join(min(MAX_EXIT_SECONDS, max(0.0, setting.deadline - time.time())))
             reason = f"its process ended with exit code {process.exitcode}" if process.exitcode else None
     finally:
         _end(process)
@@ -184,7 +184,7 @@ def _receive_figures(name: str, receiver: Connection, deadline: float) -> tuple[
     while receiver.poll(max(0.0, deadline - time.time())):
         try:
             message = receiver.recv()
-        except EOFError:  # the process died; its exit code says how
+        except EOFError:  # the process died; its exit code has the reason
             return figures, None
         if not isinstance(message, Figure):
             return figures, message

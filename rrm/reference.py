@@ -28,9 +28,9 @@ from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
 from rrm.weights import load_weights
 
-TOLERANCE = 1e-5  # of every quantity, on any processor
-MAX_TOLERANCE = 2e-3  # of a quantity that the last bit of the weights moves
-ROUNDING_FACTOR = 4.0  # times what a change of the last bit does: a processor may round each product differently
+TOLERANCE = 1e-5  # error that every quantity may have
+MAX_TOLERANCE = 2e-3  # error that a quantity may have which the last bit of the weights moves
+ROUNDING_FACTOR = 4.0  # tolerance over that move: a processor may round each product differently
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # official name -> what it means in our words
     "trm": {"kind": "trm"},
     "trm_singlez": {"kind": "trm", "state": "single"},
@@ -129,8 +129,8 @@ class Golden:
         if name not in self.tensors:
             return
         self._ours[name] = quantity, ours.detach().cpu().double()
-        error = self._distance(name, self.tensors[name].double())
-        self.errors[quantity] = max(self.errors.get(quantity, 0.0), error)
+        error, worst = self._distance(name, self.tensors[name].double()), self.errors.get(quantity, 0.0)
+        self.errors[quantity] = worst if error <= worst else error  # also an error that is not a number
 
     def _distance(self, name: str, values: Tensor) -> float:
         """Error of our values of a name in the file, against `values`."""
@@ -148,7 +148,7 @@ class Golden:
         every weight changes by one unit in its last place, up to `MAX_TOLERANCE`.
         """
         allowed = dict.fromkeys(self.errors, TOLERANCE)
-        if max(self.errors.values(), default=0.0) <= TOLERANCE:
+        if all(error <= TOLERANCE for error in self.errors.values()):
             return allowed
         changed = Golden(self.path, self.device, self.precision)
         changed.change_last_bits()

@@ -1,5 +1,6 @@
 """Rules of the house that a tool can hold."""
 
+import ast
 import subprocess
 import sys
 
@@ -20,7 +21,22 @@ def test_help_and_status_load_no_torch() -> None:
 
 
 def test_a_spec_is_read_without_lightning() -> None:
-    assert _loads("sweeps.spec.sweep", {"lightning", "ray", "mlflow", "pandas"}) == "[]"
+    assert _loads("sweeps.spec.sweep", {"lightning", "ray", "mlflow", "optuna", "pandas"}) == "[]"
+
+
+def test_a_store_is_read_without_torch() -> None:
+    assert _loads("sweeps.store.store, sweeps.store.attempts", {"torch", "lightning", "ray", "mlflow", "optuna"}) == "[]"
+
+
+def test_a_design_loads_numpy_alone() -> None:
+    rooms = ", ".join(f"sweeps.design.{path.stem}" for path in (ROOT / "sweeps/design").glob("[a-z]*.py"))
+    code = (
+        f"import sys, importlib.metadata; before = set(sys.modules); import {rooms};"
+        "packages = importlib.metadata.packages_distributions();"
+        "print(sorted({name for module in sys.modules.keys() - before for name in packages.get(module.split('.')[0], [])}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert set(ast.literal_eval(ended.stdout)) <= {"numpy", "rrm-sweeps"}, ended.stdout + ended.stderr
 
 
 def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:

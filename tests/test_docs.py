@@ -50,7 +50,8 @@ def test_every_folder_with_modules_is_in_the_layout() -> None:
     assert sorted(folders - folders_of_the_layout()) == []
 
 
-GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/golden/README.md")
+GUIDES = [*(ROOT / name for name in OTHERS), *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, *sorted((ROOT / "docker").rglob("*.md"))]
 
 

@@ -6,12 +6,12 @@ from typing import Literal
 import pandas as pd
 
 from analysis.data.tables import Tables, label
+from sweeps.design.axes import SUPERVISION_STEPS
 
 ACCURACY = "test/exact_accuracy"
 ACCURACY_LABEL = "exact accuracy on test (share of puzzles)"
 BLACK = -1  # the last colour of the palette
 VALIDATION = "val/exact_accuracy"
-SUPERVISION = "model.supervision_steps"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
         Its label and the fingerprints of its trials.
     """
     completed, names = tables.completed, tables.varied
-    if deep and SUPERVISION in completed:
-        completed = completed[completed[SUPERVISION] == completed[SUPERVISION].max()]
+    if deep and SUPERVISION_STEPS in completed:
+        completed = completed[completed[SUPERVISION_STEPS] == completed[SUPERVISION_STEPS].max()]
     if not names:
         return "all trials", completed["fingerprint"].tolist()
     measures = [name for name in (VALIDATION, "inference_flops", "params") if name in completed]

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.tables import Tables
-from analysis.figures.data import ACCURACY_LABEL, BLACK, SUPERVISION, FigureData, Series, chosen_cell, curves_of
+from analysis.figures.data import ACCURACY_LABEL, BLACK, FigureData, Series, chosen_cell, curves_of
 from analysis.figures.recursion import DEPTH_CURVE
-from sweeps.design.axes import CAPACITY_AXES
+from sweeps.design.axes import CAPACITY_AXES, SUPERVISION_STEPS, WIDTH
 from sweeps.design.short_names import axis_name
 
 VALIDATION_CURVE = "val_depth/exact_accuracy"
-FLOPS, WIDTH = "inference_flops", "model.hidden_size"
+FLOPS = "inference_flops"
 FLOPS_LABEL = "FLOPs of an answer"
 FEWEST_ITEMS = 20  # of a point; fewer say nothing of a share
 MOST_DEPTHS = 6  # lines of one figure
@@ -75,7 +75,7 @@ def _rows(tables: Tables, table: pd.DataFrame) -> pd.DataFrame:
     validation = validation.rename(columns={"at": "depth", "value": "choice"})
     table = table.merge(validation, on=["fingerprint", "depth"], how="left")
     table["choice"] = table["choice"].fillna(table["value"])
-    steps = completed[SUPERVISION].clip(lower=1) if SUPERVISION in completed else 1
+    steps = completed[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in completed else 1
     each = pd.DataFrame({"fingerprint": completed["fingerprint"], "flops": completed[FLOPS] / steps})
     each["width"] = completed.get(WIDTH, 0)
     table = table.merge(each, on="fingerprint")
@@ -109,7 +109,7 @@ def breadth_depth(tables: Tables) -> FigureData | None:
     if broad.empty or FLOPS not in tables.completed:
         return None
     trials = tables.completed.set_index("fingerprint").loc[fingerprints]
-    steps = trials[SUPERVISION].clip(lower=1) if SUPERVISION in trials else 1
+    steps = trials[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in trials else 1
     flops = float((trials[FLOPS] / steps).mean())
     means = broad.groupby(["summary", "at", "depth"])["value"].mean().reset_index()
     series = []
@@ -153,7 +153,7 @@ def halting_calibration(tables: Tables) -> FigureData | None:
     trained = _at_trained_depth(tables, items)
     if trained.empty:
         return None
-    kept = _pooled(trained, ["model.supervision_steps"] if SUPERVISION in tables.varied else [], 10)
+    kept = _pooled(trained, [SUPERVISION_STEPS] if SUPERVISION_STEPS in tables.varied else [], 10)
     series = [
         Series(str(name), part["at"].tolist(), part["value"].tolist(), color=rank)
         for rank, (name, part) in enumerate(kept.groupby("name", sort=False))
@@ -205,10 +205,10 @@ def residual_correctness(tables: Tables) -> FigureData | None:
 
 
 def _at_trained_depth(tables: Tables, items: pd.DataFrame) -> pd.DataFrame:
-    names = [name for name in tables.varied if name in (SUPERVISION, *CAPACITY_AXES)]
+    names = [name for name in tables.varied if name in (SUPERVISION_STEPS, *CAPACITY_AXES)]
     trained = tables.completed[["fingerprint", *names]].copy()
     completed = tables.completed
-    trained["trained"] = completed[SUPERVISION].clip(lower=1) if SUPERVISION in completed else np.inf
+    trained["trained"] = completed[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in completed else np.inf
     own = items.merge(trained, on="fingerprint")
     return own[own["depth"] == own["trained"]]
 

@@ -8,7 +8,6 @@ from analysis.figures.data import (
     ACCURACY,
     ACCURACY_LABEL,
     BLACK,
-    SUPERVISION,
     FigureData,
     Heatmap,
     Series,
@@ -19,9 +18,9 @@ from analysis.figures.data import (
     powers_of_two,
 )
 from analysis.statistics.effects import summarise_cells
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS
 
 DEPTH_CURVE = "depth/exact_accuracy"
-CYCLES, LATENT = "model.h_cycles", "model.l_cycles"
 STATE = ("model.state_reset", "model.state_init", "model.state_noise", "model.medium", "model.damping")
 
 
@@ -47,21 +46,21 @@ def inference_depth(tables: Tables) -> FigureData | None:
 
 def _trained_depths(tables: Tables, cells: pd.DataFrame) -> list[Series]:
     """A mark on every line where D is the number of supervision steps that its model was trained with."""
-    if SUPERVISION not in tables.completed:
+    if SUPERVISION_STEPS not in tables.completed:
         return []
-    if SUPERVISION in cells:
-        trained = cells[cells["at"] == cells[SUPERVISION].clip(lower=1)]
+    if SUPERVISION_STEPS in cells:
+        trained = cells[cells["at"] == cells[SUPERVISION_STEPS].clip(lower=1)]
     else:
-        trained = cells[cells["at"] == max(1, int(tables.completed[SUPERVISION].iloc[0]))]
+        trained = cells[cells["at"] == max(1, int(tables.completed[SUPERVISION_STEPS].iloc[0]))]
     return [Series("D = N_sup", trained["at"].tolist(), trained["mean"].tolist(), color=BLACK, style="points")]
 
 
 def train_inference_matrix(tables: Tables) -> FigureData | None:
     """Training depth against inference depth."""
     points = curves_of(tables, DEPTH_CURVE)
-    if points.empty or SUPERVISION not in tables.varied:
+    if points.empty or SUPERVISION_STEPS not in tables.varied:
         return None
-    points = points.assign(trained=points[SUPERVISION].clip(lower=1).astype(int))
+    points = points.assign(trained=points[SUPERVISION_STEPS].clip(lower=1).astype(int))
     depths = powers_of_two(int(points["at"].max()), *points["trained"].unique())
     means = points[points["at"].isin(depths)].groupby(["trained", "at"])["value"].mean().unstack("at")
     values = [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()]
@@ -78,10 +77,10 @@ def train_inference_matrix(tables: Tables) -> FigureData | None:
 def recursion_split(tables: Tables) -> FigureData | None:
     """T against n at equal T (n + 1): which loop depth is spent on."""
     completed = tables.completed
-    if not {CYCLES, LATENT} <= set(completed) or CYCLES not in tables.varied:
+    if not {CYCLES, LATENT_UPDATES} <= set(completed) or CYCLES not in tables.varied:
         return None
-    table = completed.assign(total=completed[CYCLES] * (completed[LATENT] + 1))
-    others = [name for name in tables.varied if name not in (CYCLES, LATENT)]
+    table = completed.assign(total=completed[CYCLES] * (completed[LATENT_UPDATES] + 1))
+    others = [name for name in tables.varied if name not in (CYCLES, LATENT_UPDATES)]
     cells = summarise_cells(table, ["total", *others, CYCLES], ACCURACY)
     splits = cells.groupby(["total", *others])[CYCLES].transform("nunique")
     if (splits < 2).all():

@@ -29,7 +29,7 @@ class Group:
             "group": self.settings,
             "trials": len(self.trials),
             "cells": self.trials[CELL].nunique(),
-            "seeds": int(self.trials.groupby(CELL).size().median()) if len(self.trials) else 0,
+            "seeds": int(self.trials.groupby(CELL).size().median()),
         }
 
     def knowing(self, columns: Sequence[str]) -> "Group | None":

@@ -13,6 +13,7 @@ from scipy import optimize, stats
 from analysis.laws.fit import Fit
 from analysis.laws.groups import CELL, Group
 from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, SIZE, SUPERVISION_STEPS, WIDTH
 
 ERROR, ACCURACY = "depth/error", "depth/exact_accuracy"
 FEWEST_DEPTHS = 4
@@ -48,11 +49,10 @@ def _errors(trials: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _fit_cell(group: Group, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
-    setting = {name: part[name].iloc[0] for name in ("model.hidden_size", "model.h_cycles", "model.l_cycles",
-                                                     "model.supervision_steps", "params_recursed") if name in part}  # fmt: skip
+    setting = {name: part[name].iloc[0] for name in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, SIZE) if name in part}
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in setting.items()}
     fit = Fit("test_time", "depth/error", group.settings | plain, trials=len(part), cells=1, seeds=len(seeds))
-    trained = int(part["model.supervision_steps"].iloc[0] or 1) if "model.supervision_steps" in part else int(seeds[0].index.max())
+    trained = int(part[SUPERVISION_STEPS].iloc[0] or 1) if SUPERVISION_STEPS in part else int(seeds[0].index.max())
     chosen = part["chosen_depth"].to_numpy() if "chosen_depth" in part else np.full(len(part), np.nan)
     lasts = [int(value) if np.isfinite(value) else trained for value in chosen.astype(float)]
     if trained > 1:

@@ -12,8 +12,9 @@ import pandas as pd
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Group
 from analysis.statistics.regression import aic, fit_curve, half_widths, lack_of_fit, r_squared, root_mean_square
+from sweeps.design.axes import SIZE
 
-LOSS, COMPUTE, SIZE = "test/nll", "train_flops", "params_recursed"
+LOSS, COMPUTE = "test/nll", "train_flops"
 SAME_COMPUTE = 0.15  # largest relative distance of costs that count as one level
 FEWEST_LEVELS, FEWEST_SIZES = 3, 4
 

@@ -16,13 +16,13 @@ from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit import Fit, Reason
 from analysis.laws.groups import CELL, Group
 from analysis.statistics.regression import LACKING, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
-from sweeps.design.axes import RECURSION
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS
 from sweeps.design.identifiability import find_refusal, find_refusal_of_three
 from sweeps.design.slopes import centre, law_matrix
 from sweeps.design.thresholds import LEVEL, MIN_SIZE_SLOPE_T
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
-THREE = {"h_cycles": "model.h_cycles", "l_cycles": "model.l_cycles", "supervision_steps": "model.supervision_steps"}
+THREE = {"h_cycles": CYCLES, "l_cycles": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}
 SHOWN = 24  # points of a curve over the design
 CEILING = 0.98  # exact accuracy, where a table has it
 MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is refused

@@ -15,11 +15,11 @@ from scipy.special import expit
 from analysis.laws.fit import Fit
 from analysis.laws.groups import CELL, Group
 from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
 
 ACCURACY, ERROR = "depth/exact_accuracy", "depth/error"
 FEWEST_SCALES = 4  # depths, and levels of difficulty at least 3
 FEWEST_LEVELS = 3
-TRAINED = "model.supervision_steps"
 EASE = ("clues",)  # measures that grow as items become easier: no k
 
 
@@ -30,7 +30,7 @@ def fit_required_depth(group: Group, curves: pd.DataFrame) -> list[Fit]:
     own = curves[(curves["axis"] == "depth") & curves["metric"].isin([ACCURACY, ERROR]) & curves["difficulty"].notna()]
     fits = []
     for _, part in group.trials.groupby(CELL, sort=True):
-        if TRAINED in part and part[TRAINED].iloc[0] == 1:
+        if SUPERVISION_STEPS in part and part[SUPERVISION_STEPS].iloc[0] == 1:
             continue  # makes no claim beyond D = 1
         points = own[own["fingerprint"].isin(part["fingerprint"])]
         measures = sorted(points["binned_by"].dropna().unique()) if "binned_by" in points else []
@@ -42,8 +42,7 @@ def fit_required_depth(group: Group, curves: pd.DataFrame) -> list[Fit]:
 
 
 def _fit_cell(group: Group, part: pd.DataFrame, points: pd.DataFrame, measure: str | None) -> Fit:
-    setting = {name: part[name].iloc[0] for name in ("model.hidden_size", "model.h_cycles", "model.l_cycles",
-                                                     "model.supervision_steps") if name in part}  # fmt: skip
+    setting = {name: part[name].iloc[0] for name in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if name in part}
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in setting.items()}
     about = plain | ({"difficulty": measure} if measure else {})
     fit = Fit("required_depth", "depth/exact_accuracy", group.settings | about, trials=len(part), cells=1, seeds=len(part))
@@ -85,8 +84,10 @@ def _estimate(fit: Fit, points: pd.DataFrame) -> None:
         if ratio is not None:
             fit.add("exponent", tuple(float(np.exp(value)) for value in ratio))  # type: ignore[arg-type]
     _judge(fit, seeds, fitted)
-    rows = [pd.DataFrame({"depth": seed.depths, "x": seed.levels, "measured": seed.y, "fitted": values})
-            for seed, values in zip(seeds, fitted, strict=True)]  # fmt: skip
+    rows = [
+        pd.DataFrame({"depth": seed.depths, "x": seed.levels, "measured": seed.y, "fitted": values})
+        for seed, values in zip(seeds, fitted, strict=True)
+    ]
     means = pd.concat(rows).groupby(["depth", "x"]).mean().reset_index()
     means["residual"] = means["measured"] - means["fitted"]
     fit.seen = means.assign(line=[f"D {depth:g}" for depth in means["depth"]])

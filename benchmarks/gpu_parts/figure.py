@@ -1,7 +1,6 @@
 """What a part is given and what it returns."""
 
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,3 @@ class Setting:
     def has_seconds(self, seconds: float) -> bool:
         """Whether so much time is left."""
         return time.time() + seconds < self.deadline
-
-
-Part = Callable[[Setting], Iterator[Figure]]

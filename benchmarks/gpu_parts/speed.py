@@ -41,7 +41,7 @@ def figures(setting: Setting) -> Iterator[Figure]:
 
 
 def _model(name: str, setting: Setting, compiled: bool) -> Iterator[Figure]:
-    """Ours and, where its code is at hand, an official side, in alternation, with the largest batch that fits both."""
+    """Ours and, if `--official` is given, an official side, in alternation, with the largest batch that fits both."""
     slots, device = PAPER_SLOTS, torch.device(setting.device)
     while slots:
         free_memory()

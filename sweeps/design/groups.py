@@ -5,6 +5,11 @@ from typing import Any
 
 import numpy as np
 
+FILE_PATHS = {  # paths of files among the settings, each with the digests that identify the file
+    "task.train": {"task.train_sha256", "task.sources_sha256"},
+    "task.test": {"task.test_sha256", "task.sources_sha256"},
+    "fit.start_from": {"fit.start_from_sha256"},
+}
 Columns = Mapping[str, Sequence[Any]]  # values by name, all of equal length; None, NaN and "" stand for an absent value
 
 
@@ -18,14 +23,15 @@ def find_splitting(settings: Columns, axes: Columns, count: int) -> list[str]:
     """Settings that divide rows into groups which no law may span, in the order given.
 
     A word or a list divides wherever it differs. A number does not if it follows from the axes and the dividing words, as a
-    learning rate for each width does.
+    learning rate for each width does. The path of a file does not where its digest is known.
 
     Args:
         settings: all that is neither an axis nor the seed.
         axes: as `sweeps.design.axes.independent_axes` has them.
         count: rows.
     """
-    differing = {name: values for name, values in settings.items() if len(set(map(_text, values))) > 1}
+    known = {name: values for name, values in settings.items() if not FILE_PATHS.get(name, set()) & settings.keys()}
+    differing = {name: values for name, values in known.items() if len(set(map(_text, values))) > 1}
     words = {name: values for name, values in differing.items() if not _are_numbers(values)}
     position = name_rows({**axes, **words}, count)
     return [name for name, values in differing.items() if name in words or not _follows(values, position)]

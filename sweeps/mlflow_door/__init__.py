@@ -1,1 +1,1 @@
-"""A name that models logged by versions before 0.2 hold; the code is in `sweeps.tracking.mlflow.pyfunc`."""
+"""Models that earlier versions logged name `sweeps.mlflow_door.served` as their loader."""

@@ -1,3 +1,3 @@
-"""The loader module that logged models of the past name."""
+"""Leads to the loader of logged models, which has moved."""
 
 from sweeps.tracking.mlflow.pyfunc import _load_pyfunc as _load_pyfunc

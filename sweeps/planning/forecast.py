@@ -77,12 +77,12 @@ def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
     paths = find_splitting_paths(cells)
     additions = list(_additions(spec, cells))
     labels: dict[tuple[str, ...], list[str]] = {}
-    for members in group_cells(cells, paths).values():
+    added = [group_cells(more.cells, paths) for more in additions]
+    for key, members in group_cells(cells, paths).items():
         settings = members[0].flat()
         label = ", ".join(f"{path} {settings[path]}" for path in paths if path in spec.varied_paths and path in settings)
         group = Group(label, members, spec.measure.seeds)
-        key = next(iter(group_cells(members, paths)))
-        own = [replace(more, cells=group_cells(more.cells, paths).get(key, [])) for more in additions]
+        own = [replace(more, cells=groups.get(key, [])) for more, groups in zip(additions, added, strict=True)]
         expected = _expect(group, results)
         lines = [*_expectation_lines(group, expected), *_addition_lines(group, expected, own)]
         labels.setdefault(tuple(lines), []).append(label)

@@ -24,7 +24,7 @@ class Design:
 
     params_recursed: np.ndarray  # [cells] N
     recursion: np.ndarray  # [cells] R
-    seeds: int  # of each cell
+    seeds: int  # seeds of each cell
 
     @property
     def matrix(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a store lies, as an interface: named pieces of text and bytes, lines, and one lock."""
+"""The interface of a storage: named bytes, appended lines, one lock."""
 
 import os
 from abc import ABC, abstractmethod

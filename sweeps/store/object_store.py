@@ -1,7 +1,7 @@
 """A store on an object store such as S3.
 
-Objects know only conditional writes, so the lock is an object with a date: renewed while its driver lives, and free when it
-has expired.
+An object store offers conditional writes and no locks. The lock is an object with a date: its driver renews it, and it is free
+when the date has passed.
 """
 
 import json

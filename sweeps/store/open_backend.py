@@ -1,4 +1,4 @@
-"""Which backend holds a store: a folder, or an object store behind a URI."""
+"""The backend of a location: a folder, or an object store behind a URI."""
 
 import re
 from pathlib import Path

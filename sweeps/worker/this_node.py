@@ -1,4 +1,4 @@
-"""What Ray tells a worker about its own node, and about nodes that have left the cluster."""
+"""Facts from Ray: the node of this worker, and whether another node has left the cluster."""
 
 import os
 import time

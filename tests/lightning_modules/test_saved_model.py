@@ -31,7 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "noisy": {"model__state_noise": 0.3, "model__state_noise_in_evaluation": True},
 }
 
-QUICK = {"trm", "hrm", "mixer", "prefix", "random_state", "noisy"}  # the others export a program of their own, which takes seconds
+QUICK = {"trm", "hrm", "mixer", "prefix", "random_state", "noisy"}  # one example of each kind of program
 PARAMETERS = [pytest.param(MODELS[name], id=name, marks=() if name in QUICK else pytest.mark.more) for name in MODELS]
 
 

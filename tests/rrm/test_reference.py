@@ -34,12 +34,12 @@ def test_outputs_of_the_first_step_in_bfloat16_are_near_the_golden_ones() -> Non
     assert max(exact.values()) <= TOLERANCE < max(rounded.values()) <= 0.15
 
 
-def changed_copy(target: Path, weight: str) -> Path:
+def changed_copy(target: Path, weight: str, by: float = 0.01) -> Path:
     """The golden file with one number of one weight changed."""
     with safe_open(CALLS, framework="pt") as file:
         metadata = file.metadata()
     tensors = load_file(CALLS)
-    tensors[weight].view(-1)[0] += 0.01
+    tensors[weight].view(-1)[0] += by
     save_file(tensors, target, metadata)
     return target
 
@@ -57,6 +57,12 @@ def test_a_tolerance_grows_only_where_the_last_bit_of_the_weights_moves_a_quanti
     tolerances = golden.tolerances()
     assert tolerances["carry steps"] == tolerances["loss"] == TOLERANCE
     assert TOLERANCE < tolerances["gradients"] <= MAX_TOLERANCE
+
+
+def test_an_error_that_is_not_a_number_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = changed_copy(tmp_path / "changed.safetensors", "state.lm_head.weight", by=float("nan"))
+    assert main([str(copy)]) == 1
+    assert "nan  too large" in capsys.readouterr().out
 
 
 def test_the_command_passes_on_the_golden_files(capsys: pytest.CaptureFixture[str]) -> None:

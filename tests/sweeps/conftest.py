@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 
@@ -126,8 +128,10 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def run(*arguments: str, main: Callable[[], object] = sweeps.cli.main.main, name: str = "rrm-sweep") -> Any:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
-        with pytest.raises(SystemExit) as ended:
+        terminate = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended, patch.dict(os.environ):  # a driver changes both
             sys.exit(main())  # type: ignore[arg-type]
+        signal.signal(signal.SIGTERM, terminate)
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, ended.value.code or 0, printed.out, printed.err)  # type: ignore[arg-type]
 

@@ -103,6 +103,7 @@ def test_no_given_of_a_minimal_puzzle_can_be_spared() -> None:
         assert (solve(candidates(without), limit=2).count == 2).all()
 
 
+@pytest.mark.more
 def test_minimal_puzzles_fill_the_bins_of_guesses() -> None:
     task = Sudoku(SudokuConfig(size=9, minimal=True))
     guesses = task.make("test", 300, 0).difficulty["guesses"]

@@ -69,6 +69,7 @@ def look() -> Iterator[Callable]:
 
 
 @needs_browser
+@pytest.mark.more
 def test_the_table_lists_the_trials_best_first_with_axes_and_costs(look: Callable, links: dict, tracked: Ledger) -> None:
     names = [tracked.tracker.name(tracked.stored_trial(record["fingerprint"])) for record in tracked.best(4)]
     page = look(links["table"], "mlflow-table", *names, "val/exact_accuracy", "inference_flops")
@@ -79,6 +80,7 @@ def test_the_table_lists_the_trials_best_first_with_axes_and_costs(look: Callabl
 
 
 @needs_browser
+@pytest.mark.more
 def test_the_charts_have_depth_on_their_x_axis(look: Callable, links: dict, tracked: Ledger) -> None:
     page = look(links["charts"], "mlflow-charts", "depth/exact_accuracy", "Step")
     chart = page.locator(".plot-container").first
@@ -91,6 +93,7 @@ def test_the_charts_have_depth_on_their_x_axis(look: Callable, links: dict, trac
 
 
 @needs_browser
+@pytest.mark.more
 def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> None:
     address, experiment = links["table"].split("/#/")[0], links["table"].split("/experiments/")[1].split("/")[0]
     best = [record["fingerprint"] for record in tracked.best(2)]
@@ -186,6 +189,7 @@ def test_a_measure_sweep_has_no_study(typed: Callable, tracked: Ledger) -> None:
     assert ended.returncode == 2 and "has no study here" in ended.stderr
 
 
+@pytest.mark.more
 def test_a_server_of_a_team_is_linked_and_not_started(typed: Callable, tracked: Ledger, links: dict, monkeypatch) -> None:
     address = links["charts"].split("/#/")[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

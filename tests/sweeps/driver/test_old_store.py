@@ -77,7 +77,7 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return storage
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tolerance() -> float:
     """0 where this machine repeats the digits that the old code gave for a finished trial."""
     finished = FIXTURE / "measure/trials/317ba5f300d39a6b"

@@ -25,7 +25,6 @@ from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
-from sweeps.worker.system_metrics import SystemMetrics
 from tests.conftest import ROOT
 from tests.sweeps.conftest import ending, measure_sections
 from tests.sweeps.driver.test_traps import row
@@ -223,15 +222,6 @@ def test_a_run_that_arrived_after_all_is_deleted(open_ledger: Callable, monkeypa
     writer.deliver(ledger.tracker.spool.pending()[0])
     _, children = runs_of(ledger)
     assert children[config.fingerprint].data.metrics["test/nll"] == 0.5
-
-
-# -- system metrics -----------------------------------------------------------------------------------------------
-
-
-def test_the_meter_reads_load_and_memory() -> None:
-    values = SystemMetrics().read()
-    assert 0 < values["system/system_memory_usage_percentage"] < 100
-    assert values["system/process_memory_usage_megabytes"] > 50 and 0 <= values["system/cpu_utilization_percentage"] <= 100
 
 
 def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger, tmp_path: Path) -> None:

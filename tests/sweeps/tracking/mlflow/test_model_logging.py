@@ -156,6 +156,7 @@ def puzzles(*grids: Any, **params: Any) -> dict[str, Any]:
     return {"dataframe_records": [{"grid": grid} for grid in grids]} | ({"params": params} if params else {})
 
 
+@pytest.mark.more
 def test_a_served_model_answers_over_http(address: str) -> None:
     status, said = ask(address, puzzles(PUZZLE, PUZZLE[::-1], depth=5))
     assert status == 200
