@@ -18,11 +18,11 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 TESTS := $(BIN)/python -m pytest
 TOGETHER := -n 2 --dist loadfile --max-worker-restart=0
 
-test: $(INSTALLED)  ## run the tests of all behaviour (at most 8 minutes on 2 cores)
+test: $(INSTALLED)  ## run all tests but the longest (at most 8 minutes on 2 cores)
 	$(TESTS) $(TOGETHER) -m "not ray and not more and not slow and not cluster"
 	$(TESTS) -m "ray and not more"
 
-test-more: $(INSTALLED)  ## run the tests that need more time (at most 30 minutes on 2 cores)
+test-more: $(INSTALLED)  ## run the longer tests: real clusters, faults, S3, further models and laws (at most 30 minutes on 2 cores)
 	$(TESTS) $(TOGETHER) -m "more and not ray"
 	$(TESTS) -m "more and ray"
 
