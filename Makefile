@@ -26,7 +26,7 @@ test-more: $(INSTALLED)  ## run the longer tests: real clusters, faults, S3, fur
 	$(TESTS) $(TOGETHER) -m "more and not ray"
 	$(TESTS) -m "more and ray"
 
-test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 25 minutes; best as root)
+test-slow: $(INSTALLED)  ## nodes lost, drivers killed, a tracking server away, searches beside plain Optuna (20 to 30 minutes; best as root)
 	$(TESTS) -m slow -s
 
 test-cluster: $(INSTALLED)  ## docker/ built and brought up, workers killed and cut off (10 to 15 minutes; docker, or podman as root)
