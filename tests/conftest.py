@@ -11,6 +11,8 @@ import torch
 from lightning_modules.config import TrialConfig, parse_trial
 from lightning_modules.yaml_file import write_yaml
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `rrm-sweep` does: Ray reads it when it is imported, here by test modules
+
 ROOT = Path(__file__).parent.parent
 GOLDEN = sorted((ROOT / "tests/golden").glob("*.safetensors"))
 
