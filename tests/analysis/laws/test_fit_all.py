@@ -18,6 +18,7 @@ from sweeps.spec.sweep import load_spec
 
 DRAWS = 6
 SLOW = {
+    "recurrence",
     "recurrence, E > 0",
     "recurrence, N_once",
     "recurrence, phi < 0",

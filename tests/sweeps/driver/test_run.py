@@ -112,6 +112,7 @@ def test_a_measure_sweep_from_yaml_to_png(
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
     """kill -9 in the middle of training; the same command finishes each trial once, from its checkpoint."""
     spec = str(write_spec(measure_sections(fit__budget__amount=600, eval__validations=30) | NO_MODELS))

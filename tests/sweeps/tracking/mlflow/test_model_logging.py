@@ -167,6 +167,7 @@ def test_a_served_model_answers_over_http(address: str) -> None:
     assert status == 200 and said["predictions"][0]["depth"] < 30
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("request_", "sentence"),
     [
