@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ class Golden:
             return
         self._ours[name] = quantity, ours.detach().cpu().double()
         error, worst = self._distance(name, self.tensors[name].double()), self.errors.get(quantity, 0.0)
-        self.errors[quantity] = worst if error <= worst else error  # also an error that is not a number
+        self.errors[quantity] = nan if isnan(error) or isnan(worst) else max(error, worst)
 
     def _distance(self, name: str, values: Tensor) -> float:
         """Error of our values of a name in the file, against `values`."""

@@ -1,6 +1,7 @@
 """Our TRM computes what the official code computed."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,13 @@ def test_a_tolerance_grows_only_where_the_last_bit_of_the_weights_moves_a_quanti
     tolerances = golden.tolerances()
     assert tolerances["carry steps"] == tolerances["loss"] == TOLERANCE
     assert TOLERANCE < tolerances["gradients"] <= MAX_TOLERANCE
+
+
+def test_an_error_that_is_not_a_number_is_kept_when_smaller_ones_follow() -> None:
+    golden = Golden(CALLS)
+    for value in (float("nan"), 0.0):
+        golden.compare("logits", golden.tensors["call0.logits"] + value, "call0.logits")
+    assert math.isnan(golden.errors["logits"])
 
 
 def test_an_error_that_is_not_a_number_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
