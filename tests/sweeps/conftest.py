@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import pytest
 
@@ -121,19 +122,53 @@ def run_command(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.
     return subprocess.run(command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
+def call_in_child(call: Callable[[], object], folder: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """Call in a forked process, which has the imports of this one, and in `folder`; what `call` returns is the exit code.
+
+    Ray ends the process of a driver in some cases, such as a reference that outlives its cluster: no other test may end with it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as err:
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os._exit(_call(call, folder))
+        deadline = time.monotonic() + timeout
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
+        printed, said = (out.seek(0), out.read())[1], (err.seek(0), err.read())[1]
+    return subprocess.CompletedProcess([], os.waitstatus_to_exitcode(ended[1]), printed, said)
+
+
+def _call(call: Callable[[], object], folder: Path) -> int:
+    """The exit code of a forked process."""
+    with os.fdopen(1, "w", encoding="utf-8") as sys.stdout, os.fdopen(2, "w", encoding="utf-8") as sys.stderr:
+        try:
+            os.chdir(folder)
+            sys.exit(call())  # type: ignore[arg-type]
+        except SystemExit as end:
+            if end.code is None or isinstance(end.code, int):
+                return end.code or 0
+            print(end.code, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+        return 1
+
+
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Runs `rrm-sweep ARGUMENTS`, or another command, in the test's folder and in this process, which spares the imports."""
+def typed(tmp_path: Path) -> Callable[..., Any]:
+    """Runs `rrm-sweep ARGUMENTS`, or another command, in the test's folder and in a forked process, which spares the imports."""
 
     def run(*arguments: str, main: Callable[[], object] = sweeps.cli.main.main, name: str = "rrm-sweep") -> Any:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [name, *arguments])
-        terminate = signal.getsignal(signal.SIGTERM)
-        with pytest.raises(SystemExit) as ended, patch.dict(os.environ):  # a driver changes both
-            sys.exit(main())  # type: ignore[arg-type]
-        signal.signal(signal.SIGTERM, terminate)
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, ended.value.code or 0, printed.out, printed.err)  # type: ignore[arg-type]
+        def call() -> object:
+            sys.argv = [name, *arguments]
+            return main()
+
+        return call_in_child(call, tmp_path)
 
     return run
 

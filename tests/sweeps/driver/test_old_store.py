@@ -4,7 +4,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
 from tests.conftest import ROOT
+from tests.sweeps.conftest import call_in_child
 
 FIXTURE = ROOT / "tests/fixtures/stores_e399d62"
 TRIALS = {"measure": 4, "search": 12}  # that each spec asks for
@@ -60,20 +60,22 @@ def assert_digits(record: Record, old: Record, tolerance: float) -> None:
         assert new[name] == (pytest.approx(value, rel=tolerance, abs=0) if isinstance(value, float) else value), name
 
 
+def run_old(sweep: str) -> int:
+    return run_sweep(load_spec(FIXTURE / f"{sweep}.yaml", ["tracking.models=0"]), Console(), "again")
+
+
 @pytest.fixture(scope="module")
 def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage after both sweeps were run; no model is logged anew, since the export of one takes seconds."""
     folder = tmp_path_factory.mktemp("continued")
     storage = copy_stores(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)  # the specs name the storage `runs`
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         for sweep, trials in TRIALS.items():
-            printed = StringIO()
-            spec = load_spec(FIXTURE / f"{sweep}.yaml", ["tracking.models=0"])
-            assert run_sweep(spec, Console(file=printed), "again") == DONE, printed.getvalue()
+            ended = call_in_child(lambda sweep=sweep: run_old(sweep), folder)  # the specs name the storage `runs`
+            assert ended.returncode == DONE, ended.stdout + ended.stderr
             finished = len(list_fingerprints(FIXTURE / sweep))
-            assert f"{sweep} goes on: {finished} of {trials} trials are finished" in printed.getvalue()
+            assert f"{sweep} goes on: {finished} of {trials} trials are finished" in ended.stdout
     return storage
 
 
