@@ -1,6 +1,7 @@
 """What is the truth about a sweep: rows, results, what trials left. Neither torch nor ray is needed to read it.
 
 <storage>/<sweep>/                          a folder, or a URI such as s3://bucket/sweeps
+    identity.json                           which sweep this is, wherever its folder lies
     spec.yaml                               as last run
     design.json                             fingerprints that a measure spec asks for
     rows.jsonl                              every reported row, in the order in which it was judged
@@ -17,6 +18,7 @@ that RRM_DRIVER_FOLDER names.
 import hashlib
 import json
 import os
+import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
 from sweeps.store.open_backend import URI, open_backend
 
-SPEC, DESIGN, ROWS = "spec.yaml", "design.json", "rows.jsonl"
+IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
+IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
 LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
 
@@ -69,6 +72,19 @@ class Store:
         return self.backend.holder()
 
     # -- of a sweep -----------------------------------------------------------------------------------------------
+
+    def identity(self) -> str | None:
+        """Random hexadecimal digits that stay with the sweep when its folder is moved; None where no driver has run it since."""
+        text = self.backend.read(IDENTITY)
+        return None if text is None else str(parse_json(text, f"{self.location}/{IDENTITY}")["identity"])
+
+    def identify(self) -> str:
+        """The identity; a store without one gets it. Needs the lock."""
+        identity = self.identity()
+        if identity is None:
+            identity = uuid.uuid4().hex[:IDENTITY_DIGITS]
+            self.backend.write(IDENTITY, json.dumps({"identity": identity}).encode())
+        return identity
 
     def spec(self) -> str | None:
         """The spec as last run, or None for a sweep that has never been run."""
