@@ -17,7 +17,7 @@ from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.sweep import SweepSpec, build_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, Store
 from sweeps.tracking.tracker import Tracker
@@ -45,8 +45,9 @@ class Ledger:
         self.results: dict[str, Record] = {}
         self._resumed: list[TrialConfig] = []  # started by an earlier driver
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
+        self._with_rows: set[str] = set()  # fingerprints with rows that an earlier driver took
         self.planned = spec.design() if spec.measure else []
-        self.study = Study(spec, store.driver_folder / STUDY) if spec.search else None
+        self.study: Study | None = None  # of a search, once `reconcile` has opened it
         self.judge = build_judge(spec)
         self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
 
@@ -60,11 +61,16 @@ class Ledger:
         """
         results = self.store.results()
         self._refuse_changed_meaning(bool(results))
+        warm = warm_results(self.spec)
+        identity = self.store.identify()
+        if self.spec.search:
+            self.study = Study(self.spec, self.store.driver_folder / STUDY, identity, self.store.begun())
         self.store.write_spec(write_yaml(stored_sections(self.spec)))
         self._open_again(results)
-        members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
+        members = self._reconcile_study(results, warm) if self.study else self._reconcile_design(results)
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
         for row in self.store.rows():
+            self._with_rows.add(row["fingerprint"])
             self._replay(row["fingerprint"], row["row"])
         self.tracker.sweep(self.spec)
         for fingerprint, record in self.results.items():
@@ -80,23 +86,16 @@ class Ledger:
         self.store.write_design(members)
         return members
 
-    def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
+    def _reconcile_study(self, results: dict[str, Record], warm: dict[str, Record]) -> list[str]:
         assert self.study is not None
-        self.study.learn_from(warm_results(self.spec))
-        searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
         begun = self.store.begun()
-        for fingerprint in sorted(begun - results.keys()):
-            config = self.stored_trial(fingerprint)
-            if config.seed == self.spec.base.seed:  # other seeds are of the last stage
-                self.study.adopt(config)
-        for fingerprint in self.study.reconcile(searched):
-            if fingerprint in results:
-                self.study.tell(fingerprint, results[fingerprint])
-            elif fingerprint in begun:
-                self._resumed.append(self.stored_trial(fingerprint))
-            else:
-                self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
-        return self.study.fingerprints() + [name for name in results if name not in searched]
+        searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
+        stored = {name: self.stored_trial(name) for name in sorted(begun - results.keys())}
+        unfinished = {name: config for name, config in stored.items() if config.seed == self.spec.base.seed}  # others: last stage
+        going_on = self.study.reconcile(searched, unfinished, warm)
+        self._resumed += [unfinished[fingerprint] for fingerprint in going_on]
+        members = [name for name in self.study.fingerprints() if name in begun]
+        return members + [name for name in results if name not in searched]
 
     def _open_again(self, results: dict[str, Record]) -> None:
         """Trials whose process was lost, and that the spec allows another attempt, are unfinished again."""
@@ -105,8 +104,6 @@ class Ledger:
                 note_losses(self.store, fingerprint, record["losses"])
                 self.store.remove_result(fingerprint)
                 del results[fingerprint]
-                if self.study:
-                    self.study.open_again(fingerprint)
 
     def stored_trial(self, fingerprint: str) -> TrialConfig:
         """The trial in a folder of the store, which bears its fingerprint."""
@@ -133,9 +130,7 @@ class Ledger:
         text = self.store.spec()
         if not has_results or text is None:
             return
-        copy = self.store.driver_folder / SPEC  # of a store behind a URI; in a folder it is the file itself
-        copy.write_text(text)
-        stored = load_spec(copy)
+        stored = build_spec(parse_yaml(text, f"{self.store.location}/{SPEC}"), Path())  # its data paths are absolute
         before, now = _meaning(stored), _meaning(self.spec)
         varied = {*stored.varied_paths, *self.spec.varied_paths}
         differing = sorted(
@@ -163,6 +158,8 @@ class Ledger:
             if proposed is None:
                 return None
             config = proposed
+        if config.fingerprint not in self.live and config.fingerprint in self._with_rows:
+            self.store.restart_rows(config.fingerprint)  # its folder was removed: it is run anew
         self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
         self.live.setdefault(config.fingerprint, LiveTrial(config))
         self.tracker.start(config)
@@ -281,6 +278,19 @@ class Ledger:
             return len(self.planned)
         confirm = self.spec.search.confirm
         return self.spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the search before it goes on."""
+        return self.study.notes if self.study else []
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why a search that is finished has fewer trials than its spec asks for; None where it has all."""
+        if self.study is None or not self.study.is_used_up:
+            return None
+        asked = self.study.search.num_trials
+        return f"the search space holds no further trial: it gave {len(self.study.fingerprints())} of search.num_trials = {asked}"
 
     @property
     def finished(self) -> bool:

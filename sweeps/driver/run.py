@@ -74,6 +74,8 @@ def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str,
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
         finished_before = len(ledger.results)
+        for note in ledger.notes:
+            _say(console, note)
         if ledger.finished:
             console.print(f"{spec.name} is finished: {finished_before} trials, nothing to run")
         else:
@@ -193,7 +195,9 @@ def _deliver(tracker: Tracker, console: Console) -> None:
 
 
 def _conclude(ledger: Ledger, console: Console) -> int:
-    """Best trial, failures, and how to open MLflow."""
+    """What the search could not give, best trial, failures, and how to open MLflow."""
+    if ledger.shortfall is not None:
+        _say(console, ledger.shortfall)
     best = best_record(ledger)
     if best is not None:
         folder, name = ledger.store.where(best["fingerprint"]), ledger.tracker.name(ledger.stored_trial(best["fingerprint"]))

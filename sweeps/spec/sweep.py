@@ -336,11 +336,23 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
         raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
     for override in overrides or []:
         sections = _override(sections, override)
+    return build_spec(sections, path.parent.resolve())
+
+
+def build_spec(sections: dict[str, Any], folder: Path) -> SweepSpec:
+    """The sweep that sections declare, checked down to every trial and data file.
+
+    Args:
+        folder: where relative data paths start.
+
+    Raises:
+        UserError: anything that the user can mend, in one line.
+    """
     try:
         spec = SweepSpec.model_validate_json(json.dumps(sections))
     except ValidationError as error:
         raise _as_written(from_validation(error, SweepSpec), sections) from None
-    spec._folder = path.parent.resolve()
+    spec._folder = folder
     spec.validate_trials()
     return spec
 

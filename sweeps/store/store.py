@@ -103,8 +103,14 @@ class Store:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every reported row, in the order in which it was judged."""
-        return list(self.backend.lines(ROWS))
+        """Every reported row, in the order in which it was judged; of a trial that was run anew those of its last run."""
+        lines = list(self.backend.lines(ROWS))
+        starts = {line["fingerprint"]: number for number, line in enumerate(lines) if line["row"] is None}
+        return [line for number, line in enumerate(lines) if number > starts.get(line["fingerprint"], -1)]
+
+    def restart_rows(self, fingerprint: str) -> None:
+        """The trial is run anew: its rows so far do not count any more."""
+        self.append_row(fingerprint, None)
 
     def append_row(self, fingerprint: str, row: Any) -> None:
         self.backend.append(ROWS, {"fingerprint": fingerprint, "row": row})
