@@ -66,7 +66,7 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
         torch.set_num_threads(threads)
     result_file = folder / RESULT
     if result_file.exists():
-        record = json.loads(result_file.read_text())
+        record = json.loads(result_file.read_text(encoding="utf-8"))
         if record["fingerprint"] != config.fingerprint:
             raise UserError(f"holds another trial ({record['fingerprint']}, not {config.fingerprint})", str(folder))
         print(f"already finished: {result_file}")

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from io import TextIOWrapper
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -30,10 +31,18 @@ def usage_error(problem: str, command: str) -> UserError:
 
 def exit_on_user_error(command: Callable[[], object]) -> None:
     """Run a command; a mistake of the user ends it with one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a locale without the letters of a text must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        for word in sys.argv:
+            word.encode()  # it has surrogates where the locale cannot read it
         command()
     except UserError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except UnicodeEncodeError as error:  # the name of a file
+        remedy = "this system's locale cannot write it: set PYTHONUTF8=1 in the environment"
+        print(UserError(f"{remedy} ({error.encoding})", ascii(error.object)), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"stopped before anything was started; type it again: {shlex.join(sys.argv)}", file=sys.stderr)

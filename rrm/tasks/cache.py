@@ -52,7 +52,7 @@ def load_data(task: Task) -> Data:
             _build(task, folder)
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror} (RRM_DATA_CACHE names another folder)", str(folder)) from None
-    meta = json.loads((folder / META).read_text())
+    meta = json.loads((folder / META).read_text(encoding="utf-8"))
     splits: dict[Split, Examples] = {}
     for split, names in meta["splits"].items():
         # Plain views of the maps: numpy's own class for them makes every access slow.
@@ -79,7 +79,7 @@ def _build(task: Task, folder: Path) -> None:
                     digest.update(f"{split}.{name}{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
                     _write(draft / f"{split}.{name}.npy", array)
             meta = {"fingerprint": digest.hexdigest()[:16], "facts": task.facts(), "splits": names}
-            (draft / META).write_text(json.dumps(meta))
+            (draft / META).write_text(json.dumps(meta), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:
@@ -96,7 +96,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait for a lock that the system releases when its process ends."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

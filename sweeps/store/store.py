@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
@@ -181,7 +182,7 @@ class Store:
         """Copy a file of a trial into a folder; whether it was there."""
         data = self.file(fingerprint, name)
         if data is not None:
-            (folder / name).write_bytes(data)
+            write_atomically(folder / name, data)
         return data is not None
 
     def keep(self, fingerprint: str, file: Path) -> None:

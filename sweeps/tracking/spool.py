@@ -87,7 +87,7 @@ class Spool:
             append_line(self.dead_letters_file, {"reason": reason, "event": event})
 
     def _cursor(self) -> int:
-        return int(self.cursor_file.read_text()) if self.cursor_file.exists() else 0
+        return int(self.cursor_file.read_text(encoding="utf-8")) if self.cursor_file.exists() else 0
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")
