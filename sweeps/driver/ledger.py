@@ -287,10 +287,7 @@ class Ledger:
     @property
     def shortfall(self) -> str | None:
         """Why a search that is finished has fewer trials than its spec asks for; None where it has all."""
-        if self.study is None or not self.study.is_used_up:
-            return None
-        asked = self.study.search.num_trials
-        return f"the search space holds no further trial: it gave {len(self.study.fingerprints())} of search.num_trials = {asked}"
+        return self.study.shortfall if self.study else None
 
     @property
     def finished(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -31,6 +32,8 @@ STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed
 MAX_REPEATS = 5  # proposals that are known already, after which an untried point is drawn in the sampler's place
 MAX_MISSES = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
 MAX_LISTED = 2000  # points of a space up to which the untried ones are listed
+SAME_VALUE = 1e-6  # relative; a database may keep fewer digits of an objective
+ALL_TRIED = "the search space holds no further trial"
 NEW_SPACE = "the search space has changed"
 
 
@@ -50,6 +53,7 @@ class Study:
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
         self.notes: list[str] = []  # what `reconcile` found that a user should know
+        self.shortfall: str | None = None  # why the search ends with fewer trials than it asks for
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = open_storage(database)
         self._generations = Generations(self._storage, spec.name, identity, self.search)
@@ -59,7 +63,6 @@ class Study:
         trials = study.get_trials(deepcopy=False)
         self._study = study
         self._sampler = self._study.sampler = build_sampler(self.search, len(trials))
-        self._used_up = False
         self._random = Random(self.search.sampler.seed + len(trials))
         self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in trials if FINGERPRINT in t.user_attrs}
 
@@ -90,7 +93,9 @@ class Study:
             self._add_running(config)
         self._drop_missing(held)
         self._enqueue_points()
-        self._used_up = self._study.user_attrs.get(USED_UP) == self._search_as_json() and not self._waiting()
+        is_used_up = self._study.user_attrs.get(USED_UP) == self._search_as_json() and not self._waiting()
+        if is_used_up and not self.is_full:
+            self._stop(ALL_TRIED)
         outside = len(results.keys() - self._numbers.keys())
         if outside:
             self.notes.append(
@@ -111,7 +116,9 @@ class Study:
                 record = results.get(fingerprint)
                 if record is None or STATES[record["outcome"]] != trial.state:
                     return "the store has lost trials"
-                if trial.state == TrialState.COMPLETE and trial.values != self.values(record):
+                if trial.state == TrialState.COMPLETE and not np.allclose(
+                    trial.values, self.values(record), rtol=SAME_VALUE, atol=0
+                ):
                     return "the store has other results"
         return None
 
@@ -220,9 +227,12 @@ class Study:
         """A config that the study has not seen and no constraint forbids, or None when there is none left."""
         misses = repeats = 0
         while not self.is_full:
-            if misses == MAX_MISSES or (repeats >= MAX_REPEATS and not self._leave_the_sampler()):
+            if misses == MAX_MISSES:
+                self._stop(f"search.space and search.constraints forbade {MAX_MISSES} proposals in a row")
+                return None
+            if repeats >= MAX_REPEATS and not self._leave_the_sampler():
                 self._study.set_user_attr(USED_UP, self._search_as_json())
-                self._used_up = True
+                self._stop(ALL_TRIED)
                 return None
             trial, values = self._propose()
             self._study.sampler = self._sampler
@@ -284,12 +294,11 @@ class Study:
     @property
     def is_full(self) -> bool:
         """Whether no further trial will be proposed."""
-        return self._used_up or len(self._numbers) >= self.search.num_trials
+        return self.shortfall is not None or len(self._numbers) >= self.search.num_trials
 
-    @property
-    def is_used_up(self) -> bool:
-        """Whether the space holds fewer trials than the search asks for."""
-        return self._used_up and len(self._numbers) < self.search.num_trials
+    def _stop(self, reason: str) -> None:
+        """Propose nothing more, although the search asks for more trials."""
+        self.shortfall = f"{reason}: the search ends with {len(self._numbers)} of search.num_trials = {self.search.num_trials}"
 
     def _search_as_json(self) -> str:
         """All that decides which trials the space holds."""

@@ -50,7 +50,9 @@ def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[st
     command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port)]
     # Its job runners judge language models: three more processes, for nobody here.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as told:  # a pipe that nobody reads would fill up, and stop the server
+    with TemporaryFile(
+        "w+", encoding="utf-8", errors="replace"
+    ) as told:  # a pipe that nobody reads would fill up, and stop the server
         server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
             _wait_for(server, address, told)

@@ -161,6 +161,8 @@ def test_a_search_that_constraints_leave_nothing_ends(make: Callable, tmp_path: 
     monkeypatch.setattr(study_module, "MAX_MISSES", 20)  # sooner than after 200 proposals
     study = Study(make(space=NUMERIC, constraints=["params <= 100"], num_trials=5), tmp_path / "study.db")
     assert study.ask() is None and study.is_full
+    reason = "search.space and search.constraints forbade 20 proposals in a row"
+    assert study.shortfall == f"{reason}: the search ends with 0 of search.num_trials = 5"
 
 
 def test_points_are_tried_first_and_once(make: Callable, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_used_up_space_is_remembered_and_named(open_ledger: Callable) -> None:
     spec = sections({"model.hidden_size": WIDTHS}, num_trials=5)
     first = open_ledger(spec)
     assert len(run_all(first)) == 2 and first.finished
-    assert first.shortfall == "the search space holds no further trial: it gave 2 of search.num_trials = 5"
+    assert first.shortfall == "the search space holds no further trial: the search ends with 2 of search.num_trials = 5"
     proposals = len(load_study(first.store.driver_folder).trials)
     assert proposals < 10
     second = open_ledger(spec)
