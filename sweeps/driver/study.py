@@ -84,8 +84,8 @@ class Study:
         if change is not None:
             self._begin_next_generation(results, held)
             also = "; the QMC sequence starts again" if change == NEW_SPACE and self.search.sampler.kind == "qmc" else ""
-            told = f"{len(self._numbers)} finished trials"
-            self.notes.append(f"{change}: the study goes on as generation {self._generations.number}, with {told}{also}")
+            fitting = f"{len(self._numbers)} of {len(results)} finished trials"
+            self.notes.append(f"{change}: the study goes on as generation {self._generations.number}, with {fitting}{also}")
         self._learn_from(warm)
         for fingerprint, record in results.items():
             self._add_finished(fingerprint, record)
@@ -99,7 +99,7 @@ class Study:
         outside = len(results.keys() - self._numbers.keys())
         if outside:
             self.notes.append(
-                f"{outside} finished trials lie outside the search space: they stay in the store, "
+                f"finished trials outside the search space: {outside}; they stay in the store, "
                 "and count neither for search.num_trials nor for the sampler"
             )
         return [fingerprint for fingerprint in unfinished if self.knows(fingerprint)]

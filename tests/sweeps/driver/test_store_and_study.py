@@ -61,7 +61,9 @@ def test_a_changed_space_goes_on_with_the_results_that_lie_in_it(
     note, *rest = second.study.notes
     assert note.startswith("the search space has changed: the study goes on as generation 2")
     assert note.endswith("; the QMC sequence starts again") == (sampler == "qmc")
-    assert [said.split(" finished")[0] for said in rest] == ([str(4 - len(inside))] if len(inside) < 4 else [])
+    assert [said.split(";")[0] for said in rest] == (
+        [f"finished trials outside the search space: {4 - len(inside)}"] if len(inside) < 4 else []
+    )
     assert counted(second) == inside
     run_all(second)
     assert len(second.results) == 6 and second.finished and set(second.store.results()) == {*old, *second.results}
@@ -132,7 +134,7 @@ def test_a_store_from_an_older_backup_repeats_what_came_after_it(open_ledger: Ca
             shutil.copytree(backup, path)
     second = open_ledger(spec)
     assert len(second.results) == 2 and second.study.notes == [
-        "the store has lost trials: the study goes on as generation 2, with 2 finished trials"
+        "the store has lost trials: the study goes on as generation 2, with 2 of 2 finished trials"
     ]
     assert sorted(config.fingerprint for config in run_all(second)) == sorted(later)
 
