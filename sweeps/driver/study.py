@@ -23,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.driver.distributions import build_distribution, build_distributions
 from sweeps.spec.constraints import known_costs
 from sweeps.spec.search import Search
@@ -256,7 +256,7 @@ def open_storage(database: Path) -> optuna.storages.RDBStorage:
     try:
         return optuna.storages.RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
-        reason = blank_secrets(str(error).splitlines()[0])
+        reason = first_line(error, blank_secrets)
         raise UserError(
             f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
         ) from None
