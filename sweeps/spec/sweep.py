@@ -14,10 +14,11 @@ from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, sections_in
-from rrm.errors import UserError, from_validation, suggest
+from rrm.errors import UserError, from_validation, join_keys, suggest
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
+from rrm.weights import read_weights
 from sweeps.spec.search import Search
 from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
 from sweeps.spec.tied_parameters import Tie, solve_tie
@@ -220,7 +221,7 @@ class SweepSpec(StrictConfig):
             self._check_search()
 
     def check_data(self) -> None:
-        """Build the data of every task that the spec names, or find that it is there.
+        """Build the data of every task that the spec names, or find that it is there; read the weights that trials start from.
 
         Raises:
             UserError: a file is missing or has a bad row.
@@ -228,6 +229,8 @@ class SweepSpec(StrictConfig):
         trials = self.design() if self.measure else [self.base]
         for task in {trial.task for trial in trials}:
             load_data(build_task(task))
+        for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:
+            read_weights(path)
 
     def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
         """One value of one path, all other paths of its block at their first value."""
@@ -253,7 +256,7 @@ class SweepSpec(StrictConfig):
                 if path in SAME_IN_ALL:
                     raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
-                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{where}.{path}")
+                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", join_keys(where, path))
         section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             where = f"{section}.tie.{number}.solve"
