@@ -17,6 +17,7 @@ from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
+from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, Store
@@ -288,22 +289,6 @@ class Ledger:
         if self.live or self._resumed or self._waiting:
             return False
         return self.study is None or (self.study.is_full and self._next_to_confirm() is None)
-
-
-def warm_results(spec: SweepSpec) -> dict[str, Record]:
-    """Completed trials of the sweeps that a search starts from, by fingerprint.
-
-    Raises:
-        UserError: one of them has none.
-    """
-    found: dict[str, Record] = {}
-    for number, name in enumerate(spec.search.warm_start if spec.search else []):
-        location = name if "/" in name else f"{spec.storage}/{name}"
-        completed = {key: record for key, record in Store(location).results().items() if record["outcome"] == "completed"}
-        if not completed:
-            raise UserError(f"has no completed trials: {location}", f"search.warm_start.{number}")
-        found |= completed
-    return found
 
 
 def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:

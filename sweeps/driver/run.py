@@ -15,6 +15,7 @@ from rich.console import Console
 from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.live_table import LiveTable, best_record, failures
+from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.secrets import blank_secrets, hidden_credentials
@@ -56,6 +57,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
         check_resources(spec)
     else:
         check_address(address)
+    warm_results(spec)  # refuses what a search cannot start from before anything is written
     store = Store(spec.location)
     store.create()
     try:
