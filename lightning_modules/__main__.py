@@ -15,6 +15,7 @@ from lightning_modules.record import Record, Row
 from lightning_modules.trial_folder import RESULT, TRIAL
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError, usage_error
+from rrm.files import expand_home
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         config = load_trial(options.trial)
-        folder = options.out or Path("runs/trials") / config.fingerprint
+        folder = Path(expand_home(options.out or Path("runs/trials") / config.fingerprint))
         record = _run(config, folder, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)

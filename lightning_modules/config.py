@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import ModelConfig, StrictConfig
 from rrm.errors import UserError, from_validation
-from rrm.files import FilePath, checked_sha256
+from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.losses import LossConfig
 from rrm.optim import OptimConfig
 from rrm.tasks import TaskConfig
@@ -123,7 +123,7 @@ class TrialConfig(StrictConfig):
         located = self.model_copy(update={"task": self.task.located(folder)})
         if self.fit.start_from is None:
             return located
-        path = (folder / self.fit.start_from).resolve()
+        path = (folder / expand_home(self.fit.start_from)).resolve()
         digest = checked_sha256(path, self.fit.start_from_sha256)
         fit = self.fit.model_copy(update={"start_from": path, "start_from_sha256": digest})
         return located.model_copy(update={"fit": fit})
@@ -170,6 +170,7 @@ def load_trial(path: Path) -> TrialConfig:
     Raises:
         UserError: the file is not a valid trial; a sweep is refused with the command to use.
     """
+    path = Path(expand_home(path))
     sections = read_yaml(path)
     if "trial" in sections or "measure" in sections or "search" in sections:
         raise UserError(f"is a sweep, not a trial: use rrm-sweep run {path}", str(path))

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from rrm.errors import UserError
+from rrm.files import expand_home
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
 from rrm.tasks.arc_sets import NAMED, ArcTask, Pair, digest, read_set
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
@@ -85,7 +86,7 @@ class ArcConfig(BaseTaskConfig):
 
     def located(self, folder: Path) -> Self:
         train, test = (
-            tuple(source if source in NAMED else str((folder / source).resolve()) for source in sources)
+            tuple(source if source in NAMED else str((folder / expand_home(source)).resolve()) for source in sources)
             for sources in (self.train, (self.test,))
         )
         found = tuple(digest(source) for source in (*train, *test))

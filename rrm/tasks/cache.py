@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rrm.errors import UserError
+from rrm.files import expand_home
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task
 
 META = "meta.json"  # written last
@@ -38,8 +39,8 @@ class Data:
 
 def cache_folder() -> Path:
     """Where data is kept: RRM_DATA_CACHE, or a folder of the user's cache. It may be removed at any time."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rrm-sweeps" / "data"
-    return Path(os.environ.get("RRM_DATA_CACHE") or default)
+    default = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/rrm-sweeps/data"
+    return Path(expand_home(os.environ.get("RRM_DATA_CACHE") or default))
 
 
 def load_data(task: Task) -> Data:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rrm.errors import UserError
-from rrm.files import FilePath, checked_sha256
+from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks.hub import fetch
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Split, Task
 
@@ -89,7 +89,7 @@ class PuzzleFilesConfig(BaseTaskConfig):
         files = self.files
         if files is None:
             return self
-        train, test = ((folder / path).resolve() for path in files)
+        train, test = ((folder / expand_home(path)).resolve() for path in files)
         digests = {
             "train_sha256": checked_sha256(train, self.train_sha256),
             "test_sha256": checked_sha256(test, self.test_sha256),

@@ -15,10 +15,12 @@ from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, sections_in
 from rrm.errors import UserError, from_validation, join_keys, suggest
+from rrm.files import expand_home
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
 from rrm.weights import read_weights
+from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.search import Search
 from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
 from sweeps.spec.tied_parameters import Tie, solve_tie
@@ -129,6 +131,11 @@ class SweepSpec(StrictConfig):
         if name in RESERVED:
             raise ValueError(f"must not be one of {', '.join(sorted(RESERVED))}, which lie beside the sweeps, got {name!r}")
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _with_home(cls, storage: str) -> str:
+        return expand_home(storage)
 
     @property
     def location(self) -> str:
@@ -334,6 +341,7 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     Raises:
         UserError: anything that the user can mend, in one line.
     """
+    path = Path(expand_home(path))
     sections = read_yaml(path)
     if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
         raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
@@ -358,7 +366,7 @@ def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
 
 def _here(path: Any) -> Any:
     """A data path of the command line as an absolute one; the name of a public set stays what it is."""
-    return str(Path(path).resolve()) if isinstance(path, str) and path not in NAMED else path
+    return str(Path(expand_home(path)).resolve()) if isinstance(path, str) and path not in NAMED else path
 
 
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
@@ -368,7 +376,7 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
         raise UserError(f"must be dotted.path=value, got {override!r}", "override")
     value = parse_yaml(text, dotted)
     reject_nulls(value, dotted)
-    if dotted in {"trial.task.train", "trial.task.test"}:
+    if dotted in {f"trial.{path}" for path in FILE_PATHS}:
         value = [_here(path) for path in value] if isinstance(value, list) else _here(value)
     # Paths inside `vary` and `space` are keys with dots in them.
     for mapping in ("measure.vary", "search.space"):

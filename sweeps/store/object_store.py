@@ -53,10 +53,11 @@ class ObjectStore(Backend):
             raise UserError(f"cannot be written: {first_line(error)}", self.location) from None
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._objects.get(name).bytes())
-        except FileNotFoundError:
-            return None
+        with self._readable():
+            try:
+                return bytes(self._objects.get(name).bytes())
+            except FileNotFoundError:
+                return None
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
@@ -69,7 +70,22 @@ class ObjectStore(Backend):
         self._objects.delete(name)
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+        with self._readable():
+            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what the client raises into a line.
+
+        Raises:
+            UserError: the object store does not answer, or refuses.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except BaseError as error:
+            raise UserError(f"cannot be read: {first_line(error)}", self.location) from None
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""
