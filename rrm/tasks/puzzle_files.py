@@ -2,7 +2,7 @@
 
 import csv
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +96,15 @@ class PuzzleFilesConfig(BaseTaskConfig):
         }
         paths = {} if self.hub else {"train": train, "test": test}
         return self.model_copy(update=digests | paths)
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        named = {self.train_sha256: self.train, self.test_sha256: self.test}
+        return {digest: str(path) for digest, path in named.items() if digest is not None and path is not None}
+
+    def relocated(self, files: Mapping[str, str]) -> Self:
+        digests = {"train": self.train_sha256, "test": self.test_sha256} if self.train is not None else {}
+        return self.model_copy(update={name: Path(files[found]) for name, found in digests.items() if found and found in files})
 
     def identity(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"})

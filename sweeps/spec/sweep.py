@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
+from lightning_modules.config import BudgetUnit, TrialConfig, validate_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, sections_in
@@ -112,6 +112,7 @@ class SweepSpec(StrictConfig):
     tracking: Tracking = Tracking()
     storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
     _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
+    _moved_files: Mapping[str, str] | None = PrivateAttr(None)  # of a stored spec, whose data files are not read: path by digest
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
@@ -184,10 +185,23 @@ class SweepSpec(StrictConfig):
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
 
             def build(value: int, tie: Tie = tie, sections: Sections = sections) -> TrialConfig:
-                return parse_trial(with_values(sections, {tie.solve: value}), self._folder, prefix)
+                return self._locate(validate_trial(with_values(sections, {tie.solve: value}), prefix))
 
             sections = with_values(sections, {tie.solve: solve_tie(tie, build, grain, where)})
-        return parse_trial(sections, self._folder, prefix)
+        return self._locate(validate_trial(sections, prefix))
+
+    def _locate(self, trial: TrialConfig) -> TrialConfig:
+        return trial.located(self._folder) if self._moved_files is None else trial.relocated(self._moved_files)
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        """Where every data file that the spec names lies, by its digest."""
+        files = self.base.files_by_digest
+        for block in self._blocks.values():
+            for path in block.keys() & FILE_PATHS:
+                for value in block[path]:
+                    files |= self.trial_with(_anchor(block) | {path: value}, "trial").files_by_digest
+        return files
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short.
@@ -347,13 +361,31 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
         raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
     for override in overrides or []:
         sections = _override(sections, override)
-    try:
-        spec = SweepSpec.model_validate_json(json.dumps(sections))
-    except ValidationError as error:
-        raise _as_written(from_validation(error, SweepSpec), sections) from None
+    spec = _parse(sections)
     spec._folder = path.parent.resolve()
     spec.validate_trials()
     return spec
+
+
+def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepSpec:
+    """The sweep in a store, whose data files may have been moved or removed since: none of them is read.
+
+    Args:
+        files: where data files lie now, by their digests.
+
+    Raises:
+        UserError: the text is not a valid sweep; `where` names it.
+    """
+    spec = _parse(parse_yaml(text, where) or {})
+    spec._moved_files = files
+    return spec
+
+
+def _parse(sections: dict[str, Any]) -> SweepSpec:
+    try:
+        return SweepSpec.model_validate_json(json.dumps(sections))
+    except ValidationError as error:
+        raise _as_written(from_validation(error, SweepSpec), sections) from None
 
 
 def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
