@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.yaml_file import write_yaml
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import STOPPED
 from sweeps.spec.sweep import SweepSpec
@@ -49,7 +49,7 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"is not a cluster that answers: {str(error).splitlines()[0][:200]}", address) from None
+        raise UserError(f"is not a cluster that answers: {first_line(error)}", address) from None
     with tempfile.TemporaryDirectory() as folder:
         write_atomically(Path(folder) / SPEC_FILE, write_yaml(stored_sections(spec)))
         job = client.submit_job(

@@ -6,24 +6,25 @@ tracking; `reconcile` at every start settles what a driver that died in between 
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lightning_modules.config import TrialConfig, flatten, parse_trial
+from lightning_modules.config import TrialConfig, flatten, validate_trial
 from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
+from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
-from sweeps.spec.sweep import SweepSpec, build_spec
+from sweeps.planning.warm_start import warm_results
+from sweeps.spec.space import with_values
+from sweeps.spec.sweep import SweepSpec, parse_stored_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, Store
 from sweeps.tracking.tracker import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
-DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Ledger:
 
     def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker) -> None:
         self.spec, self.store, self.tracker = spec, store, tracker
+        self._files = spec.files_by_digest
         self.live: dict[str, LiveTrial] = {}
         self.problem: Exception | None = None  # what kept a row or an end from being taken
         self.results: dict[str, Record] = {}
@@ -60,7 +62,7 @@ class Ledger:
             UserError: the spec gives another meaning to a sweep that has finished trials.
         """
         results = self.store.results()
-        self._refuse_changed_meaning(bool(results))
+        self._refuse_changed_meaning(results)
         warm = warm_results(self.spec)
         identity = self.store.identify()
         if self.spec.search:
@@ -106,12 +108,15 @@ class Ledger:
                 del results[fingerprint]
 
     def stored_trial(self, fingerprint: str) -> TrialConfig:
-        """The trial in a folder of the store, which bears its fingerprint."""
+        """The trial in a folder of the store, which bears its fingerprint; the file follows data that was moved."""
         where = f"{self.store.where(fingerprint)}/{TRIAL}"
-        config = parse_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {}, Path(), "")
+        config = validate_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {})
         if config.fingerprint != fingerprint:
             raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", where)
-        return config
+        moved = config.relocated(self._files)
+        if moved.resolved() != config.resolved():
+            self.store.write_trial(fingerprint, write_yaml(moved.resolved()))
+        return moved
 
     def _replay(self, fingerprint: str, row: Row) -> None:
         """A row that an earlier driver judged: early stopping judges it again, and a stop that was not carried out is."""
@@ -125,14 +130,14 @@ class Ledger:
             self._resumed.remove(config)
             self.end(fingerprint, None)
 
-    def _refuse_changed_meaning(self, has_results: bool) -> None:
+    def _refuse_changed_meaning(self, results: dict[str, Record]) -> None:
         """Finished trials keep what they stand for: only the design may change under a name."""
         text = self.store.spec()
-        if not has_results or text is None:
+        if not results or text is None:
             return
-        stored = build_spec(parse_yaml(text, f"{self.store.location}/{SPEC}"), Path())  # its data paths are absolute
-        before, now = _meaning(stored), _meaning(self.spec)
-        varied = {*stored.varied_paths, *self.spec.varied_paths}
+        stored = parse_stored_spec(text, f"{self.store.location}/{SPEC}", self._files)
+        before, now = self._stored_digests(results) | _meaning(stored), _meaning(self.spec)
+        varied = _varied(stored) | _varied(self.spec)
         differing = sorted(
             path
             for path in before.keys() | now.keys()
@@ -144,6 +149,11 @@ class Ledger:
                 f"has finished trials under other settings ({changes}); give the new sweep another name: name=NEW",
                 self.store.location,
             )
+
+    def _stored_digests(self, results: dict[str, Record]) -> dict[str, Any]:
+        """Digests of data files that a finished trial holds: `spec.yaml` of an earlier version has none of its weights."""
+        trial = flatten(parse_yaml(self.store.trial(min(results)) or "", self.store.where(min(results))) or {})
+        return {f"trial.{name}": trial[name] for digests in FILE_PATHS.values() for name in digests if name in trial}
 
     # -- while it runs --------------------------------------------------------------------------------------------
 
@@ -297,22 +307,6 @@ class Ledger:
         return self.study is None or (self.study.is_full and self._next_to_confirm() is None)
 
 
-def warm_results(spec: SweepSpec) -> dict[str, Record]:
-    """Completed trials of the sweeps that a search starts from, by fingerprint.
-
-    Raises:
-        UserError: one of them has none.
-    """
-    found: dict[str, Record] = {}
-    for number, name in enumerate(spec.search.warm_start if spec.search else []):
-        location = name if "/" in name else f"{spec.storage}/{name}"
-        completed = {key: record for key, record in Store(location).results().items() if record["outcome"] == "completed"}
-        if not completed:
-            raise UserError(f"has no completed trials: {location}", f"search.warm_start.{number}")
-        found |= completed
-    return found
-
-
 def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:
     """The record and the curves of a `result.json` or of a trial's last word."""
     return {key: value for key, value in ending.items() if key != "curves"}, ending["curves"]
@@ -328,8 +322,8 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
 
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
-    """All that a trial of this sweep stands for, by path: resolved settings, and how trials are chosen and stopped."""
-    base = {f"trial.{path}": value for path, value in spec.base.flat().items() if path not in spec.varied_paths}
+    """All that a trial of this sweep stands for, by path: resolved settings, files by digest, how trials are chosen and stopped."""
+    base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
     how = (
         spec.search.model_dump(
             mode="json", include={"sampler", "scheduler", "objectives", "constraints", "tie", "when"}, by_alias=True
@@ -340,9 +334,14 @@ def _meaning(spec: SweepSpec) -> dict[str, Any]:
     return flatten({"kind": "search" if spec.search else "measure", **how}) | base
 
 
+def _varied(spec: SweepSpec) -> set[str]:
+    """The paths in which trials differ, and the digests of files that are among them."""
+    return {*spec.varied_paths, *(digest for path in spec.varied_paths for digest in FILE_PATHS.get(path, ()))}
+
+
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
-    located = spec.base.task.model_dump(mode="json", exclude_none=True)
-    sections["trial"].get("task", {}).update({name: located[name] for name in DATA_FIELDS if name in located})
-    return sections
+    located = flatten(spec.base.resolved())
+    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} - _varied(spec)
+    return with_values(sections, {f"trial.{field}": located[field] for field in sorted(fields) if field in located})

@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.spec.search import Search
 from sweeps.tracking.secrets import blank_secrets
 
@@ -108,7 +108,7 @@ def open_storage(database: Path) -> RDBStorage:
     try:
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
-        reason = blank_secrets(str(error).splitlines()[0])
+        reason = first_line(error, blank_secrets)
         raise UserError(
             f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
         ) from None

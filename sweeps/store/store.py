@@ -25,6 +25,7 @@ from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
+from rrm.files import expand_home
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
@@ -58,7 +59,7 @@ class Store:
         if isinstance(self.backend, Folder):
             return self.backend.path
         name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
-        return (Path(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver") / name).resolve()
+        return Path(expand_home(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver"), name).resolve()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the sweep against other drivers.
@@ -197,7 +198,7 @@ def trial_file(fingerprint: str, name: str) -> str:
 
 def local_root(storage: str) -> Path:
     """Local folder beside which MLflow's default database lies: the storage itself, unless it is a URI."""
-    return LOCAL_STORAGE if URI.match(storage) else Path(storage)
+    return LOCAL_STORAGE if URI.match(storage) else Path(expand_home(storage))
 
 
 def tracking_uri(storage: Path) -> str:
