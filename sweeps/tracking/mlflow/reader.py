@@ -26,6 +26,7 @@ class Found(NamedTuple):
     records: list[dict[str, Any]]
     curves: pa.Table  # of `sweeps.tracking.curves_file.SCHEMA`
     kind: str  # search or measure
+    ended: dict[str, float]  # by fingerprint, in milliseconds since 1970; runs that have not ended are absent
 
 
 def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment | None]:
@@ -60,7 +61,8 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     parent = next((run for run in runs if SWEEP in run.data.tags), None)
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
-    return Found([_record(run) for run in children], _curves(client, parent, children), kind)
+    ended = {run.data.tags[FINGERPRINT]: run.info.end_time for run in children if run.info.end_time}
+    return Found([_record(run) for run in children], _curves(client, parent, children), kind, ended)
 
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
