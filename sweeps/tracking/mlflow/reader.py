@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError
@@ -41,7 +42,7 @@ def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment 
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
         return client, client.get_experiment_by_name(sweep)
-    except (MlflowException, ValueError, ImportError) as error:
+    except (MlflowException, SQLAlchemyError, ValueError, ImportError) as error:
         why = blank_secrets(str(error).splitlines()[0][:200])
         raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
 
