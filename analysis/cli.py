@@ -46,9 +46,17 @@ def analyze(
     ] = None,
     curves: Annotated[Path | None, typer.Option("--curves", metavar="FILE", help="With --csv: its curves, a row a point.")] = None,
     columns: Annotated[
-        str,
-        typer.Option("--columns", metavar="OURS=THEIRS,...", help="With --csv: such as test/nll=eval_loss.", show_default=False),
-    ] = "",
+        list[str] | None,
+        typer.Option("--columns", metavar="OURS=THEIRS,...", help="With --csv: such as test/nll=eval_loss."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--settings", metavar="NAME,...", help="With --csv: further columns that tell cells apart."),
+    ] = None,
+    percent: Annotated[
+        list[str] | None,
+        typer.Option("--percent", metavar="NAME,...", help="With --csv: shares that are in percent, as test/exact_accuracy."),
+    ] = None,
     inference_flops: Annotated[
         list[float] | None,
         typer.Option("--inference-flops", metavar="FLOPS", help="Recommend a size and R for this budget of an answer; repeatable."),
@@ -59,13 +67,19 @@ def analyze(
     fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
 ) -> None:
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
+    from analysis.data.csv_import import load_csv
+    from analysis.data.tables import load, merge
     from analysis.laws.fit import write_fits
     from analysis.laws.fit_all import fit_laws
 
-    names, budgets = sweeps or [], {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
-    _check(names, out, tracking_uri, csv, has_parts=curves is not None or bool(columns))
+    budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
+    _check(sweeps or [], out, tracking_uri, csv, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
-    tables = _read(names, tracking_uri, csv, curves, columns)
+    if csv is not None:
+        names, tables = [], load_csv(csv, curves, columns or [], settings or [], percent or [])
+    else:
+        names = (sweeps or []) if tracking_uri else _select_sweeps(sweeps or [])
+        tables = merge([load(sweep, tracking_uri) for sweep in names])
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
     _check_costs(budgets, tables)
@@ -83,7 +97,7 @@ def analyze(
     from analysis.report.html import write_report  # plots take seconds to import
 
     report = build_report(tables, fits)
-    titles = " and ".join(map(str, tables.trials["sweep"].unique()))
+    titles = " and ".join(sorted(map(str, tables.trials["sweep"].unique())))
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
     _print(report, write_report(report, folder, titles, [command]))
     if csv is None:
@@ -97,7 +111,7 @@ def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: P
     if sweeps and csv is not None:
         raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
     if csv is None and has_parts:
-        raise UserError("have no effect without --csv", "--curves and --columns")
+        raise UserError("have no effect without --csv", "--curves, --columns, --settings and --percent")
     if out is None and (tracking_uri is not None or csv is not None):
         raise UserError("is needed with --tracking-uri and --csv: a folder to write into", "--out")
 
@@ -125,12 +139,17 @@ def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]],
     return [*(notes_on(tables) if foreign else []), *unanswered]
 
 
-def _read(sweeps: list[str], tracking_uri: str | None, csv: Path | None, curves: Path | None, columns: str) -> "Tables":
-    """The table that was asked for."""
-    from analysis.data.csv_import import load_csv
-    from analysis.data.tables import load, merge
+def _select_sweeps(targets: list[str]) -> list[str]:
+    """The targets that are sweeps; among several, what else lies in a storage (`runs/*`) is skipped with a line."""
+    from analysis.data.tables import why_no_sweep
 
-    return load_csv(csv, curves, columns) if csv is not None else merge([load(sweep, tracking_uri) for sweep in sweeps])
+    reasons = {target: why_no_sweep(target) for target in targets} if len(targets) > 1 else {}
+    skipped = {target: reason for target, reason in reasons.items() if reason}
+    if targets and len(skipped) == len(targets):
+        raise UserError("none of these is a sweep with finished trials", ", ".join(targets))
+    for target, reason in skipped.items():
+        _say(f"skipped {target}: {reason}")
+    return [target for target in targets if target not in skipped]
 
 
 def _log(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:

@@ -9,11 +9,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import ModelConfig, StrictConfig
+from rrm.config import LossConfig, ModelConfig, OptimConfig, StrictConfig
 from rrm.errors import UserError, from_validation
 from rrm.files import FilePath, checked_sha256, expand_home
-from rrm.losses import LossConfig
-from rrm.optim import OptimConfig
 from rrm.tasks import TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
 

@@ -1,4 +1,4 @@
-"""What a model is: `ModelConfig`, its axes, and the strict base of every config in the project."""
+"""Settings without torch: a model (`ModelConfig`, its axes), its loss, its optimizer, and the strict base of every config."""
 
 import math
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
 ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
 
 
@@ -27,6 +28,18 @@ def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]
 def fields_by_key(section: Any) -> dict[str, FieldInfo]:
     """The fields of a config class by the keys that a user writes."""
     return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def fields_by_path(section: type, prefix: str = "") -> dict[str, list[Any]]:
+    """The annotations of all fields by dotted path; several where kinds of tasks share a name."""
+    found: dict[str, list[Any]] = {}
+    for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+        path = f"{prefix}.{name}" if prefix else name
+        sections = sections_in(field.annotation, of_lists=False)
+        nested = [inner for inner_section in sections for inner in fields_by_path(inner_section, path).items()]
+        for inner, annotations in nested or [(path, [field.annotation])]:
+            found.setdefault(inner, []).extend(annotations)
+    return found
 
 
 # What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not
@@ -234,3 +247,40 @@ class ModelConfig(StrictConfig):
         if self.kind in {"direct", "untied"}:
             return 1
         return self.layers_per_step / sum(self.network_layers) * self.trained_depth
+
+
+class LossConfig(StrictConfig):
+    """How answers and halting values are scored."""
+
+    kind: Literal["stablemax", "softmax"] = "stablemax"  # how logits become a distribution
+    precision: Literal["float64", "float32"] | None = None  # of that distribution; float64 for stablemax, as in the papers
+    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses; 0 removes them
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_precision(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {"precision": "float32" if given.get("kind") == "softmax" else "float64"} | given
+
+
+class OptimConfig(StrictConfig):
+    """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
+
+    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
+    schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
+    min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
+    puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
+    puzzle_weight_decay: float = Field(0.1, ge=0)
+    ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
+    ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
+
+    @model_validator(mode="after")
+    def _cosine_has_an_end(self) -> Self:
+        if (self.schedule == "cosine") != (self.min_lr_ratio is not None):
+            raise ValueError("min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)")
+        return self

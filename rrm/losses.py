@@ -4,31 +4,14 @@ Shapes: B slots, L grid length, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from rrm.config import StrictConfig
+from rrm.config import LossConfig
 from rrm.reasoner import Outputs
 from rrm.tasks.task import IGNORED
-
-
-class LossConfig(StrictConfig):
-    """How answers and halting values are scored."""
-
-    kind: Literal["stablemax", "softmax"] = "stablemax"  # how logits become a distribution
-    precision: Literal["float64", "float32"] | None = None  # of that distribution; float64 for stablemax, as in the papers
-    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses; 0 removes them
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_precision(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {"precision": "float32" if given.get("kind") == "softmax" else "float64"} | given
 
 
 @dataclass(frozen=True)

@@ -2,41 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from rrm.config import StrictConfig
+from rrm.config import OptimConfig
 from rrm.reasoner import Reasoner
 
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimConfig(StrictConfig):
-    """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
-
-    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
-    lr: float = Field(1e-3, gt=0)
-    betas: tuple[Decay, Decay] = (0.9, 0.95)
-    weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
-    schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
-    min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
-    puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
-    puzzle_weight_decay: float = Field(0.1, ge=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
-    ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
-
-    @model_validator(mode="after")
-    def _cosine_has_an_end(self) -> Self:
-        if (self.schedule == "cosine") != (self.min_lr_ratio is not None):
-            raise ValueError("min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)")
-        return self
 
 
 class AdamAtan2(Optimizer):

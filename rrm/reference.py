@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rrm.config import ModelConfig
+from rrm.config import ModelConfig, OptimConfig
 from rrm.errors import UserError
 from rrm.layers import NORM_EPS, ROTARY_BASE
 from rrm.losses import is_solved, supervision_loss
 from rrm.models import build_reasoner
-from rrm.optim import PUZZLE_EMBEDDING, OptimConfig, WeightAverage, build_optimizer, set_learning_rates
+from rrm.optim import PUZZLE_EMBEDDING, WeightAverage, build_optimizer, set_learning_rates
 from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
 from rrm.weights import load_weights

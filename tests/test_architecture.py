@@ -13,7 +13,11 @@ def test_imports_point_one_way() -> None:
 
 
 def test_analysis_loads_neither_torch_nor_ray() -> None:
-    assert _loads("analysis.report.build, analysis.data.tables", {"torch", "ray", "lightning", "mlflow"}) == "[]"
+    assert _loads("analysis.report.build, analysis.data.csv_import", {"torch", "ray", "lightning", "mlflow"}) == "[]"
+
+
+def test_the_config_of_a_trial_is_read_without_torch() -> None:
+    assert _loads("lightning_modules.config", {"torch", "lightning", "ray", "mlflow", "pandas"}) == "[]"
 
 
 def test_help_and_status_load_no_torch() -> None:

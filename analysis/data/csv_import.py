@@ -1,130 +1,296 @@
 """Tables that this project did not write: a row a trial, and a row a point of a curve, as CSV or Parquet."""
 
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, split_bins
-from rrm.errors import UserError, first_line
+from analysis.data.exports import is_export, outcomes_of, rename_export, run_names, trials_of_export
+from analysis.data.names import NUMBERS, RECORD, SETTINGS, TEXTS, is_share
+from analysis.data.table_file import read_table, with_types
+from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
+from rrm.errors import UserError
 from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
-NUMBERS = ("params", "params_recursed", "params_once", "recursion", "test/nll", "test/exact_accuracy", "seed", "train_flops",
-           "inference_flops", "model.hidden_size", "model.h_cycles", "model.l_cycles", "model.supervision_steps",
-           "chosen_depth")  # fmt: skip
-OUTCOMES = ("completed", "pruned", "failed", "running")
-STATES = {"finished": "completed", "crashed": "failed", "killed": "failed"}  # of Weights & Biases
-# What a table may be told under, beside dotted paths of a trial (docs/formats.md).
-NAMES = (*NUMBERS, "fingerprint", "sweep", "outcome", "reason", "matching", "layers_executed", "layers_per_step",
-         "test/token_accuracy",
-         "test/examples", "val/exact_accuracy", "val/token_accuracy", "val/nll", "fresh_examples", "steps", "train_seconds",
-         "wall_seconds")  # fmt: skip
+POSITIVE = ("test/nll", "params_recursed", "recursion")  # laws take their logarithms
+TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
+Names = str | Sequence[str]  # commas separate names, double quotes keep a comma in a name; several texts are one list
 
 
-def load_csv(trials: Path, curves: Path | None = None, columns: str = "") -> Tables:
+@dataclass(frozen=True)
+class Renamed:
+    """A table under our names, and where its columns come from."""
+
+    table: pd.DataFrame
+    given: dict[str, str]  # theirs by ours, as `--columns` has them
+    carried: dict[str, str]  # ours by theirs, of the other columns
+
+    def find(self, name: str, option: str) -> list[str]:
+        """Our names of a column that is named as in the file or as here.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        if name in self.table:
+            return [name]
+        ours = [ours for ours, theirs in self.given.items() if theirs == name]
+        if not ours and self.carried.get(name) not in self.table:
+            raise _no_column(name, [*self.carried, *self.given.values()], option)
+        return ours or [self.carried[name]]
+
+
+def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", settings: Names = "", percent: Names = "") -> Tables:
     """Read a table of trials, and one of curves.
 
     Args:
         columns: names of ours and theirs, such as `test/nll=eval_loss,model.hidden_size=width`.
+        settings: columns that tell cells apart although a trial of this project has no setting of that name.
+        percent: columns of trials and metrics of curves that are in percent.
 
     Raises:
-        UserError: a file cannot be read, or a column is missing or not of numbers.
+        UserError: a file cannot be read, or a column is missing or holds a value that it cannot have.
     """
-    table = _renamed(_read(trials), columns)
-    if table.empty:
+    whole = read_table(trials)
+    if whole.empty:
         raise UserError("has no rows", str(trials))
-    if "fingerprint" not in table:
-        table["fingerprint"] = [f"row{number}" for number in range(len(table))]
-    table["fingerprint"] = table["fingerprint"].astype(str)
-    if "outcome" not in table:
-        table["outcome"] = "completed"
-    table["outcome"] = table["outcome"].replace(STATES)
-    unknown = set(table["outcome"].astype(str)) - set(OUTCOMES)
-    if unknown:
-        raise UserError(f"must be one of {', '.join(OUTCOMES)}, got {sorted(unknown)[0]!r}", f"{trials}: outcome")
-    table["sweep"] = table.get("sweep", trials.stem)
-    table["outside_spec"] = table["outside_spec"].astype(bool) if "outside_spec" in table else False
-    for name in NUMBERS:
-        if name in table:
-            table[name] = _numbers(table[name], f"{trials}: {name}")
-    for name in ("test/nll", "params_recursed", "recursion"):  # whose logarithms are taken
-        if name in table and (table[name] <= 0).any():
-            raise UserError(f"must be above 0, got {table[name].min():g}", f"{trials}: {name}")
-    return Tables(table, _curves(curves, table))
+    renamed, notes = _rename(whole, _parse_columns(columns, whole), trials)
+    further = {ours for name in _split(settings, whole) for ours in _find_setting(renamed, name)}
+    others = [name for name in map(str, renamed.table) if is_parameter(name) and name not in {*SETTINGS, *renamed.given, *further}]
+    table = renamed.table.drop(columns=others)
+    table = table.apply(lambda column: column if column.name in TEXTS else with_types(column))
+    points = _read_curves(curves, table)
+    table, points = _divide(table, points, _split(percent, whole), renamed)
+    infinite = [*_blank_infinite(table, {*SETTINGS, *renamed.given, *further}, trials), *_drop_infinite(points, curves)]
+    _check_values(table, trials)
+    _check_shares(points["value"], points["metric"], curves)
+    notes = [*notes, *_note_others(others), *infinite]
+    return Tables(table.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
 
 
-def _curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
+# -- names --------------------------------------------------------------------------------------------------------
+
+
+def _split(values: Names, table: pd.DataFrame) -> list[str]:
+    """The names of an option; a text that is as a whole the name of a column is one name."""
+    texts = [values] if isinstance(values, str) else values
+    parts = [[text] if text in table else re.findall(r'(?:"[^"]*"|[^,"])+', text) for text in texts]
+    return [name for part in parts for text in part if (name := _unquoted(text))]
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _parse_columns(columns: Names, table: pd.DataFrame) -> dict[str, str]:
+    """Names of theirs by ours."""
+    pairs: dict[str, str] = {}
+    for text in [columns] if isinstance(columns, str) else columns:
+        is_one = _unquoted(text.partition("=")[2]) in table  # a column whose name has a comma
+        for pair in [text] if is_one else _split(text, table):
+            ours, separator, theirs = pair.partition("=")
+            ours, theirs = _unquoted(ours), _unquoted(theirs)
+            if not separator or not ours or not theirs:
+                raise UserError(f'must be OURS=THEIRS,..., got {pair!r}; a name with a comma is quoted: OURS="A, B"', "--columns")
+            _check_pair(ours, theirs, table)
+            if ours in pairs:
+                raise UserError(f"{ours!r} is given twice, as {pairs[ours]!r} and as {theirs!r}", "--columns")
+            pairs[ours] = theirs
+    return pairs
+
+
+def _check_pair(ours: str, theirs: str, table: pd.DataFrame) -> None:
+    if ours not in RECORD and not ours.startswith(SECTIONS):
+        close = get_close_matches(ours, [*RECORD, *SETTINGS], 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"{ours!r} is not a name of ours (docs/formats.md){meant}", "--columns")
+    if theirs not in table:
+        raise _no_column(theirs, map(str, table), "--columns")
+
+
+def _no_column(name: str, columns: Iterable[str], option: str) -> UserError:
+    return UserError(f"{name!r} is not a column; there are: {', '.join(dict.fromkeys(columns))}", option)
+
+
+def _rename(whole: pd.DataFrame, given: dict[str, str], where: Path) -> tuple[Renamed, list[str]]:
+    """The trials of a table under our names, and a note on its other rows."""
+    rest = whole.drop(columns=list(given.values()))
+    carried = rename_export(rest) if is_export(whole.columns) else {name: name for name in map(str, rest)}
+    is_trial = trials_of_export(whole, carried | {theirs: ours for ours, theirs in given.items()})
+    rows = whole[is_trial]
+    if rows.empty:
+        raise UserError("has no row with a setting or a score of a trial", str(where))
+    table = rows[[theirs for theirs, ours in carried.items() if ours not in given]].rename(columns=carried)
+    table = table.assign(**{ours: rows[theirs] for ours, theirs in given.items()})
+    table["outcome"] = outcomes_of(rows, table, where)
+    table["fingerprint"] = _fingerprints(rows, table, where)
+    table["sweep"] = table["sweep"].fillna(where.stem).astype(str) if "sweep" in table else where.stem
+    left = len(whole) - len(rows)
+    note = f"{left} {'row is' if left == 1 else 'rows are'} left out: a run that holds others, or has no setting and no score"
+    return Renamed(table, given, carried), [note] if left else []
+
+
+def _fingerprints(rows: pd.DataFrame, table: pd.DataFrame, where: Path) -> pd.Series:
+    names = run_names(rows)
+    fingerprints = (table["fingerprint"].fillna(names) if "fingerprint" in table else names).astype(str)
+    repeated = fingerprints[fingerprints.duplicated(keep=False)]
+    if len(repeated):
+        same = repeated.index[repeated == repeated.iloc[0]] + 1
+        rule = f"must differ between rows, got {repeated.iloc[0]!r} in rows {', '.join(map(str, same))}"
+        raise UserError(f"{rule}: a trial counts once, remove the others", f"{where}: fingerprint")
+    return fingerprints
+
+
+def _find_setting(renamed: Renamed, name: str) -> list[str]:
+    """Our names of a column that `--settings` names."""
+    found = renamed.find(name, "--settings")
+    for ours in found:
+        if ours in RECORD and not is_parameter(ours):
+            raise UserError(f"{name!r} is a column of the record, not a setting (docs/formats.md)", "--settings")
+    return found
+
+
+def _note_others(others: list[str]) -> list[str]:
+    """What became of dotted names that are no settings."""
+    sections: dict[str, list[str]] = defaultdict(list)
+    for name in others:
+        sections[name.split(".")[0]].append(name)
+    short = [
+        f"{section}.* ({len(names)} columns)" if len(names) > MAX_NAMES_OF_A_SECTION else ", ".join(names)
+        for section, names in sections.items()
+    ]
+    advice = "a trial has no settings of these names; --settings NAME,... takes a column as a setting"
+    return [f"left out: {', '.join(short)}: {advice}"] if short else []
+
+
+# -- values -------------------------------------------------------------------------------------------------------
+
+
+def _read_curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
     if path is None:
         return pd.DataFrame(columns=CURVE_COLUMNS)
-    table = _read(path)
+    table = read_table(path)
     missing = [name for name in NEEDED_CURVES if name not in table]
     if missing:
         raise UserError(f"must have the columns {', '.join(NEEDED_CURVES)}; {', '.join(missing)} missing", str(path))
-    table["fingerprint"] = table["fingerprint"].astype(str)
-    if not set(table["fingerprint"]) & set(trials["fingerprint"]):
+    if not set(table["fingerprint"].astype(str)) & set(trials["fingerprint"]):
         raise UserError("has no fingerprint of the table of trials", str(path))
-    for name in ("at", "value"):
-        table[name] = _numbers(table[name], f"{path}: {name}")
-    return split_bins(table)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """A CSV or Parquet file."""
-    if not path.exists():
-        raise UserError("is not there", str(path))
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        why = first_line(error).removeprefix("Error tokenizing data. C error: ")
-        raise UserError(f"cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'}: {why}", str(path)) from None
-    if len(table.columns) == 1 and ";" in str(table.columns[0]):
-        raise UserError("must have its columns separated by commas, got semicolons", str(path))
-    return table
-
-
-def _renamed(table: pd.DataFrame, columns: str) -> pd.DataFrame:
-    """Their columns under our names."""
-    for pair in filter(None, columns.split(",")):
-        ours, separator, theirs = (part.strip() for part in pair.partition("="))
-        if not separator or not ours or not theirs:
-            raise UserError(f"must be OURS=THEIRS,..., got {pair!r}", "--columns")
-        if ours not in NAMES and not ours.startswith(SECTIONS):
-            close = get_close_matches(ours, NAMES, 1)
-            meant = f"; did you mean {close[0]}?" if close else ""
-            raise UserError(f"{ours!r} is not a name of ours (docs/formats.md){meant}", "--columns")
-        if theirs not in table:
-            raise UserError(f"{theirs!r} is not a column; there are: {', '.join(map(str, table.columns))}", "--columns")
-        table = table.rename(columns={theirs: ours}) if ours not in table else table.assign(**{ours: table[theirs]})
-    return table
+    texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
+    present = [name for name in ("at", "value", "difficulty", "examples") if name in table]
+    numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
+    return table.assign(**texts, **numbers)
 
 
 def _numbers(column: pd.Series, where: str) -> pd.Series:
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
-        wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-        raise UserError(f"must be a number or empty, got {wrong.iloc[0]!r} in row {wrong.index[0] + 1}", where) from None
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = numbers.isna() & column.notna()
+    if wrong.any():
+        raise UserError(f"must be a number or empty, got {_first(column, wrong)}", where)
+    return numbers
+
+
+def _first(column: pd.Series, chosen: pd.Series) -> str:
+    """The first chosen value of a column, with its row in the file."""
+    value = column[chosen].iloc[0]
+    return f"{f'{value:g}' if isinstance(value, float) else repr(value)} in row {column.index[chosen][0] + 1}"
+
+
+def _divide(table: pd.DataFrame, points: pd.DataFrame, percent: list[str], renamed: Renamed) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Columns and metrics that are in percent as shares."""
+    for name in percent:
+        is_curve = (points["metric"] == name) | points["metric"].astype(str).str.startswith(f"{name}/")
+        points = points.assign(value=points["value"].where(~is_curve, points["value"] / 100))
+        found = [] if is_curve.any() and name not in table else renamed.find(name, "--percent")
+        table = table.assign(**{ours: _numbers(table[ours], f"--percent {name}") / 100 for ours in found})
+    return table, points
+
+
+def _blank_infinite(table: pd.DataFrame, settings: Collection[str], where: Path) -> list[str]:
+    """Make infinite scores and costs missing, in place, with a note on each column; refuse an infinite setting."""
+    notes = []
+    for name in map(str, table.select_dtypes("number")):
+        infinite = np.isinf(table[name])
+        if infinite.any() and name in settings:
+            raise UserError(f"must be finite, got {_first(table[name], infinite)}", f"{where}: {name}")
+        if infinite.any():
+            table[name] = table[name].mask(infinite)
+            notes.append(f"{name}: {_count_infinite(int(infinite.sum()))} missing")
+    return notes
+
+
+def _drop_infinite(points: pd.DataFrame, where: Path | None) -> list[str]:
+    """Make infinite values of curves missing, in place, with a note."""
+    infinite = np.isinf(points["value"].astype(float))
+    points["value"] = points["value"].mask(infinite)
+    return [f"{where}: {_count_infinite(int(infinite.sum()))} missing"] if infinite.any() else []
+
+
+def _count_infinite(count: int) -> str:
+    return "1 infinite value counts as" if count == 1 else f"{count} infinite values count as"
+
+
+def _check_values(table: pd.DataFrame, where: Path) -> None:
+    """Make the columns of a record what they must be, in place.
+
+    Raises:
+        UserError: a value is none that its column can have.
+    """
+    for name in filter(table.__contains__, NUMBERS):
+        table[name] = _numbers(table[name], f"{where}: {name}")
+    for name in filter(table.__contains__, POSITIVE):
+        if (table[name] <= 0).any():
+            raise UserError(f"must be above 0, got {_first(table[name], table[name] <= 0)}", f"{where}: {name}")
+    for name in map(str, table.select_dtypes("number")):
+        _check_shares(table[name], pd.Series(name, index=table.index), where)
+    table["outside_spec"] = _truth(table["outside_spec"], f"{where}: outside_spec") if "outside_spec" in table else False
+
+
+def _check_shares(values: pd.Series, names: pd.Series, where: Path | None) -> None:
+    """Refuse values that are no shares where their names are those of shares."""
+    wrong = names.map(is_share).astype(bool) & ((values < 0) | (values > 1))
+    if wrong.any():
+        name, value = names[wrong].iloc[0], values[wrong].iloc[0]
+        remedy = f": if it is in percent, add --percent {name}" if 1 < value <= 100 else ""
+        raise UserError(f"must be a share between 0 and 1, got {_first(values, wrong)}{remedy}", f"{where}: {name}")
+
+
+def _truth(column: pd.Series, where: str) -> pd.Series:
+    """Yes and no as True and False; an empty cell is False."""
+    words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value).lower())
+    truth = words.map(TRUTH).mask(column.isna(), False)
+    if truth.isna().any():
+        raise UserError(f"must be one of {', '.join(TRUTH)}, or empty; got {_first(column, truth.isna())}", where)
+    return truth.astype(bool)
+
+
+# -- notes --------------------------------------------------------------------------------------------------------
 
 
 def notes_on(tables: Tables) -> list[str]:
-    """What a reader of somebody else's table should know: what is missing for a law, and what is there and not used."""
-    trials, said = tables.completed, []
+    """What was done to a foreign table, what is missing for a law, and what is there and not used."""
+    trials, notes = tables.completed, list(tables.notes)
     recursion = [name for name in DEPTH_AXES if name in trials]
     missing = [name for name in ("params_recursed", "test/nll") if name not in trials] + ([] if recursion else ["recursion"])
     if missing:
-        said.append(f"no recurrence law: it takes params_recursed, test/nll and recursion; the table has no {', '.join(missing)}")
+        notes.append(f"no recurrence law: it takes params_recursed, test/nll and recursion; the table has no {', '.join(missing)}")
     cells = [name for name in tables.varied if name in trials]
     if "seed" not in trials:
-        said.append("no seed: rows of a cell are taken as replicates")
+        notes.append("no seed: rows of a cell are taken as replicates")
     elif trials.duplicated([*cells, "seed"]).any():
-        said.append("several rows have the same cell and seed: they are taken as replicates all the same")
-    others = [name for name in map(str, trials) if name not in NAMES and not name.startswith(SECTIONS) and name != "outside_spec"]
+        notes.append("several rows have the same cell and seed: they are taken as replicates all the same")
+    others = [name for name in map(str, trials) if name not in RECORD and not tables.is_setting(name)]
     within = [name for name in others if _tells_apart(trials, cells, name)]
     if within:
-        how = "--columns gives them a name of ours, such as optim.lr=THEIRS"
-        said.append(f"not used: {', '.join(within)}, which differ within cells; {how}")
-    return said
+        how = "--settings takes them as settings, --columns gives them a name of ours, such as optim.lr=THEIRS"
+        notes.append(f"not used: {', '.join(within)}, which differ within cells; {how}")
+    return notes
 
 
 def _tells_apart(trials: pd.DataFrame, cells: list[str], name: str) -> bool:

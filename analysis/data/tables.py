@@ -1,9 +1,9 @@
 """Two tidy tables: a row a trial, and a row a point of a curve."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.short_names import axis_name
 from sweeps.store.store import Store
 
-SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig; other columns do not tell trials apart
+SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
 BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
+OUTCOMES = ("completed", "pruned", "failed", "running")  # of several records of a trial the first counts
+OUTCOME_RANK, END_RANK, SOURCE = "outcome rank", "end rank", "number of sweep"  # columns while sweeps are merged
+NO_TRIALS = "has no finished trials yet"
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
 
 
@@ -32,6 +35,10 @@ class Tables:
     curves: pd.DataFrame
     kind: str = "measure"  # or search: its trials are a sampler's choice, and are not compared as a design
     read_items: Callable[[], Iterable[tuple[str, bytes]]] = tuple  # fingerprints and `items.parquet` of trials that have one
+    settings: frozenset[str] = frozenset()  # columns that are settings beside the dotted paths of a trial
+    asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
+    ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
+    notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
 
     @cached_property
     def items(self) -> pd.DataFrame:
@@ -45,13 +52,17 @@ class Tables:
         A parameter that a model does not have (a one-pass model has no N_sup) is 0, or "" where it is a word.
         """
         chosen = self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]].copy()
-        for name in filter(is_parameter, chosen.columns):
+        for name in filter(self.is_setting, chosen.columns):
             if chosen[name].isna().any():
                 numeric = pd.api.types.is_numeric_dtype(chosen[name])
                 whole = numeric and (chosen[name].dropna() % 1 == 0).all()
                 chosen[name] = chosen[name].fillna(0 if numeric else "")
                 chosen[name] = chosen[name].astype(int) if whole else chosen[name]
         return chosen
+
+    def is_setting(self, column: str) -> bool:
+        """Whether a column tells cells apart."""
+        return is_parameter(column) or column in self.settings
 
     @property
     def varied(self) -> list[str]:
@@ -61,9 +72,8 @@ class Tables:
         """
         completed = self.completed
         kinds = [part for _, part in completed.groupby("model.kind")] if "model.kind" in completed else [completed]
-        differing = [
-            name for name in completed.columns if is_parameter(name) and any(part[name].astype(str).nunique() > 1 for part in kinds)
-        ]
+        settings = filter(self.is_setting, completed.columns)
+        differing = [name for name in settings if any(part[name].astype(str).nunique() > 1 for part in kinds)]
         if len(kinds) > 1:
             differing.append("model.kind")
         differing += [name for name in (SIZE, RECURSION) if name in completed and _differs_within(completed, differing, name)]
@@ -103,6 +113,17 @@ def load(target: str | Path, tracking_uri: str | None = None) -> Tables:
     return _from_store(Store(store_location(str(target))))
 
 
+def why_no_sweep(target: str) -> str | None:
+    """Why nothing can be read from something that exists; None for a sweep with finished trials, and for what does not exist."""
+    if not Path(target).exists():
+        return None  # a mistyped name is not passed over
+    try:
+        store = Store(store_location(target))
+    except UserError as error:
+        return error.problem
+    return None if store.finished() else NO_TRIALS
+
+
 def store_location(target: str) -> str:
     """Where the store lies that a target names: a folder or a URI.
 
@@ -123,45 +144,73 @@ def store_location(target: str) -> str:
 
 
 def merge(tables: list[Tables]) -> Tables:
-    """Several sweeps as one; a trial that is in two of them counts once.
+    """Several sweeps as one, the same in any order of the sweeps.
+
+    A trial that several sweeps hold counts once: completed before pruned, failed and unfinished, then the one that ended later.
+    It is inside the spec if the spec of any of the sweeps asks for it.
 
     Raises:
         UserError: a search and a measure sweep stand together.
     """
-    kinds = {table.kind for table in tables}
+    ordered = sorted(tables, key=lambda table: (*sorted(table.trials["sweep"].astype(str).unique()), table.trials.to_csv()))
+    kinds = {table.kind for table in ordered}
     if len(kinds) > 1:
-        names = ", ".join(f"{table.trials['sweep'].iloc[0]} ({table.kind})" for table in tables)
+        names = ", ".join(f"{table.trials['sweep'].iloc[0]} ({table.kind})" for table in ordered)
         raise UserError(f"cannot be drawn together, a search chooses its trials and a measure sweep does not: {names}")
-    trials = pd.concat([table.trials for table in tables], ignore_index=True).drop_duplicates("fingerprint")
-    curves = pd.concat([table.curves for table in tables], ignore_index=True)
-    curves = curves.drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"])
-    return Tables(trials, curves, kinds.pop(), lambda: _once(chain.from_iterable(table.read_items() for table in tables)))
+    records = pd.concat([_ranked(table, number) for number, table in enumerate(ordered)], ignore_index=True)
+    chosen = records.sort_values([OUTCOME_RANK, END_RANK, SOURCE], kind="stable").drop_duplicates("fingerprint")
+    owners = dict(zip(chosen["fingerprint"], chosen[SOURCE], strict=True))
+    asked = frozenset[str]().union(*(table.asked for table in ordered))
+    outside = records.groupby("fingerprint")["outside_spec"].all()
+    chosen = chosen.assign(outside_spec=chosen["fingerprint"].map(outside) & ~chosen["fingerprint"].isin(asked))
+    curves = [table.curves[table.curves["fingerprint"].map(owners) == number] for number, table in enumerate(ordered)]
+    return Tables(
+        chosen.sort_values(["sweep", "fingerprint"]).drop(columns=[OUTCOME_RANK, END_RANK, SOURCE]).reset_index(drop=True),
+        pd.concat(curves, ignore_index=True).drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]),
+        kinds.pop(),
+        lambda: _items_of(ordered, owners),
+        settings=frozenset[str]().union(*(table.settings for table in ordered)),
+        asked=asked,
+        notes=tuple(note for table in ordered for note in table.notes),
+    )
 
 
-def _once(files: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Of a trial in two sweeps, the first file."""
-    seen = set()
-    for fingerprint, content in files:
-        if fingerprint not in seen:
-            seen.add(fingerprint)
-            yield fingerprint, content
+def _ranked(table: Tables, number: int) -> pd.DataFrame:
+    """Trials with what decides between records of one trial: outcome, end, and the number of the sweep."""
+    records = table.trials.copy()
+    records[OUTCOME_RANK] = records["outcome"].map(OUTCOMES.index)
+    records[END_RANK] = -records["fingerprint"].map(table.ended).astype(float).fillna(-math.inf)
+    records[SOURCE] = number
+    return records
+
+
+def _items_of(tables: Sequence[Tables], owners: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    """The items of each trial, from the sweep whose record of it counts."""
+    for number, table in enumerate(tables):
+        for fingerprint, content in table.read_items():
+            if owners.get(fingerprint) == number:
+                yield fingerprint, content
 
 
 def _from_store(store: Store) -> Tables:
     results = store.results()
     if not results:
-        raise UserError("has no finished trials yet", store.location)
+        raise UserError(NO_TRIALS, store.location)
     asked = set(store.design())
-    records, points = [], []
+    records, points, ended = [], [], {}
     for fingerprint, result in results.items():
         curves = result.pop("curves")
         records.append(result | {"outside_spec": bool(asked) and fingerprint not in asked})
         points += [{"fingerprint": fingerprint, **point} for point in curves]
-    return _tables(
-        records,
-        pd.DataFrame(points, columns=CURVE_COLUMNS),
+        times = [point["time"] for point in curves] or [1000 * attempt["time"] for attempt in store.attempts(fingerprint)]
+        ended[fingerprint] = max(times, default=0.0)
+    return Tables(
+        _trials(records),
+        split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)),
         "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure",
         lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == "completed"]),
+        asked=frozenset(asked),
+        ended=ended,
     )
 
 
@@ -179,18 +228,16 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
     if found is None or not found.records:
         raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
-    return _tables(records, found.curves.to_pandas(), found.kind, lambda: read_item_files(tracking_uri, sweep))
+    curves = split_bins(found.curves.to_pandas())
+    return Tables(_trials(records), curves, found.kind, lambda: read_item_files(tracking_uri, sweep), ended=found.ended)
 
 
-def _tables(
-    records: list[dict[str, Any]], points: pd.DataFrame, kind: str, read_items: Callable[[], Iterable[tuple[str, bytes]]]
-) -> Tables:
+def _trials(records: list[dict[str, Any]]) -> pd.DataFrame:
     # A list is text, as in MLflow and in CSV: so that it can be compared.
     plain = [{name: str(value) if isinstance(value, list) else value for name, value in record.items()} for record in records]
     trials = pd.DataFrame(plain)
     first = [column for column in FIRST_COLUMNS if column in trials]
-    trials = trials[first + [column for column in trials if column not in first]]
-    return Tables(trials, split_bins(points), kind, read_items)
+    return trials[first + [column for column in trials if column not in first]]
 
 
 def split_bins(points: pd.DataFrame) -> pd.DataFrame:

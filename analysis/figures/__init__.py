@@ -63,10 +63,10 @@ RECIPES = [
 
 def draw_all(tables: Tables) -> tuple[list[FigureData], list[str]]:
     """The figures that the table has data for, and a line for each of the others."""
-    figures, left_out = [], []
+    figures, left_out, completed = [], [], tables.completed
     for recipe in RECIPES:
-        missing = [name for name in recipe.columns if name not in tables.completed]
-        figure = recipe.draw(tables) if not missing and len(tables.completed) else None
+        missing = [name for name in recipe.columns if name not in completed or completed[name].isna().all()]
+        figure = recipe.draw(tables) if not missing and len(completed) else None
         if figure is not None:
             figures.append(figure)
         else:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.data.file_names import slug
 from lightning_modules.atomic_write import write_atomically
 from sweeps.design.thresholds import LEVEL
 
@@ -57,7 +58,7 @@ class Fit:
     @property
     def suffix(self) -> str:
         """Of the names of its figures, as a report may have several groups."""
-        return "".join(f"_{self.group[name]}" for name in ("task.kind", "model.kind") if name in self.group)
+        return "".join(f"_{slug(self.group[name])}" for name in ("task.kind", "model.kind") if name in self.group)
 
     def add(self, name: str, interval: tuple[float, float, float] | None) -> None:
         """Note an estimate, unless its interval is not bounded."""

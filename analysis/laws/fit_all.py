@@ -35,8 +35,8 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
     """
     if tables.kind != "measure":
         return []
-    found = [(group, _fit_group(group, tables.curves, budgets)) for group in groups_of(tables.completed)]
-    found += [(group, iter(fit_iso_flop(group))) for group in groups_of(tables.completed, across=BUDGET)]
+    found = [(group, _fit_group(group, tables.curves, budgets)) for group in groups_of(tables.completed, (), tables.settings)]
+    found += [(group, iter(fit_iso_flop(group))) for group in groups_of(tables.completed, BUDGET, tables.settings)]
     fits = []
     for group, fits_of_group in found:
         lost = survivors(tables.trials, group)

@@ -1,13 +1,13 @@
 """Groups: trials that one law may span. Cells: trials that differ in nothing but the seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.data.tables import SECTIONS, is_parameter
+from analysis.data.tables import is_parameter
 from sweeps.design.axes import AXES, CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS, count_recursion, independent_axes
 from sweeps.design.groups import find_splitting, name_rows, split_rows
 
@@ -40,18 +40,19 @@ class Group:
         return Group(self.settings, self.trials[known]) if known.any() else None
 
 
-def groups_of(trials: pd.DataFrame, across: Sequence[str] = ()) -> Iterator[Group]:
+def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collection[str] = ()) -> Iterator[Group]:
     """Split completed trials into groups, by the rules of `sweeps.design.groups`.
 
     Args:
         across: settings that a law spans although they differ.
+        further: columns that are settings beside the dotted paths of a trial, as `Tables.settings` has them.
     """
     table = trials.copy()
     if RECURSION not in table:
         absent = {CYCLES: 1, LATENT_UPDATES: 0, SUPERVISION_STEPS: 1}
         table[RECURSION] = count_recursion(*(_column(table, name, value).to_numpy() for name, value in absent.items()))
     table["params_once"] = _column(table, "params_once", 0)
-    names = [name for name in map(str, table) if name.startswith(SECTIONS) and is_parameter(name) and name not in AXES]
+    names = [name for name in map(str, table) if (is_parameter(name) or name in further) and name not in AXES]
     settings = _values(table, [name for name in map(str, table) if name == "matching" or (name in names and name not in across)])
     table[CELL] = name_rows(_values(table, [name for name in AXES if name in table]), len(table))
     splitting = find_splitting(settings, _values(trials, independent_axes(list(map(str, trials)))), len(table))

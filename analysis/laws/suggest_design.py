@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.file_names import slug
 from analysis.data.tables import SECTIONS, is_parameter
 from analysis.laws.fit import Fit
 from lightning_modules.yaml_file import write_yaml
@@ -55,7 +56,7 @@ def suggest_design(trials: pd.DataFrame, fit: Fit) -> str:
 
 def _name(trials: pd.DataFrame, fit: Fit) -> str:
     """The sweep's own, unless what all trials share changes: its trials could not be gone on with."""
-    name = str(trials["sweep"].iloc[0]) if "sweep" in trials else "more"
+    name = slug(trials["sweep"].iloc[0]) if "sweep" in trials else "more"
     changes = {"floor": "longer", "ceiling": "shorter"}.get(str(fit.reason), "iso_flop" if fit.law == "iso_flop" else "")
     return f"{name}_{changes}" if changes else name
 

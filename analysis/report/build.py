@@ -1,6 +1,7 @@
 """What the analysis says about a sweep: the answer first, then what stands behind it."""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -78,7 +79,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     fits = fit_laws(tables) if fits is None else fits
     varied, completed = tables.varied, tables.completed
     keys = [*varied, *(name for name in ("params", "layers_executed") if name in completed)]
-    has_accuracy = ACCURACY in completed and len(completed) > 0 and bool(keys)
+    has_accuracy = ACCURACY in completed and bool(completed[ACCURACY].notna().any()) and bool(keys)
     cells = summarise_cells(completed, keys, ACCURACY) if has_accuracy else pd.DataFrame()
     is_design = tables.kind == "measure" and has_accuracy
     effects = _effects(tables) if is_design else []
@@ -92,8 +93,19 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     further = [effects_figure(effects), importance_figure(importances, tables.kind), agreement_figure(agreements)]
     return Report(
         tables, effects, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
-        [*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis], left_out,
+        _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
     )  # fmt: skip
+
+
+def _distinct(figures: list[FigureData]) -> list[FigureData]:
+    """Figures with a file name each, where several groups of trials give figures of one name."""
+    counts: Counter[str] = Counter()
+    renamed = []
+    for figure in figures:
+        counts[figure.name] += 1
+        number = counts[figure.name]
+        renamed.append(figure if number == 1 else replace(figure, name=f"{figure.name}_{number}"))
+    return renamed
 
 
 def _effects(tables: Tables) -> list[Effect]:

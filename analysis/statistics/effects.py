@@ -53,8 +53,10 @@ def summarise_cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> p
     """Mean and 95 % interval of a response in each cell, seeds as replicates.
 
     The standard deviation is pooled over cells (with 3 seeds a cell's own is worth little), the interval is Student's t
-    on the pooled degrees of freedom, cut to [0, 1] for accuracies. Columns: `by`, seeds, mean, low, high.
+    on the pooled degrees of freedom, cut to [0, 1] for accuracies. Trials without a response are left out.
+    Columns: `by`, seeds, mean, low, high.
     """
+    trials = trials[trials[response].notna()]
     grouped = trials.groupby(list(by), sort=True)[response]
     cells = grouped.agg(seeds="size", mean="mean").reset_index()
     deviations = trials[response] - grouped.transform("mean")
@@ -73,8 +75,10 @@ def axis_effect(trials: pd.DataFrame, axis: str, others: Sequence[str], response
     """Change of a response from the lowest to the highest level of an axis, averaged over the settings of the other axes.
 
     Each cell is compared with the one that differs in `axis` alone. The interval is Welch's: each cell has its own
-    variance over seeds, and the degrees of freedom are Satterthwaite's. None without pairs, or without replicates.
+    variance over seeds, and the degrees of freedom are Satterthwaite's. Trials without a response are left out.
+    None without pairs, or without replicates.
     """
+    trials = trials[trials[response].notna()]
     levels = sorted(trials[axis].unique())
     if len(levels) < 2:
         return None
@@ -108,7 +112,8 @@ class Difference:
 
 def cell_differences(trials: pd.DataFrame, by: Sequence[str], response: str) -> list[Difference]:
     """Every pair of cells with at least two seeds each: the difference of their means with its Welch interval."""
-    cells = {key: part[response] for key, part in trials.groupby(list(by), sort=True) if len(part) > 1}
+    scored = trials[trials[response].notna()]
+    cells = {key: part[response] for key, part in scored.groupby(list(by), sort=True) if len(part) > 1}
     differences = []
     for (key, scores), (other, others) in itertools.combinations(cells.items(), 2):
         variances = np.array([scores.var() / len(scores), others.var() / len(others)])

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from lightning_modules.config import BudgetUnit, TrialConfig, validate_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
-from rrm.config import ModelConfig, StrictConfig, sections_in
+from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.errors import UserError, from_validation, join_keys, suggest
 from rrm.files import expand_home
 from rrm.tasks import build_task
@@ -329,24 +329,12 @@ def _suggest_path(path: str, known: list[str]) -> str:
 
 def _paths(model: type, prefix: str = "") -> list[str]:
     """Dotted paths of all fields of a config class."""
-    return list(_fields(model, prefix))
-
-
-def _fields(model: type, prefix: str = "") -> dict[str, list[Any]]:
-    """The annotations of all fields by dotted path; several where kinds of tasks share a name."""
-    found: dict[str, list[Any]] = {}
-    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        path = f"{prefix}.{name}" if prefix else name
-        sections = sections_in(field.annotation, of_lists=False)
-        nested = [inner for section in sections for inner in _fields(section, path).items()]
-        for inner, annotations in nested or [(path, [field.annotation])]:
-            found.setdefault(inner, []).extend(annotations)
-    return found
+    return list(fields_by_path(model, prefix))
 
 
 def _is_whole(path: str) -> bool:
     """Whether a field of a trial holds a whole number, and nothing else but its absence."""
-    return all(annotation in (int, int | None) for annotation in _fields(TrialConfig)[path])
+    return all(annotation in (int, int | None) for annotation in fields_by_path(TrialConfig)[path])
 
 
 def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:

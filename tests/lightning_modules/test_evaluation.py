@@ -8,8 +8,7 @@ import torch
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.evaluation import _combine_rollouts, depth_curve, score_depths
 from lightning_modules.record import DepthCurve
-from rrm.config import ModelConfig
-from rrm.losses import LossConfig
+from rrm.config import LossConfig, ModelConfig
 from rrm.models import build_reasoner
 from rrm.reasoner import Carry, Outputs, Reasoner, State
 from rrm.tasks import Examples

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.losses import LossConfig, is_solved, log_stablemax, supervision_loss, token_nll
+from rrm.config import LossConfig
+from rrm.losses import is_solved, log_stablemax, supervision_loss, token_nll
 from rrm.reasoner import Outputs
 from rrm.tasks.task import IGNORED
 

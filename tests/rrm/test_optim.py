@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from rrm.config import ModelConfig
+from rrm.config import ModelConfig, OptimConfig
 from rrm.models import build_reasoner
-from rrm.optim import AdamAtan2, OptimConfig, SignSGD, WeightAverage, build_optimizer, set_learning_rates
+from rrm.optim import AdamAtan2, SignSGD, WeightAverage, build_optimizer, set_learning_rates
 from rrm.tasks.task import PuzzleShape
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)

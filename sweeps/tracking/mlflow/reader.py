@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
@@ -26,6 +27,7 @@ class Found(NamedTuple):
     records: list[dict[str, Any]]
     curves: pa.Table  # of `sweeps.tracking.curves_file.SCHEMA`
     kind: str  # search or measure
+    ended: dict[str, float]  # by fingerprint, in milliseconds since 1970; runs that have not ended are absent
 
 
 def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment | None]:
@@ -40,7 +42,7 @@ def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment 
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
         return client, client.get_experiment_by_name(sweep)
-    except (MlflowException, ValueError, ImportError) as error:
+    except (MlflowException, SQLAlchemyError, ValueError, ImportError) as error:
         why = first_line(error, blank_secrets)
         raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
 
@@ -60,7 +62,8 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     parent = next((run for run in runs if SWEEP in run.data.tags), None)
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
-    return Found([_record(run) for run in children], _curves(client, parent, children), kind)
+    ended = {run.data.tags[FINGERPRINT]: run.info.end_time for run in children if run.info.end_time}
+    return Found([_record(run) for run in children], _curves(client, parent, children), kind, ended)
 
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:

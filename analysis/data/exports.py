@@ -1,0 +1,102 @@
+"""Tables that Weights & Biases and MLflow export: their names and states in the words of docs/formats.md.
+
+W&B: the CSV of a project's table (`Name, State, ..., model.hidden_size`), and tables made of `run.config` and `run.summary`.
+MLflow: `mlflow.search_runs().to_csv()` (`run_id, status, params.x, metrics.y, tags.z`), and the CSV of its page.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.data.names import RECORD, SETTINGS, TEXTS
+from analysis.data.tables import OUTCOMES
+from rrm.errors import UserError
+
+STATES = {  # of both tools, in lower case
+    "finished": "completed", "failed": "failed", "crashed": "failed", "killed": "failed", "preempted": "failed",
+    "running": "running", "preempting": "running", "pending": "running", "scheduled": "running",
+}  # fmt: skip
+PREFIXES = ("params.", "config.", "metrics.", "summary.", "tags.")  # the first of two columns with one name is taken
+FINGERPRINT_TAG, SWEEP_TAG, PARENT_TAG = "tags.rrm.fingerprint", "tags.rrm.sweep", "tags.mlflow.parentRunId"
+RUN_IDS = ("run_id", "Run ID", "ID", "id")
+STATUSES = ("status", "Status", "State", "state")
+
+
+def is_export(columns: pd.Index) -> bool:
+    """Whether a table has the columns of an export."""
+    names = set(columns)
+    marks = ({"run_id", "status"}, {"Run ID", "Status"}, {"Name", "State"})
+    return any(mark <= names for mark in marks) or any(name.startswith((*PREFIXES, "_wandb")) for name in names)
+
+
+def rename_export(table: pd.DataFrame) -> dict[str, str]:
+    """Names of ours by theirs. A column keeps its name where that, or a column before it, has the name already."""
+    names = {column: _our_name(column) for column in map(str, table)}
+    owners: dict[str, str] = {}
+    for column in sorted(names, key=lambda column: (names[column] != column, _rank(column))):
+        owners.setdefault(names[column], column)
+    return {column: name if owners[name] == column else column for column, name in names.items()}
+
+
+def trials_of_export(table: pd.DataFrame, names: dict[str, str]) -> pd.Series:
+    """Whether a row is a trial [rows]: a run that holds others is none, nor is one without any setting or score.
+
+    Args:
+        table: with the names of the export.
+        names: what `rename_export` gave.
+    """
+    known = [theirs for theirs, ours in names.items() if ours in SETTINGS or (ours in RECORD and ours not in TEXTS)]
+    is_trial = table[known].notna().any(axis=1) if known else pd.Series(True, index=table.index)
+    if SWEEP_TAG in table:
+        is_trial &= table[SWEEP_TAG].isna()
+    if PARENT_TAG in table and "run_id" in table:
+        is_trial &= ~table["run_id"].isin(table[PARENT_TAG].dropna())
+    return is_trial
+
+
+def run_names(table: pd.DataFrame) -> pd.Series:
+    """What tells the runs of an export apart [rows]: the ids of their tool, else numbers."""
+    numbers = pd.Series([f"row{number}" for number in range(len(table))], index=table.index, dtype=object)
+    found = next((name for name in RUN_IDS if name in table), None)
+    return numbers if found is None else table[found].fillna(numbers)
+
+
+def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.Series:
+    """The outcome of each row: the column of that name, else the status of the run; completed in a table with neither.
+
+    Raises:
+        UserError: a state is not known, or a row has none.
+    """
+    status = next((name for name in STATUSES if name in table), None) if is_export(table.columns) else None
+    states = renamed.get("outcome")
+    if status is not None:
+        states = table[status] if states is None else states.fillna(table[status])
+    if states is None:
+        return pd.Series("completed", index=table.index)
+    words = states.astype(str).str.lower()
+    outcomes = words.map({name: name for name in OUTCOMES} | STATES)
+    wrong = outcomes.isna()
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        got = "an empty cell" if pd.isna(states.iloc[row]) else repr(states.iloc[row])
+        column = "outcome" if "outcome" in renamed else str(status)
+        rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
+        raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")
+    return outcomes
+
+
+def _our_name(theirs: str) -> str:
+    """The name here of an export's column; its own where it has none here."""
+    if theirs == FINGERPRINT_TAG:
+        return "fingerprint"
+    prefix = next((prefix for prefix in PREFIXES if theirs.startswith(prefix)), "")
+    name = theirs.removeprefix(prefix)
+    if prefix == "tags.":
+        return name if name in TEXTS else theirs
+    plain = name.removesuffix(".value")  # W&B's files hold {value: ..., desc: ...}
+    spellings = (name, plain, plain.replace("/", "."), plain.replace(".", "/", 1))  # loggers flatten sections with either
+    return next((spelling for spelling in spellings if spelling in SETTINGS or spelling in RECORD), name)
+
+
+def _rank(column: str) -> int:
+    return next((rank for rank, prefix in enumerate(PREFIXES) if column.startswith(prefix)), -1)

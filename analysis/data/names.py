@@ -1,0 +1,23 @@
+"""Names of columns that have a meaning here (docs/formats.md)."""
+
+from lightning_modules.config import TrialConfig
+from rrm.config import fields_by_path
+from sweeps.design.axes import SETTINGS as AXES_OF_TRIALS
+
+SETTINGS = frozenset(path for path in fields_by_path(TrialConfig) if "." in path)
+TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint")
+SCORES = tuple(
+    f"{split}/{score}"
+    for split in ("val", "test", "ood")
+    for score in ("exact_accuracy", "token_accuracy", "valid_accuracy", "nll", "examples", "pass_at_1", "pass_at_2")
+)
+COSTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "recursion", "train_flops",
+         "inference_flops", "steps", "fresh_examples", "mean_supervision_steps", "train_seconds", "wall_seconds",
+         "examples_per_second", "peak_memory_bytes")  # fmt: skip
+NUMBERS = ("seed", *COSTS, *SCORES, "chosen_depth", "threads", "test_examples_seen_in_training", *AXES_OF_TRIALS)
+RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record that are no settings, and the axes
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share, between 0 and 1."""
+    return "/" in name and ("accuracy" in name or "pass_at_" in name)
