@@ -21,6 +21,7 @@ from rrm.tasks.cache import cache_folder
 from sweeps.store.folder import Folder
 from sweeps.store.open_backend import open_backend
 from sweeps.store.store import local_root
+from sweeps.worker.node_check import check_ray_folder
 
 GIGABYTE = 1e9
 SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
@@ -41,9 +42,10 @@ class Finding:
 
 
 def examine(storage: str) -> Iterator[Finding]:
-    """Versions, cores, memory, GPUs, storage, data cache, tracking server and clock."""
+    """Versions, cores, memory, GPUs, Ray's folder, storage, data cache, tracking server and clock."""
     yield from _versions()
     yield from _hardware()
+    yield _ray_folder()
     yield _storage(storage)
     yield _writable("data cache", cache_folder(), "name another one in RRM_DATA_CACHE")
     yield from _tracking(local_root(storage))
@@ -83,6 +85,15 @@ def _hardware() -> Iterator[Finding]:
     if shared is not None and shared.total < GIGABYTE:
         advice = "Ray's object store will be slow; give a container --shm-size=2g"
         yield Finding("warning", f"/dev/shm has {shared.total / GIGABYTE:.1f} GB", advice)
+
+
+def _ray_folder() -> Finding:
+    """Whether Ray can open its sockets."""
+    try:
+        check_ray_folder()
+    except UserError as error:
+        return Finding("bad", str(error))
+    return Finding("ok", "Ray's temporary folder has a short enough path")
 
 
 def _storage(storage: str) -> Finding:

@@ -21,7 +21,7 @@ from sweeps.store.store import Store
 from sweeps.tracking.secrets import blank_secrets, hidden_credentials
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
-from sweeps.worker.node_check import check_address, check_nodes, describe_driver
+from sweeps.worker.node_check import check_address, check_nodes, check_ray_folder, describe_driver
 
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
 
@@ -55,6 +55,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     """
     if address is None:
         check_resources(spec)
+        check_ray_folder()
     else:
         check_address(address)
     warm_results(spec)  # refuses what a search cannot start from before anything is written

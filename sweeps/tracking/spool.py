@@ -17,7 +17,7 @@ BATCH_EVENTS = 200
 
 
 class Spool:
-    """Events in the order in which they happened; `kind` is sweep, state, start, points, end, curves or models."""
+    """Events in the order in which they happened; `kind` is sweep, state, start, cell, points, end, curves or models."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,20 @@ class Tracker:
                 "diff": read_diff(),
             }
         )
+        self._tell_cells_again()
+
+    def _tell_cells_again(self) -> None:
+        """The cells of trials that began under other axes: seeds of one setting have one cell whenever they began."""
+        params: dict[str, dict[str, Any]] = {}
+        told: dict[str, str] = {}
+        for event in self.spool.events():
+            if event["kind"] in {"start", "cell"}:
+                params.setdefault(event["fingerprint"], event.get("params", {}))
+                told[event["fingerprint"]] = event["tags"]["cell"]
+        for fingerprint, settings in params.items():
+            cell = self._cell_of(settings)
+            if cell != told[fingerprint]:
+                self.spool.add_once({"kind": "cell", "fingerprint": fingerprint, "status": cell, "tags": {"cell": cell}})
 
     def start(self, config: TrialConfig) -> None:
         """A trial was handed to Ray, for the first time or again."""
@@ -152,7 +166,9 @@ class Tracker:
 
     def cell(self, config: TrialConfig) -> str:
         """What the seeds of one setting have in common, such as `h32 n3 S4`."""
-        flat = config.flat()
+        return self._cell_of(config.flat())
+
+    def _cell_of(self, flat: dict[str, Any]) -> str:
         parts = [
             f"{LETTERS[path]}{flat[path]}" if path in LETTERS else f"{path.split('.')[-1]}={_short(flat[path])}"
             for path in self.varied

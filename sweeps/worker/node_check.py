@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
+import os
 import re
 import socket
+import sys
 import uuid
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +19,8 @@ ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
 COMPARED = ("torch", "lightning", "ray", "numpy")
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of the path of a Unix socket
+SOCKET = "ray/session_2000-01-01_00-00-00_000000_{process}/sockets/plasma_store"  # Ray's longest, below its temporary folder
 
 
 def check_address(address: str) -> None:
@@ -34,6 +38,20 @@ def check_address(address: str) -> None:
         socket.create_connection((found["host"], int(found["port"])), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"nothing answers at {address} ({getattr(error, 'strerror', None) or error})", "--address") from None
+
+
+def check_ray_folder() -> None:
+    """Whether a Ray of this machine can open its sockets in its temporary folder.
+
+    Raises:
+        UserError: their paths are longer than the system allows.
+    """
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
+    path = f"{os.environ[variable] if variable else '/tmp'}/{SOCKET.format(process=os.getpid())}"
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_BYTES:
+        rule = f"must be {length - MAX_SOCKET_BYTES} bytes shorter for Ray's sockets (at most {MAX_SOCKET_BYTES} bytes a path)"
+        raise UserError(f"{rule}, got {os.environ[variable or '']!r}: set RAY_TMPDIR=/tmp", variable or "")
 
 
 def describe_node(location: str) -> dict[str, str]:

@@ -197,6 +197,23 @@ def test_a_larger_design_opens_the_sweep_s_run_again(open_ledger: Callable, tmp_
     assert "seeds: 2" in spec
 
 
+def test_seeds_from_before_and_after_an_axis_was_added_have_one_cell(open_ledger: Callable) -> None:
+    sections = measure_sections()
+    wide = sections | {"measure": sections["measure"] | {"seeds": 2}}
+    narrow = sections | {"measure": {"vary": {"model.l_cycles": [1, 2]}, "seeds": 1}}
+    for design, cells in ((narrow, {"n1", "n2"}), (wide, {"h16 n1", "h16 n2", "h24 n1", "h24 n2"}), (narrow, {"n1", "n2"})):
+        ledger = open_ledger(design)
+        while (config := ledger.ask()) is not None:
+            ledger.end(config.fingerprint, ending(config))
+        deliver(ledger)
+        runs = [run for fingerprint, run in runs_of(ledger)[1].items() if fingerprint in ledger.results]
+        assert {run.data.tags["cell"] for run in runs} == cells
+        assert len(runs) == len(cells) * (1 + (design is wide))
+    spooled = list(ledger.tracker.spool.events())
+    open_ledger(narrow)
+    assert list(ledger.tracker.spool.events()) == spooled  # nothing is told twice
+
+
 def test_a_run_that_arrived_after_all_is_deleted(open_ledger: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server made it, the answer was lost, and it did not show when the writer looked again."""
     ledger = open_ledger(measure_sections())

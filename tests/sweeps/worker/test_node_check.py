@@ -7,17 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import ray
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private.utils import validate_socket_filepath
 
 from rrm.errors import UserError
+from sweeps.cli.doctor import examine
 from sweeps.cli.submit import check_shared
 from sweeps.store.store import Store
-from sweeps.worker.node_check import check_address, describe_driver, describe_node, digest_code, find_misfit
+from sweeps.worker.node_check import check_address, check_ray_folder, describe_driver, describe_node, digest_code, find_misfit
 from tests.conftest import ROOT
-from tests.sweeps.conftest import Head, command, measure_sections, run_command
+from tests.sweeps.conftest import Head, assert_refused, command, measure_sections, run_command
 
 OURS = {"token": "abc", "torch": "2.13.0", "the code": "123"}
 
@@ -34,6 +38,34 @@ OURS = {"token": "abc", "torch": "2.13.0", "the code": "123"}
 def test_an_address_without_a_cluster_is_one_line(address: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"--address: {message}")):
         check_address(address)
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_folder_whose_sockets_ray_would_refuse_is_one_line(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Ray's own rule, for every length around its limit; a letter may take two bytes."""
+    refused = []
+    for length in range(20, 60):
+        monkeypatch.setenv(variable, "/tmp/\N{LATIN SMALL LETTER E WITH ACUTE}" + "a" * length)
+        name = datetime.today().strftime(f"session_%Y-%m-%d_%H-%M-%S_%f_{os.getpid()}")
+        try:
+            validate_socket_filepath(f"{get_default_ray_temp_dir()}/{name}/sockets/plasma_store")
+            check_ray_folder()
+        except OSError:
+            with pytest.raises(UserError, match=rf"^{variable}: must be \d+ bytes shorter .*: set RAY_TMPDIR=/tmp$"):
+                check_ray_folder()
+            refused.append(length)
+    assert 0 < len(refused) < 40
+
+
+def test_a_long_folder_is_refused_by_run_and_shown_by_doctor(
+    write_spec: Callable, typed: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("a" * 80)))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    assert_refused(typed("run", str(write_spec(measure_sections()))), "TMPDIR: must be ", tmp_path)
+    assert [finding.state for finding in examine(str(tmp_path)) if "set RAY_TMPDIR=/tmp" in str(finding)] == ["bad"]
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_ray_folder()
 
 
 def test_the_command_refuses_before_it_makes_anything(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
