@@ -1,15 +1,19 @@
 """Tables that Weights & Biases and MLflow export: their names and states in the words of docs/formats.md.
 
-W&B: the CSV of a project's table (`Name, State, ..., model.hidden_size`), and tables made of `run.config` and `run.summary`.
+W&B: the CSV of a project's table (`Name, State, ..., model.hidden_size`), and tables made of `run.config` and `run.summary`, with a
+column a key or with a dictionary a cell.
 MLflow: `mlflow.search_runs().to_csv()` (`run_id, status, params.x, metrics.y, tags.z`), and the CSV of its page.
 """
 
+import ast
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.data.names import RECORD, SETTINGS, TEXTS
 from analysis.data.tables import OUTCOMES
+from lightning_modules.config import flatten
 from rrm.errors import UserError
 
 STATES = {  # of both tools, in lower case
@@ -18,8 +22,35 @@ STATES = {  # of both tools, in lower case
 }  # fmt: skip
 PREFIXES = ("params.", "config.", "metrics.", "summary.", "tags.")  # the first of two columns with one name is taken
 FINGERPRINT_TAG, SWEEP_TAG, PARENT_TAG = "tags.rrm.fingerprint", "tags.rrm.sweep", "tags.mlflow.parentRunId"
+PACKED = ("config", "summary")  # columns of dictionaries
+LITERALS = {"nan": "None", "inf": "1e999", "null": "None", "true": "True", "false": "False", "NaN": "None", "Infinity": "1e999"}
+NO_LITERAL = re.compile(rf"""(?<![\w'"])(?:{"|".join(LITERALS)})(?![\w'"])""")  # words that are no literals of Python
 RUN_IDS = ("run_id", "Run ID", "ID", "id")
 STATUSES = ("status", "Status", "State", "state")
+
+
+def unpack_dictionaries(table: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """A column for each key, `config.model.hidden_size`, where the cells of the column `config` or `summary` are dictionaries.
+
+    Raises:
+        UserError: a cell cannot be read as a dictionary.
+    """
+    for name in PACKED:
+        if name in table and table[name].astype(str).str.startswith("{").any():
+            cells = [_keys_of(cell, f"{where}: {name}", row) for row, cell in enumerate(table[name], 1)]
+            keys = pd.DataFrame([{f"{name}.{key}": value for key, value in cell.items()} for cell in cells], index=table.index)
+            table = pd.concat([table.drop(columns=name), keys], axis=1)
+    return table
+
+
+def _keys_of(cell: str | None, where: str, row: int) -> dict[str, str]:
+    """Values by dotted key, as text; None and NaN are left out."""
+    try:
+        value = ast.literal_eval(NO_LITERAL.sub(lambda word: LITERALS[word[0]], cell or "{}"))
+        flat = flatten({str(key): part for key, part in value.items()})
+    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
+        raise UserError(f"must be a dictionary, got {str(cell)[:40]!r} in row {row}; give each key a column", where) from None
+    return {key: str(part) for key, part in flat.items() if part is not None}
 
 
 def is_export(columns: pd.Index) -> bool:
