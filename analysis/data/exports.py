@@ -86,9 +86,9 @@ def trials_of_export(table: pd.DataFrame, names: dict[str, str]) -> pd.Series:
 
 
 def run_names(table: pd.DataFrame) -> pd.Series:
-    """What tells the runs of an export apart [rows]: the ids of their tool, else numbers."""
+    """What tells the rows of a table apart [rows]: the ids of the runs in an export, else numbers."""
     numbers = pd.Series([f"row{number}" for number in range(len(table))], index=table.index, dtype=object)
-    found = next((name for name in RUN_IDS if name in table), None)
+    found = next((name for name in RUN_IDS if name in table), None) if is_export(table.columns) else None
     return numbers if found is None else table[found].fillna(numbers)
 
 
@@ -108,8 +108,8 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
     outcomes = words.map({name: name for name in OUTCOMES} | STATES)
     wrong = outcomes.isna()
     if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        got = "an empty cell" if pd.isna(states.iloc[row]) else repr(states.iloc[row])
+        row = states.index[wrong][0]
+        got = "an empty cell" if pd.isna(states[row]) else repr(states[row])
         column = "outcome" if "outcome" in renamed else str(status)
         rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
         raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")

@@ -234,6 +234,11 @@ def test_fingerprints_keep_every_digit(tmp_path: Path) -> None:
     assert load_csv(tmp_path / "runs.csv").trials["fingerprint"].tolist() == ["0012", "12", "1e5", "100000"]
 
 
+def test_a_column_id_of_a_table_that_is_no_export_is_no_fingerprint(tmp_path: Path) -> None:
+    table([16, 32], [1, 2]).trials.drop(columns="fingerprint").assign(id="same").to_csv(tmp_path / "runs.csv", index=False)
+    assert load_csv(tmp_path / "runs.csv").trials["fingerprint"].nunique() == 12
+
+
 # -- names --------------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def assert_same_trials(exported: Tables, stored: Tables) -> None:
 
 
 def assert_same_report(exported: Tables, stored: Tables) -> None:
-    one, other = build_report(exported), build_report(stored)
+    one, other = build_report(exported, []), build_report(stored, [])
     pd.testing.assert_frame_equal(one.cells, other.cells, check_dtype=False)
     assert len(one.effects) > 0 and [str(sentence) for sentence in one.answer] == [str(sentence) for sentence in other.answer]
 
