@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.data.exports import is_export, outcomes_of, rename_export, run_names, trials_of_export
+from analysis.data.exports import is_export, outcomes_of, rename_export, run_names, trials_of_export, unpack_dictionaries
 from analysis.data.names import NUMBERS, RECORD, SETTINGS, TEXTS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
@@ -57,7 +57,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     Raises:
         UserError: a file cannot be read, or a column is missing or holds a value that it cannot have.
     """
-    whole = read_table(trials)
+    whole = unpack_dictionaries(read_table(trials), trials)
     if whole.empty:
         raise UserError("has no rows", str(trials))
     renamed, notes = _rename(whole, _parse_columns(columns, whole), trials)
@@ -208,7 +208,8 @@ def _divide(table: pd.DataFrame, points: pd.DataFrame, percent: list[str], renam
         is_curve = (points["metric"] == name) | points["metric"].astype(str).str.startswith(f"{name}/")
         points = points.assign(value=points["value"].where(~is_curve, points["value"] / 100))
         found = [] if is_curve.any() and name not in table else renamed.find(name, "--percent")
-        table = table.assign(**{ours: _numbers(table[ours], f"--percent {name}") / 100 for ours in found})
+        signless = {ours: table[ours].map(lambda cell: cell.rstrip(" %") if isinstance(cell, str) else cell) for ours in found}
+        table = table.assign(**{ours: _numbers(column, f"--percent {name}") / 100 for ours, column in signless.items()})
     return table, points
 
 

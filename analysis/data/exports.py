@@ -1,15 +1,19 @@
 """Tables that Weights & Biases and MLflow export: their names and states in the words of docs/formats.md.
 
-W&B: the CSV of a project's table (`Name, State, ..., model.hidden_size`), and tables made of `run.config` and `run.summary`.
+W&B: the CSV of a project's table (`Name, State, ..., model.hidden_size`), and tables made of `run.config` and `run.summary`, with a
+column a key or with a dictionary a cell.
 MLflow: `mlflow.search_runs().to_csv()` (`run_id, status, params.x, metrics.y, tags.z`), and the CSV of its page.
 """
 
+import ast
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.data.names import RECORD, SETTINGS, TEXTS
 from analysis.data.tables import OUTCOMES
+from lightning_modules.config import flatten
 from rrm.errors import UserError
 
 STATES = {  # of both tools, in lower case
@@ -18,8 +22,35 @@ STATES = {  # of both tools, in lower case
 }  # fmt: skip
 PREFIXES = ("params.", "config.", "metrics.", "summary.", "tags.")  # the first of two columns with one name is taken
 FINGERPRINT_TAG, SWEEP_TAG, PARENT_TAG = "tags.rrm.fingerprint", "tags.rrm.sweep", "tags.mlflow.parentRunId"
+PACKED = ("config", "summary")  # columns of dictionaries
+LITERALS = {"nan": "None", "inf": "1e999", "null": "None", "true": "True", "false": "False", "NaN": "None", "Infinity": "1e999"}
+NO_LITERAL = re.compile(rf"""(?<![\w'"])(?:{"|".join(LITERALS)})(?![\w'"])""")  # words that are no literals of Python
 RUN_IDS = ("run_id", "Run ID", "ID", "id")
 STATUSES = ("status", "Status", "State", "state")
+
+
+def unpack_dictionaries(table: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """A column for each key, `config.model.hidden_size`, where the cells of the column `config` or `summary` are dictionaries.
+
+    Raises:
+        UserError: a cell cannot be read as a dictionary.
+    """
+    for name in PACKED:
+        if name in table and table[name].astype(str).str.startswith("{").any():
+            cells = [_keys_of(cell, f"{where}: {name}", row) for row, cell in enumerate(table[name], 1)]
+            keys = pd.DataFrame([{f"{name}.{key}": value for key, value in cell.items()} for cell in cells], index=table.index)
+            table = pd.concat([table.drop(columns=name), keys], axis=1)
+    return table
+
+
+def _keys_of(cell: str | None, where: str, row: int) -> dict[str, str]:
+    """Values by dotted key, as text; None and NaN are left out."""
+    try:
+        value = ast.literal_eval(NO_LITERAL.sub(lambda word: LITERALS[word[0]], cell or "{}"))
+        flat = flatten({str(key): part for key, part in value.items()})
+    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
+        raise UserError(f"must be a dictionary, got {str(cell)[:40]!r} in row {row}; give each key a column", where) from None
+    return {key: str(part) for key, part in flat.items() if part is not None}
 
 
 def is_export(columns: pd.Index) -> bool:
@@ -55,9 +86,9 @@ def trials_of_export(table: pd.DataFrame, names: dict[str, str]) -> pd.Series:
 
 
 def run_names(table: pd.DataFrame) -> pd.Series:
-    """What tells the runs of an export apart [rows]: the ids of their tool, else numbers."""
+    """What tells the rows of a table apart [rows]: the ids of the runs in an export, else numbers."""
     numbers = pd.Series([f"row{number}" for number in range(len(table))], index=table.index, dtype=object)
-    found = next((name for name in RUN_IDS if name in table), None)
+    found = next((name for name in RUN_IDS if name in table), None) if is_export(table.columns) else None
     return numbers if found is None else table[found].fillna(numbers)
 
 
@@ -77,8 +108,8 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
     outcomes = words.map({name: name for name in OUTCOMES} | STATES)
     wrong = outcomes.isna()
     if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        got = "an empty cell" if pd.isna(states.iloc[row]) else repr(states.iloc[row])
+        row = states.index[wrong][0]
+        got = "an empty cell" if pd.isna(states[row]) else repr(states[row])
         column = "outcome" if "outcome" in renamed else str(status)
         rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
         raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")

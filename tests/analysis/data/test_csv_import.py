@@ -234,6 +234,11 @@ def test_fingerprints_keep_every_digit(tmp_path: Path) -> None:
     assert load_csv(tmp_path / "runs.csv").trials["fingerprint"].tolist() == ["0012", "12", "1e5", "100000"]
 
 
+def test_a_column_id_of_a_table_that_is_no_export_is_no_fingerprint(tmp_path: Path) -> None:
+    table([16, 32], [1, 2]).trials.drop(columns="fingerprint").assign(id="same").to_csv(tmp_path / "runs.csv", index=False)
+    assert load_csv(tmp_path / "runs.csv").trials["fingerprint"].nunique() == 12
+
+
 # -- names --------------------------------------------------------------------------------------------------------
 
 
@@ -331,6 +336,8 @@ def test_shares_in_percent_are_refused_with_the_option_that_divides_them(analyze
         assert analyze("--csv", "runs.csv", *percent, "--out", f"out{number}", "--fits-only")[0] == 0
     read = load_csv(tmp_path / "runs.csv", percent="test/exact_accuracy,val/exact_accuracy").trials
     assert np.allclose(read["test/exact_accuracy"], 0.4355)
+    trials.assign(**{"test/exact_accuracy": "43.55 %"}).to_csv(tmp_path / "signs.csv", index=False)
+    assert np.allclose(load_csv(tmp_path / "signs.csv", percent="test/exact_accuracy").trials["test/exact_accuracy"], 0.4355)
 
 
 @pytest.mark.parametrize(("value", "remedy"), [(-0.1, False), (4355.0, False), (100.0, True)])
