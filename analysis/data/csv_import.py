@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.exports import is_export, outcomes_of, rename_export, run_names, trials_of_export, unpack_dictionaries
-from analysis.data.names import NUMBERS, RECORD, SETTINGS, TEXTS, is_share
+from analysis.data.names import COUNTS, NUMBERS, RECORD, SETTINGS, TEXTS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
 from rrm.errors import UserError
@@ -71,7 +71,8 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     _check_values(table, trials)
     _check_shares(points["value"], points["metric"], curves)
     notes = [*notes, *_note_others(others), *infinite]
-    return Tables(table.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
+    ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # as `merge` has them
+    return Tables(ordered.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
 
 
 # -- names --------------------------------------------------------------------------------------------------------
@@ -244,7 +245,9 @@ def _check_values(table: pd.DataFrame, where: Path) -> None:
         UserError: a value is none that its column can have.
     """
     for name in filter(table.__contains__, NUMBERS):
-        table[name] = _numbers(table[name], f"{where}: {name}")
+        numbers = _numbers(table[name], f"{where}: {name}")
+        is_whole = name in COUNTS and bool((numbers % 1 == 0).all())  # MLflow has them as floats
+        table[name] = numbers.astype("int64") if is_whole else numbers
     for name in filter(table.__contains__, POSITIVE):
         if (table[name] <= 0).any():
             raise UserError(f"must be above 0, got {_first(table[name], table[name] <= 0)}", f"{where}: {name}")

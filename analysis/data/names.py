@@ -11,9 +11,10 @@ SCORES = tuple(
     for split in ("val", "test", "ood")
     for score in ("exact_accuracy", "token_accuracy", "valid_accuracy", "nll", "examples", "pass_at_1", "pass_at_2")
 )
-COSTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "recursion", "train_flops",
-         "inference_flops", "steps", "fresh_examples", "mean_supervision_steps", "train_seconds", "wall_seconds",
-         "examples_per_second", "peak_memory_bytes")  # fmt: skip
+COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "train_flops", "inference_flops",
+          "steps", "fresh_examples")  # fmt: skip
+COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
+         "peak_memory_bytes")  # fmt: skip
 NUMBERS = ("seed", *COSTS, *SCORES, "chosen_depth", "threads", "test_examples_seen_in_training", *AXES_OF_TRIALS)
 RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record that are no settings, and the axes
 
