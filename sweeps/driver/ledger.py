@@ -123,6 +123,8 @@ class Ledger:
         if config is None:
             return
         trial = self.live.setdefault(fingerprint, LiveTrial(config))
+        if trial.rows and row["step"] <= trial.rows[-1]["step"]:  # its folder was removed after the earlier rows
+            trial.rows.clear()
         trial.rows.append(row)
         if stopped:
             self._resumed.remove(config)
@@ -163,9 +165,12 @@ class Ledger:
             if proposed is None:
                 return None
             config = proposed
+        is_new = self.store.trial(config.fingerprint) is None  # also where its folder was removed
         self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
-        self.live.setdefault(config.fingerprint, LiveTrial(config))
-        self.tracker.start(config)
+        trial = self.live.setdefault(config.fingerprint, LiveTrial(config))
+        self.tracker.start(config, anew=is_new)
+        for row in trial.rows:  # a spool that was lost lacks them
+            self.tracker.points(config, step_points(row))
         return config
 
     def row(self, fingerprint: str, row: Row) -> bool:
