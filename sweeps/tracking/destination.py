@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from sweeps.tracking.spool import OLD_CURSOR
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 FOLDERS_ALLOWED = "MLFLOW_ALLOW_FILE_STORE"  # MLflow's own switch
-SERVER_SCHEMES = {"http", "https", "databricks"}
+PLUGINS = "mlflow.tracking_store"  # entry points of packages that add a scheme to MLflow
+DATABRICKS = "databricks"
+SERVER_SCHEMES = {"http", "https", DATABRICKS}
 DATABASE_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql"}
 REMEDY = "name a server (http://HOST:5000) or a database (sqlite:///mlflow.db), or unset it for a database beside the sweeps"
 PACKAGES = {
@@ -77,12 +80,15 @@ def check_tracking_uri(uri: str) -> None:
     Raises:
         UserError: it is a folder, has an unknown scheme, or needs a package that is not installed.
     """
+    if uri == DATABRICKS:
+        return
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     if scheme in {"", "file"}:
         if os.environ.get(FOLDERS_ALLOWED, "").lower() not in {"1", "true"}:
             raise UserError(f"MLflow keeps no runs in a folder any more, got {blank_secrets(uri)}: {REMEDY}", VARIABLE)
         return
-    if scheme not in SERVER_SCHEMES and scheme.partition("+")[0] not in DATABASE_SCHEMES:
+    known = SERVER_SCHEMES | DATABASE_SCHEMES | {plugin.name for plugin in entry_points(group=PLUGINS)}
+    if scheme.partition("+")[0] not in known:
         raise UserError(f"MLflow keeps no runs at {scheme}:, got {blank_secrets(uri)}: {REMEDY}", VARIABLE)
     package = PACKAGES.get(scheme)
     if package is not None and find_spec(package) is None:

@@ -1,5 +1,6 @@
 """A server that refuses some requests has the rest: metrics and statuses always, the optional parts one by one."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from mlflow import MlflowClient
 
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
-from sweeps.tracking.mlflow import FINGERPRINT, SWEEP
+from sweeps.driver.run import _deliver
+from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, SWEEP
 from sweeps.tracking.mlflow.server import running_server
 from tests.sweeps.conftest import ending, measure_sections
 from tests.sweeps.driver.test_traps import row
@@ -107,3 +109,36 @@ def test_what_a_server_refuses_is_set_aside_alone_and_sent_when_it_is_taken(
     for run in client.search_runs([experiment.experiment_id], f"tags.`{FINGERPRINT}` != ''"):
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"trial.yaml", "items.parquet"}
         assert [data.dataset.digest for data in run.inputs.dataset_inputs] == ["d1"]
+
+
+def test_an_artifact_folder_that_cannot_be_written_keeps_no_metric_back(finished: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "runs/mlartifacts").write_text("")
+    deliver(finished)
+    assert_metrics_and_statuses(finished, finished.tracker.delivery.uri)
+    aside = finished.tracker.spool.progress.describe_aside()
+    assert {line.partition(":")[0] for line in aside} >= {
+        "spec.yaml of 1 run", "trial.yaml of 2 runs", "items.parquet of 2 runs", "curves.parquet of 1 run"
+    } and all("mlartifacts" in line for line in aside)  # fmt: skip
+
+
+def test_artifacts_on_s3_without_its_client_keep_no_metric_back(finished: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    destination = finished.tracker.delivery.destination
+    tags = {IDENTITY: destination.identity, LOCATION: destination.location}
+    MlflowClient(destination.uri).create_experiment(destination.sweep, "s3://bucket/artifacts", tags)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    deliver(finished)
+    assert_metrics_and_statuses(finished, destination.uri)
+    assert "boto3" in finished.tracker.spool.progress.describe_aside()[0]
+
+
+def test_a_run_ends_with_what_was_refused_and_the_next_one_sends_it(
+    finished: Ledger, open_ledger: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "runs/mlartifacts").write_text("")
+    (line,) = _deliver(finished.tracker)
+    assert line.startswith("tracking was refused") and "trial.yaml of 2 runs" in line and line.endswith("the next run tries again")
+    (tmp_path / "runs/mlartifacts").unlink()
+    again = open_ledger(finished.spec.model_dump(mode="json", exclude_none=True, by_alias=True))
+    again.close()
+    assert _deliver(again.tracker) == []
+    assert read_status(finished.store.location).tracking == []
