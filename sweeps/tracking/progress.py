@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -64,10 +64,13 @@ class Progress:
         self.aside[part.fingerprint, part.part] = part
 
     def describe_aside(self) -> list[str]:
-        """Each kind of part with its number and the first reason, such as `dataset of 4 runs: HTTP 404: Not Found`."""
+        """Each reason with the parts, such as `dataset of 2 runs, view of 1 run: HTTP 404 Not Found`; of a kind of parts the first."""
         counts = Counter(aside.part for aside in self.aside.values())
-        reasons = {aside.part: aside.reason for aside in reversed(self.aside.values())}
-        return [f"{part} of {count} run{'s' * (count > 1)}: {reasons[part]}" for part, count in counts.items()]
+        first = {aside.part: aside.reason for aside in reversed(self.aside.values())}
+        parts: dict[str, list[str]] = defaultdict(list)
+        for part, count in counts.items():
+            parts[first[part]].append(f"{part} of {count} run{'s' * (count > 1)}")
+        return [f"{', '.join(named)}: {reason}" for reason, named in parts.items()]
 
 
 def describe_tracking(spool: Path) -> list[str]:

@@ -60,6 +60,10 @@ class Spool:
         """Whether the start of a trial was spooled before."""
         return fingerprint in self._attempts
 
+    def attempt(self, fingerprint: str) -> int:
+        """How often the trial began at step 0."""
+        return self._attempts.get(fingerprint, 1)
+
     def add_points(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
         """Spool points of curves by step; steps that were spooled before are dropped."""
         fresh = [point for point in points if point["at"] > self._last_step.get(fingerprint, -1)]
@@ -123,14 +127,14 @@ class Spool:
                 yield json.loads(line), position
 
     def _append(self, event: Event) -> None:
-        attempt = self._attempts.get(event.get("fingerprint", ""), 1)
+        attempt = self.attempt(event.get("fingerprint", ""))
         stamped = {"attempt": attempt} | event if attempt > 1 else event
         append_line(self.events_file, stamped)
         self._remember(stamped)
 
     def _is_current(self, event: Event) -> bool:
         """Whether it belongs to the last attempt at its trial."""
-        return bool(event.get("attempt", 1) == self._attempts.get(event.get("fingerprint", ""), 1))
+        return bool(event.get("attempt", 1) == self.attempt(event.get("fingerprint", "")))
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")

@@ -134,7 +134,8 @@ class Tracker:
         self._set_state("FINISHED" if finished else "KILLED")
         self.spool.add_once({"kind": "curves", "status": str(self.spool.told)})
         if finished and best:
-            self.spool.add_once({"kind": "models", "fingerprints": best, "status": " ".join(best)})
+            attempts = [name if self.spool.attempt(name) == 1 else f"{name}#{self.spool.attempt(name)}" for name in best]
+            self.spool.add_once({"kind": "models", "fingerprints": best, "status": " ".join(attempts)})
 
     def _set_state(self, status: str, fingerprint: str = "") -> None:
         self.spool.add_once({"kind": "state", "fingerprint": fingerprint, "status": status, "time": _now()})

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from http.client import responses
 from typing import Any
 
 import requests
@@ -86,9 +87,13 @@ def is_transient(error: BaseException) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, without secrets: its HTTP status where the server answered, else its type."""
+    """An error in one line, without secrets: its HTTP status where a server answered, with the server's own words where MLflow did."""
+    status = _answered_status(error)
     lines = str(error).splitlines()
     text = blank_secrets(lines[0] if lines else "")
-    status = _answered_status(error)
-    name = "" if isinstance(error, Refused) else f"{type(error).__name__}: " if status is None else f"HTTP {status}: "
-    return f"{name}{text}"[:MAX_REASON_CHARACTERS]
+    if status is not None:
+        words = f": {text}" if "error_code" in getattr(error, "json", {}) else ""
+        text = f"HTTP {status} {responses.get(status, '')}".rstrip() + words
+    elif not isinstance(error, Refused):
+        text = f"{type(error).__name__}: {text}"
+    return text[:MAX_REASON_CHARACTERS]

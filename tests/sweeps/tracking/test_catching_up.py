@@ -1,7 +1,8 @@
-"""A spool reaches every server and experiment whole and once, and never the experiment of another sweep."""
+"""A spool reaches every server and experiment whole and once, whatever was moved, removed, deleted or run again."""
 
 import shutil
-import sqlite3
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from rrm.errors import UserError
-from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
-from sweeps.store.store import IDENTITY as IDENTITY_FILE
-from sweeps.store.store import Store
-from sweeps.tracking import delivery
-from sweeps.tracking.delivery import check_destination
-from sweeps.tracking.destination import find_destination
-from sweeps.tracking.mlflow import CURVES, FINGERPRINT, IDENTITY, LOCATION, SWEEP
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
 from sweeps.tracking.mlflow.reader import read_item_files, read_runs
-from sweeps.tracking.spool import SPOOL
 from tests.sweeps.conftest import Sections, call_in_child, ending, measure_sections
 from tests.sweeps.driver.test_traps import row
 
@@ -47,7 +40,6 @@ def deliver(ledger: Ledger) -> None:
     ledger.close()
     ledger.tracker.delivery.start()
     assert ledger.tracker.delivery.close(), ledger.tracker.delivery.problem
-    assert not ledger.tracker.spool.progress.aside
 
 
 @pytest.fixture
@@ -57,6 +49,19 @@ def delivered(open_ledger: Callable) -> Ledger:
     run_trials(ledger)
     deliver(ledger)
     return ledger
+
+
+def send_what_waits(ledger: Ledger) -> None:
+    """Let the thread send, which goes on."""
+    ledger.tracker.delivery.start()
+    deadline = time.monotonic() + 30
+    while not ledger.tracker.spool.is_empty:
+        assert time.monotonic() < deadline, ledger.tracker.delivery.problem
+        time.sleep(0.05)
+
+
+def give_up_soon(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[type(ledger.tracker.delivery).__module__], "UNREACHABLE_SECONDS", 0.5)
 
 
 def find_runs(uri: str, name: str = "tiny") -> tuple[MlflowClient, list[Run]]:
@@ -81,7 +86,6 @@ def assert_all_there_once(ledger: Ledger, name: str = "tiny") -> None:
         assert [(point.step, point.value) for point in points] == [(step, 1.0 / step) for step in STEPS]
         assert len(client.get_metric_history(run.info.run_id, "test/nll")) == 1
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"trial.yaml", "items.parquet"}
-    assert read_status(ledger.store.location).tracking == []
 
 
 # -- another server ---------------------------------------------------------------------------------------------------
@@ -165,7 +169,7 @@ def test_rows_of_a_resumed_trial_arrive_also_when_the_spool_was_lost(open_ledger
         config = ledger.ask()
         for step in STEPS[:2]:
             ledger.row(config.fingerprint, row(step, 1.0 / step))
-    shutil.rmtree(tmp_path / "runs/tiny" / SPOOL)
+    shutil.rmtree(tmp_path / "runs/tiny" / "spool")
     resumed = open_ledger(small_sections())
     while (config := resumed.ask()) is not None:
         resumed.row(config.fingerprint, row(12, 1.0 / 12))
@@ -181,22 +185,19 @@ def test_rows_of_a_resumed_trial_arrive_also_when_the_spool_was_lost(open_ledger
 def test_what_is_sent_while_the_experiment_is_deleted_arrives_after_its_restore(
     open_ledger: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "UNREACHABLE_SECONDS", 0.5)
     ledger = open_ledger(small_sections())
-    ledger.tracker.delivery.connect()
-    ledger.tracker.delivery.deliver()
+    send_what_waits(ledger)
     client = MlflowClient(ledger.tracker.delivery.uri)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     client.delete_experiment(experiment.experiment_id)
+    give_up_soon(ledger, monkeypatch)
     run_trials(ledger)
     ledger.close()
-    ledger.tracker.delivery.start()
     assert not ledger.tracker.delivery.close()
     problem = ledger.tracker.delivery.problem or ""
-    assert "experiment 'tiny' (ID 1) is deleted" in problem.replace(":", "")
-    assert problem.endswith(f"mlflow experiments restore --experiment-id {experiment.experiment_id}")
-    assert f"MLFLOW_TRACKING_URI={ledger.tracker.delivery.uri} " in problem
+    assert problem.startswith("MLflow's experiment 'tiny' (ID 1): is deleted; restore it: ")
+    assert problem.endswith(f"MLFLOW_TRACKING_URI={ledger.tracker.delivery.uri} mlflow experiments restore --experiment-id 1")
 
     client.restore_experiment(experiment.experiment_id)
     again = open_ledger(small_sections())
@@ -205,28 +206,40 @@ def test_what_is_sent_while_the_experiment_is_deleted_arrives_after_its_restore(
 
 
 @pytest.mark.parametrize("tag", [FINGERPRINT, SWEEP], ids=["child", "parent"])
-@pytest.mark.parametrize("when", ["between two drivers", "under a driver"])
+@pytest.mark.parametrize("when", ["under a driver", "between two drivers"])
 def test_a_deleted_run_is_made_anew_with_all_that_it_had(open_ledger: Callable, tag: str, when: str) -> None:
     ledger = open_ledger(small_sections())
     config = ledger.ask()
     ledger.row(config.fingerprint, row(STEPS[0], 1.0 / STEPS[0]))
-    ledger.tracker.delivery.connect()
-    ledger.tracker.delivery.deliver()
+    send_what_waits(ledger)
+    if when == "between two drivers":
+        ledger.close()
+        assert ledger.tracker.delivery.close()
     client, runs = find_runs(ledger.tracker.delivery.uri)
     for run in runs:
         if tag in run.data.tags:
             client.delete_run(run.info.run_id)
+    if when == "between two drivers":
+        ledger = open_ledger(small_sections())
+        assert ledger.ask() == config
     for step in STEPS[1:]:
         ledger.row(config.fingerprint, row(step, 1.0 / step))
     ledger.store.backend.write(f"trials/{config.fingerprint}/items.parquet", b"items")
     ledger.end(config.fingerprint, ending(config, data_fingerprint="d1"))
     run_trials(ledger)
-    if when == "under a driver":
-        ledger.close()
-        ledger.tracker.delivery.deliver()
-    else:
-        deliver(ledger)
+    deliver(ledger)
     assert_all_there_once(ledger)
+
+
+def test_a_run_that_was_deleted_after_the_end_is_made_anew_by_a_run_that_has_nothing_to_do(
+    delivered: Ledger, open_ledger: Callable
+) -> None:
+    client, runs = find_runs(delivered.tracker.delivery.uri)
+    for run in runs[:2]:
+        client.delete_run(run.info.run_id)
+    again = open_ledger(small_sections())
+    deliver(again)
+    assert_all_there_once(again)
 
 
 # -- a trial that ran twice -------------------------------------------------------------------------------------------
@@ -290,106 +303,7 @@ def test_a_lost_trial_that_goes_on_and_completes_keeps_its_curve_and_no_reason(
     assert "reason" not in run.data.tags and run.data.tags["outcome"] == "completed"
 
 
-# -- another sweep of the same name -----------------------------------------------------------------------------------
-
-
-def check(ledger_sections: Sections, tmp_path: Path, storage: str, write_spec: Callable) -> None:
-    """What `run` asks before it makes a store."""
-    from sweeps.spec.sweep import load_spec
-
-    spec = load_spec(write_spec(ledger_sections | {"storage": str(tmp_path / storage)}))
-    store = Store(spec.location)
-    check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
-
-
-def test_a_store_that_was_removed_and_begun_anew_is_refused_and_nothing_is_made(
-    delivered: Ledger, write_spec: Callable, tmp_path: Path
-) -> None:
-    shutil.rmtree(tmp_path / "runs/tiny")
-    with pytest.raises(UserError, match=r"name: is taken: .*'tiny' \(ID 1\) holds another sweep of that name.*name=NEW"):
-        check(small_sections(), tmp_path, "runs", write_spec)
-    assert not (tmp_path / "runs/tiny").exists()
-
-
-def test_a_second_storage_on_one_server_is_refused_and_a_new_name_is_not(
-    open_ledger: Callable, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'server.db'}")
-    monkeypatch.chdir(tmp_path)
-    deliver(open_ledger(small_sections()))
-    with pytest.raises(UserError, match=f"at {tmp_path}/runs/tiny.*name=NEW"):
-        check(small_sections(), tmp_path, "second", write_spec)
-    check(small_sections("other"), tmp_path, "second", write_spec)
-    check(small_sections(), tmp_path, "runs", write_spec)
-
-
-def test_a_copy_is_refused_while_its_original_is_there_and_is_the_sweep_when_it_is_not(
-    open_ledger: Callable, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = f"sqlite:///{tmp_path / 'server.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.chdir(tmp_path)
-    ledger = open_ledger(small_sections())
-    run_trials(ledger)
-    deliver(ledger)
-    shutil.copytree(tmp_path / "runs/tiny", tmp_path / "copy/tiny")
-    with pytest.raises(UserError, match=f"{tmp_path}/copy/tiny is a copy.*name=NEW"):
-        check(small_sections(), tmp_path, "copy", write_spec)
-    (tmp_path / "linked").symlink_to(tmp_path / "runs")
-    check(small_sections(), tmp_path, "linked", write_spec)
-    shutil.move(tmp_path / "runs", tmp_path / "gone")
-    check(small_sections(), tmp_path, "copy", write_spec)
-    shutil.move(tmp_path / "copy", tmp_path / "runs")
-    shutil.move(tmp_path / "runs", tmp_path / "moved")
-    (tmp_path / "runs").symlink_to(tmp_path / "moved")
-    deliver(open_ledger(small_sections()))
-    experiment = MlflowClient(uri).get_experiment_by_name("tiny")
-    assert experiment is not None
-    assert experiment.tags[LOCATION] == str(tmp_path / "moved/tiny")
-    assert experiment.tags[IDENTITY] == Store(tmp_path / "moved/tiny").identity()
-
-
-def test_a_sweep_that_met_another_one_late_does_not_mix_with_it(
-    open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server did not answer before the run."""
-    monkeypatch.setattr(delivery, "UNREACHABLE_SECONDS", 0.5)
-    first = open_ledger(small_sections())
-    run_trials(first)
-    deliver(first)
-    shutil.rmtree(tmp_path / "runs/tiny")
-    second = open_ledger(small_sections())
-    run_trials(second)
-    second.close()
-    second.tracker.delivery.start()
-    assert not second.tracker.delivery.close()
-    assert "holds another sweep of that name" in (second.tracker.delivery.problem or "")
-    assert len(find_runs(second.tracker.delivery.uri)[1]) == 3
-
-
-def test_a_store_without_identity_adopts_the_experiment_of_its_trials_and_no_other_one(
-    delivered: Ledger, open_ledger: Callable, write_spec: Callable, tmp_path: Path
-) -> None:
-    """As commit e399d62 left it: no identity, one position for all servers, no tags of the experiment."""
-    forget_identity(tmp_path)
-    check(small_sections(), tmp_path, "runs", write_spec)
-    adopted = open_ledger(small_sections())
-    deliver(adopted)
-    assert_all_there_once(adopted)
-    experiment = MlflowClient(adopted.tracker.delivery.uri).get_experiment_by_name("tiny")
-    assert experiment is not None and experiment.tags[IDENTITY] == adopted.store.identity()
-
-    forget_identity(tmp_path)
-    shutil.rmtree(tmp_path / "runs/tiny")
-    with pytest.raises(UserError, match="holds another sweep"):
-        check(small_sections(), tmp_path, "runs", write_spec)
-
-
-def forget_identity(tmp_path: Path) -> None:
-    (tmp_path / "runs/tiny" / IDENTITY_FILE).unlink()
-    shutil.rmtree(tmp_path / "runs/tiny" / SPOOL / "servers")
-    with sqlite3.connect(tmp_path / "runs/mlflow.db") as database:
-        database.execute("DELETE FROM experiment_tags WHERE key LIKE 'rrm.%'")
+# -- a storage that was moved ------------------------------------------------------------------------------------------
 
 
 def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open_ledger: Callable, tmp_path: Path) -> None:
