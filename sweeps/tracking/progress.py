@@ -64,7 +64,7 @@ class Progress:
         self.aside[part.fingerprint, part.part] = part
 
     def describe_aside(self) -> list[str]:
-        """Each reason with the parts, such as `dataset of 2 runs, view of 1 run: HTTP 404 Not Found`; of a kind of parts the first."""
+        """Each reason with its parts, such as `dataset of 2 runs, view of 1 run: HTTP 404 Not Found`."""
         counts = Counter(aside.part for aside in self.aside.values())
         first = {aside.part: aside.reason for aside in reversed(self.aside.values())}
         parts: dict[str, list[str]] = defaultdict(list)

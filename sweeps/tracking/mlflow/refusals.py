@@ -87,7 +87,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, without secrets: its HTTP status where a server answered, with the server's own words where MLflow did."""
+    """An error in one line, without secrets: the HTTP status where a server answered, and the words of MLflow."""
     status = _answered_status(error)
     lines = str(error).splitlines()
     text = blank_secrets(lines[0] if lines else "")
