@@ -8,14 +8,11 @@ from typing import Any
 
 import pytest
 
-from rrm.errors import UserError
-from sweeps.cli.doctor import examine
-from sweeps.tracking.delivery import UNREACHABLE_SECONDS
-from sweeps.tracking.destination import REMEDY, check_tracking_uri
-from sweeps.tracking.progress import Progress
+from sweeps.cli.doctor import Finding, examine
 from tests.sweeps.conftest import assert_refused, measure_sections
 
-SLACK_SECONDS = 6.0  # of a machine with other work
+MAX_CLOSE_SECONDS = 12.0  # 6 s, and what a machine with other work takes
+REMEDY = "name a server (http://HOST:5000) or a database (sqlite:///mlflow.db), or unset it for a database beside the sweeps"
 
 
 @pytest.fixture
@@ -30,27 +27,27 @@ def silent_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     "uri", ["./mlruns", "mlruns", "/data/mlruns", "file:///data/mlruns", "foo://host", "postgres://host/db", "localhost:5000"]
 )
-def test_where_mlflow_keeps_no_runs_is_refused_with_the_whole_remedy(
+def test_where_mlflow_keeps_no_runs_is_bad_and_has_the_whole_remedy(
     uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError) as error:
-        check_tracking_uri(uri)
-    assert uri in str(error.value) and str(error.value).endswith(REMEDY) and "\n" not in str(error.value)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    findings = [finding for finding in examine(str(tmp_path)) if "MLFLOW_TRACKING_URI" in finding.what]
-    assert [(finding.state, finding.what) for finding in findings] == [("bad", str(error.value))]
+    (finding,) = examine_tracking(uri, monkeypatch, tmp_path)
+    assert finding.state == "bad" and finding.what.startswith("MLFLOW_TRACKING_URI: ")
+    assert uri in finding.what and finding.what.endswith(REMEDY) and "\n" not in finding.what
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://host:5000", "https://host", "sqlite:///mlflow.db", "postgresql+psycopg://user@host/db", "databricks"]
-)
-def test_where_mlflow_keeps_runs_is_taken(uri: str) -> None:
-    check_tracking_uri(uri)
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "databricks"])
+def test_where_mlflow_keeps_runs_is_well(uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [finding.state for finding in examine_tracking(uri, monkeypatch, tmp_path)] == ["ok"]
 
 
-def test_a_folder_is_taken_where_mlflow_s_own_switch_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_well_where_mlflow_s_own_switch_allows_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    check_tracking_uri("./mlruns")
+    assert [finding.state for finding in examine_tracking("./mlruns", monkeypatch, tmp_path)] == ["ok"]
+
+
+def examine_tracking(uri: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Finding]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return [finding for finding in examine(str(folder)) if "track" in finding.what.lower()]
 
 
 def test_run_refuses_a_folder_of_runs_before_it_makes_a_store(
@@ -65,7 +62,7 @@ def test_an_unreachable_database_holds_the_end_of_a_run_for_seconds_and_doctor_s
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg://mlflow:secret1@127.0.0.1:9/mlflow")
     seconds, problem = time_close(open_ledger)
-    assert seconds < UNREACHABLE_SECONDS + SLACK_SECONDS and "refused" in problem and "secret1" not in problem
+    assert seconds < MAX_CLOSE_SECONDS and "refused" in problem and "secret1" not in problem
     findings = [finding for finding in examine(str(tmp_path)) if "tracking" in finding.what]
     assert [finding.state for finding in findings] == ["warning"] and "secret1" not in str(findings[0])
 
@@ -76,7 +73,7 @@ def test_a_silent_database_holds_the_end_of_a_run_for_seconds(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql+psycopg://mlflow@127.0.0.1:{silent_port}/mlflow")
     seconds, problem = time_close(open_ledger)
-    assert seconds < UNREACHABLE_SECONDS + SLACK_SECONDS and problem
+    assert seconds < MAX_CLOSE_SECONDS and problem
 
 
 def time_close(open_ledger: Callable) -> tuple[float, str]:
@@ -88,20 +85,3 @@ def time_close(open_ledger: Callable) -> tuple[float, str]:
     started = time.monotonic()
     assert not delivery.close()
     return time.monotonic() - started, delivery.problem
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("http://host:5000", "http://host:5000/", True),
-        ("http://me:old@host", "http://me:new@host", True),
-        ("postgresql://me@host/db?password=old", "postgresql://host/db", True),
-        ("http://host:5000", "http://host:5001", False),
-        ("sqlite:////a/mlflow.db", "sqlite:////b/mlflow.db", False),
-    ],
-)
-def test_a_server_is_known_by_its_address_without_credentials(tmp_path: Path, one: str, other: str, is_same: bool) -> None:
-    first, second = Progress(tmp_path, one), Progress(tmp_path, other)
-    assert (first.file == second.file) == is_same
-    first.write()
-    assert "old" not in first.file.read_text()

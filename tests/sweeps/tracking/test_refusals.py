@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.run import _deliver
-from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, SWEEP
+from sweeps.tracking.mlflow import FINGERPRINT, SWEEP
 from sweeps.tracking.mlflow.server import running_server
 from tests.sweeps.conftest import ending, measure_sections
 from tests.sweeps.driver.test_traps import row
@@ -122,12 +122,11 @@ def test_an_artifact_folder_that_cannot_be_written_keeps_no_metric_back(finished
 
 
 def test_artifacts_on_s3_without_its_client_keep_no_metric_back(finished: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    destination = finished.tracker.delivery.destination
-    tags = {IDENTITY: destination.identity, LOCATION: destination.location}
-    MlflowClient(destination.uri).create_experiment(destination.sweep, "s3://bucket/artifacts", tags)
+    uri = finished.tracker.delivery.uri
+    MlflowClient(uri).create_experiment(finished.spec.name, "s3://bucket/artifacts")
     monkeypatch.setitem(sys.modules, "boto3", None)
     deliver(finished)
-    assert_metrics_and_statuses(finished, destination.uri)
+    assert_metrics_and_statuses(finished, uri)
     assert "boto3" in finished.tracker.spool.progress.describe_aside()[0]
 
 
