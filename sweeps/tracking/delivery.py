@@ -9,7 +9,7 @@ from rrm.errors import UserError
 from sweeps.store.store import Store
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.progress import RUN, Aside
-from sweeps.tracking.spool import BATCH_EVENTS, Event, Spool
+from sweeps.tracking.spool import BATCH_EVENTS, STARTS, Event, Spool
 
 if TYPE_CHECKING:
     from sweeps.tracking.mlflow.writer import MlflowWriter, Part
@@ -115,7 +115,7 @@ class Delivery:
         progress.meet((writer.experiment_id, writer.experiment.creation_time or 0))
         self._writer = writer
         self._claim(writer)
-        sent = {event.get("fingerprint", "") for event in self.spool.sent() if event["kind"] in {"sweep", "start"}}
+        sent = {event.get("fingerprint", "") for event in self.spool.sent() if event["kind"] in STARTS}
         incomplete = sent - writer.runs | {fingerprint for fingerprint, part in progress.aside if part == RUN}
         again = [event for event in self.spool.sent() if event.get("fingerprint", "") in incomplete] if incomplete else []
         for first in range(0, len(again), BATCH_EVENTS):
@@ -139,7 +139,7 @@ class Delivery:
         return len(events) == BATCH_EVENTS
 
     def _claim(self, writer: "MlflowWriter") -> None:
-        """Tell the experiment whose it is; a server that takes no such tags takes the runs all the same."""
+        """Write into the experiment which sweep it holds; a server that refuses such tags gets the runs all the same."""
         from sweeps.tracking.mlflow.refusals import describe_error, is_refused
 
         self.spool.progress.aside.pop(("", IDENTITY_PART), None)
@@ -154,23 +154,24 @@ class Delivery:
         """Send events: first what runs need, then each optional part alone."""
         aside = self.spool.progress.aside
         delivered = writer.deliver(events)
-        for fingerprint in {event.get("fingerprint", "") for event in events}:
-            aside.pop((fingerprint, RUN), None)
+        for event in events:
+            if event["kind"] in STARTS:  # a run is sent as a whole: what was refused of it before shows again
+                aside.pop((event.get("fingerprint", ""), RUN), None)
         for refused in delivered.refused:
             self.spool.progress.set_aside(refused)
         is_busy = any(part.transient for part in aside.values())
         for part, event in delivered.parts.items():
-            if is_busy:  # behind those that wait: each try takes a server that does not answer many seconds
+            if is_busy:  # a server that does not answer takes seconds at each try: these are sent after those that wait
                 self.spool.progress.set_aside(Aside(*part, "waits for its turn", transient=True))
             else:
                 is_busy = self._send_part(writer, part, event)
 
-    def _send_parts(self, writer: "MlflowWriter", wanted: list["Part"]) -> None:
+    def _send_parts(self, writer: "MlflowWriter", parts: list["Part"]) -> None:
         """Try parts again that were set aside; of each kind until one is not taken."""
         stopped: set[str] = set()
         aside = self.spool.progress.aside
-        found = writer.find_parts(wanted)
-        for part in wanted:
+        found = writer.find_parts(parts)
+        for part in parts:
             if part[1] == RUN or part[1] == IDENTITY_PART:
                 continue
             if part not in found:

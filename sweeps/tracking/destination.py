@@ -38,7 +38,7 @@ class Destination:
     location: str  # of the store
     identity: str | None = None  # of the store; None where it is to get one
     old_trials: frozenset[str] = frozenset()  # fingerprints that were begun before stores had identities
-    known_experiment: tuple[str, int] | None = None  # ID and creation time of the one that received this spool
+    last_experiment: tuple[str, int] | None = None  # ID and creation time of the one that received this spool
 
     def is_copy_of(self, location: str) -> bool:
         """Whether the store at another location is this one's original: it has the same identity, and is not the same folder."""
@@ -65,7 +65,7 @@ def find_destination(spec: SweepSpec, store: Store, spool_folder: Path) -> Desti
         location=store.location,
         identity=identity,
         old_trials=frozenset(store.begun()) if is_old else frozenset(),
-        known_experiment=Progress(spool_folder / SERVERS, uri).experiment,
+        last_experiment=Progress(spool_folder / SERVERS, uri).experiment,
     )
 
 

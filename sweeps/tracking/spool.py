@@ -15,6 +15,8 @@ from sweeps.tracking.progress import EVENTS, SERVERS, Progress
 Event = dict[str, Any]
 BATCH_EVENTS = 200
 SPOOL = "spool"  # in the driver's folder
+STARTS = {"sweep", "start"}  # kinds of the first event of a run
+ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
 OLD_CURSOR = "cursor"  # of spools that had one position for all servers
 
 

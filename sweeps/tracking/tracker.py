@@ -17,11 +17,10 @@ from sweeps.store.store import Store
 from sweeps.tracking.delivery import Delivery, Sources
 from sweeps.tracking.destination import Destination, find_destination
 from sweeps.tracking.provenance import provenance_tags, read_diff
-from sweeps.tracking.spool import Spool
+from sweeps.tracking.spool import ENDING_TAGS, Spool
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
-ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")
 LONGEST_TAG = 5000
 
 

@@ -139,7 +139,7 @@ def _artifact_location(root: Path, sweep: str) -> str:
 
 def _is_ours(client: MlflowClient, experiment: Experiment, destination: Destination) -> bool:
     """Whether an experiment without an identity holds no sweep, or this one."""
-    if (experiment.experiment_id, experiment.creation_time or 0) == destination.known_experiment:
+    if (experiment.experiment_id, experiment.creation_time or 0) == destination.last_experiment:
         return True
     tags = [run.data.tags for run in all_runs(client, experiment.experiment_id, ViewType.ALL)]
     trials = {some[FINGERPRINT] for some in tags if FINGERPRINT in some}

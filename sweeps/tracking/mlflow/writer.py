@@ -28,13 +28,12 @@ from sweeps.tracking.mlflow.model_logging import log_best
 from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_divisible, is_refused
 from sweeps.tracking.mlflow.view import prepare_view
 from sweeps.tracking.progress import RUN, Aside
-from sweeps.tracking.spool import Event
+from sweeps.tracking.spool import ENDING_TAGS, STARTS, Event
 
 MAX_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
 MAX_PARAMS = 100
 MAX_TAGS = 100
 TERMINAL = {"FINISHED", "FAILED", "KILLED"}
-ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
 SPEC, DIFF, VIEW, DATASET, MODELS = "spec.yaml", "code.diff", "view", "dataset", "models"  # optional parts
 Part = tuple[str, str]  # fingerprint and name
 Item = Metric | Param | RunTag
@@ -75,7 +74,7 @@ class MlflowWriter:
             self.experiment = self.client.get_experiment(self.experiment_id)
         self._attempts: dict[str, int] = {}
         self._runs = self._settle_runs()  # run id by fingerprint, "" for the parent
-        self._unanswered: set[str] = set()  # runs that may have been made although nobody said so
+        self._unanswered: set[str] = set()  # runs that may have been made although no answer came
 
     @property
     def runs(self) -> set[str]:
@@ -284,9 +283,9 @@ class MlflowWriter:
 
     # -- what is optional -----------------------------------------------------------------------------------------
 
-    def find_parts(self, wanted: Iterable[Part]) -> dict[Part, Event]:
+    def find_parts(self, parts: Iterable[Part]) -> dict[Part, Event]:
         """Parts with the last event that names each; those that no event names any more are left out."""
-        names = set(wanted)
+        names = set(parts)
         found: dict[Part, Event] = {}
         for event in self.sources.events():
             for part in _parts(event):
@@ -349,7 +348,7 @@ class MlflowWriter:
 
 
 def _has_start(events: list[Event]) -> bool:
-    return any(event["kind"] in {"sweep", "start"} for event in events)
+    return any(event["kind"] in STARTS for event in events)
 
 
 def _parts(event: Event) -> list[str]:
