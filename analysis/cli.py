@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rrm.errors import UserError, usage_error
+from rrm.files import expand_home
 from sweeps.cli.typer_app import run_app
 from sweeps.store.store import Store, local_root
 from sweeps.store.store import tracking_uri as default_tracking_uri
@@ -68,7 +69,7 @@ def analyze(
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
     _check_costs(budgets, tables)
-    folder = out or _report_folder(names[0])
+    folder = Path(expand_home(out)) if out else _report_folder(names[0])
     _make(folder)
     fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)

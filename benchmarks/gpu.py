@@ -125,7 +125,7 @@ def _describe_machine(device: str) -> Report:
 def _output_of(*command: str) -> str:
     """First line that a program prints; `unknown` where it is missing or fails."""
     try:
-        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True).stdout
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN
     return (printed.splitlines() or [UNKNOWN])[0]

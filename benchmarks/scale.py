@@ -70,7 +70,7 @@ def measured(side: str, trials: int) -> float:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with tempfile.TemporaryDirectory() as folder:
         arguments = [sys.executable, str(HERE / "scale.py"), "--side", side, "--trials", str(trials), "0"]
-        ended = subprocess.run(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        ended = subprocess.run(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True)
     seconds = json.loads(ended.stdout.splitlines()[-1])
     print(f"| {NAMES[side]} | {trials:,} | {seconds:.1f} | {1000 * seconds / trials:.1f} |", flush=True)
     return seconds
@@ -129,7 +129,7 @@ def run_ours(trials: int) -> float:
 
     OURS["search"]["num_trials"] = trials
     path = Path("scale.yaml")
-    path.write_text(write_yaml(OURS))
+    path.write_text(write_yaml(OURS), encoding="utf-8")
     spec = load_spec(path)
     tracker.LONGEST_DELIVERY_SECONDS = 3600.0
     started = time.perf_counter()

@@ -131,10 +131,10 @@ def sweep_all(runs: list[Run], folder: Path) -> list[list[FrozenTrial]]:
     """The studies of sweeps, whose trials score the known function in Ray's workers; one driver after the other."""
     specs = [folder / f"{run.name}.yaml" for run in runs]
     for run, path in zip(runs, specs, strict=True):
-        path.write_text(write_yaml(sections(run)))
+        path.write_text(write_yaml(sections(run)), encoding="utf-8")
     paths = os.pathsep.join([str(Path(__file__).parent / "trivial"), str(ROOT)])
     command = [sys.executable, "-c", DRIVER, *map(str, specs)]
-    ended = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    ended = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, encoding="utf-8")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     storages = [f"sqlite:///{folder / 'runs' / run.name / 'study.db'}" for run in runs]
     return [optuna.load_study(study_name=None, storage=storage).trials for storage in storages]

@@ -10,11 +10,12 @@ from typing import NoReturn
 import torch
 
 from lightning_modules.atomic_write import write_atomically
-from lightning_modules.config import TrialConfig, load_trial
+from lightning_modules.config import TrialConfig, load_trial, validate_trial
 from lightning_modules.record import Record, Row
 from lightning_modules.trial_folder import RESULT, TRIAL
-from lightning_modules.yaml_file import write_yaml
+from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError, usage_error
+from rrm.files import expand_home
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         config = load_trial(options.trial)
-        folder = options.out or Path("runs/trials") / config.fingerprint
+        folder = Path(expand_home(options.out or Path("runs/trials") / config.fingerprint))
         record = _run(config, folder, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -66,7 +67,7 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
         torch.set_num_threads(threads)
     result_file = folder / RESULT
     if result_file.exists():
-        record = json.loads(result_file.read_text())
+        record = json.loads(result_file.read_text(encoding="utf-8"))
         if record["fingerprint"] != config.fingerprint:
             raise UserError(f"holds another trial ({record['fingerprint']}, not {config.fingerprint})", str(folder))
         print(f"already finished: {result_file}")
@@ -93,7 +94,7 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
 def _prepare(folder: Path, config: TrialConfig) -> Path:
     """Make the folder, unless it holds another trial."""
     trial_file = folder / TRIAL
-    if trial_file.exists() and load_trial(trial_file).fingerprint != config.fingerprint:
+    if trial_file.exists() and validate_trial(read_yaml(trial_file)).fingerprint != config.fingerprint:
         raise UserError("holds another trial: choose another --out", str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)

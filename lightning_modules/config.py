@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import ModelConfig, StrictConfig
 from rrm.errors import UserError, from_validation
-from rrm.files import FilePath, checked_sha256
+from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.losses import LossConfig
 from rrm.optim import OptimConfig
 from rrm.tasks import TaskConfig
@@ -105,12 +106,16 @@ class TrialConfig(StrictConfig):
         puzzle = {} if self.model.prefix_length else dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), without_prefix)
         return puzzle | ({} if self.optim.ema_decay else {"ema_warmup": "where weights are not averaged (optim.ema_decay 0)"})
 
+    def identity(self) -> dict[str, Any]:
+        """The whole resolved config with digests in the place of the paths of data files."""
+        identity = self.resolved() | {"task": self.task.identity()}
+        identity["fit"].pop("start_from", None)
+        return identity
+
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the whole resolved config; data files count by digest, not by path."""
-        identity = self.resolved() | {"task": self.task.identity()}
-        identity["fit"].pop("start_from", None)  # counts by its digest
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits over the identity."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
@@ -123,10 +128,22 @@ class TrialConfig(StrictConfig):
         located = self.model_copy(update={"task": self.task.located(folder)})
         if self.fit.start_from is None:
             return located
-        path = (folder / self.fit.start_from).resolve()
+        path = (folder / expand_home(self.fit.start_from)).resolve()
         digest = checked_sha256(path, self.fit.start_from_sha256)
         fit = self.fit.model_copy(update={"start_from": path, "start_from_sha256": digest})
         return located.model_copy(update={"fit": fit})
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        """Where the data files of a located trial lie, by their digests."""
+        weights = {self.fit.start_from_sha256: str(self.fit.start_from)} if self.fit.start_from_sha256 is not None else {}
+        return self.task.files_by_digest | weights
+
+    def relocated(self, files: Mapping[str, str]) -> Self:
+        """The same trial with the paths that `files` has for their digests; no file is read."""
+        weights = files.get(self.fit.start_from_sha256 or "")
+        fit = self.fit.model_copy(update={"start_from": Path(weights)} if weights else {})
+        return self.model_copy(update={"task": self.task.relocated(files), "fit": fit})
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
@@ -170,6 +187,7 @@ def load_trial(path: Path) -> TrialConfig:
     Raises:
         UserError: the file is not a valid trial; a sweep is refused with the command to use.
     """
+    path = Path(expand_home(path))
     sections = read_yaml(path)
     if "trial" in sections or "measure" in sections or "search" in sections:
         raise UserError(f"is a sweep, not a trial: use rrm-sweep run {path}", str(path))

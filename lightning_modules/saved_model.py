@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import scan
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.evaluation import EVALUATION_SEED, think_through
 from lightning_modules.trial_folder import TRIAL
@@ -116,7 +117,7 @@ def save_model(folder: Path, config: TrialConfig, state: dict[str, Tensor]) -> N
         state: the scored weights, as in `weights.pt`.
     """
     folder.mkdir(parents=True)
-    (folder / TRIAL).write_text(write_yaml(config.resolved()))
+    write_atomically(folder / TRIAL, write_yaml(config.resolved()))
     write_weights(folder / SAVED_WEIGHTS, state)
     reasoner = build_reasoner(config.model, config.task.shape)
     load_weights(reasoner, state)

@@ -2,17 +2,19 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rrm.errors import UserError
+from rrm.errors import UserError, join_keys
 
 # YAML 1.2's floats; PyYAML's own resolver reads 1e-4 as a string.
 FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$")
 # Without YAML 1.1's 1:30 for 90 and 010 for 8.
 INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$")
+DECIMAL_COMMA = re.compile(r"^[-+]?\d+,\d+(?:[eE][-+]?\d+)?$")
 
 REPLACED = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}  # a date is text here
 FOREIGN = {f"tag:yaml.org,2002:{kind}" for kind in ("binary", "omap", "pairs", "set", "timestamp")}  # JSON has none of them
@@ -23,6 +25,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
+        for (key, value), (further, nothing) in pairwise(node.value if node.flow_style else ()):
+            if _plain(nothing) == "":  # {lr: 0,005} is lr: 0 and a key 005 without a value
+                _refuse_comma(value, further, f"{key.value} ")
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -31,6 +36,25 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
             seen.add((key.tag, key.value))
         return node
+
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        node = super().compose_sequence_node(anchor)
+        for whole, digits in pairwise(node.value if node.flow_style else ()):
+            if re.match(r"0\d", _plain(digits)):  # [0,005] is 0 and 005; no number begins like that
+                _refuse_comma(whole, digits, "the list ")
+        return node
+
+
+def _plain(node: yaml.Node) -> str:
+    """The text of a scalar without quotes; `-`, which is no number, for any other node."""
+    return str(node.value) if isinstance(node, yaml.ScalarNode) and node.style is None else "-"
+
+
+def _refuse_comma(whole: yaml.Node, digits: yaml.Node, where: str) -> None:
+    number = f"{_plain(whole)},{_plain(digits)}"
+    if DECIMAL_COMMA.match(number):
+        problem = f"{where}has a decimal comma in {number}: write {number.replace(',', '.')}"
+        raise yaml.composer.ComposerError(None, None, problem, digits.start_mark)
 
 
 _Loader.yaml_constructors = {
@@ -99,7 +123,7 @@ def reject_nulls(value: Any, path: str) -> None:
         raise UserError("is empty; null is not a value: leave the key out for its default", path)
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
-        reject_nulls(child, f"{path}.{key}" if path else str(key))
+        reject_nulls(child, join_keys(path, key) if path else join_keys(key))
 
 
 def write_yaml(value: dict[str, Any]) -> str:

@@ -6,13 +6,16 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from io import TextIOWrapper
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rrm.config import fields_by_key, sections_in
+from rrm.config import fields_by_key
 
-LONGEST_VALUE = 200  # characters of a value that are shown
+MAX_SHOWN = 200  # characters of a value, or of another library's message
 
 
 class UserError(Exception):
@@ -30,10 +33,18 @@ def usage_error(problem: str, command: str) -> UserError:
 
 def exit_on_user_error(command: Callable[[], object]) -> None:
     """Run a command; a mistake of the user ends it with one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a locale without the letters of a text must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        for word in sys.argv:
+            word.encode()  # it has surrogates where the locale cannot read it
         command()
     except UserError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except UnicodeEncodeError as error:  # the name of a file
+        remedy = "this system's locale cannot write it: set PYTHONUTF8=1 in the environment"
+        print(UserError(f"{remedy} ({error.encoding})", ascii(error.object)), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"stopped before anything was started; type it again: {shlex.join(sys.argv)}", file=sys.stderr)
@@ -46,9 +57,25 @@ def exit_on_user_error(command: Callable[[], object]) -> None:
 def suggest(name: str, choices: Iterable[str]) -> str:
     """`did you mean ...?` when a choice lies close to `name`, and all the choices in any case."""
     known = sorted(choices)
-    near = difflib.get_close_matches(name, known, n=1)
+    spelt = [choice for choice in known if choice.replace("_", "-") == name.lower().replace("_", "-")]
+    near = spelt or difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}choose from: {', '.join(known)}"
+
+
+def first_line(error: BaseException, hide: Callable[[str], str] = str) -> str:
+    """The message of an error up to its first line break, or the error's type where the message is empty.
+
+    Args:
+        hide: blanks secrets, before the line is shortened.
+    """
+    lines = [line.strip() for line in hide(str(error)).splitlines() if line.strip()]
+    return _shortened(lines[0] if lines else type(error).__name__)
+
+
+def join_keys(*keys: int | str) -> str:
+    """A dotted path; a key that nobody could see stands in quotes."""
+    return ".".join(str(key) if str(key).strip() else repr(key) for key in keys)
 
 
 def from_validation(error: ValidationError, root: type, prefix: str = "") -> UserError:
@@ -61,50 +88,53 @@ def from_validation(error: ValidationError, root: type, prefix: str = "") -> Use
     """
     # An unknown key is shown first: it usually explains the "missing" field beside it.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    same = [problem for problem in problems if _place(problem) == _place(first)]  # what each member of a union says
-    places, section = _locate(root, first["loc"])
-    path = ".".join([prefix, *places] if prefix else places)
-    if first["type"] == "union_tag_invalid":
-        path += ".kind"
+    first, (keys, section) = problems[0], _locate(root, problems[0])
+    same = [problem for problem in problems if _locate(root, problem)[0] == keys]  # what each member of a union says
+    path = ".".join(filter(None, (prefix, join_keys(*keys), "kind" if first["type"] == "union_tag_invalid" else "")))
     others = len(problems) - len(same)
     return UserError(_sentence(same, section) + (f" (and {others} more)" if others else ""), path)
 
 
-def _place(problem: ErrorDetails) -> tuple[int | str, ...]:
-    """Where a problem lies, without the member of the union that found it."""
-    *outer, last = problem["loc"] or ("",)
-    return tuple(outer) if _is_member(last) and problem["type"] != "missing" else problem["loc"]
-
-
-def _is_member(place: int | str) -> bool:
-    """Whether pydantic means a member of a union (`int`, `literal[...]`, `constrained-int`) rather than a key."""
-    return isinstance(place, str) and (place in {"int", "float", "str", "bool"} or "[" in place or "-" in place)
-
-
-def _locate(root: type, location: tuple[int | str, ...]) -> tuple[list[str], type]:
+def _locate(root: type, problem: ErrorDetails) -> tuple[list[int | str], type]:
     """The keys that a user wrote on the way to a problem, and the section that holds the last of them.
 
-    Pydantic puts the names of union members among them (`function-after[...]`, `int`, the kind of a task).
+    Pydantic puts the names of union members among them (`function-after[...]`, `int`, the kind of a task). A key may have
+    such a name too: the types on the way show which of the two a name is.
     """
-    keys: list[str] = []
-    section: type = root
-    fields = fields_by_key(root)  # those that the next place may name
-    choices: list[type] = []  # sections of which the next place chooses one, by its kind
-    for number, place in enumerate(location):
-        chosen = [choice for choice in choices if choice.model_fields["kind"].default == place]  # type: ignore[attr-defined]
+    keys: list[int | str] = []
+    section, members = root, [root]
+    for number, place in enumerate(problem["loc"]):
+        sections = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+        chosen = [choice for choice in sections if len(sections) > 1 and choice.model_fields["kind"].default == place]
         if chosen:
-            section, fields, choices = chosen[0], fields_by_key(chosen[0]), []
+            section, members = chosen[0], list(chosen)
             continue
-        field = fields.get(str(place))
-        if field is None and _is_member(place):
-            continue
-        keys.append(str(place))
-        if field is not None and number < len(location) - 1:
-            sections = sections_in(field.annotation)
-            section, choices = (sections[0], []) if len(sections) == 1 else (section, sections)
-            fields = fields_by_key(section) if len(sections) == 1 else {}
+        section = sections[0] if len(sections) == 1 else section
+        held = _held_at(place, members, section if sections else None)
+        is_unknown = problem["type"] == "extra_forbidden" and number == len(problem["loc"]) - 1
+        if held or is_unknown:
+            keys.append(place)
+            members = held
     return keys, section
+
+
+def _held_at(place: int | str, members: list[Any], section: type | None) -> list[Any]:
+    """The types of what lies at a key or an index; empty where `place` names a member of a union."""
+    fields = fields_by_key(section) if section else {}
+    if place in fields:
+        return _union_members(fields[str(place)].annotation)
+    origins = {dict} if isinstance(place, str) else {list, tuple}
+    parts = [part for member in members if get_origin(member) in origins for part in get_args(member)[-1:] if part is not ...]
+    return [member for part in parts for member in _union_members(part)] or ([Any] if isinstance(place, int) else [])
+
+
+def _union_members(annotation: Any) -> list[Any]:
+    """The types that a value of this annotation may have."""
+    if get_origin(annotation) is Annotated:
+        return _union_members(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return [member for part in get_args(annotation) for member in _union_members(part)]
+    return [annotation]
 
 
 def _sentence(problems: list[ErrorDetails], section: type) -> str:
@@ -121,7 +151,12 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
         return str(context["error"])
     if value is None:
         return "null is not a value: leave the key out for its default"
-    return f"must {_rules(problems)}, got {_short(value)}"
+    return f"must {_rules(problems)}, got {_shortened(repr(value))}{_comma_hint(value)}"
+
+
+def _comma_hint(value: object) -> str:
+    """What to do about a number such as `0,005`."""
+    return "; a number has a decimal point and no comma" if re.fullmatch(r"[-+]?\d+(,\d+)+([eE.]\S*)?", str(value)) else ""
 
 
 def _rules(problems: list[ErrorDetails]) -> str:
@@ -145,6 +180,5 @@ def _rule(problem: ErrorDetails) -> str:
     return re.sub(r"^(Input|String|Value) should ", "", problem["msg"])
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -13,6 +13,19 @@ from rrm.errors import UserError
 FilePath = Annotated[Path, Strict(False)]
 
 
+def expand_home(location: str | Path) -> str:
+    """A path with the home in the place of a leading `~` or `~name`; any other path or URI as it is.
+
+    Raises:
+        UserError: there is no such home.
+    """
+    text = str(location)
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        raise UserError("begins with a home folder that is not known here: write the whole path", text) from None
+
+
 def checked_sha256(path: Path, expected: str | None) -> str:
     """Digest of a file, computed once a version of it.
 

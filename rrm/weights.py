@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from rrm.optim import PUZZLE_EMBEDDING
 from rrm.reasoner import Reasoner
 
@@ -51,13 +49,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: the file cannot be read, or holds something else than tensors by name.
     """
     try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    if is_empty:
+        raise UserError("is empty, and must be a file of weights", str(path))
+    try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}", str(path)) from None
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"is not a file of weights: {str(error).splitlines()[0]}", str(path)) from None
+    except Exception as error:  # of a damaged file both readers raise whatever its bytes lead to
+        raise UserError(f"is not a file of weights: {first_line(error)}", str(path)) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError("must hold tensors by name and nothing else", str(path))
     return state

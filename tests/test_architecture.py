@@ -43,6 +43,35 @@ def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:
     assert _loads("lightning_modules.fit, rrm.models", {"ray", "mlflow", "optuna", "pandas"}) == "[]"
 
 
+OPENERS = {"open", "read_text", "write_text", "fdopen", "TemporaryFile", "NamedTemporaryFile"}
+OTHER_OPENERS = {"os.open", "webbrowser.open", "self._generations.open"}  # of no text file
+
+
+def test_every_text_file_states_its_encoding() -> None:
+    """Else a locale decides it, and a file that one machine wrote cannot be read on another."""
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    calls = {
+        f"{name}:{call.lineno}": call
+        for name in tracked
+        if not name.startswith("tests/")
+        for call in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+    }
+    assert len(calls) > 1000
+    assert [where for where, call in calls.items() if _depends_on_the_locale(call)] == []
+
+
+def _depends_on_the_locale(call: ast.Call) -> bool:
+    """Whether a call opens a file or starts a process as text without an encoding."""
+    name, options = ast.unparse(call.func), {option.arg: ast.unparse(option.value) for option in call.keywords}
+    if "encoding" in options or name in OTHER_OPENERS:
+        return False
+    modes = [argument.value for argument in call.args[:2] if isinstance(argument, ast.Constant)]
+    binary = any("b" in str(mode) for mode in [*modes, options.get("mode", "")])
+    opens_bytes = name.endswith("TemporaryFile") and not modes and "mode" not in options
+    return options.get("text") == "True" or (name.split(".")[-1] in OPENERS and not binary and not opens_bytes)
+
+
 def _loads(modules: str, packages: set[str]) -> str:
     """Which of the packages a fresh Python has loaded after it imported the modules, as a list's text."""
     code = f"import sys, {modules}; print(sorted({packages} & sys.modules.keys()))"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, split_bins
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
@@ -76,7 +76,7 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        why = first_line(error).removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"cannot be read as {'Parquet' if path.suffix == '.parquet' else 'CSV'}: {why}", str(path)) from None
     if len(table.columns) == 1 and ";" in str(table.columns[0]):
         raise UserError("must have its columns separated by commas, got semicolons", str(path))

@@ -13,6 +13,7 @@ from analysis.data.items import summarise_items
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
+from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.short_names import axis_name
 from sweeps.store.store import Store
@@ -108,13 +109,14 @@ def store_location(target: str) -> str:
     Raises:
         UserError: it is neither a store nor a spec whose sweep was run.
     """
+    target = expand_home(target)
     if Path(target).suffix in {".csv", ".parquet"}:
         raise UserError("is a table of runs: rrm-analyze --csv FILE reads it", target)
     if Path(target).is_file():
         spec = read_yaml(Path(target))
         if not isinstance(spec.get("name"), str):
             raise UserError("is not a sweep: it has no name", target)
-        target = f"{spec.get('storage', 'runs')}/{spec['name']}"
+        target = expand_home(f"{spec.get('storage', 'runs')}/{spec['name']}")
     if Store(target).spec() is None:
         raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", target)
     return target

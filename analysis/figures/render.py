@@ -1,6 +1,7 @@
 """One static (matplotlib) and one interactive (plotly) renderer for any `FigureData`."""
 
 import itertools
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.figures.data import FigureData, Heatmap, Series
+from lightning_modules.atomic_write import write_atomically
 
 # Okabe and Ito's colours, told apart with any colour vision; the last one is black.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000"]
@@ -37,7 +39,10 @@ def write_static(figure: FigureData, folder: Path) -> list[Path]:
         _static_frame(axes, figure)
         paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
         for path in paths:
-            canvas.savefig(path, dpi=150, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            drawn = BytesIO()
+            canvas.savefig(drawn, format=path.suffix[1:], dpi=150, bbox_inches="tight", metadata=metadata)
+            write_atomically(path, drawn.getvalue())
     return paths
 
 

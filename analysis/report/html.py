@@ -17,6 +17,7 @@ from analysis.laws.fit import Fit
 from analysis.report.build import Report
 from analysis.report.sentences import REASONS
 from analysis.statistics.effects import wilson
+from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name
 
@@ -70,7 +71,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         commands=commands,
     )
     path = folder / "report.html"
-    path.write_text(html, encoding="utf-8")
+    write_atomically(path, html)
     return path
 
 
@@ -92,8 +93,8 @@ def _write_tables(report: Report, folder: Path) -> None:
     if len(report.tables.items):
         tables["items"] = report.tables.items
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-        _uniform(table).to_parquet(folder / f"{name}.parquet", index=False)
+        write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
+        write_atomically(folder / f"{name}.parquet", _uniform(table).to_parquet(index=False))
 
 
 def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from gpu_parts.trials import MODELS, PAPER_SLOTS, free_memory, paper_trial
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import step_flops
 from lightning_modules.steps import BareTraining, wait_for
+from rrm.errors import first_line
 
 WARMUP_STEPS, STEPS, ROUNDS = 3, 5, 5
 TINY_STEPS, TINY_ROUNDS = 1, 2
@@ -88,7 +89,7 @@ def _add_official(
     except ModuleNotFoundError as error:
         return f"the official code needs the package {error.name}"
     except Exception as error:  # a compiler that is missing or fails is no reason to lose our own figure
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160]}"
+        return f"{type(error).__name__}: {first_line(error)}"
     sides[label] = side
     return None
 

@@ -18,7 +18,7 @@ JOB_SECONDS = 75.0  # for the jobs to end, within the 90 s that compose gives
 
 
 def main() -> None:
-    ROLE.write_text("head")
+    ROLE.write_text("head", encoding="utf-8")
     need("RAY_AUTH_TOKEN")
     need_writable(STORE)
     wait_for_port("PostgreSQL", os.environ.get("POSTGRES_ADDRESS", "postgres:5432"))
@@ -42,7 +42,7 @@ def publish(ray: subprocess.Popen[bytes]) -> None:
     from sweeps.worker.node_check import describe_code
 
     told = describe_code() | {MARK: uuid.uuid4().hex}
-    (STORE / MARK).write_text(told[MARK])
+    (STORE / MARK).write_text(told[MARK], encoding="utf-8")
 
     def put() -> None:
         if ray.poll() is not None:

@@ -14,7 +14,7 @@ ASKED = {
 
 
 def main() -> None:
-    url = ASKED.get(ROLE.read_text() if ROLE.exists() else "")
+    url = ASKED.get(ROLE.read_text(encoding="utf-8") if ROLE.exists() else "")
     if url is None:  # a driver, or a command that somebody typed
         return
     try:

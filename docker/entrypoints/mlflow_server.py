@@ -11,7 +11,7 @@ SETTINGS = Path("/tmp/basic_auth.ini")
 
 
 def main() -> None:
-    ROLE.write_text("mlflow_server")
+    ROLE.write_text("mlflow_server", encoding="utf-8")
     for name in ("MLFLOW_AUTH_ADMIN_USERNAME", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "PGPASSWORD"):
         need(name)
     database = need("MLFLOW_BACKEND_STORE_URI")  # without the password, which is PGPASSWORD
@@ -23,7 +23,8 @@ def main() -> None:
         f"database_uri = {database}\n"  # its tables have names of their own
         "default_permission = READ\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-        "auth_cache_ttl_seconds = 60\n"  # a password is hashed slowly, and a sweep asks often
+        "auth_cache_ttl_seconds = 60\n",  # a password is hashed slowly, and a sweep asks often
+        encoding="utf-8",
     )
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(SETTINGS)
     # Its job runners judge language models: three processes of 250 MB that nobody here would use.

@@ -12,7 +12,7 @@ from waiting import ROLE, give_up, need, wait_for
 
 
 def main() -> None:
-    ROLE.write_text("submit")
+    ROLE.write_text("submit", encoding="utf-8")
     need("RAY_AUTH_TOKEN")
     need("RRM_STORAGE")
     if len(sys.argv) < 2:

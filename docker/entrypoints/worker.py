@@ -9,7 +9,7 @@ from waiting import MARK, ROLE, give_up, need, need_writable, wait_for, wait_for
 
 
 def main() -> None:
-    ROLE.write_text("worker")
+    ROLE.write_text("worker", encoding="utf-8")
     need("RAY_AUTH_TOKEN")
     head = os.environ.get("HEAD_ADDRESS", "head:6379")
     storage = os.environ.get("RRM_STORAGE", "")
@@ -48,7 +48,7 @@ def compare(theirs: dict[str, str], storage: str) -> None:
         if theirs.get(name) != ours:
             give_up(f"this image is not the head's: {name} is {ours} here and {theirs.get(name)} there; take the same tag")
     mark = Path(storage, MARK)
-    if storage.startswith("/") and not (mark.exists() and mark.read_text() == theirs[MARK]):
+    if storage.startswith("/") and not (mark.exists() and mark.read_text(encoding="utf-8") == theirs[MARK]):
         give_up(f"{storage} is not the head's: mount the same folder on both, or take an object store")
 
 

@@ -6,6 +6,7 @@ several augmentations (views) and the answers vote.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,7 @@ import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from rrm.errors import UserError
+from rrm.files import expand_home
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
 from rrm.tasks.arc_sets import NAMED, ArcTask, Pair, digest, read_set
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
@@ -85,7 +87,7 @@ class ArcConfig(BaseTaskConfig):
 
     def located(self, folder: Path) -> Self:
         train, test = (
-            tuple(source if source in NAMED else str((folder / source).resolve()) for source in sources)
+            tuple(source if source in NAMED else str((folder / expand_home(source)).resolve()) for source in sources)
             for sources in (self.train, (self.test,))
         )
         found = tuple(digest(source) for source in (*train, *test))
@@ -94,9 +96,20 @@ class ArcConfig(BaseTaskConfig):
                 raise UserError(f"is not the set of this trial: it is {own}, expected {given}", source)
         return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": found})
 
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        return dict(zip(self.sources_sha256 or (), self.sources, strict=False))
+
+    def relocated(self, files: Mapping[str, str]) -> Self:
+        digests = self.sources_sha256 or ()
+        if len(digests) != len(self.sources):
+            return self
+        *train, test = (files.get(found, source) for found, source in zip(digests, self.sources, strict=True))
+        return self.model_copy(update={"train": tuple(train), "test": test})
+
     def identity(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"}) | {
-            "sources_sha256": [digest(source) for source in self.sources]
+            "sources_sha256": list(self.sources_sha256 or map(digest, self.sources))
         }
 
 

@@ -1,5 +1,7 @@
 """Data built once per machine: the splits of a task as memory-mapped arrays, found by what the task is.
 
+Each load compares the arrays with their digest: a folder that is damaged is built anew.
+
 A folder appears whole or not at all: it is written under another name and renamed. A lock, which ends with its process,
 makes many trials that start at once build one of it.
 """
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rrm.errors import UserError
+from rrm.files import expand_home
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task
 
 META = "meta.json"  # written last
@@ -36,8 +39,8 @@ class Data:
 
 def cache_folder() -> Path:
     """Where data is kept: RRM_DATA_CACHE, or a folder of the user's cache. It may be removed at any time."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rrm-sweeps" / "data"
-    return Path(os.environ.get("RRM_DATA_CACHE") or default)
+    default = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/rrm-sweeps/data"
+    return Path(expand_home(os.environ.get("RRM_DATA_CACHE") or default))
 
 
 def load_data(task: Task) -> Data:
@@ -47,43 +50,72 @@ def load_data(task: Task) -> Data:
         UserError: a data file has a bad row, or the cache cannot be written.
     """
     folder = cache_folder() / _key(task.config)
-    if not (folder / META).exists():
+    data = _read(task, folder)
+    if data is None:
         try:
-            _build(task, folder)
+            data = _build(task, folder)
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror} (RRM_DATA_CACHE names another folder)", str(folder)) from None
-    meta = json.loads((folder / META).read_text())
-    splits: dict[Split, Examples] = {}
-    for split, names in meta["splits"].items():
+    return data
+
+
+def _read(task: Task, folder: Path) -> Data | None:
+    """The splits in a folder; None where it is absent or damaged."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
         # Plain views of the maps: numpy's own class for them makes every access slow.
-        arrays = {name: np.load(folder / f"{split}.{name}.npy", mmap_mode="r").view(np.ndarray) for name in names}
-        splits[split] = Examples.from_arrays(arrays)
-    return Data(task, splits, meta["fingerprint"], meta["facts"])
+        arrays = {
+            split: {name: np.load(folder / f"{split}.{name}.npy", mmap_mode="r").view(np.ndarray) for name in names}
+            for split, names in meta["splits"].items()
+        }
+        digest = hashlib.sha256()
+        for split, parts in arrays.items():
+            _digest_split(digest, split, parts)
+        is_whole = _fingerprint(digest) == meta["fingerprint"]
+        splits = {split: Examples.from_arrays(parts) for split, parts in arrays.items()}
+        return Data(task, splits, meta["fingerprint"], dict(meta["facts"])) if is_whole else None
+    except Exception:  # numpy and json raise whatever the bytes of a damaged file lead to
+        return None
 
 
-def _build(task: Task, folder: Path) -> None:
-    """Make all splits and put them in place in one step."""
+def _build(task: Task, folder: Path) -> Data:
+    """Make all splits and put them in place in one step, of a folder that is damaged too."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
-        if (folder / META).exists():  # somebody else was faster
-            return
+        data = _read(task, folder)
+        if data is not None:  # somebody else was faster
+            return data
         for leftover in folder.parent.glob(f"{folder.name}.draft-*"):  # of a build that was interrupted
             shutil.rmtree(leftover)
         draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.draft-", dir=folder.parent))
         try:
             digest, names = hashlib.sha256(), {}
             for split, count in task.counts.items():
-                arrays = task.make(split, count, task.config.seed).arrays()
-                names[split] = list(arrays)
-                for name, array in arrays.items():
-                    digest.update(f"{split}.{name}{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+                parts = task.make(split, count, task.config.seed).arrays()
+                _digest_split(digest, split, parts)
+                names[split] = list(parts)
+                for name, array in parts.items():
                     _write(draft / f"{split}.{name}.npy", array)
-            meta = {"fingerprint": digest.hexdigest()[:16], "facts": task.facts(), "splits": names}
-            (draft / META).write_text(json.dumps(meta))
+            meta = {"fingerprint": _fingerprint(digest), "facts": task.facts(), "splits": names}
+            (draft / META).write_text(json.dumps(meta), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        data = _read(task, folder)
+    if data is None:
+        raise UserError("is damaged again after it was built: RRM_DATA_CACHE names another folder", str(folder))
+    return data
+
+
+def _digest_split(digest: "hashlib._Hash", split: str, arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        digest.update(f"{split}.{name}{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+
+
+def _fingerprint(digest: "hashlib._Hash") -> str:
+    return digest.hexdigest()[:16]
 
 
 def _write(path: Path, array: np.ndarray) -> None:
@@ -96,7 +128,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait for a lock that the system releases when its process ends."""
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

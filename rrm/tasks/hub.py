@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 
 
 def fetch(repository: str, name: str) -> Path:
@@ -18,5 +18,4 @@ def fetch(repository: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset"))
     except (OSError, ValueError) as error:  # its own errors derive from these
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot be downloaded from the hub: {reason}", f"{repository}/{name}") from None
+        raise UserError(f"cannot be downloaded from the hub: {first_line(error)}", f"{repository}/{name}") from None

@@ -2,7 +2,7 @@
 
 import csv
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rrm.errors import UserError
-from rrm.files import FilePath, checked_sha256
+from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks.hub import fetch
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Split, Task
 
@@ -89,13 +89,22 @@ class PuzzleFilesConfig(BaseTaskConfig):
         files = self.files
         if files is None:
             return self
-        train, test = ((folder / path).resolve() for path in files)
+        train, test = ((folder / expand_home(path)).resolve() for path in files)
         digests = {
             "train_sha256": checked_sha256(train, self.train_sha256),
             "test_sha256": checked_sha256(test, self.test_sha256),
         }
         paths = {} if self.hub else {"train": train, "test": test}
         return self.model_copy(update=digests | paths)
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        named = {self.train_sha256: self.train, self.test_sha256: self.test}
+        return {digest: str(path) for digest, path in named.items() if digest is not None and path is not None}
+
+    def relocated(self, files: Mapping[str, str]) -> Self:
+        digests = {"train": self.train_sha256, "test": self.test_sha256} if self.train is not None else {}
+        return self.model_copy(update={name: Path(files[found]) for name, found in digests.items() if found and found in files})
 
     def identity(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"})

@@ -114,7 +114,8 @@ def answer_classes(size: int) -> tuple[np.ndarray, np.ndarray]:
         first_row = np.array([[1, 2, 3, 4] + [0] * 12], dtype=np.uint8)
         grids = solve(candidates(first_row), limit=288).grids
         return grids, np.full(len(grids), 24)
-    rows = [line.split() for line in resources.files("rrm.tasks").joinpath("sudoku6_classes.txt").read_text().splitlines()]
+    classes = resources.files("rrm.tasks").joinpath("sudoku6_classes.txt").read_text(encoding="utf-8")
+    rows = [line.split() for line in classes.splitlines()]
     grids = np.array([[int(digit) for digit in row[0]] for row in rows], dtype=np.uint8)
     return grids, np.array([int(row[1]) for row in rows])
 

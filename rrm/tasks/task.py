@@ -1,7 +1,7 @@
 """`Task`, the small interface that every family of puzzles has (numpy only), and the arrays that it makes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -96,6 +96,15 @@ class BaseTaskConfig(StrictConfig, ABC):
         Raises:
             UserError: a file cannot be read, or is not the one whose digest is given.
         """
+        return self
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        """Where the data files lie, by their digests; empty where data is generated, and before `located`."""
+        return {}
+
+    def relocated(self, files: Mapping[str, str]) -> Self:
+        """The same settings with the paths that `files` has for their digests; no file is read."""
         return self
 
     def identity(self) -> dict[str, Any]:

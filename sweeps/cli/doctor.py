@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 
 from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
-from sweeps.store.open_backend import URI, open_backend
+from sweeps.store.folder import Folder
+from sweeps.store.open_backend import open_backend
 from sweeps.store.store import local_root, tracking_uri
 from sweeps.tracking.destination import VARIABLE, check_tracking_uri
 
@@ -92,10 +93,11 @@ def _hardware() -> Iterator[Finding]:
 def _storage(storage: str) -> Finding:
     """A folder, or a URI that takes an object."""
     advice = "choose another one with --storage or RRM_STORAGE"
-    if not URI.match(storage):
-        return _writable("storage", Path(storage), advice)
     try:
-        open_backend(storage).prepare()
+        backend = open_backend(storage)
+        if isinstance(backend, Folder):
+            return _writable("storage", backend.path, advice)
+        backend.prepare()
     except UserError as error:
         return Finding("bad", f"storage {error}", advice)
     return Finding("ok", f"storage {storage}")

@@ -128,7 +128,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None) -> "Swee
     """The spec with its overrides, every trial and every data file checked."""
     from sweeps.spec.sweep import load_spec  # torch takes seconds to import
 
-    stored = [f"storage={storage}"] if storage else []
+    stored = [f"storage={json.dumps(storage)}"] if storage else []
     spec = load_spec(path, [*(overrides or []), *stored])
     spec.check_data()
     return spec

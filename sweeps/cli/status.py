@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
+from rrm.files import expand_home
 from sweeps.store.store import SPEC, Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL
@@ -43,12 +44,12 @@ def find_store(target: str) -> Store:
     Raises:
         UserError: there is no such sweep.
     """
-    if Path(target).is_file():
-        sections = read_yaml(Path(target))
+    if Path(expand_home(target)).is_file():
+        sections = read_yaml(Path(expand_home(target)))
         target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
     store = Store(target.rstrip("/"))
     if store.spec() is None:
-        folder = Path(target)
+        folder = Path(store.location)
         inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))
         sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
         raise UserError(f"has never been run (no {SPEC} in it){sweeps}", target)

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.yaml_file import write_yaml
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import STOPPED
 from sweeps.spec.sweep import SweepSpec
@@ -48,9 +49,9 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"is not a cluster that answers: {str(error).splitlines()[0][:200]}", address) from None
+        raise UserError(f"is not a cluster that answers: {first_line(error)}", address) from None
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / SPEC_FILE).write_text(write_yaml(stored_sections(spec)))
+        write_atomically(Path(folder) / SPEC_FILE, write_yaml(stored_sections(spec)))
         job = client.submit_job(
             # The driver has the credentials that the report takes into MLflow.
             entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto && rrm-analyze {shlex.quote(spec.location)}",

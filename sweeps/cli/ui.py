@@ -53,7 +53,7 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
     own = store.driver_folder / STUDY
     from optuna_dashboard import run_server
 
-    from sweeps.driver.study import STUDY_URL, open_storage  # torch and optuna take seconds to import
+    from sweeps.driver.study_database import STUDY_URL, open_storage  # torch and optuna take seconds to import
 
     if not os.environ.get(STUDY_URL) and not own.exists():
         raise UserError("has no study here: it is a measure sweep, or was searched from another machine", store.location)

@@ -6,24 +6,25 @@ tracking; `reconcile` at every start settles what a driver that died in between 
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lightning_modules.config import TrialConfig, flatten, parse_trial
+from lightning_modules.config import TrialConfig, flatten, validate_trial
 from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
+from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.planning.warm_start import warm_results
+from sweeps.spec.space import with_values
+from sweeps.spec.sweep import SweepSpec, parse_stored_spec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import SPEC, STUDY, Store
 from sweeps.tracking.tracker import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
-DATA_FIELDS = ("train", "test", "train_sha256", "test_sha256", "sources_sha256")  # of a task: where its files lie, and which
 
 
 @dataclass
@@ -40,13 +41,15 @@ class Ledger:
 
     def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker) -> None:
         self.spec, self.store, self.tracker = spec, store, tracker
+        self._files = spec.files_by_digest
         self.live: dict[str, LiveTrial] = {}
         self.problem: Exception | None = None  # what kept a row or an end from being taken
         self.results: dict[str, Record] = {}
         self._resumed: list[TrialConfig] = []  # started by an earlier driver
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
+        self._with_rows: set[str] = set()  # fingerprints with rows that an earlier driver took
         self.planned = spec.design() if spec.measure else []
-        self.study = Study(spec, store.driver_folder / STUDY) if spec.search else None
+        self.study: Study | None = None  # of a search, once `reconcile` has opened it
         self.judge = build_judge(spec)
         self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
 
@@ -59,12 +62,17 @@ class Ledger:
             UserError: the spec gives another meaning to a sweep that has finished trials.
         """
         results = self.store.results()
-        self._refuse_changed_meaning(bool(results))
+        self._refuse_changed_meaning(results)
+        warm = warm_results(self.spec)
+        identity = self.store.identify()
+        if self.spec.search:
+            self.study = Study(self.spec, self.store.driver_folder / STUDY, identity, self.store.begun())
         self.store.write_spec(write_yaml(stored_sections(self.spec)))
         self._open_again(results)
-        members = self._reconcile_study(results) if self.study else self._reconcile_design(results)
+        members = self._reconcile_study(results, warm) if self.study else self._reconcile_design(results)
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
         for row in self.store.rows():
+            self._with_rows.add(row["fingerprint"])
             self._replay(row["fingerprint"], row["row"])
         self.tracker.sweep(self.spec)
         for fingerprint, record in self.results.items():
@@ -80,23 +88,16 @@ class Ledger:
         self.store.write_design(members)
         return members
 
-    def _reconcile_study(self, results: dict[str, Record]) -> list[str]:
+    def _reconcile_study(self, results: dict[str, Record], warm: dict[str, Record]) -> list[str]:
         assert self.study is not None
-        self.study.learn_from(warm_results(self.spec))
-        searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
         begun = self.store.begun()
-        for fingerprint in sorted(begun - results.keys()):
-            config = self.stored_trial(fingerprint)
-            if config.seed == self.spec.base.seed:  # other seeds are of the last stage
-                self.study.adopt(config)
-        for fingerprint in self.study.reconcile(searched):
-            if fingerprint in results:
-                self.study.tell(fingerprint, results[fingerprint])
-            elif fingerprint in begun:
-                self._resumed.append(self.stored_trial(fingerprint))
-            else:
-                self.study.tell(fingerprint, {"outcome": "failed", "reason": "the driver ended before the trial started"})
-        return self.study.fingerprints() + [name for name in results if name not in searched]
+        searched = {name: record for name, record in results.items() if record.get("stage") != CONFIRM}
+        stored = {name: self.stored_trial(name) for name in sorted(begun - results.keys())}
+        unfinished = {name: config for name, config in stored.items() if config.seed == self.spec.base.seed}  # others: last stage
+        going_on = self.study.reconcile(searched, unfinished, warm)
+        self._resumed += [unfinished[fingerprint] for fingerprint in going_on]
+        members = [name for name in self.study.fingerprints() if name in begun]
+        return members + [name for name in results if name not in searched]
 
     def _open_again(self, results: dict[str, Record]) -> None:
         """Trials whose process was lost, and that the spec allows another attempt, are unfinished again."""
@@ -105,16 +106,17 @@ class Ledger:
                 note_losses(self.store, fingerprint, record["losses"])
                 self.store.remove_result(fingerprint)
                 del results[fingerprint]
-                if self.study:
-                    self.study.open_again(fingerprint)
 
     def stored_trial(self, fingerprint: str) -> TrialConfig:
-        """The trial in a folder of the store, which bears its fingerprint."""
+        """The trial in a folder of the store, which bears its fingerprint; the file follows data that was moved."""
         where = f"{self.store.where(fingerprint)}/{TRIAL}"
-        config = parse_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {}, Path(), "")
+        config = validate_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {})
         if config.fingerprint != fingerprint:
             raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", where)
-        return config
+        moved = config.relocated(self._files)
+        if moved.resolved() != config.resolved():
+            self.store.write_trial(fingerprint, write_yaml(moved.resolved()))
+        return moved
 
     def _replay(self, fingerprint: str, row: Row) -> None:
         """A row that an earlier driver judged: early stopping judges it again, and a stop that was not carried out is."""
@@ -123,23 +125,19 @@ class Ledger:
         if config is None:
             return
         trial = self.live.setdefault(fingerprint, LiveTrial(config))
-        if trial.rows and row["step"] <= trial.rows[-1]["step"]:  # its folder was removed after the earlier rows
-            trial.rows.clear()
         trial.rows.append(row)
         if stopped:
             self._resumed.remove(config)
             self.end(fingerprint, None)
 
-    def _refuse_changed_meaning(self, has_results: bool) -> None:
+    def _refuse_changed_meaning(self, results: dict[str, Record]) -> None:
         """Finished trials keep what they stand for: only the design may change under a name."""
         text = self.store.spec()
-        if not has_results or text is None:
+        if not results or text is None:
             return
-        copy = self.store.driver_folder / SPEC  # of a store behind a URI; in a folder it is the file itself
-        copy.write_text(text)
-        stored = load_spec(copy)
-        before, now = _meaning(stored), _meaning(self.spec)
-        varied = {*stored.varied_paths, *self.spec.varied_paths}
+        stored = parse_stored_spec(text, f"{self.store.location}/{SPEC}", self._files)
+        before, now = self._stored_digests(results) | _meaning(stored), _meaning(self.spec)
+        varied = _varied(stored) | _varied(self.spec)
         differing = sorted(
             path
             for path in before.keys() | now.keys()
@@ -151,6 +149,11 @@ class Ledger:
                 f"has finished trials under other settings ({changes}); give the new sweep another name: name=NEW",
                 self.store.location,
             )
+
+    def _stored_digests(self, results: dict[str, Record]) -> dict[str, Any]:
+        """Digests of data files that a finished trial holds: `spec.yaml` of an earlier version has none of its weights."""
+        trial = flatten(parse_yaml(self.store.trial(min(results)) or "", self.store.where(min(results))) or {})
+        return {f"trial.{name}": trial[name] for digests in FILE_PATHS.values() for name in digests if name in trial}
 
     # -- while it runs --------------------------------------------------------------------------------------------
 
@@ -166,6 +169,8 @@ class Ledger:
                 return None
             config = proposed
         is_new = self.store.trial(config.fingerprint) is None  # also where its folder was removed
+        if config.fingerprint not in self.live and config.fingerprint in self._with_rows:
+            self.store.restart_rows(config.fingerprint)  # its folder was removed: it is run anew
         self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
         trial = self.live.setdefault(config.fingerprint, LiveTrial(config))
         self.tracker.start(config, anew=is_new)
@@ -288,27 +293,21 @@ class Ledger:
         return self.spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
 
     @property
+    def notes(self) -> list[str]:
+        """What a user should know of the search before it goes on."""
+        return self.study.notes if self.study else []
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why a search that is finished has fewer trials than its spec asks for; None where it has all."""
+        return self.study.shortfall if self.study else None
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to ask and nothing runs."""
         if self.live or self._resumed or self._waiting:
             return False
         return self.study is None or (self.study.is_full and self._next_to_confirm() is None)
-
-
-def warm_results(spec: SweepSpec) -> dict[str, Record]:
-    """Completed trials of the sweeps that a search starts from, by fingerprint.
-
-    Raises:
-        UserError: one of them has none.
-    """
-    found: dict[str, Record] = {}
-    for number, name in enumerate(spec.search.warm_start if spec.search else []):
-        location = name if "/" in name else f"{spec.storage}/{name}"
-        completed = {key: record for key, record in Store(location).results().items() if record["outcome"] == "completed"}
-        if not completed:
-            raise UserError(f"has no completed trials: {location}", f"search.warm_start.{number}")
-        found |= completed
-    return found
 
 
 def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:
@@ -326,8 +325,8 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
 
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
-    """All that a trial of this sweep stands for, by path: resolved settings, and how trials are chosen and stopped."""
-    base = {f"trial.{path}": value for path, value in spec.base.flat().items() if path not in spec.varied_paths}
+    """All that a trial of this sweep stands for, by path: resolved settings, files by digest, how trials are chosen and stopped."""
+    base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
     how = (
         spec.search.model_dump(
             mode="json", include={"sampler", "scheduler", "objectives", "constraints", "tie", "when"}, by_alias=True
@@ -338,9 +337,14 @@ def _meaning(spec: SweepSpec) -> dict[str, Any]:
     return flatten({"kind": "search" if spec.search else "measure", **how}) | base
 
 
+def _varied(spec: SweepSpec) -> set[str]:
+    """The paths in which trials differ, and the digests of files that are among them."""
+    return {*spec.varied_paths, *(digest for path in spec.varied_paths for digest in FILE_PATHS.get(path, ()))}
+
+
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
-    located = spec.base.task.model_dump(mode="json", exclude_none=True)
-    sections["trial"].get("task", {}).update({name: located[name] for name in DATA_FIELDS if name in located})
-    return sections
+    located = flatten(spec.base.resolved())
+    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} - _varied(spec)
+    return with_values(sections, {f"trial.{field}": located[field] for field in sorted(fields) if field in located})

@@ -12,9 +12,10 @@ from contextlib import suppress
 import torch
 from rich.console import Console
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.live_table import LiveTable, best_record, failures
+from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.delivery import check_destination
@@ -24,7 +25,6 @@ from sweeps.tracking.spool import SPOOL, Spool
 from sweeps.tracking.tracker import Tracker
 from sweeps.worker.node_check import check_address, check_nodes, describe_driver
 
-LONGEST_REASON = 200
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
 
 # What Ray Tune would otherwise do beside our store; read when ray is imported, and by its workers.
@@ -59,6 +59,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
         check_resources(spec)
     else:
         check_address(address)
+    warm_results(spec)  # refuses what a search cannot start from before anything is written
     store = Store(spec.location)
     with suppress(*store.backend.errors):  # a storage that cannot be read has its own line
         check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
@@ -66,9 +67,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     try:
         return _run(spec, store, console, continue_command, address)
     except store.backend.errors as error:
-        raise UserError(
-            f"takes no more: {str(error).splitlines()[0][:200]}; mend it and run the same command again", store.location
-        ) from None
+        raise UserError(f"takes no more: {first_line(error)}; mend it and run the same command again", store.location) from None
 
 
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
@@ -78,6 +77,8 @@ def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str,
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
         finished_before = len(ledger.results)
+        for note in ledger.notes:
+            _say(console, note)
         if ledger.finished:
             console.print(f"{spec.name} is finished: {finished_before} trials, nothing to run")
         else:
@@ -142,7 +143,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
             )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
-        raise UserError(f"{problem}: {str(error).splitlines()[0]}", address or "Ray") from None
+        raise UserError(f"{problem}: {first_line(error)}", address or "Ray") from None
     ledger.tracker.delivery.start()  # with a server not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:
@@ -186,8 +187,7 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
                 count = count + 1 if rows == len(trial.rows) else 1
                 strikes[fingerprint] = (count, len(trial.rows))
                 if count > max(1, ledger.spec.resources.max_retries):  # one abort tells nothing: which of them was it?
-                    why = str(abort).splitlines()[0][:LONGEST_REASON] if str(abort) else type(abort).__name__
-                    ledger.lose(fingerprint, f"Ray gave up {count} times in a row while it ran: {why}")
+                    ledger.lose(fingerprint, f"Ray gave up {count} times in a row while it ran: {first_line(abort)}")
             ledger.requeue()
 
 
@@ -205,7 +205,9 @@ def _deliver(tracker: Tracker) -> list[str]:
 
 
 def _conclude(ledger: Ledger, console: Console) -> int:
-    """Best trial, failures, and how to open MLflow."""
+    """What the search could not give, best trial, failures, and how to open MLflow."""
+    if ledger.shortfall is not None:
+        _say(console, ledger.shortfall)
     best = best_record(ledger)
     if best is not None:
         folder, name = ledger.store.where(best["fingerprint"]), ledger.tracker.name(ledger.stored_trial(best["fingerprint"]))

@@ -1,109 +1,177 @@
 """The Optuna study of a search. Its trials end as they end in the store: COMPLETE, PRUNED or FAIL."""
 
+import json
 import math
-import os
-import warnings
+from collections.abc import Collection, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import optuna
-from optuna.samplers import (
-    BaseSampler,
-    CmaEsSampler,
-    GPSampler,
-    NSGAIIISampler,
-    NSGAIISampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
-)
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
 from sweeps.driver.distributions import build_distribution, build_distributions
+from sweeps.driver.samplers import build_sampler
+from sweeps.driver.study_database import FINGERPRINT, Generations, open_storage
 from sweeps.spec.constraints import known_costs
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import SweepSpec
-from sweeps.tracking.secrets import blank_secrets
 
-STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
-FINGERPRINT = "fingerprint"
-WARM = "warm_start"  # fingerprint of a trial of another sweep
-POINTS = "points"  # of the spec, that were enqueued
+Results = Mapping[str, dict[str, Any]]  # records of finished trials by fingerprint
+
+WARM = "warm_start"  # user attribute: fingerprint of a trial of another sweep
+POINTS = "points"  # user attribute of a study: points of the spec that were enqueued
+USED_UP = "used_up"  # user attribute of a study: the search, as JSON, for which its space holds no further trial
+QMC = "qmc:"  # system attributes of a study in which Optuna keeps how far a sequence has come
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-MOST_REPEATS = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
-
-
-def build_sampler(search: Search, trials_so_far: int) -> BaseSampler:
-    """Optuna's sampler. Its seed moves with the study, else a restarted sweep would propose the same points again."""
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # whoever names one of these wants it
-    seed = search.sampler.seed + trials_so_far
-    kind = search.sampler.kind
-    if kind == "tpe":
-        # Conditional parameters are modelled group by group.
-        return TPESampler(seed=seed, multivariate=True, group=True) if search.when else TPESampler(seed=seed)
-    if kind == "qmc":  # one sequence for all drivers: where it goes on is kept in the study, and it is not seeded anew
-        return QMCSampler(seed=search.sampler.seed, scramble=True, warn_independent_sampling=False)
-    if kind == "cmaes":
-        return CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    if kind == "gp":
-        return GPSampler(seed=seed, warn_independent_sampling=False)
-    return {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler, "random": RandomSampler}[kind](seed=seed)
+MAX_REPEATS = 5  # proposals that are known already, after which an untried point is drawn in the sampler's place
+MAX_MISSES = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
+MAX_LISTED = 2000  # points of a space up to which the untried ones are listed
+SAME_VALUE = 1e-6  # relative; a database may keep fewer digits of an objective
+ALL_TRIED = "the search space holds no further trial"
+NEW_SPACE = "the search space has changed"
 
 
 class Study:
-    """Trials of a search as Optuna knows them. A trial bears the fingerprint of its config."""
+    """Trials of a search as Optuna holds them. A trial bears the fingerprint of its config."""
 
-    def __init__(self, spec: SweepSpec, database: Path) -> None:
+    def __init__(self, spec: SweepSpec, database: Path, identity: str = "", begun: Collection[str] = ()) -> None:
+        """Open or make the study of a store.
+
+        Args:
+            identity: of the store.
+            begun: fingerprints of all trials in the store.
+
+        Raises:
+            UserError: the database cannot be used, or the study has other goals.
+        """
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
+        self.notes: list[str] = []  # what `reconcile` found that a user should know
+        self.shortfall: str | None = None  # why the search ends with fewer trials than it asks for
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = open_storage(database)
-        self._study = optuna.create_study(
-            storage=self._storage,
-            study_name=spec.name,
-            directions=[objective.goal for objective in self.search.objectives],
-            load_if_exists=True,
-        )
-        self._study.sampler = build_sampler(self.search, len(self._study.trials))
-        self._used_up = False  # the sampler proposed nothing new for long
-        self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in self._study.trials if FINGERPRINT in t.user_attrs}
-        self._enqueue_points()
+        self._generations = Generations(self._storage, spec.name, identity, self.search)
+        self._use(self._generations.open(begun))
 
-    def learn_from(self, results: dict[str, dict[str, Any]]) -> None:
+    def _use(self, study: optuna.Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        self._study = study
+        self._sampler = self._study.sampler = build_sampler(self.search, len(trials))
+        self._random = Random(self.search.sampler.seed + len(trials))
+        self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in trials if FINGERPRINT in t.user_attrs}
+
+    # -- at the start ---------------------------------------------------------------------------------------------
+
+    def reconcile(self, results: Results, unfinished: Mapping[str, TrialConfig], warm: Results | None = None) -> list[str]:
+        """Make the study hold what the store holds, as far as it lies in the space.
+
+        Args:
+            results: of finished trials in the store.
+            unfinished: trials in the store that were begun and have no result.
+            warm: results of other sweeps that the sampler starts from; they do not count as trials of this one.
+
+        Returns:
+            Fingerprints of unfinished trials that this search goes on with.
+        """
+        warm, held = warm or {}, results.keys() | unfinished.keys()
+        change = self._find_change(results, warm)
+        if change is not None:
+            self._begin_next_generation(results, held)
+            also = "; the QMC sequence starts again" if change == NEW_SPACE and self.search.sampler.kind == "qmc" else ""
+            fitting = f"{len(self._numbers)} of {len(results)} finished trials"
+            self.notes.append(f"{change}: the study goes on as generation {self._generations.number}, with {fitting}{also}")
+        self._learn_from(warm)
+        for fingerprint, record in results.items():
+            self._add_finished(fingerprint, record)
+        for config in unfinished.values():
+            self._add_running(config)
+        self._drop_missing(held)
+        self._enqueue_points()
+        is_used_up = self._study.user_attrs.get(USED_UP) == self._search_as_json() and not self._waiting()
+        if is_used_up and not self.is_full:
+            self._stop(ALL_TRIED)
+        outside = len(results.keys() - self._numbers.keys())
+        if outside:
+            self.notes.append(
+                f"finished trials outside the search space: {outside}; they stay in the store, "
+                "and count neither for search.num_trials nor for the sampler"
+            )
+        return [fingerprint for fingerprint in unfinished if self.knows(fingerprint)]
+
+    def _find_change(self, results: Results, warm: Results) -> str | None:
+        """Why the sampler cannot go on with this study; None where it can."""
+        for trial in self._study.get_trials(deepcopy=False):
+            fingerprint, other = trial.user_attrs.get(FINGERPRINT), trial.user_attrs.get(WARM)
+            if not self._was_drawn_from_the_space(trial, whole=fingerprint is not None or other is not None):
+                return NEW_SPACE
+            if other is not None and other not in warm:
+                return "search.warm_start has lost trials"
+            if fingerprint is not None and trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
+                record = results.get(fingerprint)
+                if record is None or STATES[record["outcome"]] != trial.state:
+                    return "the store has lost trials"
+                if trial.state == TrialState.COMPLETE and not np.allclose(
+                    trial.values, self.values(record), rtol=SAME_VALUE, atol=0
+                ):
+                    return "the store has other results"
+        return None
+
+    def _was_drawn_from_the_space(self, trial: FrozenTrial, whole: bool) -> bool:
+        """Whether the parameters of a trial have the domains that they have now; `whole`: and whether it has all of them."""
+        domains = build_distributions(self.search.space_at(trial.params))
+        drawn = trial.distributions
+        return drawn == domains if whole else all(domains.get(path) == domain for path, domain in drawn.items())
+
+    def _begin_next_generation(self, results: Results, held: Set[str]) -> None:
+        """An empty study takes the place of this one. What waits to be tried and the places in sequences are carried over."""
+        before = self._study
+        waiting = self._waiting()
+        given = [point for point in before.user_attrs.get(POINTS, []) if point not in waiting]
+        missing = [self._storage.get_trial(number).params for name, number in self._numbers.items() if name not in held]
+        again = [values for values in (*waiting, *missing) if values not in self.search.points]
+        sequences = {
+            name: value for name, value in self._storage.get_study_system_attrs(before._study_id).items() if name.startswith(QMC)
+        }
+        self._use(self._generations.begin_next())
+        for name, value in sequences.items():
+            self._storage.set_study_system_attr(self._study._study_id, name, value)
+        self._study.set_user_attr(POINTS, given)
+        for values in again:
+            self._enqueue(values)
+        for fingerprint, record in results.items():
+            self._add_finished(fingerprint, record)
+        self._generations.complete()
+
+    def _learn_from(self, warm: Results) -> None:
         """Completed trials of other sweeps, each once, as far as they lie in the space; they do not count as trials of this one."""
         known = {trial.user_attrs.get(WARM) for trial in self._study.get_trials(deepcopy=False)}
-        for fingerprint, record in results.items():
-            if fingerprint not in known and self._lies_in_the_space(record):
+        for fingerprint, record in warm.items():
+            has_scores = all(objective.metric in record for objective in self.search.objectives)
+            if fingerprint not in known and has_scores and self.search.contains(record):
                 self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
 
-    def _lies_in_the_space(self, record: dict[str, Any]) -> bool:
-        space = self.search.space | self.search.opened_by(record)
-        has_values = all(path in record and domain.contains(record[path]) for path, domain in space.items())
-        return has_values and all(objective.metric in record for objective in self.search.objectives)
+    def _add_finished(self, fingerprint: str, record: dict[str, Any]) -> None:
+        """A result of the store: the end of a trial that runs in the study, or a trial that the study lacks."""
+        if self.knows(fingerprint):
+            self.tell(fingerprint, record)
+        elif self._could_propose(fingerprint, record):
+            self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
 
-    def open_again(self, fingerprint: str) -> None:
-        """A failed trial runs once more: as a new trial, since Optuna opens none that has ended."""
-        if not self.knows(fingerprint):  # of the last stage, or the study was lost: the folder says that it was begun
+    def _add_running(self, config: TrialConfig) -> None:
+        """A trial that was begun and goes on. One that has ended in the study is added anew: Optuna opens none again."""
+        if self.knows(config.fingerprint) and self._state(config.fingerprint) == TrialState.RUNNING:
             return
-        old = self._storage.get_trial(self._numbers[fingerprint])
-        again = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=old.params, distributions=old.distributions, user_attrs={FINGERPRINT: fingerprint}
-        )
-        self._add(fingerprint, again)
-
-    def adopt(self, config: TrialConfig) -> bool:
-        """A trial that was begun under a study that is gone; whether this search could have proposed it."""
         values = {**config.flat(), "seed": config.seed}
-        space = self.search.space | self.search.opened_by(values)
-        if self.knows(config.fingerprint) or not all(
-            path in values and domain.contains(values[path]) for path, domain in space.items()
-        ):
-            return False
+        if not self._could_propose(config.fingerprint, values):
+            self._numbers.pop(config.fingerprint, None)
+            return
+        space = self.search.space_at(values)
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params={path: values[path] for path in space},
@@ -111,7 +179,18 @@ class Study:
             user_attrs={FINGERPRINT: config.fingerprint},
         )
         self._add(config.fingerprint, trial)
-        return True
+
+    def _drop_missing(self, held: Set[str]) -> None:
+        """Trials that the store lacks do not count and are tried again: a driver ended, or somebody removed their folders."""
+        for trial in self._study.get_trials(deepcopy=False):
+            fingerprint = trial.user_attrs.get(FINGERPRINT)
+            if fingerprint in held or trial.user_attrs.get(WARM) is not None:
+                continue
+            if trial.state == TrialState.RUNNING:
+                self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            if self._numbers.pop(fingerprint, None) is not None:
+                self._enqueue(trial.params)
 
     def _enqueue_points(self) -> None:
         """Points of the spec that the study has not been given yet, each once."""
@@ -122,32 +201,76 @@ class Study:
         if fresh:
             self._study.set_user_attr(POINTS, given + fresh)
 
+    def _enqueue(self, values: dict[str, Any]) -> None:
+        """Have values tried next, unless they wait already or lie outside the space."""
+        if self.search.contains(values) and values not in self._waiting():
+            self._study.enqueue_trial(values)
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        """Values that wait to be tried."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial.system_attrs["fixed_params"] for trial in waiting]
+
+    def _could_propose(self, fingerprint: str, values: Mapping[str, Any]) -> bool:
+        """Whether this search could have proposed this trial: settings outside the space may differ too."""
+        if not self.search.contains(values):
+            return False
+        space = self.search.space_at(values)
+        try:
+            return self.spec.trial_with({path: values[path] for path in space}, "search.space").fingerprint == fingerprint
+        except UserError:
+            return False
+
+    # -- while it runs --------------------------------------------------------------------------------------------
+
     def ask(self) -> TrialConfig | None:
         """A config that the study has not seen and no constraint forbids, or None when there is none left."""
-        for _ in range(MOST_REPEATS):
-            if self.is_full:
+        misses = repeats = 0
+        while not self.is_full:
+            if misses == MAX_MISSES:
+                self._stop(f"search.space and search.constraints forbade {MAX_MISSES} proposals in a row")
+                return None
+            if repeats >= MAX_REPEATS and not self._leave_the_sampler():
+                self._study.set_user_attr(USED_UP, self._search_as_json())
+                self._stop(ALL_TRIED)
                 return None
             trial, values = self._propose()
+            self._study.sampler = self._sampler
+            misses += 1
             try:
                 config = self.spec.trial_with(values, "search.space")
             except UserError as error:  # values that are valid one by one and not together cost nothing
-                trial.set_user_attr("reason", str(error))
-                self._study.tell(trial, state=TrialState.FAIL)
+                self._reject(trial, TrialState.FAIL, str(error))
                 continue
             if config.fingerprint in self._numbers:
-                trial.set_user_attr("reason", f"same as {config.fingerprint}")
-                self._study.tell(trial, state=TrialState.FAIL)
+                self._reject(trial, TrialState.FAIL, f"same as {config.fingerprint}")
+                repeats += 1
                 continue
             broken = self._constrain(trial, known_costs(config)) if self.search.constraints else []
             if broken:  # told as pruned, from which a sampler learns; from a failure it learns nothing
-                trial.set_user_attr("reason", f"breaks {' and '.join(broken)} before it costs anything")
-                self._study.tell(trial, state=TrialState.PRUNED)
+                self._reject(trial, TrialState.PRUNED, f"breaks {' and '.join(broken)} before it costs anything")
                 continue
             trial.set_user_attr(FINGERPRINT, config.fingerprint)
             self._numbers[config.fingerprint] = trial._trial_id
             return config
-        self._used_up = True
         return None
+
+    def _leave_the_sampler(self) -> bool:
+        """Have the next proposal made at random, since the sampler repeats itself; False where every point was tried."""
+        points = self.search.list_points(MAX_LISTED)
+        if points is None:
+            self._study.sampler = RandomSampler(self._random.randrange(2**32))
+            return True
+        tried = {_as_key(trial.params) for trial in self._study.get_trials(deepcopy=False)}
+        untried = [point for point in points if _as_key(point) not in tried]
+        if untried:
+            self._study.enqueue_trial(self._random.choice(untried))
+        return bool(untried)
+
+    def _reject(self, trial: optuna.Trial, state: TrialState, reason: str) -> None:
+        """End a proposal that is not run."""
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=state)
 
     def _propose(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """A trial and its values, those of the conditional parameters that these open included."""
@@ -171,7 +294,19 @@ class Study:
     @property
     def is_full(self) -> bool:
         """Whether no further trial will be proposed."""
-        return self._used_up or len(self._numbers) >= self.search.num_trials
+        return self.shortfall is not None or len(self._numbers) >= self.search.num_trials
+
+    def _stop(self, reason: str) -> None:
+        """Propose nothing more, although the search asks for more trials."""
+        self.shortfall = f"{reason}: the search ends with {len(self._numbers)} of search.num_trials = {self.search.num_trials}"
+
+    def _search_as_json(self) -> str:
+        """All that decides which trials the space holds."""
+        search = self.search.model_dump(mode="json", include={"space", "when", "tie", "constraints"}, by_alias=True)
+        return json.dumps([search, self.spec.trial], sort_keys=True)
+
+    def _state(self, fingerprint: str) -> TrialState:
+        return self._storage.get_trial(self._numbers[fingerprint]).state
 
     def report(self, fingerprint: str, step: int, value: float) -> None:
         """An intermediate value of the first objective; Optuna takes none in a study with several."""
@@ -192,32 +327,14 @@ class Study:
                 self._constrain(optuna.Trial(self._study, number), record)
             self._storage.set_trial_state_values(number, state, self.values(record) if completed else None)
 
-    def values(self, record: dict[str, Any]) -> list[float]:
+    def values(self, record: Mapping[str, Any]) -> list[float]:
         """The objectives of a completed trial."""
         return [float(record[objective.metric]) for objective in self.search.objectives]
-
-    def reconcile(self, results: dict[str, dict[str, Any]]) -> list[str]:
-        """Add finished trials that the study does not know, fail those killed between proposal and start.
-
-        Returns:
-            Fingerprints that are still running.
-        """
-        for fingerprint, record in results.items():
-            if fingerprint not in self._numbers:
-                self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
-        running = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if FINGERPRINT in trial.user_attrs:
-                running.append(trial.user_attrs[FINGERPRINT])
-            else:
-                self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        return running
 
     def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
         """A finished trial of a store, in Optuna's words."""
         completed = record["outcome"] == "completed"
-        space = self.search.space | self.search.opened_by(record)
+        space = self.search.space_at(record)
         return optuna.trial.create_trial(
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,
@@ -239,37 +356,11 @@ class Study:
         return list(self._numbers)
 
 
+def _as_key(values: dict[str, Any]) -> str:
+    """The same text for the same values; 1 is neither 1.0 nor true."""
+    return json.dumps(values, sort_keys=True)
+
+
 def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
     """The first objective in a reported row, if it is measured during training."""
     return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
-
-
-def open_storage(database: Path) -> optuna.storages.RDBStorage:
-    """The database that the environment names, else the file.
-
-    Raises:
-        UserError: what is named cannot be used.
-    """
-    url = os.environ.get(STUDY_URL)
-    if not url:
-        return _sqlite(database)
-    try:
-        return optuna.storages.RDBStorage(url)
-    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
-        reason = blank_secrets(str(error).splitlines()[0])
-        raise UserError(
-            f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
-        ) from None
-
-
-def _sqlite(database: Path) -> optuna.storages.RDBStorage:
-    """One writer beside the store: write-ahead logging halves the time of a trial."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
-
-    def pragma(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    event.listen(storage.engine, "connect", pragma)
-    storage.engine.dispose()
-    return storage

@@ -163,5 +163,5 @@ def _last_error(trial: Trial) -> str:
     path = Path(trial.local_path or "") / name if name else None
     if path is None or not path.exists():
         return LOST
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return f"{LOST}: {lines[-1].strip()}"

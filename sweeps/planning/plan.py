@@ -16,6 +16,7 @@ from rrm.errors import UserError
 from sweeps.design.short_names import axis_name
 from sweeps.planning.costs import Costs, concurrent_trials, measure_costs, train_flops
 from sweeps.planning.forecast import forecast_lines
+from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 
@@ -25,7 +26,12 @@ Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
 def print_plan(spec: SweepSpec, console: Console) -> None:
-    """Design, cost of each cell (or corner of the space), what is done and what is left, and the exponent to expect."""
+    """Design, cost of each cell (or corner of the space), what is done and what is left, and the exponent to expect.
+
+    Raises:
+        UserError: the search starts from a sweep that has no completed trials, or from itself.
+    """
+    warm_results(spec)
     trials = spec.design() if spec.measure else corners(spec)
     results = _results(spec)
     costs = measure_costs(trials, spec.resources)

@@ -1,5 +1,7 @@
 """What a `search` section says: who proposes trials, who stops them, over which space, for what, within which limits."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -8,7 +10,7 @@ from lightning_modules.config import BudgetUnit
 from rrm.config import StrictConfig
 from rrm.errors import suggest
 from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
-from sweeps.spec.space import Domain, Scalar
+from sweeps.spec.space import Domain, Scalar, factorial
 from sweeps.spec.tied_parameters import Tie
 
 VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
@@ -199,7 +201,7 @@ class Search(StrictConfig):
         """Those of a path: several where conditions give it different ones."""
         return [space[path] for space in (self.space, *(block.space for block in self.when)) if path in space]
 
-    def opened_by(self, values: dict[str, Any]) -> dict[str, Domain]:
+    def opened_by(self, values: Mapping[str, Any]) -> dict[str, Domain]:
         """The conditional parameters that these values open."""
         return {
             path: domain
@@ -207,6 +209,25 @@ class Search(StrictConfig):
             if all(values.get(name) == value for name, value in block.if_.items())
             for path, domain in block.space.items()
         }
+
+    def space_at(self, values: Mapping[str, Any]) -> dict[str, Domain]:
+        """All that is sampled where the space has these values, conditional parameters included."""
+        return self.space | self.opened_by(values)
+
+    def contains(self, values: Mapping[str, Any]) -> bool:
+        """Whether these settings lie in the space; those that it does not name are not looked at."""
+        return all(path in values and domain.contains(values[path]) for path, domain in self.space_at(values).items())
+
+    def list_points(self, limit: int) -> list[dict[str, Scalar]] | None:
+        """All combinations of values, conditional parameters included; None where there are more than `limit`."""
+        points: list[dict[str, Scalar]] = []
+        outer = _combine(self.space, limit)
+        for values in outer or []:
+            inner = _combine(self.opened_by(values), limit)
+            if inner is None or len(points) + len(inner) > limit:
+                return None
+            points += [values | opened for opened in inner]
+        return None if outer is None else points
 
     @property
     def limits(self) -> list[Constraint]:
@@ -223,3 +244,12 @@ class Search(StrictConfig):
         chosen = [record for record in records if record["outcome"] == "completed" and self.is_feasible(record)]
         key = self.objectives[0].metric
         return sorted(chosen, key=lambda record: (-sign * record[key], record["params"], record["fingerprint"]))[:count]
+
+
+def _combine(space: dict[str, Domain], limit: int) -> list[dict[str, Scalar]] | None:
+    """All combinations of the values of a space; None where there are more than `limit`."""
+    values = {path: domain.list_values(limit) for path, domain in space.items()}
+    listed = {path: some for path, some in values.items() if some is not None}
+    if len(listed) < len(values) or math.prod(map(len, listed.values())) > limit:
+        return None
+    return list(factorial(listed))

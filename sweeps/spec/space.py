@@ -60,16 +60,19 @@ class Domain(StrictConfig):
         low, high = next(bounds for bounds in (self.int_, self.log_int, self.uniform, self.log_uniform) if bounds is not None)
         return (low, low + (high - low) // self.step * self.step) if self.step is not None else (low, high)
 
+    def list_values(self, limit: int) -> list[Scalar] | None:
+        """All values of a choice or an integer range; None where there are more than `limit`."""
+        if self.choice is not None:
+            return self.choice if len(self.choice) <= limit else None
+        if self.is_continuous:
+            return list(set(self.bounds)) if self.bounds[0] == self.bounds[1] else None
+        low, high = map(int, self.bounds)
+        values = range(low, high + 1, self.step or 1)
+        return list(values) if len(values) <= limit else None
+
     def values_to_check(self) -> list[Scalar]:
         """All values of a choice or a short integer range, else the ends."""
-        if self.choice is not None:
-            return self.choice
-        if not self.is_continuous:
-            low, high = map(int, self.bounds)
-            values = range(low, high + 1, self.step or 1)
-            if len(values) <= MAX_VALUES_CHECKED:
-                return list(values)
-        return list(self.bounds)
+        return self.choice or self.list_values(MAX_VALUES_CHECKED) or list(self.bounds)
 
     def contains(self, value: Scalar) -> bool:
         """Whether a value may be drawn; 1 stands for 1.0, and true for nothing but itself."""

@@ -10,14 +10,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from lightning_modules.config import BudgetUnit, TrialConfig, parse_trial
+from lightning_modules.config import BudgetUnit, TrialConfig, validate_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, sections_in
-from rrm.errors import UserError, from_validation, suggest
+from rrm.errors import UserError, from_validation, join_keys, suggest
+from rrm.files import expand_home
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
+from rrm.weights import read_weights
+from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.search import Search
 from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
 from sweeps.spec.tied_parameters import Tie, solve_tie
@@ -110,6 +113,7 @@ class SweepSpec(StrictConfig):
     tracking: Tracking = Tracking()
     storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
     _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
+    _moved_files: Mapping[str, str] | None = PrivateAttr(None)  # of a stored spec, whose data files are not read: path by digest
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
@@ -131,6 +135,11 @@ class SweepSpec(StrictConfig):
         if name == MLFLOW_DEFAULT:
             raise ValueError(f"must not be {MLFLOW_DEFAULT}, MLflow's experiment for runs of any origin, got {name!r}")
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _with_home(cls, storage: str) -> str:
+        return expand_home(storage)
 
     @property
     def location(self) -> str:
@@ -179,10 +188,23 @@ class SweepSpec(StrictConfig):
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
 
             def build(value: int, tie: Tie = tie, sections: Sections = sections) -> TrialConfig:
-                return parse_trial(with_values(sections, {tie.solve: value}), self._folder, prefix)
+                return self._locate(validate_trial(with_values(sections, {tie.solve: value}), prefix))
 
             sections = with_values(sections, {tie.solve: solve_tie(tie, build, grain, where)})
-        return parse_trial(sections, self._folder, prefix)
+        return self._locate(validate_trial(sections, prefix))
+
+    def _locate(self, trial: TrialConfig) -> TrialConfig:
+        return trial.located(self._folder) if self._moved_files is None else trial.relocated(self._moved_files)
+
+    @property
+    def files_by_digest(self) -> dict[str, str]:
+        """Where every data file that the spec names lies, by its digest."""
+        files = self.base.files_by_digest
+        for block in self._blocks.values():
+            for path in block.keys() & FILE_PATHS:
+                for value in block[path]:
+                    files |= self.trial_with(_anchor(block) | {path: value}, "trial").files_by_digest
+        return files
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short.
@@ -223,7 +245,7 @@ class SweepSpec(StrictConfig):
             self._check_search()
 
     def check_data(self) -> None:
-        """Build the data of every task that the spec names, or find that it is there.
+        """Build the data of every task that the spec names, or find that it is there; read the weights that trials start from.
 
         Raises:
             UserError: a file is missing or has a bad row.
@@ -231,6 +253,8 @@ class SweepSpec(StrictConfig):
         trials = self.design() if self.measure else [self.base]
         for task in {trial.task for trial in trials}:
             load_data(build_task(task))
+        for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:
+            read_weights(path)
 
     def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
         """One value of one path, all other paths of its block at their first value."""
@@ -256,7 +280,7 @@ class SweepSpec(StrictConfig):
                 if path in SAME_IN_ALL:
                     raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
-                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", f"{where}.{path}")
+                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", join_keys(where, path))
         section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             where = f"{section}.tie.{number}.solve"
@@ -334,18 +358,37 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     Raises:
         UserError: anything that the user can mend, in one line.
     """
+    path = Path(expand_home(path))
     sections = read_yaml(path)
     if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
         raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
     for override in overrides or []:
         sections = _override(sections, override)
-    try:
-        spec = SweepSpec.model_validate_json(json.dumps(sections))
-    except ValidationError as error:
-        raise _as_written(from_validation(error, SweepSpec), sections) from None
+    spec = _parse(sections)
     spec._folder = path.parent.resolve()
     spec.validate_trials()
     return spec
+
+
+def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepSpec:
+    """The sweep in a store, whose data files may have been moved or removed since: none of them is read.
+
+    Args:
+        files: where data files lie now, by their digests.
+
+    Raises:
+        UserError: the text is not a valid sweep; `where` names it.
+    """
+    spec = _parse(parse_yaml(text, where) or {})
+    spec._moved_files = files
+    return spec
+
+
+def _parse(sections: dict[str, Any]) -> SweepSpec:
+    try:
+        return SweepSpec.model_validate_json(json.dumps(sections))
+    except ValidationError as error:
+        raise _as_written(from_validation(error, SweepSpec), sections) from None
 
 
 def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
@@ -358,7 +401,7 @@ def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
 
 def _here(path: Any) -> Any:
     """A data path of the command line as an absolute one; the name of a public set stays what it is."""
-    return str(Path(path).resolve()) if isinstance(path, str) and path not in NAMED else path
+    return str(Path(expand_home(path)).resolve()) if isinstance(path, str) and path not in NAMED else path
 
 
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
@@ -368,7 +411,7 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
         raise UserError(f"must be dotted.path=value, got {override!r}", "override")
     value = parse_yaml(text, dotted)
     reject_nulls(value, dotted)
-    if dotted in {"trial.task.train", "trial.task.test"}:
+    if dotted in {f"trial.{path}" for path in FILE_PATHS}:
         value = [_here(path) for path in value] if isinstance(value, list) else _here(value)
     # Paths inside `vary` and `space` are keys with dots in them.
     for mapping in ("measure.vary", "search.space"):

@@ -56,7 +56,7 @@ class Folder(Backend):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with (self.path / LOCK).open("a+") as file:
+        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -69,7 +69,7 @@ class Folder(Backend):
 
     def holder(self) -> str | None:
         try:
-            file = (self.path / LOCK).open("r")
+            file = (self.path / LOCK).open("r", encoding="utf-8")
         except FileNotFoundError:
             return None
         with file:

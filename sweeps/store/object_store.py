@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.store.backend import LOCK, Backend, driver_name
 from sweeps.store.json_lines import parse_json
 
@@ -38,7 +38,7 @@ class ObjectStore(Backend):
             # An endpoint without TLS is used where the environment names one.
             self._objects: Any = from_url(self.location, client_options={"allow_http": True, "timeout": "30s"})
         except (BaseError, ValueError) as error:
-            raise UserError(f"is not a storage that can be opened: {_first_line(error)}", self.location) from None
+            raise UserError(f"is not a storage that can be opened: {first_line(error)}", self.location) from None
         self.errors = (BaseError, OSError)
         self._waiting: dict[str, list[str]] = {}  # appended lines that have not gone up yet
         self._next_part: dict[str, int] = {}
@@ -50,13 +50,14 @@ class ObjectStore(Backend):
         try:
             self._objects.put("writable", b"")
         except (BaseError, OSError) as error:
-            raise UserError(f"cannot be written: {_first_line(error)}", self.location) from None
+            raise UserError(f"cannot be written: {first_line(error)}", self.location) from None
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._objects.get(name).bytes())
-        except FileNotFoundError:
-            return None
+        with self._readable():
+            try:
+                return bytes(self._objects.get(name).bytes())
+            except FileNotFoundError:
+                return None
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
@@ -69,7 +70,22 @@ class ObjectStore(Backend):
         self._objects.delete(name)
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+        with self._readable():
+            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what the client raises into a line.
+
+        Raises:
+            UserError: the object store does not answer, or refuses.
+        """
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except BaseError as error:
+            raise UserError(f"cannot be read: {first_line(error)}", self.location) from None
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""
@@ -166,7 +182,3 @@ class Lease:
     def _write(self, mode: Any, seconds: float) -> None:
         text = json.dumps({"holder": driver_name(), "expires": time.time() + seconds if seconds else 0.0})
         self._tag = self.objects.put(LOCK, text.encode(), mode=mode)["e_tag"]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+from rrm.errors import UserError
+from rrm.files import expand_home
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.object_store import ObjectStore
 
-URI = re.compile(r"^[a-z0-9+.-]+://")
+URI = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/")
+SCHEMES = {"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "https"}
 
 
 def open_backend(location: str | Path) -> Backend:
@@ -16,4 +19,13 @@ def open_backend(location: str | Path) -> Backend:
     Raises:
         UserError: no storage can be opened there.
     """
-    return ObjectStore(str(location)) if URI.match(str(location)) else Folder(Path(location))
+    text = str(location)
+    found = URI.match(text)
+    if found is None:
+        return Folder(Path(expand_home(text)))
+    scheme, rest = found["scheme"].lower(), text[found.end() :]
+    if scheme == "file":
+        raise UserError(f"must be written as a path: /{rest.lstrip('/')}", text)
+    if scheme not in SCHEMES or not rest.startswith("/"):
+        raise UserError("must be a folder, or a URI such as s3://bucket/sweeps, gs://... or az://...", text)
+    return ObjectStore(f"{scheme}:/{rest}")

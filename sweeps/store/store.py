@@ -23,7 +23,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
+from rrm.files import expand_home
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
@@ -58,7 +60,7 @@ class Store:
         if isinstance(self.backend, Folder):
             return self.backend.path
         name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
-        return (Path(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver") / name).resolve()
+        return Path(expand_home(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver"), name).resolve()
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the sweep against other drivers.
@@ -104,8 +106,14 @@ class Store:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every reported row, in the order in which it was judged."""
-        return list(self.backend.lines(ROWS))
+        """Every reported row, in the order in which it was judged; of a trial that was run anew those of its last run."""
+        lines = list(self.backend.lines(ROWS))
+        starts = {line["fingerprint"]: number for number, line in enumerate(lines) if line["row"] is None}
+        return [line for number, line in enumerate(lines) if number > starts.get(line["fingerprint"], -1)]
+
+    def restart_rows(self, fingerprint: str) -> None:
+        """The trial is run anew: its rows so far do not count any more."""
+        self.append_row(fingerprint, None)
 
     def append_row(self, fingerprint: str, row: Any) -> None:
         self.backend.append(ROWS, {"fingerprint": fingerprint, "row": row})
@@ -176,7 +184,7 @@ class Store:
         """Copy a file of a trial into a folder; whether it was there."""
         data = self.file(fingerprint, name)
         if data is not None:
-            (folder / name).write_bytes(data)
+            write_atomically(folder / name, data)
         return data is not None
 
     def keep(self, fingerprint: str, file: Path) -> None:
@@ -191,7 +199,7 @@ def trial_file(fingerprint: str, name: str) -> str:
 
 def local_root(storage: str) -> Path:
     """Local folder beside which MLflow's default database lies: the storage itself, unless it is a URI."""
-    return LOCAL_STORAGE if URI.match(storage) else Path(storage)
+    return LOCAL_STORAGE if URI.match(storage) else Path(expand_home(storage))
 
 
 def tracking_uri(storage: Path) -> str:

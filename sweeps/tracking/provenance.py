@@ -39,7 +39,7 @@ def _find_commit(source: Path) -> tuple[str, bool] | None:
     if commit is not None:
         return commit.strip(), bool(_git(source, "status", "--porcelain", "-uno"))
     try:
-        built_from = json.loads((source / BUILT_FROM).read_text())
+        built_from = json.loads((source / BUILT_FROM).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     return built_from["commit"], built_from["dirty"]
@@ -63,7 +63,7 @@ def read_diff(source: Path = SOURCE) -> str:
 def _git(source: Path, *command: str) -> str | None:
     """What git prints; None without git or outside a repository."""
     try:
-        ended = run(["git", "-C", source, *command], capture_output=True, text=True, errors="replace", check=False)
+        ended = run(["git", "-C", source, *command], capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError:
         return None
     return ended.stdout if ended.returncode == 0 else None

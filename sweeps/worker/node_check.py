@@ -87,7 +87,7 @@ def check_nodes(store: Store, driver: dict[str, str]) -> int:
         except ray.exceptions.GetTimeoutError:
             raise UserError(f"does not answer within {ANSWER_SECONDS:g} s", f"node {address}") from None
         except ray.exceptions.RayError as error:
-            reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+            reason = ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
             raise UserError(f"cannot run a trial: {reason}", f"node {address}") from None
         misfit = find_misfit(theirs, driver, store.location)
         if misfit:

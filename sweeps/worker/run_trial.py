@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, Record, Row, describe
@@ -149,7 +150,7 @@ def _failed(error: Exception, place: Workplace) -> Record:
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return _lost(reason, place.attempt.losses + 1)
-    (place.folder / ERROR).write_text(traceback.format_exc())
+    write_atomically(place.folder / ERROR, traceback.format_exc())
     place.keep()
     return {"outcome": "failed", "reason": f"{reason} (see error.txt)"}
 

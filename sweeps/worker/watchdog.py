@@ -69,5 +69,5 @@ class Watchdog:
 
 def resident_bytes() -> int:
     """Memory of this process now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -31,6 +31,11 @@ def test_words_stay_words(text: str) -> None:
     assert parse_yaml(text, "text") == text
 
 
+@pytest.mark.parametrize("text", ["{a: [16,24, 0, 5]}", "{a: 1, b: 2,c: 3}", "{a: 0, '05': 1}", "a: 0,5"])
+def test_commas_between_values_are_no_decimal_commas(text: str) -> None:
+    assert isinstance(parse_yaml(text, "text"), dict)
+
+
 @given(st.dictionaries(PRINTABLE, st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans()))
 def test_what_is_written_is_read_back(value: dict) -> None:
     assert parse_yaml(write_yaml(value), "text") == value
@@ -41,6 +46,11 @@ BAD = {
     "a: 1\na: 2\n": "line 2: is not valid YAML: the key 'a' stands twice",
     "": "is empty",
     "- 1\n- 2\n": "must hold sections of key: value lines, got list",
+    "optim: {lr: 0,005}": "line 1: is not valid YAML: lr has a decimal comma in 0,005: write 0.005",
+    "optim: {lr: 0,5, warmup: 1,5}": "lr has a decimal comma in 0,5: write 0.5",
+    "optim:\n  lr: [0,001, 0,1]": "line 2: is not valid YAML: the list has a decimal comma in 0,001: write 0.001",
+    "a: {'': null}": "a.'': is empty; null is not a value",
+    "'': {a: null}": "''.a: is empty; null is not a value",
     "fit:\n": "fit: is empty; null is not a value",
     "fit: {budget: {amount: null}}": "fit.budget.amount: is empty; null is not a value",
 }

@@ -46,6 +46,28 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: ob
         read_weights(tmp_path / "weights.pt")
 
 
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_an_empty_file_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"{name}: is empty, and must be a file of weights"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zip", "pickle"])
+def test_a_file_that_is_cut_off_anywhere_is_refused_in_a_line(tmp_path: Path, form: str) -> None:
+    path, state = tmp_path / f"weights.{form}", tiny_model(0).state_dict()
+    if form == "safetensors":
+        write_weights(path, state)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    whole = path.read_bytes()
+    for share in range(1, 50):
+        path.write_bytes(whole[: len(whole) * share // 50])
+        with pytest.raises(UserError, match=r"is not a file of weights: \S") as error:
+            read_weights(path)
+        assert "\n" not in str(error.value)
+
+
 def test_weights_of_another_width_are_refused() -> None:
     state = tiny_model(0).state_dict() | {"lm_head.weight": torch.zeros(5, 24)}
     with pytest.raises(UserError, match="does not fit the config"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
+import optuna
 import pytest
 
 import sweeps.cli.main
@@ -72,6 +73,13 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
         return ledger
 
     return make
+
+
+def load_study(folder: Path) -> optuna.Study:
+    """The last generation of the study in `study.db` of a driver's folder."""
+    storage = f"sqlite:///{folder / 'study.db'}"
+    names = [name for name in optuna.get_all_study_names(storage) if "#" in name]
+    return optuna.load_study(study_name=max(names, key=lambda name: int(name.split("#")[1])), storage=storage)
 
 
 def run_here(ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from lightning_modules.trial_folder import ITEMS
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
 from sweeps.tracking.secrets import blank_secrets
@@ -41,7 +41,7 @@ def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment 
         client = MlflowClient(tracking_uri=tracking_uri)
         return client, client.get_experiment_by_name(sweep)
     except (MlflowException, ValueError, ImportError) as error:
-        why = blank_secrets(str(error).splitlines()[0][:200])
+        why = first_line(error, blank_secrets)
         raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.tracking.mlflow import SWEEP
 from sweeps.tracking.mlflow.reader import find_sweep
 from sweeps.tracking.secrets import blank_secrets
@@ -28,5 +28,5 @@ def log_report(tracking_uri: str, sweep: str, folder: Path) -> None:
             if file.suffix in KINDS:
                 client.log_artifact(runs[0].info.run_id, str(file), FOLDER)
     except (MlflowException, OSError) as error:
-        why = blank_secrets(str(error).splitlines()[0][:200])
+        why = first_line(error, blank_secrets)
         raise UserError(f"cannot be written to: {why}", blank_secrets(tracking_uri)) from None

@@ -14,7 +14,7 @@ from typing import IO
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from sweeps.tracking.mlflow.view import view_path
 from sweeps.tracking.secrets import blank_secrets
 
@@ -31,7 +31,7 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
     try:
         experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
     except MlflowException as error:
-        raise UserError(f"does not answer: {blank_secrets(str(error).splitlines()[0][:200])}", blank_secrets(address)) from None
+        raise UserError(f"does not answer: {first_line(error, blank_secrets)}", blank_secrets(address)) from None
     if experiment is None:
         raise UserError(f"holds no runs of the sweep {sweep!r} yet; run it first", "MLflow")
     number = experiment.experiment_id
@@ -50,7 +50,9 @@ def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[st
     command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port)]
     # Its job runners judge language models: three more processes, for nobody here.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with TemporaryFile("w+") as told:  # a pipe that nobody reads would fill up, and stop the server
+    with TemporaryFile(
+        "w+", encoding="utf-8", errors="replace"
+    ) as told:  # a pipe that nobody reads would fill up, and stop the server
         server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
         try:
             _wait_for(server, address, told)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def slow(log: Path) -> str:
     """A build that takes half a second a split, and says so."""
     return f"""
 import time
+from collections.abc import Callable
 from pathlib import Path
 from rrm.tasks.automaton import Automaton
 make = Automaton.make
@@ -123,3 +125,46 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("RRM_DATA_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot be written: .*RRM_DATA_CACHE names another folder"):
         load_data(build_task(CONFIG))
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "cut off": cut_off,
+    "empty": lambda path: path.write_bytes(b""),
+    "one bit": flip_a_bit,
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "another format": lambda path: path.write_bytes(b"PK\x03\x04 no archive"),
+    "gone": lambda path: path.unlink(),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("name", ["train.inputs.npy", "test.difficulty.k.npy", META])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damaged_data_is_built_anew(cache: Path, name: str, damage: Callable[[Path], object]) -> None:
+    first = load_data(build_task(CONFIG))
+    (folder,) = folders(cache)
+    whole = (folder / name).read_bytes()
+    damage(folder / name)
+    again = load_data(build_task(CONFIG))
+    assert again.fingerprint == first.fingerprint and again.facts == first.facts
+    assert (folder / name).read_bytes() == whole and len(folders(cache)) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"splits": 3}', '{"fingerprint": "", "splits": {}, "facts": {}}'])
+def test_data_whose_description_is_damaged_is_built_anew(cache: Path, content: str) -> None:
+    first = load_data(build_task(CONFIG))
+    (meta,) = cache.glob(f"*/{META}")
+    meta.write_text(content)
+    assert load_data(build_task(CONFIG)).fingerprint == first.fingerprint
+    assert json.loads(meta.read_text())["fingerprint"] == first.fingerprint

@@ -106,8 +106,9 @@ def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> 
 
 
 def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requests(open_ledger: Callable) -> None:
-    with dashboard(open_ledger(search_sections())) as (served, ask):
-        assert [study["study_name"] for study in ask()] == ["tiny"]
+    ledger = open_ledger(search_sections())
+    with dashboard(ledger) as (served, ask):
+        assert [study["study_name"] for study in ask()] == [f"tiny@{ledger.store.identity()}#1"]
         browser = Thread(target=ask_until_it_is_gone, args=(ask,))
         browser.start()
         time.sleep(0.3)

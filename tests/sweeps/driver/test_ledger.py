@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -10,7 +9,7 @@ from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
 from sweeps.driver.ledger import CONFIRM, Ledger
 from sweeps.driver.run import fit_until_done
-from tests.sweeps.conftest import Sections, ending, measure_sections, search_sections
+from tests.sweeps.conftest import Sections, ending, load_study, measure_sections, search_sections
 
 
 def run_all(ledger: Ledger) -> list[TrialConfig]:
@@ -38,7 +37,7 @@ def test_a_search_ends_with_its_best_trials_over_fresh_seeds(open_ledger: Callab
     ]
     assert ledger.finished and ledger.total == 11 == len(ledger.results)
     assert {name for name, record in ledger.results.items() if record.get("stage") == CONFIRM} == {c.fingerprint for c in confirmed}
-    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.driver_folder / 'study.db'}").trials) == 5
+    assert len(load_study(ledger.store.driver_folder).trials) == 5
 
 
 def test_the_last_stage_waits_for_the_search_to_end(open_ledger: Callable) -> None:
@@ -73,7 +72,7 @@ def test_warm_start_gives_the_sampler_what_others_found(open_ledger: Callable) -
     sections["search"]["space"]["optim.lr"] = {"log_uniform": [1e-3, 1e-2]}  # some of them lie outside
     for _ in range(2):  # a second start adds nothing
         ledger = open_ledger(sections)
-    trials = optuna.load_study(study_name="tiny", storage=f"sqlite:///{ledger.store.driver_folder / 'study.db'}").trials
+    trials = load_study(ledger.store.driver_folder).trials
     assert 0 < len(trials) <= 6 and all(t.state == TrialState.COMPLETE and t.params["optim.lr"] >= 1e-3 for t in trials)
     assert len(run_all(ledger)) == 6  # they do not count
 

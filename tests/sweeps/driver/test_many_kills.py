@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
 
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
-from tests.sweeps.conftest import command, run_command, search_sections
+from tests.sweeps.conftest import command, load_study, run_command, search_sections
 from tests.sweeps.driver.test_run import ENVIRONMENT
 
 KILLS, TRIALS = 10, 24
@@ -63,7 +62,7 @@ def test_ten_killed_drivers_leave_each_trial_once(write_spec: Callable, tmp_path
 
 def check_study(store: Store) -> None:
     """Optuna knows each trial as the store does, and none that still runs."""
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{store.driver_folder / 'study.db'}")
+    study = load_study(store.driver_folder)
     states = Counter(trial.state.name for trial in study.trials)
     assert states["RUNNING"] == 0
     told = {trial.user_attrs["fingerprint"]: trial.state.name for trial in study.trials if "fingerprint" in trial.user_attrs}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import optuna
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -22,7 +21,7 @@ from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
 from tests.conftest import ROOT
-from tests.sweeps.conftest import call_in_child
+from tests.sweeps.conftest import call_in_child, load_study
 
 FIXTURE = ROOT / "tests/fixtures/stores_e399d62"
 TRIALS = {"measure": 4, "search": 12}  # that each spec asks for
@@ -113,7 +112,7 @@ def test_the_sampler_learns_from_the_trials_of_an_old_search(continued: Path, to
     """TPE models the scores of earlier trials once there are ten: its next proposal is the one that it made to the old code."""
     store = Store(continued / "search")
     results = store.results()
-    study = optuna.load_study(study_name="search", storage=f"sqlite:///{store.driver_folder / 'study.db'}")
+    study = load_study(store.driver_folder)
     told = {trial.user_attrs["fingerprint"]: trial.value for trial in study.trials}
     assert told == {fingerprint: result["val/nll"] for fingerprint, result in results.items()}
     (proposed,) = results.keys() - list_fingerprints(FIXTURE / "search") - {UNFINISHED["search"]}

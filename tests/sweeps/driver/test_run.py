@@ -21,7 +21,7 @@ from lightning_modules.config import load_trial
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
 from tests.conftest import ROOT
-from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
+from tests.sweeps.conftest import command, load_study, measure_sections, run_command, search_sections
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NO_MODELS = {"tracking": {"models": 0}}  # the export of a model takes seconds
@@ -149,7 +149,6 @@ def test_a_killed_driver_is_continued_and_nothing_is_doubled(write_spec: Callabl
 @pytest.mark.ray
 @pytest.mark.more
 def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
-    import optuna
 
     sections = search_sections(fit__budget__amount=27, eval__validations=9)
     sections["search"]["scheduler"] = {"kind": "asha", "grace": 0.2, "reduction": 3}
@@ -158,7 +157,7 @@ def test_a_search_with_asha_tells_pruned_from_completed(write_spec: Callable, ty
     store = Store(tmp_path / "runs/tiny")
     outcomes = Counter(result["outcome"] for result in store.results().values())
     assert sum(outcomes.values()) == 6 and set(outcomes) == {"completed", "pruned"}
-    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{store.driver_folder / 'study.db'}")
+    study = load_study(store.driver_folder)
     states = Counter(trial.state.name for trial in study.trials if "fingerprint" in trial.user_attrs)
     assert states == {"COMPLETE": outcomes["completed"], "PRUNED": outcomes["pruned"]}
     for result in store.results().values():

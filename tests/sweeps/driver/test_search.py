@@ -16,7 +16,7 @@ from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.live_table import pareto_front
 from sweeps.driver.study import Study
 from sweeps.spec.sweep import SweepSpec, load_spec
-from tests.sweeps.conftest import Sections, assert_refused, search_sections
+from tests.sweeps.conftest import Sections, assert_refused, load_study, search_sections
 
 NUMERIC = {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.hidden_size": {"int": [16, 64], "step": 16}}
 SAMPLERS = ["tpe", "gp", "nsga2", "nsga3", "cmaes", "qmc", "random"]
@@ -36,7 +36,7 @@ def make(write_spec: Callable) -> Callable[..., SweepSpec]:
 
 
 def study_of(tmp_path: Path) -> optuna.Study:
-    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    return load_study(tmp_path)
 
 
 def record(config: TrialConfig, **measured: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_a_lost_study_of_conditional_parameters_is_rebuilt(make: Callable, tmp_p
     spec = make(**WHEN, num_trials=6)
     lost = Study(spec, tmp_path / "lost.db")
     results = {config.fingerprint: record(config) for config in (lost.ask() for _ in range(6)) if config}
-    Study(spec, tmp_path / "study.db").reconcile(results)
+    Study(spec, tmp_path / "study.db").reconcile(results, {})
     assert all(("model.gradient" in t.params) == (t.params["model.kind"] == "hrm") for t in study_of(tmp_path).trials)
 
 
@@ -158,16 +158,20 @@ def test_a_constraint_on_what_is_measured_reaches_optuna(make: Callable, tmp_pat
 
 
 def test_a_search_that_constraints_leave_nothing_ends(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_module, "MOST_REPEATS", 20)  # sooner than after 200 proposals
+    monkeypatch.setattr(study_module, "MAX_MISSES", 20)  # sooner than after 200 proposals
     study = Study(make(space=NUMERIC, constraints=["params <= 100"], num_trials=5), tmp_path / "study.db")
     assert study.ask() is None and study.is_full
+    reason = "search.space and search.constraints forbade 20 proposals in a row"
+    assert study.shortfall == f"{reason}: the search ends with 0 of search.num_trials = 5"
 
 
 def test_points_are_tried_first_and_once(make: Callable, tmp_path: Path) -> None:
     points = [{"optim.lr": 3e-3, "model.hidden_size": 32}, {"optim.lr": 7e-3}]
     first = Study(make(space=NUMERIC, points=points, num_trials=9), tmp_path / "study.db")
+    first.reconcile({}, {})
     asked = [first.ask() for _ in range(1)]
     again = Study(make(space=NUMERIC, points=[*points, {"optim.lr": 5e-4}], num_trials=9), tmp_path / "study.db")
+    again.reconcile({}, {asked[0].fingerprint: asked[0]})  # type: ignore[union-attr]
     asked += [again.ask() for _ in range(3)]
     assert [config.optim.lr for config in asked[:3] if config] == [3e-3, 7e-3, 5e-4]
     assert asked[0].model.hidden_size == 32  # type: ignore[union-attr]

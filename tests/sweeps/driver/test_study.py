@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from rrm.errors import UserError
 from sweeps.driver.study import Study
 from sweeps.spec.sweep import SweepSpec, load_spec
-from tests.sweeps.conftest import search_sections
+from tests.sweeps.conftest import load_study, search_sections
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def spec(write_spec: Callable) -> SweepSpec:
 
 
 def trials(tmp_path: Path) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'study.db'}").trials
+    return load_study(tmp_path).trials
 
 
 def test_completed_pruned_and_failed_are_three_states(spec: SweepSpec, tmp_path: Path) -> None:
@@ -45,16 +45,16 @@ def test_told_twice_is_told_once(spec: SweepSpec, tmp_path: Path) -> None:
 
 def test_a_restart_knows_what_was_running_and_proposes_other_points(spec: SweepSpec, tmp_path: Path) -> None:
     first = Study(spec, tmp_path / "study.db")
-    asked = [first.ask().fingerprint for _ in range(2)]  # type: ignore[union-attr]
+    asked = {config.fingerprint: config for config in (first.ask() for _ in range(2)) if config}
     second = Study(spec, tmp_path / "study.db")
-    assert second.reconcile({}) == asked
+    assert second.reconcile({}, asked) == list(asked)
     assert second.ask().fingerprint not in asked  # type: ignore[union-attr]
 
 
 def test_a_trial_killed_between_proposal_and_start_is_failed(spec: SweepSpec, tmp_path: Path) -> None:
     study = Study(spec, tmp_path / "study.db")
-    optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'study.db'}").ask()
-    assert Study(spec, tmp_path / "study.db").reconcile({}) == []
+    load_study(tmp_path).ask()
+    assert Study(spec, tmp_path / "study.db").reconcile({}, {}) == []
     assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL]
     assert study.ask() is not None
 
@@ -80,12 +80,13 @@ def test_several_objectives_are_told_together(write_spec: Callable, tmp_path: Pa
 
 def test_a_lost_study_is_rebuilt_from_the_results(spec: SweepSpec, tmp_path: Path) -> None:
     first = Study(spec, tmp_path / "lost.db")
-    config = first.ask()
-    assert config is not None
+    config, other = first.ask(), first.ask()
+    assert config is not None and other is not None
     record = {**config.flat(), "outcome": "completed", "val/nll": 0.5}
     second = Study(spec, tmp_path / "study.db")
-    assert second.reconcile({config.fingerprint: record, "other": record | {"outcome": "pruned"}}) == []
-    assert second.fingerprints() == [config.fingerprint, "other"]
+    pruned = {**other.flat(), "outcome": "pruned"}
+    assert second.reconcile({config.fingerprint: record, other.fingerprint: pruned}, {}) == []
+    assert second.fingerprints() == [config.fingerprint, other.fingerprint]
     found = trials(tmp_path)
     assert [trial.state for trial in found] == [TrialState.COMPLETE, TrialState.PRUNED]
     assert found[0].values == [0.5] and found[0].params["optim.lr"] == config.optim.lr
@@ -97,7 +98,7 @@ def test_a_team_keeps_its_studies_in_a_database_of_its_own(
     monkeypatch.setenv("RRM_STUDY_URL", f"sqlite:///{tmp_path / 'team.db'}")
     Study(spec, tmp_path / "study.db").ask()
     assert not (tmp_path / "study.db").exists()
-    assert len(optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'team.db'}").trials) == 1
+    assert len(optuna.load_study(study_name="tiny@#1", storage=f"sqlite:///{tmp_path / 'team.db'}").trials) == 1
 
 
 @pytest.mark.parametrize("url", ["no url", "nosuchsql://db/studies", "sqlite:////nowhere/at/all.db"])

@@ -31,6 +31,13 @@ def changed(sections: Sections, path: str, value: Any) -> Sections:
 MEASURE, SEARCH = measure_sections(), search_sections()
 BAD: dict[str, tuple[Sections, str]] = {
     "unknown key": (changed(MEASURE, "mesure", {}), "mesure: unknown key; did you mean 'measure'?"),
+    "empty key of a design": (changed(MEASURE, "measure/vary", {"": [1]}), "measure.vary.'': is not a field of a trial"),
+    "key of a space that is a type": (changed(SEARCH, "search/space/int", {"int": [1, "a"]}), "search.space.int.int.1: must be"),
+    "form of a space that is a type": (changed(SEARCH, "search/space/optim.lr", {"float": [1, 2]}), "optim.lr.float: unknown key"),
+    "dash for underscore": (
+        MEASURE | {"resources": {"max-retries": 1}},
+        "resources.max-retries: unknown key; did you mean 'max_re",
+    ),
     "unknown key in a trial": (changed(MEASURE, "trial/model/depth", 3), "trial.model.depth: unknown key"),
     "no name": (changed(MEASURE, "name", ...), "name: is required"),
     "name with a slash": (changed(MEASURE, "name", "a/b"), "name: "),
@@ -554,3 +561,10 @@ def test_a_mistake_in_a_block_names_the_block(write_spec: Callable) -> None:
     blocks = [{"model.l_cycles": [1]}, {"model.l_cycles": [1, 0]}]
     with pytest.raises(UserError, match=r"measure.vary.1.model.l_cycles: the value 0 is not valid"):
         load_spec(write_spec(changed(MEASURE, "measure/vary", blocks)))
+
+
+def test_weights_that_cannot_be_read_are_refused_before_anything_is_spent(write_spec: Callable, tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").touch()
+    spec = load_spec(write_spec(measure_sections(fit__start_from="weights.pt")))
+    with pytest.raises(UserError, match=r"weights\.pt: is empty, and must be a file of weights"):
+        spec.check_data()

@@ -14,7 +14,7 @@ from sweeps.store.folder import Folder
 from sweeps.store.object_store import Lease, ObjectStore
 from sweeps.store.open_backend import open_backend
 from sweeps.store.store import Store
-from tests.sweeps.conftest import measure_sections, run_command
+from tests.sweeps.conftest import assert_refused, measure_sections, run_command
 
 
 @pytest.fixture(params=["folder", "objects"])
@@ -122,12 +122,42 @@ class TestLease:
 
 @pytest.mark.parametrize(
     ("location", "message"),
-    [("s3://no-such-bucket/sweep", "cannot be written"), ("nowhere://bucket/sweep", "is not a storage that can be opened")],
+    [("s3://no-such-bucket/sweep", "cannot be written"), ("nowhere://bucket/sweep", "must be a folder, or a URI")],
 )
 def test_a_storage_that_is_not_there_is_one_line(s3: str, location: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         open_backend(location).prepare()
     assert "\n" not in str(caught.value)
+
+
+def test_an_object_store_that_cannot_be_read_is_one_line(s3: str) -> None:
+    with pytest.raises(UserError, match=r"^s3://no-such-bucket/sweep: cannot be read: ") as caught:
+        Store("s3://no-such-bucket/sweep").results()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_case_of_a_scheme_does_not_matter(s3: str) -> None:
+    open_backend(f"{s3}/sweep").write("a", b"1")
+    found = open_backend(f"{s3.replace('s3', 'S3', 1)}/sweep")
+    assert found.read("a") == b"1" and found.location == f"{s3}/sweep"
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("file:///{folder}/runs", "must be written as a path: /"),
+        ("FILE:/{folder}/runs", "must be written as a path: /"),
+        ("s3:/bucket", "must be a folder, or a URI such as s3://bucket/sweeps"),
+        ("nowhere://bucket", "must be a folder, or a URI such as s3://bucket/sweeps"),
+        ("memory:///", "must be a folder, or a URI such as s3://bucket/sweeps"),
+    ],
+)
+def test_plan_and_run_refuse_the_same_storages(
+    typed: Callable, write_spec: Callable, tmp_path: Path, storage: str, message: str
+) -> None:
+    spec = str(write_spec(measure_sections() | {"storage": storage.format(folder=tmp_path)}))
+    for command in ("plan", "run"):
+        assert_refused(typed(command, spec), message, tmp_path)
 
 
 def test_a_full_disk_leaves_the_previous_content(tmp_path: Path) -> None:

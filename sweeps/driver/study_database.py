@@ -1,0 +1,127 @@
+"""The database of a study, and the generations of a store's study in it.
+
+A study belongs to one store: it is named `<sweep>@<identity of the store>#<generation>`. Optuna can neither remove a trial nor
+change the domain of a parameter; where one of them is needed, a next generation takes the place of the last one.
+"""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from rrm.errors import UserError, first_line
+from sweeps.spec.search import Search
+from sweeps.tracking.secrets import blank_secrets
+
+STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
+FINGERPRINT = "fingerprint"  # user attribute of a trial that was started: that of its config
+COMPLETE = "complete"  # user attribute of a generation that was made to its end; a crash may leave one that was not
+
+
+class Generations:
+    """The studies of one store in a database."""
+
+    def __init__(self, storage: RDBStorage, sweep: str, identity: str, search: Search) -> None:
+        self.storage, self.sweep = storage, sweep
+        self.prefix = f"{sweep}@{identity}#"
+        self.directions = [objective.goal for objective in search.objectives]
+        numbers = [name.removeprefix(self.prefix) for name in optuna.get_all_study_names(storage) if name.startswith(self.prefix)]
+        self.number = max(map(int, numbers), default=0)  # of the last generation; 0 where there is none
+
+    def open(self, begun: Collection[str]) -> optuna.Study:
+        """The last generation. Where there is none it is made, from the study of an older version if the store had one.
+
+        Args:
+            begun: fingerprints of all trials in the store.
+
+        Raises:
+            UserError: its trials were judged by other goals.
+        """
+        if self.number and not self._load().user_attrs.get(COMPLETE):
+            optuna.delete_study(study_name=self._name, storage=self.storage)
+            self.number -= 1
+        if not self.number:
+            self.number = 1
+            old = self._find_old(begun)
+            if old is not None:
+                optuna.copy_study(
+                    from_study_name=old, from_storage=self.storage, to_storage=self.storage, to_study_name=self._name
+                )  # fmt: skip
+            else:
+                self._create()
+            self.complete()
+        study = self._load()
+        goals = [direction.name.lower() for direction in study.directions]
+        if goals == self.directions:
+            return study
+        if any(trial.user_attrs.get(FINGERPRINT) in begun for trial in study.get_trials(deepcopy=False)):
+            raise UserError(
+                f"must keep the goals of the trials that were begun, {', '.join(goals)}, got {', '.join(self.directions)}; "
+                "give the new sweep another name: name=NEW",
+                "search.objectives",
+            )
+        following = self.begin_next()
+        self.complete()
+        return following
+
+    def begin_next(self) -> optuna.Study:
+        """An empty next generation; `complete` ends its making."""
+        self.number += 1
+        return self._create()
+
+    def complete(self) -> None:
+        """The last generation holds what it should: from now on it counts."""
+        self._load().set_user_attr(COMPLETE, True)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.prefix}{self.number}"
+
+    def _create(self) -> optuna.Study:
+        return optuna.create_study(storage=self.storage, study_name=self._name, directions=self.directions)
+
+    def _load(self) -> optuna.Study:
+        return optuna.load_study(study_name=self._name, storage=self.storage)
+
+    def _find_old(self, begun: Collection[str]) -> str | None:
+        """The study that an older version made for this store: it is named as the sweep and has a trial of the store."""
+        if not begun or self.sweep not in optuna.get_all_study_names(self.storage):
+            return None
+        trials = optuna.load_study(study_name=self.sweep, storage=self.storage).get_trials(deepcopy=False)
+        return self.sweep if any(trial.user_attrs.get(FINGERPRINT) in begun for trial in trials) else None
+
+
+def open_storage(database: Path) -> RDBStorage:
+    """The database that the environment names, else the file.
+
+    Raises:
+        UserError: what is named cannot be used.
+    """
+    url = os.environ.get(STUDY_URL)
+    if not url:
+        return _sqlite(database)
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
+        reason = first_line(error, blank_secrets)
+        raise UserError(
+            f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
+        ) from None
+
+
+def _sqlite(database: Path) -> RDBStorage:
+    """One writer beside the store: write-ahead logging halves the time of a trial."""
+    storage = RDBStorage(f"sqlite:///{database}")
+
+    def pragma(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(storage.engine, "connect", pragma)
+    storage.engine.dispose()
+    return storage

@@ -1,0 +1,26 @@
+"""What a search starts from: the completed trials of other sweeps."""
+
+from typing import Any
+
+from rrm.errors import UserError
+from sweeps.spec.sweep import SweepSpec
+from sweeps.store.store import Store
+
+
+def warm_results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
+    """Records of completed trials of the sweeps that a search starts from, by fingerprint.
+
+    Raises:
+        UserError: one of them is this sweep itself, or has no completed trials.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    own = Store(spec.location).location
+    for number, name in enumerate(spec.search.warm_start if spec.search else []):
+        store, where = Store(name if "/" in name else f"{spec.storage}/{name}"), f"search.warm_start.{number}"
+        if store.location == own:
+            raise UserError(f"must name other sweeps, got {name!r}, this one", where)
+        completed = {key: record for key, record in store.results().items() if record["outcome"] == "completed"}
+        if not completed:
+            raise UserError(f"has no completed trials: {store.location}", where)
+        found |= completed
+    return found
