@@ -141,14 +141,14 @@ def run_ours(trials: int) -> float:
 
 def check_complete(spec: Any, trials: int, code: int) -> None:
     """The sweep did what it is timed for: every trial is in the store and, once, in MLflow."""
-    from sweeps.store.store import Store, local_root
+    from sweeps.store.store import Store, local_root, tracking_uri
     from sweeps.tracking.mlflow.reader import read_runs
     from sweeps.tracking.spool import Spool
-    from sweeps.tracking.tracker import tracking_uri
 
-    store = Store(spec.location)
-    found = read_runs(tracking_uri(local_root(spec.storage)), spec.name)
-    assert found is not None and code == 0 and Spool(store.driver_folder / "spool").is_empty
+    store, uri = Store(spec.location), tracking_uri(local_root(spec.storage))
+    found, spool = read_runs(uri, spec.name), Spool(store.driver_folder / "spool")
+    spool.follow(uri)
+    assert found is not None and code == 0 and spool.is_empty
     tracked = [record["fingerprint"] for record in found.records if record["outcome"] == "completed"]
     assert len(tracked) == trials and set(tracked) == store.finished()
 

@@ -52,7 +52,7 @@ def run_demo(side: str) -> tuple[float, float]:
     """Seconds of the demo sweep, and CPU seconds of its tracking thread."""
     from sweeps.driver.run import run_sweep
     from sweeps.spec.sweep import load_spec
-    from sweeps.tracking.tracker import Delivery
+    from sweeps.tracking.delivery import Delivery
 
     spent: list[float] = []
     deliver = Delivery._run
@@ -102,7 +102,7 @@ def measure_bulk(runs: int) -> None:
         tracker.delivery.start()
         assert tracker.delivery.close(), tracker.delivery.problem
         written = time.perf_counter() - started
-        assert threading.active_count() == 1 and not tracker.spool.dead_letters_file.exists()
+        assert threading.active_count() == 1 and not tracker.spool.progress.aside
         started = time.perf_counter()
         tables = load(spec.name, tracker.delivery.uri)
         read = time.perf_counter() - started

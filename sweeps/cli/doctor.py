@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from packaging.requirements import Requirement
@@ -20,13 +22,16 @@ from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
 from sweeps.store.folder import Folder
 from sweeps.store.open_backend import open_backend
-from sweeps.store.store import local_root
+from sweeps.store.store import local_root, tracking_uri
+from sweeps.tracking.destination import VARIABLE, check_tracking_uri
 from sweeps.worker.node_check import check_ray_folder
 
 GIGABYTE = 1e9
 SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
 MOST_SKEW_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+ABSENT = f"start it, or unset {VARIABLE}; a sweep runs without it and delivers later"
 
 
 @dataclass(frozen=True)
@@ -125,22 +130,40 @@ def _writable(name: str, folder: Path, advice: str) -> Finding:
 
 
 def _tracking(storage: Path) -> Iterator[Finding]:
-    """MLflow's server, if one is named, and how far its clock is from ours."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri.startswith("http"):
-        yield Finding("ok", f"tracking in {'MLFLOW_TRACKING_URI' if uri else storage / 'mlflow.db'}")
+    """Whether runs can be kept where MLFLOW_TRACKING_URI says; how far the clock of a server is from ours."""
+    uri = os.environ.get(VARIABLE, "")
+    try:
+        check_tracking_uri(tracking_uri(storage))
+    except UserError as error:
+        yield Finding("bad", str(error))
         return
+    if uri.startswith("http"):
+        yield _server(uri)
+    elif urlsplit(uri).hostname is not None:
+        yield _database(uri)
+    else:
+        yield Finding("ok", f"tracking in {VARIABLE if uri else storage / 'mlflow.db'}")
+
+
+def _server(uri: str) -> Finding:
     try:
         with urlopen(Request(f"{uri.rstrip('/')}/health"), timeout=TIMEOUT_SECONDS) as answer:
             theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (URLError, OSError, TypeError, ValueError) as error:
-        advice = "start it, or unset MLFLOW_TRACKING_URI; a sweep runs without it and delivers later"
-        yield Finding("warning", f"the tracking server does not answer ({getattr(error, 'reason', error)})", advice)
-        return
+        return Finding("warning", f"the tracking server does not answer ({getattr(error, 'reason', error)})", ABSENT)
     skew = abs(time.time() - theirs)
     if skew > MOST_SKEW_SECONDS:
-        yield Finding(
-            "warning", f"the tracking server's clock is {skew:.0f} s off", "points will lie at wrong times: synchronise the clocks"
-        )
-    else:
-        yield Finding("ok", "the tracking server answers, and its clock agrees")
+        advice = "points will lie at wrong times: synchronise the clocks"
+        return Finding("warning", f"the tracking server's clock is {skew:.0f} s off", advice)
+    return Finding("ok", "the tracking server answers, and its clock agrees")
+
+
+def _database(uri: str) -> Finding:
+    """Whether somebody listens where a database server should be."""
+    parts = urlsplit(uri)
+    try:
+        port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0], 0)
+        with socket.create_connection((str(parts.hostname), port), TIMEOUT_SECONDS):
+            return Finding("ok", f"the tracking database listens at {parts.hostname}:{port}")
+    except (OSError, ValueError) as error:
+        return Finding("warning", f"the tracking database does not answer ({error})", ABSENT)

@@ -9,6 +9,8 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.store.store import SPEC, Store
+from sweeps.tracking.progress import describe_tracking
+from sweeps.tracking.spool import SPOOL
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Status:
     begun: dict[str, str] = field(default_factory=dict)  # trials that a worker began and that have no end: where, how far each came
     waiting: list[str] = field(default_factory=list)  # trials that were handed out, which no worker has begun
     failed: dict[str, str] = field(default_factory=dict)  # trials that failed: why
+    tracking: list[str] = field(default_factory=list)  # what MLflow lacks
 
     def lines(self) -> list[str]:
         """For people."""
@@ -31,7 +34,8 @@ class Status:
         verb = "runs" if self.driver else "was begun"
         lines += [f"  {verb}: {fingerprint}, {progress}" for fingerprint, progress in self.begun.items()]
         lines += [f"  waits for room: {fingerprint}" for fingerprint in self.waiting]
-        return lines + [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
+        lines += [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
+        return lines + [f"  tracking: {line}" for line in self.tracking]
 
 
 def find_store(target: str) -> Store:
@@ -71,6 +75,7 @@ def read_status(target: str) -> Status:
         begun=_progress(store, {name: tries[-1] for name, tries in open_trials.items() if tries}),
         waiting=[name for name, tries in open_trials.items() if not tries],
         failed={name: result["reason"] for name, result in members.items() if result["outcome"] == "failed"},
+        tracking=describe_tracking(store.driver_folder / SPOOL),
     )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.cli.status import find_store
-from sweeps.store.store import STUDY, local_root
+from sweeps.store.store import STUDY, local_root, tracking_uri
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 
@@ -25,11 +25,12 @@ def show_runs(target: str, port: int | None, open_browser: bool, console: Consol
         UserError: there is no such sweep, MLflow has no runs of it, or the port is taken.
     """
     store = find_store(target)
+    from sweeps.tracking.destination import artifact_root, check_tracking_uri
     from sweeps.tracking.mlflow.server import find_links, running_server  # mlflow takes seconds to import
-    from sweeps.tracking.tracker import artifact_root, tracking_uri
 
     name, root = store.location.rsplit("/", 1)[-1], local_root(store.location.rsplit("/", 1)[0])
     uri, artifacts = tracking_uri(root), artifact_root(root)
+    check_tracking_uri(uri)
     if uri.startswith(("http:", "https:")):
         _show(find_links(uri, uri.rstrip("/"), name), open_browser, console)
         return

@@ -168,11 +168,14 @@ class Ledger:
             if proposed is None:
                 return None
             config = proposed
-        if config.fingerprint not in self.live and config.fingerprint in self._with_rows:
-            self.store.restart_rows(config.fingerprint)  # its folder was removed: it is run anew
+        is_new = self.store.trial(config.fingerprint) is None
+        if is_new and config.fingerprint in self._with_rows:  # its folder was removed
+            self.store.restart_rows(config.fingerprint)
         self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
-        self.live.setdefault(config.fingerprint, LiveTrial(config))
-        self.tracker.start(config)
+        trial = self.live.setdefault(config.fingerprint, LiveTrial(config))
+        self.tracker.start(config, anew=is_new)
+        for row in trial.rows:  # a spool that was lost lacks them
+            self.tracker.points(config, step_points(row))
         return config
 
     def row(self, fingerprint: str, row: Row) -> bool:

@@ -18,8 +18,10 @@ from sweeps.driver.live_table import LiveTable, best_record, failures
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
+from sweeps.tracking.delivery import check_destination
+from sweeps.tracking.destination import find_destination
 from sweeps.tracking.secrets import blank_secrets, hidden_credentials
-from sweeps.tracking.spool import Spool
+from sweeps.tracking.spool import SPOOL, Spool
 from sweeps.tracking.tracker import Tracker
 from sweeps.worker.node_check import check_address, check_nodes, check_ray_folder, describe_driver
 
@@ -50,8 +52,8 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
         Exit code: 0 done, 1 some trials failed for good, 130 stopped by Ctrl-C (the printed command continues).
 
     Raises:
-        UserError: another driver runs this sweep, the spec gives another meaning to finished trials, a node of the cluster
-            cannot take part, or the storage takes no more.
+        UserError: another driver runs this sweep, the spec gives another meaning to finished trials, MLflow holds another sweep
+            of this name, a node of the cluster cannot take part, or the storage takes no more.
     """
     if address is None:
         check_resources(spec)
@@ -60,6 +62,8 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
         check_address(address)
     warm_results(spec)  # refuses what a search cannot start from before anything is written
     store = Store(spec.location)
+    with suppress(*store.backend.errors):  # a storage that cannot be read has its own line
+        check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
     store.create()
     try:
         return _run(spec, store, console, continue_command, address)
@@ -70,7 +74,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
     """`run_sweep` on a store that can be written."""
     with store.locked():
-        tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
+        tracker = Tracker(spec, Spool(store.driver_folder / SPOOL), store)
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
         finished_before = len(ledger.results)
@@ -85,11 +89,15 @@ def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str,
             with suppress(KeyboardInterrupt):  # before Tune takes over the signal; a later one ends `fit` without an exception
                 _run_missing(ledger, console, address)
         ledger.close()
-        _deliver(tracker, console)
-        if not ledger.finished:
+        behind = _deliver(tracker)
+        if ledger.finished:
+            code = _conclude(ledger, console)
+        else:
             _say(console, f"stopped with {len(ledger.results)} of {ledger.total} trials; continue with: {continue_command}")
-            return STOPPED
-        return _conclude(ledger, console)
+            code = STOPPED
+        for line in behind:
+            _say(console, line)
+        return code
 
 
 def check_resources(spec: SweepSpec) -> None:
@@ -184,13 +192,17 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
             ledger.requeue()
 
 
-def _deliver(tracker: Tracker, console: Console) -> None:
+def _deliver(tracker: Tracker) -> list[str]:
+    """Send what is left to MLflow, and say in lines what did not arrive."""
     tracker.delivery.start()
+    lines = []
     if not tracker.delivery.close():
         why = tracker.delivery.problem or "still sending"
-        _say(console, f"tracking is behind ({why}): the rest lies in the spool and goes out with the next run")
-    if tracker.spool.dead_letters_file.exists():
-        _say(console, f"tracking refused some records for good: {tracker.spool.dead_letters_file}")
+        lines.append(f"tracking is behind ({why}): the rest lies in the spool and goes out with the next run")
+    aside = tracker.spool.progress.describe_aside()
+    if aside:
+        lines.append(f"tracking was refused {'; '.join(aside)}; the next run tries again")
+    return lines
 
 
 def _conclude(ledger: Ledger, console: Console) -> int:

@@ -34,6 +34,7 @@ HEAD_SIZE = ModelConfig.model_fields["head_size"].default
 GIGABYTE = 1e9
 ROUNDING = 1e-9  # ten tenths are one
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
+MLFLOW_DEFAULT = "Default"  # MLflow's experiment for whatever names none
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # a folder, a study and an MLflow experiment bear it
 MOST_TRIALS = 100_000  # of a design: beyond lies a mistake
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
@@ -131,6 +132,8 @@ class SweepSpec(StrictConfig):
             )
         if name in RESERVED:
             raise ValueError(f"must not be one of {', '.join(sorted(RESERVED))}, which lie beside the sweeps, got {name!r}")
+        if name == MLFLOW_DEFAULT:
+            raise ValueError(f"must not be {MLFLOW_DEFAULT}, MLflow's experiment for runs of any origin, got {name!r}")
         return name
 
     @field_validator("storage")

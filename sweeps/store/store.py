@@ -34,6 +34,7 @@ from sweeps.store.open_backend import URI, open_backend
 IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
 IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
+SQLITE = "sqlite:///"  # what the URI of a SQLite file begins with
 LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
 
 
@@ -202,5 +203,7 @@ def local_root(storage: str) -> Path:
 
 
 def tracking_uri(storage: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps; the path of a SQLite file is absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage / 'mlflow.db'}"
+    path = uri.removeprefix(SQLITE)
+    return uri if path in {uri, "", ":memory:"} else f"{SQLITE}{Path(path).resolve()}"

@@ -1,7 +1,7 @@
-"""The spool: an append-only file of what tracking is to say, and a cursor that moves after it was said.
+"""The spool: an append-only file of events for MLflow, and for each server the position up to which it has received them.
 
 Always a local folder under the driver's lock. A record that was spooled once is not spooled again, so that a restarted
-driver may offer everything it knows.
+driver may offer everything that it has.
 """
 
 import json
@@ -9,63 +9,93 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.atomic_write import write_atomically
 from sweeps.store.json_lines import append_line, read_lines
+from sweeps.tracking.progress import EVENTS, SERVERS, Progress
 
 Event = dict[str, Any]
 BATCH_EVENTS = 200
+SPOOL = "spool"  # in the driver's folder
+STARTS = {"sweep", "start"}  # kinds of the first event of a run
+ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
+OLD_CURSOR = "cursor"  # of spools that had one position for all servers
 
 
 class Spool:
-    """Events in the order in which they happened; `kind` is sweep, state, start, cell, points, end, curves or models."""
+    """Events in the order in which they happened; `kind` is sweep, state, start, cell, points, end, curves or models.
+
+    A trial that is begun anew has a further attempt. The events of its earlier attempts stay in the file and are not read any more.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.events_file, self.cursor_file = folder / "events.jsonl", folder / "cursor"
-        self.dead_letters_file = folder / "dead_letters.jsonl"
-        self._said: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
+        self.folder, self.events_file = folder, folder / EVENTS
+        self.progress = Progress(folder / SERVERS, "")
+        self._spooled: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
         self._last_step: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self._told = 0
         for event in read_lines(self.events_file):
             self._remember(event)
 
+    def follow(self, uri: str) -> None:
+        """From now on the position is that of this server."""
+        self.progress = Progress(self.folder / SERVERS, uri)
+
+    def mark_old(self) -> None:
+        """Its trials were begun before stores had identities: experiments that hold them may lack one too."""
+        (self.folder / OLD_CURSOR).touch()
+
     def add_once(self, event: Event) -> None:
         """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint), or again with another `status`."""
-        key = (event["kind"], event.get("fingerprint", ""))
-        if key not in self._said or self._said[key] != event.get("status"):
-            append_line(self.events_file, event)
-            self._remember(event)
+        fingerprint = event.get("fingerprint", "")
+        key = (_slot(event), fingerprint)
+        if key not in self._spooled or self._spooled[key] != _standing(event):
+            self._append(event)
 
-    def holds(self, kind: str, fingerprint: str = "") -> bool:
-        """Whether such an event was spooled before."""
-        return (kind, fingerprint) in self._said
+    def add_start(self, event: Event) -> None:
+        """Spool the start of a trial. One that was spooled before is begun anew: what follows belongs to its next attempt."""
+        fingerprint = event["fingerprint"]
+        attempt = self._attempts.get(fingerprint, 0) + 1
+        self._append(event | ({"attempt": attempt} if attempt > 1 else {}))
+
+    def holds_start(self, fingerprint: str) -> bool:
+        """Whether the start of a trial was spooled before."""
+        return fingerprint in self._attempts
+
+    def attempt(self, fingerprint: str) -> int:
+        """How often the trial began at step 0."""
+        return self._attempts.get(fingerprint, 1)
 
     def add_points(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
         """Spool points of curves by step; steps that were spooled before are dropped."""
         fresh = [point for point in points if point["at"] > self._last_step.get(fingerprint, -1)]
         if fresh:
-            event = {"kind": "points", "fingerprint": fingerprint, "points": fresh}
-            append_line(self.events_file, event)
-            self._remember(event)
+            self._append({"kind": "points", "fingerprint": fingerprint, "points": fresh})
 
     def pending(self) -> tuple[list[Event], int]:
-        """Some events that were not said yet, in order, and where the cursor stands after them."""
-        if not self.events_file.exists():
-            return [], 0
+        """Some events that the server has not received, in order, and its position after them."""
         events: list[Event] = []
-        position = self._cursor()
-        with self.events_file.open("rb") as file:
-            file.seek(position)
-            for line in file:
-                if not line.endswith(b"\n") or len(events) == BATCH_EVENTS:
-                    break
-                events.append(json.loads(line))
-                position += len(line)
+        position = self.progress.position
+        for number, (event, end) in enumerate(self._read(position)):
+            if number == BATCH_EVENTS:
+                break
+            position = end
+            if self._is_current(event):
+                events.append(event)
         return events, position
 
+    def sent(self) -> Iterator[Event]:
+        """The events that the server has received."""
+        for event, end in self._read(0):
+            if end > self.progress.position:
+                return
+            if self._is_current(event):
+                yield event
+
     def advance(self, position: int) -> None:
-        """The events before `position` were said."""
-        write_atomically(self.cursor_file, str(position))
+        """The server has received the events before `position`."""
+        self.progress.position = position
+        self.progress.write()
 
     @property
     def told(self) -> int:
@@ -73,27 +103,61 @@ class Spool:
         return self._told
 
     @property
+    def size(self) -> int:
+        """Bytes of all events."""
+        return self.events_file.stat().st_size if self.events_file.exists() else 0
+
+    @property
     def is_empty(self) -> bool:
-        """Whether everything was said."""
-        return not self.events_file.exists() or self._cursor() >= self.events_file.stat().st_size
+        """Whether the server has received everything."""
+        return self.progress.position >= self.size
 
     def events(self) -> Iterator[Event]:
-        """Every event so far, said or not."""
-        yield from read_lines(self.events_file)
+        """Every event so far, received or not."""
+        return filter(self._is_current, read_lines(self.events_file))
 
-    def bury(self, events: list[Event], reason: str) -> None:
-        """Set events aside that the server will never take."""
-        for event in events:
-            append_line(self.dead_letters_file, {"reason": reason, "event": event})
+    def _read(self, position: int) -> Iterator[tuple[Event, int]]:
+        """Events from a position on, each with the position behind it; a torn last line is left out."""
+        if not self.events_file.exists():
+            return
+        with self.events_file.open("rb") as file:
+            file.seek(position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                position += len(line)
+                yield json.loads(line), position
 
-    def _cursor(self) -> int:
-        return int(self.cursor_file.read_text(encoding="utf-8")) if self.cursor_file.exists() else 0
+    def _append(self, event: Event) -> None:
+        attempt = self.attempt(event.get("fingerprint", ""))
+        stamped = {"attempt": attempt} | event if attempt > 1 else event
+        append_line(self.events_file, stamped)
+        self._remember(stamped)
+
+    def _is_current(self, event: Event) -> bool:
+        """Whether it belongs to the last attempt at its trial."""
+        return bool(event.get("attempt", 1) == self.attempt(event.get("fingerprint", "")))
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")
         self._told += "points" in event
+        if event["kind"] == "start":
+            self._attempts[fingerprint] = event.get("attempt", 1)
+            self._last_step.pop(fingerprint, None)
+            self._spooled.pop(("standing", fingerprint), None)
         if event["kind"] == "points":
             last = max(point["at"] for point in event["points"])
             self._last_step[fingerprint] = max(last, self._last_step.get(fingerprint, -1))
         else:
-            self._said[event["kind"], fingerprint] = event.get("status")
+            self._spooled[_slot(event), fingerprint] = _standing(event)
+
+
+def _slot(event: Event) -> str:
+    """Events of one slot replace each other: how a run stands is said by states and by ends."""
+    return "standing" if event["kind"] in {"state", "end"} else event["kind"]
+
+
+def _standing(event: Event) -> str | None:
+    """What makes an event differ from the last one of its slot."""
+    status = event.get("status")
+    return f"{event['kind']} {status}" if event["kind"] in {"state", "end"} else status

@@ -4,10 +4,7 @@ Events go to the spool; a thread delivers them and tries again until they have a
 """
 
 import hashlib
-import os
-import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from lightning_modules.config import TrialConfig
@@ -16,35 +13,26 @@ from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.short_names import LETTERS
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store.store import Store, local_root, tracking_uri
+from sweeps.store.store import Store
+from sweeps.tracking.delivery import Delivery, Sources
+from sweeps.tracking.destination import Destination, find_destination
 from sweeps.tracking.provenance import provenance_tags, read_diff
-from sweeps.tracking.secrets import blank_secrets
-from sweeps.tracking.spool import BATCH_EVENTS, Spool
+from sweeps.tracking.spool import ENDING_TAGS, Spool
 
 STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
-ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")
 LONGEST_TAG = 5000
-LONGEST_PROBLEM = 160
-LONGEST_DELIVERY_SECONDS = 600.0  # at the end of a sweep; a large model takes minutes to export
-UNREACHABLE_SECONDS = 6.0  # at the end of a sweep, of a server that does not answer
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
-GATHERING_SECONDS = 1.0  # between deliveries: what concerns one run is cheaper together
-
-
-def artifact_root(storage: Path) -> Path | None:
-    """Where artifacts of the local default go; a server has its own place."""
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else storage.resolve() / "mlartifacts"
 
 
 class Tracker:
     """Turns the ledger's changes into events. A change that was told before is not told again."""
 
     def __init__(self, spec: SweepSpec, spool: Spool, store: Store) -> None:
+        """Needs the lock of the store, which gets an identity where it has none."""
         self.spool = spool
         self.name_of_sweep, self.kind = spec.name, "search" if spec.search else "measure"
         self.varied = spec.varied_paths
-        self.delivery = Delivery(spec, Sources(spool, store))
+        self.delivery = Delivery(_settle_destination(spec, store, spool), Sources(spool, store))
         self._tags = provenance_tags()
 
     def sweep(self, spec: SweepSpec) -> None:
@@ -79,14 +67,18 @@ class Tracker:
             if cell != told[fingerprint]:
                 self.spool.add_once({"kind": "cell", "fingerprint": fingerprint, "status": cell, "tags": {"cell": cell}})
 
-    def start(self, config: TrialConfig) -> None:
-        """A trial was handed to Ray, for the first time or again."""
-        if self.spool.holds("start", config.fingerprint):
+    def start(self, config: TrialConfig, anew: bool = False) -> None:
+        """A trial was handed to Ray, for the first time or again.
+
+        Args:
+            anew: it begins at step 0, and what an earlier attempt left holds no more.
+        """
+        if self.spool.holds_start(config.fingerprint) and not anew:
             self._set_state("RUNNING", config.fingerprint)
             return
         params = {**config.flat(), "seed": config.seed}
         costs = {key: value for key, value in describe(config).items() if key not in params and key not in TEXT_COLUMNS}
-        self.spool.add_once(
+        self.spool.add_start(
             {
                 "kind": "start",
                 "fingerprint": config.fingerprint,
@@ -112,7 +104,7 @@ class Tracker:
 
     def end(self, config: TrialConfig, record: Record, curves: list[CurvePoint]) -> None:
         """A trial is over; points that were not told before are told now."""
-        if not self.spool.holds("start", config.fingerprint):
+        if not self.spool.holds_start(config.fingerprint):
             self.start(config)
         self.points(config, [point for point in curves if point["axis"] == "step"])
         known = describe(config)
@@ -141,7 +133,7 @@ class Tracker:
 
     def wait(self, config: TrialConfig) -> None:
         """A trial was begun and goes on with the next driver."""
-        if not self.spool.holds("start", config.fingerprint):  # by another driver, on another machine
+        if not self.spool.holds_start(config.fingerprint):  # by another driver, on another machine
             self.start(config)
         self._set_state("SCHEDULED", config.fingerprint)
 
@@ -155,7 +147,8 @@ class Tracker:
         self._set_state("FINISHED" if finished else "KILLED")
         self.spool.add_once({"kind": "curves", "status": str(self.spool.told)})
         if finished and best:
-            self.spool.add_once({"kind": "models", "fingerprints": best, "status": " ".join(best)})
+            attempts = [name if self.spool.attempt(name) == 1 else f"{name}#{self.spool.attempt(name)}" for name in best]
+            self.spool.add_once({"kind": "models", "fingerprints": best, "status": " ".join(attempts)})
 
     def _set_state(self, status: str, fingerprint: str = "") -> None:
         self.spool.add_once({"kind": "state", "fingerprint": fingerprint, "status": status, "time": _now()})
@@ -177,6 +170,14 @@ class Tracker:
         return " ".join(parts)
 
 
+def _settle_destination(spec: SweepSpec, store: Store, spool: Spool) -> Destination:
+    """The destination of a sweep whose store has an identity from now on."""
+    if store.identity() is None and store.begun():
+        spool.mark_old()
+    store.identify()
+    return find_destination(spec, store, spool.folder)
+
+
 def describe_data(config: TrialConfig, record: Record) -> dict[str, Any] | None:
     """The data of a trial as an input of its run; None where the trial failed before it saw any."""
     if "data_fingerprint" not in record:
@@ -190,84 +191,6 @@ def describe_data(config: TrialConfig, record: Record) -> dict[str, Any] | None:
         "source": task,  # with `rrm-trial` the same task makes the same rows
         "profile": counts | {"tokens": config.task.shape.length, "vocabulary": config.task.shape.vocabulary},
     }
-
-
-class Sources:
-    """Where the writer finds what an event only names."""
-
-    def __init__(self, spool: Spool, store: Store) -> None:
-        self.spool, self.file, self.events = spool, store.file, spool.events
-
-
-class Delivery:
-    """The thread between spool and server."""
-
-    def __init__(self, spec: SweepSpec, sources: Sources) -> None:
-        self.spool, self.sources = sources.spool, sources
-        self.sweep, storage = spec.name, local_root(spec.storage)
-        self.uri, self.artifact_root = tracking_uri(storage), artifact_root(storage)
-        self.problem: str | None = None  # why the last try failed
-        self._failing_since = 0.0
-        self._closing, self._given_up = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it writes a database of its own, which asks for no credentials."""
-        return self.uri.startswith("sqlite:")
-
-    def start(self) -> None:
-        """Begin; later calls change nothing."""
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def close(self) -> bool:
-        """Wait until everything has arrived, as long as there is hope; True if it has. What is left goes out with the next run."""
-        self._closing.set()
-        deadline = time.monotonic() + LONGEST_DELIVERY_SECONDS
-        while self._thread.is_alive() and time.monotonic() < deadline:
-            if self.problem is not None and time.monotonic() - self._failing_since > UNREACHABLE_SECONDS:
-                break
-            self._thread.join(FIRST_WAIT_SECONDS)
-        self._given_up.set()  # the next driver in this process has a thread of its own
-        self._thread.join(UNREACHABLE_SECONDS)
-        return self.spool.is_empty
-
-    def _run(self) -> None:
-        writer, wait = None, FIRST_WAIT_SECONDS
-        while not self._given_up.is_set() and not (self._closing.is_set() and self.spool.is_empty):
-            events, position = self.spool.pending()
-            if not events:
-                time.sleep(FIRST_WAIT_SECONDS)
-                continue
-            try:
-                from sweeps.tracking.mlflow.writer import MlflowWriter, Poison  # mlflow takes seconds to import
-
-                writer = writer or MlflowWriter(self.uri, self.artifact_root, self.sweep, self.sources)
-                try:
-                    writer.deliver(events)
-                except Poison:
-                    self._deliver_singly(writer, events)
-                self.spool.advance(position)
-                self.problem, wait = None, FIRST_WAIT_SECONDS
-                if len(events) < BATCH_EVENTS:
-                    self._closing.wait(GATHERING_SECONDS)
-            except Exception as error:  # whatever a server or its way can do must not reach the sweep
-                self._failing_since = self._failing_since if self.problem else time.monotonic()
-                why = blank_secrets(str(error).splitlines()[0] if str(error) else "")
-                self.problem = f"{type(error).__name__}: {why}"[:LONGEST_PROBLEM]
-                self._given_up.wait(wait)
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-
-    def _deliver_singly(self, writer: Any, events: list[dict[str, Any]]) -> None:
-        """Find the events that the server refuses for good and set them aside."""
-        from sweeps.tracking.mlflow.writer import Poison
-
-        for event in events:
-            try:
-                writer.deliver([event])
-            except Poison as poison:
-                self.spool.bury([event], blank_secrets(str(poison)))
 
 
 def _short(value: Any) -> str:

@@ -110,7 +110,7 @@ def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ledger.close()
     ledger.tracker.delivery.start()
     assert ledger.tracker.delivery.close(), ledger.tracker.delivery.problem
-    assert not ledger.tracker.spool.dead_letters_file.exists()
+    assert not ledger.tracker.spool.progress.aside
     return ledger
 
 

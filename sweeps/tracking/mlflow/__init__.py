@@ -1,6 +1,8 @@
 """Everything that imports mlflow.
 
+experiment     finds or makes the experiment of a sweep, and refuses that of another one
 writer         sends spooled events, each once
+refusals       says what a failed request means
 reader         reads the runs of a sweep back
 model_logging  logs and registers the best models
 pyfunc         answers requests for a logged model over HTTP
@@ -13,6 +15,7 @@ import os
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the client's own retry repeats POSTs and doubles runs
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "5")  # seconds; without it an unreachable PostgreSQL holds a request for minutes
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -21,6 +24,8 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 FINGERPRINT = "rrm.fingerprint"  # tag of a child run, a logged model and a model version
 SWEEP = "rrm.sweep"  # on the parent run only
+ATTEMPT = "rrm.attempt"  # on a child run whose trial was begun anew: 2 for the second time
+IDENTITY, LOCATION = "rrm.identity", "rrm.location"  # on the experiment: which store it holds, and where that lies
 KIND = "rrm.kind"  # search or measure; on the parent run only
 CURVES = "curves.parquet"  # artifact of the parent run
 MOST_RUNS = 1000  # of one page

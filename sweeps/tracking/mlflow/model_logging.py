@@ -56,7 +56,7 @@ def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[st
 
 def _log(client: MlflowClient, experiment_id: str, fingerprint: str, run_id: str, files: Files) -> LoggedModel:
     found = client.search_logged_models([experiment_id], filter_string=f"tags.`{FINGERPRINT}` = '{fingerprint}'")
-    model = found[0] if found else None
+    model = next((model for model in found if model.source_run_id == run_id), None)  # not that of an earlier attempt at the trial
     if model is None:
         run = client.get_run(run_id)
         name = run.info.run_name.replace(" ", "-").replace("=", "-").replace(".", "_").replace("/", "_")
@@ -137,7 +137,7 @@ def _register(client: MlflowClient, sweep: str, fingerprint: str, model: LoggedM
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{sweep}'")
-    known = next((version for version in versions if version.tags.get(FINGERPRINT) == fingerprint), None)
+    known = next((version for version in versions if version.run_id == model.source_run_id), None)
     version = known or client.create_model_version(
         sweep, model.artifact_location, model.source_run_id, tags={FINGERPRINT: fingerprint}, model_id=model.model_id
     )

@@ -3,6 +3,9 @@
 What makes it exactly once: a metric point sent again with the same timestamp, a param or a tag sent again with the same
 value, a dataset of the same name and digest, change nothing; a run is made only where it is certain that there is none with
 its fingerprint, and one that arrived late all the same is deleted.
+
+What a run needs comes first: params, metrics, tags, the status. Its optional parts (dataset, artifacts, models, the view) are
+sent one by one, so that a server that refuses one of them takes the others.
 """
 
 import json
@@ -10,7 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -18,19 +21,22 @@ from mlflow.exceptions import MlflowException
 
 from lightning_modules.trial_folder import TRIAL
 from sweeps.tracking.curves_file import write_curves
-from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
-from sweeps.tracking.mlflow.model_logging import Unsavable, log_best
+from sweeps.tracking.destination import Destination
+from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SWEEP
+from sweeps.tracking.mlflow.experiment import DELETED, all_runs, check_active, claim, move_artifacts, open_experiment
+from sweeps.tracking.mlflow.model_logging import log_best
+from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_divisible, is_refused
 from sweeps.tracking.mlflow.view import prepare_view
-from sweeps.tracking.spool import Event
+from sweeps.tracking.progress import RUN, Aside
+from sweeps.tracking.spool import ENDING_TAGS, STARTS, Event
 
-MOST_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
-MOST_PARAMS = 100
-POISON = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST", "INVALID_STATE"}
+MAX_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
+MAX_PARAMS = 100
+MAX_TAGS = 100
 TERMINAL = {"FINISHED", "FAILED", "KILLED"}
-
-
-class Poison(Exception):
-    """The server will never take these events."""
+SPEC, DIFF, VIEW, DATASET, MODELS = "spec.yaml", "code.diff", "view", "dataset", "models"  # optional parts
+Part = tuple[str, str]  # fingerprint and name
+Item = Metric | Param | RunTag
 
 
 class Sources(Protocol):
@@ -40,118 +46,170 @@ class Sources(Protocol):
         """A file of a trial's folder in the store; None where it is not."""
 
     def events(self) -> Iterable[Event]:
-        """Every event of the sweep so far."""
+        """Every event of the sweep so far, of the last attempt at each trial."""
+
+
+class Delivered(NamedTuple):
+    """What became of some events."""
+
+    refused: list[Aside]  # runs, of which the server refused something
+    parts: dict[Part, Event]  # what is optional and is to be sent, with the event that names it
 
 
 class MlflowWriter:
     """Writes one sweep's events into its experiment: a parent run, and a child run a trial."""
 
-    def __init__(self, tracking_uri: str, artifact_root: Path | None, sweep: str, sources: Sources) -> None:
-        self.client = MlflowClient(tracking_uri=tracking_uri)
-        self.sources = sources
-        experiment = self.client.get_experiment_by_name(sweep)
-        if experiment is None:
-            location = (artifact_root / sweep).resolve().as_uri() if artifact_root else None
-            self.experiment_id = self.client.create_experiment(sweep, artifact_location=location)
-        else:
-            self.experiment_id = experiment.experiment_id
-        self.sweep = sweep
-        self._runs = self._settle_runs() if experiment else {}  # fingerprint ("" for the parent) -> run id
-        self._unanswered: set[str] = set()  # runs that may have been made although nobody said so
-        self._was_unsure = False
-
-    def deliver(self, events: list[Event]) -> None:
-        """Send events; what concerns one run travels together, in order.
+    def __init__(self, destination: Destination, sources: Sources) -> None:
+        """Find the experiment and its runs, or make it.
 
         Raises:
-            Poison: the server refuses them for good.
-            Exception: whatever else keeps them from arriving; sending them again is safe.
+            UserError: the experiment holds another sweep, or is deleted.
+            Exception: whatever else keeps the server from answering.
+        """
+        self.client = MlflowClient(tracking_uri=destination.uri)
+        self.destination, self.sources, self.sweep = destination, sources, destination.sweep
+        self.experiment = open_experiment(self.client, destination)
+        self.experiment_id = self.experiment.experiment_id
+        if move_artifacts(self.experiment, destination):
+            self.experiment = self.client.get_experiment(self.experiment_id)
+        self._attempts: dict[str, int] = {}
+        self._runs = self._settle_runs()  # run id by fingerprint, "" for the parent
+        self._unanswered: set[str] = set()  # runs that may have been made although no answer came
+
+    @property
+    def runs(self) -> set[str]:
+        """Fingerprints of the runs that the experiment has; "" is the parent's."""
+        return set(self._runs)
+
+    def claim(self) -> None:
+        """Write into the experiment which sweep it holds and where the store lies."""
+        claim(self.client, self.experiment, self.destination)
+
+    # -- what a run needs -----------------------------------------------------------------------------------------
+
+    def deliver(self, events: Iterable[Event]) -> Delivered:
+        """Send what runs need: params, metrics, tags and statuses. What concerns one run travels together, in order.
+
+        Raises:
+            Exception: whatever keeps events from arriving and is no refusal; sending them again is safe.
         """
         by_run: dict[str, list[Event]] = defaultdict(list)
         for event in events:
             by_run[event.get("fingerprint", "")].append(event)
+        refused: list[Aside] = []
+        parts: dict[Part, Event] = {}
         of_parent = by_run.pop("", [])
+        groups = [("", [event for event in of_parent if event["kind"] == "sweep"]), *by_run.items()]
+        groups.append(("", [event for event in of_parent if event["kind"] != "sweep"]))  # it ends after its trials
+        for fingerprint, some in groups:
+            if some:
+                parts |= self._deliver_run(fingerprint, some, refused)
+        return Delivered(refused, parts)
+
+    def _deliver_run(self, fingerprint: str, events: list[Event], refused: list[Aside]) -> dict[Part, Event]:
+        """Send events of one run, or all that there are where the run is gone. Returns their optional parts."""
         try:
-            for event in of_parent:
-                if event["kind"] == "sweep":
-                    self._sweep(event)
-            for fingerprint, some in by_run.items():
-                self._trial(fingerprint, some)
-            for event in of_parent:
-                self._conclude(event)
-        except Unsavable as error:
-            raise Poison(str(error)) from error
+            if fingerprint not in self._runs and not _has_start(events):
+                events = self._all_events(fingerprint)
+            try:
+                self._send(fingerprint, events)
+            except Exception as error:
+                if not is_refused(error) or not self._forget_if_gone(fingerprint):
+                    raise
+                events = self._all_events(fingerprint)
+                self._send(fingerprint, events)
+        except Exception as error:
+            if not is_refused(error) or (fingerprint not in self._runs and not fingerprint):
+                raise  # without a parent no other run can be made either
+            refused.append(Aside(fingerprint, RUN, describe_error(error)))
+        return {(fingerprint, part): event for event in events for part in _parts(event)}
+
+    def _all_events(self, fingerprint: str) -> list[Event]:
+        """Everything that was spooled of a run.
+
+        Raises:
+            Refused: its start is not in the spool.
+        """
+        events = [event for event in self.sources.events() if event.get("fingerprint", "") == fingerprint]
+        if not _has_start(events):
+            raise Refused("the run is gone, and the spool does not have its start")
+        return events
+
+    def _forget_if_gone(self, fingerprint: str) -> bool:
+        """Whether somebody deleted the run; it is made anew then.
+
+        Raises:
+            UserError: the whole experiment is deleted.
+        """
+        check_active(self.client.get_experiment(self.experiment_id), self.destination)
+        if fingerprint not in self._runs:
+            return False
+        try:
+            gone = self.client.get_run(self._runs[fingerprint]).info.lifecycle_stage == DELETED
         except MlflowException as error:
-            # A transport error bears the code of an internal one and is tried again.
-            if error.error_code in POISON:
-                raise Poison(str(error)) from error
-            raise
+            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+        if gone:
+            del self._runs[fingerprint]
+        return gone
 
-    def _sweep(self, event: Event) -> None:
-        """The parent run with the spec and what was changed in the code, and the view that the UI opens."""
-        tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
-        self._find_or_create("", event["time"], tags)
-        run_id = self._run("")
-        self.client.log_text(run_id, event["spec"], "spec.yaml")
-        if event["diff"]:
-            self.client.log_text(run_id, event["diff"], "code.diff")
-        prepare_view(self.client, self.experiment_id, event["axes"], event["objective"])
+    def _send(self, fingerprint: str, events: list[Event]) -> None:
+        """Create the run if it is not there, then its params, points and tags, then its status.
 
-    def _conclude(self, event: Event) -> None:
-        """What is said of the sweep after its trials: how it stands, all curves, the best models."""
-        if event["kind"] == "state":
-            self._set_status(self._run(""), event)
-            if self._was_unsure and event["status"] in TERMINAL:
-                self._runs = self._settle_runs()
-        elif event["kind"] == "curves":
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / CURVES
-                write_curves(path, self.sources.events())
-                self.client.log_artifact(self._run(""), path)
-        elif event["kind"] == "models":
-            best = {fingerprint: self._run(fingerprint) for fingerprint in event["fingerprints"]}
-            log_best(self.client, self.experiment_id, self.sweep, best, self.sources.file)
+        Raises:
+            Refused: the server does not take something; the rest is there.
+        """
+        refusals = self._send_trial(fingerprint, events) if fingerprint else self._send_sweep(events)
+        for event in events:
+            if event["kind"] in {"end", "state"}:
+                self._set_status(self._runs[fingerprint], event)
+                if not fingerprint and event["status"] in TERMINAL:
+                    self._runs = self._settle_runs()
+        if refusals:
+            raise Refused(refusals[0] + (f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""))
 
-    def _trial(self, fingerprint: str, events: list[Event]) -> None:
-        """A child run: params, costs and `trial.yaml` at its start, curves, and what its end says."""
+    def _send_sweep(self, events: list[Event]) -> list[str]:
+        """The parent run. Where it is made anew, the runs of trials get the new one for a parent."""
+        for event in events:
+            if event["kind"] == "sweep":
+                tags = {"mlflow.runName": self.sweep, SWEEP: self.sweep, KIND: event["sweep_kind"], **event["tags"]}
+                if self._find_or_create("", event["time"], tags):
+                    for run_id in [run_id for fingerprint, run_id in self._runs.items() if fingerprint]:
+                        self.client.set_tag(run_id, "mlflow.parentRunId", self._runs[""])
+        return []
+
+    def _send_trial(self, fingerprint: str, events: list[Event]) -> list[str]:
+        """A child run: params and costs at its start, curves, and what its end says. Returns what was refused of it, and why."""
         params: dict[str, Any] = {}
-        tags: dict[str, str] = {}
         points: list[dict[str, Any]] = []
         for event in events:
             points += event["points"] if "points" in event else _costs(event)
             params |= event.get("params", {})
-            tags |= event.get("tags", {})
+        tags, outdated = _fold_tags(events)
         start = next((event for event in events if event["kind"] == "start"), None)
         if start is not None and self._start(start, tags):
-            tags = {}
-        run_id = self._run(fingerprint)
-        self._log(run_id, points, params, tags)
-        for event in events:
-            if event["kind"] == "end":
-                self._log_end(run_id, event)
-            if event["kind"] in {"end", "state"}:
-                self._set_status(run_id, event)
+            tags, outdated = {}, set()
+        run_id = self._runs[fingerprint]
+        refusals = self._log(run_id, points, params, tags)
+        if outdated:
+            for name in outdated & self.client.get_run(run_id).data.tags.keys():
+                self.client.delete_tag(run_id, name)
+        return refusals
 
     def _start(self, event: Event, tags: dict[str, str]) -> bool:
-        """The run of a trial with these tags, and its config; False if it was there."""
-        own = {"mlflow.parentRunId": self._run(""), "mlflow.runName": event["name"], FINGERPRINT: event["fingerprint"]}
-        created = self._find_or_create(event["fingerprint"], event["time"], own | tags)
-        self.client.log_text(self._run(event["fingerprint"]), event["trial"], TRIAL)
-        return created
+        """The run of a trial with these tags; False if it was there. The run of an earlier attempt is deleted."""
+        fingerprint, attempt = event["fingerprint"], event.get("attempt", 1)
+        if fingerprint in self._runs and self._attempts.get(fingerprint, 1) < attempt:
+            self.client.delete_run(self._runs.pop(fingerprint))
+        own = {"mlflow.parentRunId": self._parent(), "mlflow.runName": event["name"], FINGERPRINT: fingerprint}
+        own |= {ATTEMPT: str(attempt)} if attempt > 1 else {}
+        self._attempts[fingerprint] = attempt
+        return self._find_or_create(fingerprint, event["time"], tags | own | {"sweep": self.sweep})
 
-    def _log_end(self, run_id: str, event: Event) -> None:
-        """The data that a trial was trained and scored on, and the files that it left."""
-        data = event.get("dataset")
-        if data is not None:
-            facts = Dataset(data["name"], data["digest"], "code", json.dumps(data["source"]), profile=json.dumps(data["profile"]))
-            splits = InputTag("mlflow.data.context", "train, validation, test")
-            self.client.log_inputs(run_id, datasets=[DatasetInput(facts, [splits])])
-        for name in event.get("files", []):
-            content = self.sources.file(event["fingerprint"], name)
-            if content is not None:
-                with tempfile.TemporaryDirectory() as folder:
-                    (Path(folder) / name).write_bytes(content)
-                    self.client.log_artifact(run_id, Path(folder) / name)
+    def _parent(self) -> str:
+        """The run of the sweep, which is made anew where it is gone."""
+        if "" not in self._runs:
+            self._send("", self._all_events(""))
+        return self._runs[""]
 
     def _set_status(self, run_id: str, event: Event) -> None:
         if event["status"] in TERMINAL:
@@ -159,20 +217,38 @@ class MlflowWriter:
         else:
             self.client.update_run(run_id, status=event["status"])
 
-    def _log(self, run_id: str, points: list[dict[str, Any]], params: dict[str, Any], tags: dict[str, str]) -> None:
-        """Points, params and tags, in as few requests as MLflow's limits allow."""
+    def _log(self, run_id: str, points: list[dict[str, Any]], params: dict[str, Any], tags: dict[str, str]) -> list[str]:
+        """Points, params and tags, in as few requests as MLflow's limits allow. Returns what was refused alone, and why."""
         metrics = [Metric(p["metric"], p["value"], p["time"], p["at"]) for p in points]
         named = [Param(key, str(value)) for key, value in params.items()]
         marks = [RunTag(key, value) for key, value in tags.items()]
+        refusals: list[str] = []
         while metrics or named or marks:
-            self.client.log_batch(run_id, metrics=metrics[:MOST_METRICS], params=named[:MOST_PARAMS], tags=marks)
-            metrics, named, marks = metrics[MOST_METRICS:], named[MOST_PARAMS:], []
+            self._log_items(run_id, [*named[:MAX_PARAMS], *metrics[:MAX_METRICS], *marks[:MAX_TAGS]], refusals)
+            metrics, named, marks = metrics[MAX_METRICS:], named[MAX_PARAMS:], marks[MAX_TAGS:]
+        return refusals
 
-    def _run(self, fingerprint: str) -> str:
-        """The run of a trial, or of the sweep."""
-        if fingerprint not in self._runs:
-            raise Poison(f"the run of trial {fingerprint} is gone" if fingerprint else f"the parent run of {self.sweep} is gone")
-        return self._runs[fingerprint]
+    def _log_items(self, run_id: str, items: list[Item], refusals: list[str]) -> None:
+        """One request; where it is too large, or something in it is refused, its halves, down to what is refused alone."""
+        try:
+            self.client.log_batch(
+                run_id,
+                metrics=[item for item in items if isinstance(item, Metric)],
+                params=[item for item in items if isinstance(item, Param)],
+                tags=[item for item in items if isinstance(item, RunTag)],
+            )
+        except Exception as error:
+            if not is_divisible(error) or self._is_inactive(run_id):
+                raise
+            if len(items) == 1:
+                refusals.append(f"{items[0].key}: {describe_error(error)}")
+                return
+            half = len(items) // 2
+            self._log_items(run_id, items[:half], refusals)
+            self._log_items(run_id, items[half:], refusals)
+
+    def _is_inactive(self, run_id: str) -> bool:
+        return bool(self.client.get_run(run_id).info.lifecycle_stage == DELETED)
 
     def _find_or_create(self, fingerprint: str, start_time: int, tags: dict[str, str]) -> bool:
         """Make a run where it is certain that there is none with this fingerprint; False if there is one."""
@@ -181,39 +257,135 @@ class MlflowWriter:
             self._unanswered.clear()
         if fingerprint in self._runs:
             return False
-        self._unanswered.add(fingerprint)
-        try:
-            run = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags)
-        except Exception:
-            self._was_unsure = True  # it may still arrive, after the next look
-            raise
+        self._unanswered.add(fingerprint)  # it may still arrive, also after the next look
+        run = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags)
         self._runs[fingerprint] = run.info.run_id
         self._unanswered.remove(fingerprint)
         return True
 
     def _settle_runs(self) -> dict[str, str]:
-        """Run ids of the experiment by fingerprint. Of runs with one fingerprint that with most in it stays.
+        """Run ids of the experiment by fingerprint. Of runs with one fingerprint that of the last attempt, with most in it, stays.
 
         This writer is the only one, so it need not look again while every request is answered.
         """
         by_fingerprint: dict[str, list[Run]] = defaultdict(list)
-        token = None
-        while True:
-            page = self.client.search_runs([self.experiment_id], max_results=MOST_RUNS, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                if FINGERPRINT in tags or SWEEP in tags:
-                    by_fingerprint[tags.get(FINGERPRINT, "")].append(run)
-            token = page.token
-            if not token:
-                break
+        for run in all_runs(self.client, self.experiment_id):
+            tags = run.data.tags
+            if FINGERPRINT in tags or SWEEP in tags:
+                by_fingerprint[tags.get(FINGERPRINT, "")].append(run)
         runs = {}
         for fingerprint, same in by_fingerprint.items():
-            first, *others = sorted(same, key=lambda run: (-len(run.data.metrics) - len(run.data.params), run.info.start_time))
-            runs[fingerprint] = first.info.run_id
+            first, *others = sorted(same, key=_precedence)
+            runs[fingerprint], self._attempts[fingerprint] = first.info.run_id, _attempt(first)
             for other in others:
                 self.client.delete_run(other.info.run_id)
         return runs
+
+    # -- what is optional -----------------------------------------------------------------------------------------
+
+    def find_parts(self, parts: Iterable[Part]) -> dict[Part, Event]:
+        """Parts with the last event that names each; those that no event names any more are left out."""
+        names = set(parts)
+        found: dict[Part, Event] = {}
+        for event in self.sources.events():
+            for part in _parts(event):
+                if (event.get("fingerprint", ""), part) in names:
+                    found[event.get("fingerprint", ""), part] = event
+        return found
+
+    def send_part(self, part: Part, event: Event) -> None:
+        """Send one optional part of a run.
+
+        Raises:
+            Exception: it did not arrive.
+        """
+        fingerprint, name = part
+        if fingerprint not in self._runs:
+            raise Refused("the run is not there")
+        run_id = self._runs[fingerprint]
+        match name:
+            case "spec.yaml" | "code.diff":
+                self.client.log_text(run_id, event["spec" if name == SPEC else "diff"], name)
+            case "view":
+                prepare_view(self.client, self.experiment_id, event["axes"], event["objective"])
+            case "trial.yaml":
+                self.client.log_text(run_id, event["trial"], TRIAL)
+            case "dataset":
+                self._log_dataset(run_id, event["dataset"])
+            case "curves.parquet":
+                self._log_curves(run_id)
+            case "models":
+                self._log_models(event["fingerprints"])
+            case _:
+                self._log_file(run_id, fingerprint, name)
+
+    def _log_dataset(self, run_id: str, data: dict[str, Any]) -> None:
+        """The data that a trial was trained and scored on."""
+        facts = Dataset(data["name"], data["digest"], "code", json.dumps(data["source"]), profile=json.dumps(data["profile"]))
+        splits = InputTag("mlflow.data.context", "train, validation, test")
+        self.client.log_inputs(run_id, datasets=[DatasetInput(facts, [splits])])
+
+    def _log_curves(self, run_id: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / CURVES
+            write_curves(path, self.sources.events())
+            self.client.log_artifact(run_id, str(path))
+
+    def _log_models(self, fingerprints: list[str]) -> None:
+        missing = [fingerprint for fingerprint in fingerprints if fingerprint not in self._runs]
+        if missing:
+            raise Refused(f"the run of trial {missing[0]} is not there")
+        best = {fingerprint: self._runs[fingerprint] for fingerprint in fingerprints}
+        log_best(self.client, self.experiment_id, self.sweep, best, self.sources.file)
+
+    def _log_file(self, run_id: str, fingerprint: str, name: str) -> None:
+        """A file that a trial left; nothing where it is gone."""
+        content = self.sources.file(fingerprint, name)
+        if content is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / name).write_bytes(content)
+                self.client.log_artifact(run_id, str(Path(folder) / name))
+
+
+def _has_start(events: list[Event]) -> bool:
+    return any(event["kind"] in STARTS for event in events)
+
+
+def _parts(event: Event) -> list[str]:
+    """Names of the optional parts of an event."""
+    match event["kind"]:
+        case "sweep":
+            return [SPEC, VIEW] + ([DIFF] if event["diff"] else [])
+        case "start":
+            return [TRIAL]
+        case "end":
+            return ([DATASET] if event.get("dataset") is not None else []) + event.get("files", [])
+        case "curves":
+            return [CURVES]
+        case "models":
+            return [MODELS]
+    return []
+
+
+def _fold_tags(events: list[Event]) -> tuple[dict[str, str], set[str]]:
+    """The tags after some events of a trial, and those of an earlier end that hold no more since the trial went on."""
+    tags: dict[str, str] = {}
+    outdated: set[str] = set()
+    for event in events:
+        if event["kind"] == "state" and event["status"] == "RUNNING":
+            outdated |= set(ENDING_TAGS)
+            tags = {name: value for name, value in tags.items() if name not in ENDING_TAGS} | {"outcome": "running"}
+        tags |= event.get("tags", {})
+    return tags, outdated - tags.keys()
+
+
+def _precedence(run: Run) -> tuple[int, int, int]:
+    """Sorts runs of one fingerprint, the one that stays first."""
+    return -_attempt(run), -len(run.data.metrics) - len(run.data.params), run.info.start_time
+
+
+def _attempt(run: Run) -> int:
+    return int(run.data.tags.get(ATTEMPT, 1))
 
 
 def _costs(event: Event) -> list[dict[str, Any]]:

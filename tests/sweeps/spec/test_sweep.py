@@ -56,6 +56,7 @@ BAD: dict[str, tuple[Sections, str]] = {
         changed(MEASURE, "measure/vary/fit.budget.amount", [10, 20]),
         "measure.vary.fit.budget.amount: cannot be varied: trials of one sweep have equal budgets",
     ),
+    "name of MLflow's own experiment": (changed(MEASURE, "name", "Default"), "name: must not be Default, MLflow's experiment for"),
     "reserved name": (changed(MEASURE, "name", "trials"), "name: must not be one of mlartifacts, mlflow.db, trials"),
     "date": (changed(MEASURE, "trial/model/num_layers", "2024-01-01"), "trial.model.num_layers: must be a valid integer"),
     "betas": (changed(MEASURE, "trial/optim", {"betas": [1.5, 2]}), "trial.optim.betas.0: must be less than 1, got 1.5"),

@@ -12,8 +12,8 @@ def points(*steps: int) -> list[dict]:
 def test_an_event_that_comes_once_is_spooled_once_also_after_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         spool = Spool(tmp_path)
-        spool.add_once({"kind": "start", "fingerprint": "a"})
-        spool.add_once({"kind": "start", "fingerprint": "a"})
+        spool.add_once({"kind": "sweep", "fingerprint": "a"})
+        spool.add_once({"kind": "sweep", "fingerprint": "a"})
         spool.add_once({"kind": "start", "fingerprint": "b"})
     assert [event["fingerprint"] for event in spool.pending()[0]] == ["a", "b"]
 
@@ -28,7 +28,7 @@ def test_steps_that_were_spooled_are_dropped(tmp_path: Path) -> None:
 
 def test_the_cursor_moves_after_success_and_survives(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    spool.add_once({"kind": "start", "fingerprint": "a"})
+    spool.add_once({"kind": "sweep", "fingerprint": "a"})
     events, position = spool.pending()
     assert spool.pending()[0] == events and not spool.is_empty
     spool.advance(position)
@@ -42,3 +42,31 @@ def test_a_trial_that_ends_otherwise_the_second_time_says_so(tmp_path: Path) -> 
     for status in ("FAILED", "FAILED", "FINISHED", "FINISHED"):
         spool.add_once({"kind": "end", "fingerprint": "a", "status": status})
     assert [event["status"] for event in Spool(tmp_path).pending()[0]] == ["FAILED", "FINISHED"]
+
+
+def test_a_trial_that_begins_anew_leaves_what_it_did_before_unread(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for value in (1, 2):
+        spool.add_start({"kind": "start", "fingerprint": "a", "value": value})
+        spool.add_points("a", points(4, 8))
+        spool.add_once({"kind": "end", "fingerprint": "a", "status": "FAILED"})
+    for same in (spool, Spool(tmp_path)):
+        events, position = same.pending()
+        assert [event["kind"] for event in events] == ["start", "points", "end"] and events[0]["value"] == 2
+        assert list(same.events()) == events and {event["attempt"] for event in events} == {2}
+    spool.advance(position)
+    assert spool.is_empty and list(spool.sent()) == events
+
+
+def test_each_server_has_its_own_position(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.add_once({"kind": "sweep", "status": "1"})
+    for uri in ("http://one", "http://two"):
+        spool.follow(uri)
+        events, position = spool.pending()
+        assert len(events) == 1 and not spool.is_empty
+        spool.advance(position)
+    spool.follow("http://one")
+    assert spool.is_empty
+    spool.progress.meet(("2", 1_000))
+    assert not spool.is_empty

@@ -35,12 +35,10 @@ QUESTIONS = [line for line in PAGE.split("## Ten questions")[1].split("```")[1].
 
 def deliver(ledger: Ledger) -> None:
     """Everything that was spooled, by a writer that knows nothing of earlier ones."""
-    delivery, spool = ledger.tracker.delivery, ledger.tracker.spool
-    writer = MlflowWriter(delivery.uri, delivery.artifact_root, ledger.spec.name, delivery.sources)
-    while not spool.is_empty:
-        events, position = spool.pending()
-        writer.deliver(events)
-        spool.advance(position)
+    delivery = ledger.tracker.delivery
+    delivery.connect()
+    while not ledger.tracker.spool.is_empty:
+        delivery.deliver()
 
 
 def runs_of(ledger: Ledger) -> tuple[Run, dict[str, Run]]:
@@ -219,7 +217,7 @@ def test_a_run_that_arrived_after_all_is_deleted(open_ledger: Callable, monkeypa
     ledger = open_ledger(measure_sections())
     delivery = ledger.tracker.delivery
     config = ledger.ask()
-    writer = MlflowWriter(delivery.uri, delivery.artifact_root, "tiny", delivery.sources)
+    writer = MlflowWriter(delivery.destination, delivery.sources)
     events, _ = ledger.tracker.spool.pending()
     create, late = MlflowClient.create_run, []
 

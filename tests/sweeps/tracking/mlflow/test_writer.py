@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import UserError
+from sweeps.tracking.destination import Destination
+from sweeps.tracking.progress import RUN
 from sweeps.tracking.spool import Event
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
     from sweeps.tracking.mlflow.reader import read_runs
-    from sweeps.tracking.mlflow.writer import MlflowWriter, Poison
+    from sweeps.tracking.mlflow.writer import MlflowWriter
 
 START = {
     "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},
@@ -57,15 +59,24 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def writer(uri: str, tmp_path: Path, sweep: str) -> MlflowWriter:
-    return MlflowWriter(uri, tmp_path / "artifacts", sweep, Given())
+    destination = Destination(uri, tmp_path / "artifacts", sweep, str(tmp_path / sweep), identity="0123456789ab")
+    return MlflowWriter(destination, Given())
+
+
+def send(door: MlflowWriter, events: list[Event]) -> None:
+    """Everything of some events, of which the server refuses nothing."""
+    refused, parts = door.deliver(events)
+    assert not refused
+    for part, event in parts.items():
+        door.send_part(part, event)
 
 
 def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) -> None:
     for _ in range(2):
         door = writer(uri, tmp_path, "twice")
-        door.deliver(EVENTS)
-        door.deliver(EVENTS[1:4])
-        door.deliver(EVENTS[4:])
+        send(door, EVENTS)
+        send(door, EVENTS[1:4])
+        send(door, EVENTS[4:])
     runs = door.client.search_runs([door.experiment_id])
     parents = [run for run in runs if SWEEP in run.data.tags]
     (child,) = [run for run in runs if FINGERPRINT in run.data.tags]
@@ -82,7 +93,7 @@ def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) 
 
 
 def test_what_was_written_is_read_back(uri: str, tmp_path: Path) -> None:
-    writer(uri, tmp_path, "read").deliver(EVENTS)
+    send(writer(uri, tmp_path, "read"), EVENTS)
     found = read_runs(uri, "read")
     assert found is not None
     (record,), curves = found.records, found.curves.to_pylist()
@@ -99,11 +110,16 @@ def test_an_experiment_that_is_not_there_is_none(uri: str) -> None:
     assert read_runs(uri, "nowhere") is None
 
 
-def test_a_changed_param_is_poison(uri: str, tmp_path: Path) -> None:
-    door = writer(uri, tmp_path, "poison")
-    door.deliver(EVENTS[:2])
-    with pytest.raises(Poison):
-        door.deliver([START | {"params": {"model.hidden_size": 32}}])
+def test_a_refused_param_keeps_nothing_else_from_arriving(uri: str, tmp_path: Path) -> None:
+    door = writer(uri, tmp_path, "refused")
+    send(door, EVENTS[:2])
+    other = START | {"fingerprint": "def"}
+    refused, _ = door.deliver([START | {"params": {"model.hidden_size": 32, "more": 1}}, *EVENTS[2:], other])
+    assert [(aside.fingerprint, aside.part) for aside in refused] == [("abc", RUN)] and "model.hidden_size" in refused[0].reason
+    runs = {run.data.tags.get(FINGERPRINT): run for run in door.client.search_runs([door.experiment_id])}
+    assert runs["abc"].data.params["more"] == "1" and runs["abc"].data.params["model.hidden_size"] == "16"
+    assert runs["abc"].data.metrics["test/nll"] == 1.1 and runs["abc"].info.status == "FINISHED"
+    assert runs["def"].data.params["model.hidden_size"] == "16"
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///nowhere.db", "http://127.0.0.1:9", "foo://x"])
