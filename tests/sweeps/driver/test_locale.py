@@ -41,7 +41,7 @@ def test_the_smallest_sweep_runs_from_its_spec_to_its_report(write_spec: Callabl
     assert DESCRIPTION in (Store(tmp_path / "runs/tiny").spec() or "")
 
 
-@pytest.mark.parametrize("override", [[], ["storage=Größe"]], ids=["in the spec", "typed"])
+@pytest.mark.parametrize("override", [pytest.param([], marks=pytest.mark.more), ["storage=Größe"]], ids=["in the spec", "typed"])
 def test_a_file_name_that_the_locale_cannot_write_is_one_line(write_spec: Callable, tmp_path: Path, override: list[str]) -> None:
     spec = write_spec(SECTIONS | {"storage": "Größe"})
     ended = type_in_posix(*command("run", str(spec), *override), folder=tmp_path)

@@ -239,6 +239,7 @@ def test_a_checkpoint_holds_nothing_but_tensors_and_plain_values(tmp_path: Path)
 def test_a_dead_tracking_server_costs_the_sweep_nothing(
     open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts of a database that it is named
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     ledger = open_ledger(search_sections())
     ledger.tracker.delivery.start()
