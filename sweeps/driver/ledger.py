@@ -67,6 +67,7 @@ class Ledger:
         identity = self.store.identify()
         if self.spec.search:
             self.study = Study(self.spec, self.store.driver_folder / STUDY, identity, self.store.begun())
+            self._claim_study(self.study)
         self.store.write_spec(write_yaml(stored_sections(self.spec)))
         self._open_again(results)
         members = self._reconcile_study(results, warm) if self.study else self._reconcile_design(results)
@@ -78,6 +79,12 @@ class Ledger:
         for fingerprint, record in self.results.items():
             config = self.stored_trial(fingerprint)
             self.tracker.end(config, *_split(record))
+
+    def _claim_study(self, study: Study) -> None:
+        """Refuse a copy of a store, whose original goes on with the same study."""
+        if study.location and self.tracker.delivery.destination.is_copy_of(study.location):
+            raise UserError(f"is a copy of {study.location}: give one of them another name: name=NEW", self.store.location)
+        study.location = self.store.location
 
     def _reconcile_design(self, results: dict[str, Record]) -> list[str]:
         begun = self.store.begun()
@@ -100,12 +107,19 @@ class Ledger:
         return members + [name for name in results if name not in searched]
 
     def _open_again(self, results: dict[str, Record]) -> None:
-        """Trials whose process was lost, and that the spec allows another attempt, are unfinished again."""
+        """Trials whose process was lost, that the spec asks for and allows another attempt, are unfinished again."""
         for fingerprint, record in list(results.items()):
-            if record.get("retryable") and record["losses"] <= self.spec.resources.max_retries:
+            may_retry = record.get("retryable") and record["losses"] <= self.spec.resources.max_retries
+            if may_retry and self._asks_for(fingerprint, record):
                 note_losses(self.store, fingerprint, record["losses"])
                 self.store.remove_result(fingerprint)
                 del results[fingerprint]
+
+    def _asks_for(self, fingerprint: str, record: Record) -> bool:
+        """Whether a trial is of the design, of the search, or of its last stage."""
+        if self.study is None:
+            return any(config.fingerprint == fingerprint for config in self.planned)
+        return record.get("stage") == CONFIRM or self.study.could_propose(fingerprint, record)
 
     def stored_trial(self, fingerprint: str) -> TrialConfig:
         """The trial in a folder of the store, which bears its fingerprint; the file follows data that was moved."""
@@ -171,9 +185,9 @@ class Ledger:
         is_new = self.store.trial(config.fingerprint) is None
         if is_new and config.fingerprint in self._with_rows:  # its folder was removed
             self.store.restart_rows(config.fingerprint)
+        self.tracker.start(config, anew=is_new)  # before the file: a driver that is killed here starts it anew once more
         self.store.write_trial(config.fingerprint, write_yaml(config.resolved()))
         trial = self.live.setdefault(config.fingerprint, LiveTrial(config))
-        self.tracker.start(config, anew=is_new)
         for row in trial.rows:  # a spool that was lost lacks them
             self.tracker.points(config, step_points(row))
         return config

@@ -26,14 +26,14 @@ Results = Mapping[str, dict[str, Any]]  # records of finished trials by fingerpr
 
 WARM = "warm_start"  # user attribute: fingerprint of a trial of another sweep
 POINTS = "points"  # user attribute of a study: points of the spec that were enqueued
-USED_UP = "used_up"  # user attribute of a study: the search, as JSON, for which its space holds no further trial
+USED_UP = "used_up"  # user attribute of a study: the search, as JSON, that can propose no further trial, and why
+LOCATION = "location"  # user attribute of a study: where its store lay when it was run last
 QMC = "qmc:"  # system attributes of a study in which Optuna keeps how far a sequence has come
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 MAX_REPEATS = 5  # proposals that are known already, after which an untried point is drawn in the sampler's place
 MAX_MISSES = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
 MAX_LISTED = 2000  # points of a space up to which the untried ones are listed
 SAME_VALUE = 1e-6  # relative; a database may keep fewer digits of an objective
-ALL_TRIED = "the search space holds no further trial"
 NEW_SPACE = "the search space has changed"
 
 
@@ -52,6 +52,7 @@ class Study:
         """
         assert spec.search is not None
         self.spec, self.search = spec, spec.search
+        self._finished: Set[str] = set()  # fingerprints with a result in the store
         self.notes: list[str] = []  # what `reconcile` found that a user should know
         self.shortfall: str | None = None  # why the search ends with fewer trials than it asks for
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -62,9 +63,22 @@ class Study:
     def _use(self, study: optuna.Study) -> None:
         trials = study.get_trials(deepcopy=False)
         self._study = study
-        self._sampler = self._study.sampler = build_sampler(self.search, len(trials))
-        self._random = Random(self.search.sampler.seed + len(trials))
+        self._seed_samplers(len(trials))
         self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in trials if FINGERPRINT in t.user_attrs}
+
+    def _seed_samplers(self, trials_so_far: int) -> None:
+        self._sampler = self._study.sampler = build_sampler(self.search, trials_so_far)
+        self._random = Random(self.search.sampler.seed + trials_so_far)
+
+    @property
+    def location(self) -> str | None:
+        """Where the store of this study lay when it was run last; None for a new study."""
+        return self._study.user_attrs.get(LOCATION)
+
+    @location.setter
+    def location(self, location: str) -> None:
+        if location != self.location:
+            self._study.set_user_attr(LOCATION, location)
 
     # -- at the start ---------------------------------------------------------------------------------------------
 
@@ -80,6 +94,8 @@ class Study:
             Fingerprints of unfinished trials that this search goes on with.
         """
         warm, held = warm or {}, results.keys() | unfinished.keys()
+        self._finished = results.keys()
+        self._reject_waiting()
         change = self._find_change(results, warm)
         if change is not None:
             self._begin_next_generation(results, held)
@@ -93,9 +109,9 @@ class Study:
             self._add_running(config)
         self._drop_missing(held)
         self._enqueue_points()
-        is_used_up = self._study.user_attrs.get(USED_UP) == self._search_as_json() and not self._waiting()
-        if is_used_up and not self.is_full:
-            self._stop(ALL_TRIED)
+        search, reason = self._study.user_attrs.get(USED_UP, ("", ""))
+        if search == self._search_as_json() and not self._waiting() and not self.is_full:
+            self._stop(reason)
         outside = len(results.keys() - self._numbers.keys())
         if outside:
             self.notes.append(
@@ -112,15 +128,20 @@ class Study:
                 return NEW_SPACE
             if other is not None and other not in warm:
                 return "search.warm_start has lost trials"
-            if fingerprint is not None and trial.state in {TrialState.COMPLETE, TrialState.PRUNED}:
-                record = results.get(fingerprint)
-                if record is None or STATES[record["outcome"]] != trial.state:
-                    return "the store has lost trials"
-                if trial.state == TrialState.COMPLETE and not np.allclose(
-                    trial.values, self.values(record), rtol=SAME_VALUE, atol=0
-                ):
-                    return "the store has other results"
+            if fingerprint is None or trial.state not in STATES.values():
+                continue
+            record = results.get(fingerprint)
+            if trial.state == TrialState.FAIL and (record is None or self._numbers[fingerprint] != trial._trial_id):
+                continue  # it is run anew, or was: the sampler learns nothing from it
+            if record is None:
+                return "the store has lost trials"
+            if STATES[record["outcome"]] != trial.state or not self._has_values(trial, record):
+                return "the store has other results"
         return None
+
+    def _has_values(self, trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
+        """Whether a trial of the study has the objectives of a record, if it has any."""
+        return trial.state != TrialState.COMPLETE or np.allclose(trial.values, self.values(record), rtol=SAME_VALUE, atol=0)
 
     def _was_drawn_from_the_space(self, trial: FrozenTrial, whole: bool) -> bool:
         """Whether the parameters of a trial have the domains that they have now; `whole`: and whether it has all of them."""
@@ -146,6 +167,8 @@ class Study:
             self._enqueue(values)
         for fingerprint, record in results.items():
             self._add_finished(fingerprint, record)
+        self._seed_samplers(len(self._study.get_trials(deepcopy=False)))
+        self.location = before.user_attrs.get(LOCATION, "")
         self._generations.complete()
 
     def _learn_from(self, warm: Results) -> None:
@@ -153,29 +176,27 @@ class Study:
         known = {trial.user_attrs.get(WARM) for trial in self._study.get_trials(deepcopy=False)}
         for fingerprint, record in warm.items():
             has_scores = all(objective.metric in record for objective in self.search.objectives)
-            if fingerprint not in known and has_scores and self.search.contains(record):
+            if fingerprint not in known and has_scores and self.search.drawn_values(record) is not None:
                 self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
 
     def _add_finished(self, fingerprint: str, record: dict[str, Any]) -> None:
         """A result of the store: the end of a trial that runs in the study, or a trial that the study lacks."""
         if self.knows(fingerprint):
             self.tell(fingerprint, record)
-        elif self._could_propose(fingerprint, record):
+        elif self.could_propose(fingerprint, record):
             self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
 
     def _add_running(self, config: TrialConfig) -> None:
         """A trial that was begun and goes on. One that has ended in the study is added anew: Optuna opens none again."""
         if self.knows(config.fingerprint) and self._state(config.fingerprint) == TrialState.RUNNING:
             return
-        values = {**config.flat(), "seed": config.seed}
-        if not self._could_propose(config.fingerprint, values):
+        if not self.could_propose(config.fingerprint, config.flat()):
             self._numbers.pop(config.fingerprint, None)
             return
-        space = self.search.space_at(values)
         trial = optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params={path: values[path] for path in space},
-            distributions=build_distributions(space),
+            params=self.search.drawn_values(config.flat()),
+            distributions=build_distributions(self.search.space_at(config.flat())),
             user_attrs={FINGERPRINT: config.fingerprint},
         )
         self._add(config.fingerprint, trial)
@@ -189,8 +210,9 @@ class Study:
             if trial.state == TrialState.RUNNING:
                 self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            if self._numbers.pop(fingerprint, None) is not None:
-                self._enqueue(trial.params)
+            was_counted = self._numbers.pop(fingerprint, None) is not None
+            if was_counted or trial.state == TrialState.RUNNING:
+                self._enqueue(trial.params or trial.system_attrs.get("fixed_params", {}))
 
     def _enqueue_points(self) -> None:
         """Points of the spec that the study has not been given yet, each once."""
@@ -203,21 +225,27 @@ class Study:
 
     def _enqueue(self, values: dict[str, Any]) -> None:
         """Have values tried next, unless they wait already or lie outside the space."""
-        if self.search.contains(values) and values not in self._waiting():
+        if values and self.search.allows(values) and values not in self._waiting():
             self._study.enqueue_trial(values)
+
+    def _reject_waiting(self) -> None:
+        """Values that wait and lie outside the space by now are not tried."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if not self.search.allows(trial.system_attrs["fixed_params"]):
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _waiting(self) -> list[dict[str, Any]]:
         """Values that wait to be tried."""
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return [trial.system_attrs["fixed_params"] for trial in waiting]
 
-    def _could_propose(self, fingerprint: str, values: Mapping[str, Any]) -> bool:
+    def could_propose(self, fingerprint: str, settings: Mapping[str, Any]) -> bool:
         """Whether this search could have proposed this trial: settings outside the space may differ too."""
-        if not self.search.contains(values):
+        values = self.search.drawn_values(settings)
+        if values is None:
             return False
-        space = self.search.space_at(values)
         try:
-            return self.spec.trial_with({path: values[path] for path in space}, "search.space").fingerprint == fingerprint
+            return self.spec.trial_with(values, "search.space").fingerprint == fingerprint
         except UserError:
             return False
 
@@ -228,11 +256,10 @@ class Study:
         misses = repeats = 0
         while not self.is_full:
             if misses == MAX_MISSES:
-                self._stop(f"search.space and search.constraints forbade {MAX_MISSES} proposals in a row")
+                self._give_up(f"search.space and search.constraints forbade {MAX_MISSES} proposals in a row")
                 return None
             if repeats >= MAX_REPEATS and not self._leave_the_sampler():
-                self._study.set_user_attr(USED_UP, self._search_as_json())
-                self._stop(ALL_TRIED)
+                self._give_up("the search space holds no further trial")
                 return None
             trial, values = self._propose()
             self._study.sampler = self._sampler
@@ -242,7 +269,7 @@ class Study:
             except UserError as error:  # values that are valid one by one and not together cost nothing
                 self._reject(trial, TrialState.FAIL, str(error))
                 continue
-            if config.fingerprint in self._numbers:
+            if config.fingerprint in self._numbers or config.fingerprint in self._finished:
                 self._reject(trial, TrialState.FAIL, f"same as {config.fingerprint}")
                 repeats += 1
                 continue
@@ -261,7 +288,8 @@ class Study:
         if points is None:
             self._study.sampler = RandomSampler(self._random.randrange(2**32))
             return True
-        tried = {_as_key(trial.params) for trial in self._study.get_trials(deepcopy=False)}
+        trials = self._study.get_trials(deepcopy=False)
+        tried = {_as_key(trial.params) for trial in trials if WARM not in trial.user_attrs}
         untried = [point for point in points if _as_key(point) not in tried]
         if untried:
             self._study.enqueue_trial(self._random.choice(untried))
@@ -295,6 +323,11 @@ class Study:
     def is_full(self) -> bool:
         """Whether no further trial will be proposed."""
         return self.shortfall is not None or len(self._numbers) >= self.search.num_trials
+
+    def _give_up(self, reason: str) -> None:
+        """Propose nothing more, also after a restart, as long as the search stays as it is."""
+        self._study.set_user_attr(USED_UP, (self._search_as_json(), reason))
+        self._stop(reason)
 
     def _stop(self, reason: str) -> None:
         """Propose nothing more, although the search asks for more trials."""
@@ -334,12 +367,11 @@ class Study:
     def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
         """A finished trial of a store, in Optuna's words."""
         completed = record["outcome"] == "completed"
-        space = self.search.space_at(record)
         return optuna.trial.create_trial(
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,
-            params={path: record[path] for path in space},
-            distributions=build_distributions(space),
+            params=self.search.drawn_values(record),
+            distributions=build_distributions(self.search.space_at(record)),
             user_attrs=attributes | ({"reason": record["reason"]} if record.get("reason") else {}),
             constraints={limit.text: limit.violation(record) for limit in self.search.limits} if completed else None,
         )

@@ -47,13 +47,9 @@ class Generations:
             self.number -= 1
         if not self.number:
             self.number = 1
-            old = self._find_old(begun)
+            study, old = self._create(), self._find_old(begun)
             if old is not None:
-                optuna.copy_study(
-                    from_study_name=old, from_storage=self.storage, to_storage=self.storage, to_study_name=self._name
-                )  # fmt: skip
-            else:
-                self._create()
+                self._copy(old, study, begun)
             self.complete()
         study = self._load()
         goals = [direction.name.lower() for direction in study.directions]
@@ -88,12 +84,23 @@ class Generations:
     def _load(self) -> optuna.Study:
         return optuna.load_study(study_name=self._name, storage=self.storage)
 
-    def _find_old(self, begun: Collection[str]) -> str | None:
+    def _find_old(self, begun: Collection[str]) -> optuna.Study | None:
         """The study that an older version made for this store: it is named as the sweep and has a trial of the store."""
         if not begun or self.sweep not in optuna.get_all_study_names(self.storage):
             return None
-        trials = optuna.load_study(study_name=self.sweep, storage=self.storage).get_trials(deepcopy=False)
-        return self.sweep if any(trial.user_attrs.get(FINGERPRINT) in begun for trial in trials) else None
+        study = optuna.load_study(study_name=self.sweep, storage=self.storage)
+        is_ours = any(trial.user_attrs.get(FINGERPRINT) in begun for trial in study.get_trials(deepcopy=False))
+        return study if is_ours and [direction.name.lower() for direction in study.directions] == self.directions else None
+
+    def _copy(self, old: optuna.Study, study: optuna.Study, begun: Collection[str]) -> None:
+        """Take over what an older version kept; not the trials of another store that shared its study."""
+        for name, value in self.storage.get_study_system_attrs(old._study_id).items():
+            self.storage.set_study_system_attr(study._study_id, name, value)
+        for name, value in old.user_attrs.items():
+            study.set_user_attr(name, value)
+        for trial in old.get_trials(deepcopy=False):
+            if trial.user_attrs.get(FINGERPRINT) in {None, *begun}:
+                self.storage.create_new_trial(study._study_id, template_trial=trial)
 
 
 def open_storage(database: Path) -> RDBStorage:

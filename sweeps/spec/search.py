@@ -214,9 +214,18 @@ class Search(StrictConfig):
         """All that is sampled where the space has these values, conditional parameters included."""
         return self.space | self.opened_by(values)
 
-    def contains(self, values: Mapping[str, Any]) -> bool:
-        """Whether these settings lie in the space; those that it does not name are not looked at."""
-        return all(path in values and domain.contains(values[path]) for path, domain in self.space_at(values).items())
+    def drawn_values(self, settings: Mapping[str, Any]) -> dict[str, Scalar] | None:
+        """The values that the space gives a trial with these settings; None where it gives no such trial.
+
+        Settings that the space does not name are not compared.
+        """
+        members = {path: domain.member(settings.get(path)) for path, domain in self.space_at(settings).items()}
+        drawn = {path: value for path, value in members.items() if value is not None}
+        return drawn if len(drawn) == len(members) else None
+
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Whether each of these values is one of its parameter; other parameters may be absent."""
+        return all(any(domain.contains(value) for domain in self.domains(path)) for path, value in values.items())
 
     def list_points(self, limit: int) -> list[dict[str, Scalar]] | None:
         """All combinations of values, conditional parameters included; None where there are more than `limit`."""

@@ -74,15 +74,23 @@ class Domain(StrictConfig):
         """All values of a choice or a short integer range, else the ends."""
         return self.choice or self.list_values(MAX_VALUES_CHECKED) or list(self.bounds)
 
-    def contains(self, value: Scalar) -> bool:
-        """Whether a value may be drawn; 1 stands for 1.0, and true for nothing but itself."""
+    def member(self, value: object) -> Scalar | None:
+        """The value of this domain that equals another one; None where there is none. 1 equals 1.0, true only itself."""
         if self.choice is not None:
-            return any(type(choice) is type(value) and choice == value for choice in self.choice)
+            equal = (choice for choice in self.choice if isinstance(choice, bool) == isinstance(value, bool) and choice == value)
+            return next(equal, None)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
+            return None
         low, high = self.bounds
-        on_grid = self.is_continuous or (isinstance(value, int) and (value - low) % (self.step or 1) == 0)
-        return low <= value <= high and on_grid
+        if not low <= value <= high:
+            return None
+        if self.is_continuous:
+            return value
+        return int(value) if value % 1 == 0 and (value - low) % (self.step or 1) == 0 else None
+
+    def contains(self, value: object) -> bool:
+        """Whether a value may be drawn."""
+        return self.member(value) is not None
 
     def is_listed(self, value: Scalar) -> bool:
         """Whether a value is one of a choice or an integer range; a value of a continuous range is practically never drawn."""

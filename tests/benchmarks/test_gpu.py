@@ -59,6 +59,7 @@ def test_a_machine_without_a_card_is_refused_in_one_line() -> None:
     assert ended.stderr.startswith("--device: torch sees no NVIDIA card") and ended.stderr.count("\n") == 1
 
 
+@pytest.mark.more
 def test_a_part_that_fails_says_why_in_a_copy_without_golden_files(tmp_path: Path) -> None:
     for folder in ("benchmarks", "rrm", "lightning_modules"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

@@ -204,6 +204,7 @@ def sections_for(path: str, value: Any) -> Changes:
     return sections
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("path", "value"), choices(), ids=lambda part: str(part))
 def test_every_named_choice_trains(path: str, value: Any) -> None:
     result = fit(parse_trial(sections_for(path, value), Path()))

@@ -20,6 +20,7 @@ def type_in_posix(*words: str, folder: Path) -> subprocess.CompletedProcess[byte
     return subprocess.run(words, cwd=folder, env=os.environ | POSIX, capture_output=True, timeout=240)
 
 
+@pytest.mark.more
 def test_a_finished_sweep_keeps_its_spec_when_it_is_run_again(open_ledger: Callable, tmp_path: Path) -> None:
     ledger = open_ledger(SECTIONS | {"tracking": {"models": 0}})
     run_here(ledger)

@@ -1,5 +1,6 @@
 """The store is the truth: what its study holds beside it neither counts nor stands in the way of a search."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_a_changed_space_goes_on_with_the_results_that_lie_in_it(
     assert len(second.results) == 6 and second.finished and set(second.store.results()) == {*old, *second.results}
     for name in second.results:
         config = second.stored_trial(name)
-        assert second.study.search.contains({**config.flat(), "seed": config.seed})
+        assert second.study.search.drawn_values(config.flat()) is not None
     third = open_ledger(sections(after, num_trials=6, sampler={"kind": sampler}))
     assert third.finished and third.study.notes == rest  # no further generation
 
@@ -275,3 +276,63 @@ def test_a_sampler_that_proposes_the_edge_of_a_continuous_range_again_and_again_
     })  # fmt: skip
     ledger = open_ledger(sections({"optim.lr": LR}, num_trials=4, sampler={"kind": kind}))
     assert len({config.optim.lr for config in run_all(ledger)}) == 4 and ledger.shortfall is None
+
+
+@pytest.mark.parametrize(
+    "space",
+    [{"optim.weight_decay": {"choice": [0, 1]}}, {"optim.weight_decay": {"int": [0, 3]}}, {"model.expansion": {"choice": [2, 4]}}],
+    ids=["choice", "int", "expansion"],
+)
+def test_whole_numbers_of_a_field_of_fractions_lie_in_the_space(open_ledger: Callable, space: dict[str, Any]) -> None:
+    first = open_ledger(sections(space, num_trials=2))
+    run_all(first)
+    for file in first.store.driver_folder.glob("study.db*"):
+        file.unlink()
+    second = open_ledger(sections(space, num_trials=2))
+    assert second.finished and second.results.keys() == first.results.keys() and not second.study.notes
+
+
+def test_a_point_that_waits_outside_the_present_space_is_not_tried(open_ledger: Callable) -> None:
+    wide, narrow = {"model.l_cycles": {"int": [1, 8]}, "optim.lr": LR}, {"model.l_cycles": {"int": [1, 2]}, "optim.lr": LR}
+    open_ledger(sections(wide, points=[{"model.l_cycles": 8}]))
+    asked = run_all(open_ledger(sections(narrow)))
+    assert len(asked) == 4 and {config.model.l_cycles for config in asked} <= {1, 2}
+
+
+def test_trials_of_a_warm_start_use_up_no_space(open_ledger: Callable) -> None:
+    space = {"model.l_cycles": {"choice": [1, 2, 4]}}
+    run_all(open_ledger(sections(space, num_trials=3) | {"name": "other"}))
+    ledger = open_ledger(sections(space, num_trials=3, warm_start=["other"]))
+    assert len(run_all(ledger)) == 3 and ledger.shortfall is None
+
+
+def test_a_result_that_another_driver_wrote_replaces_a_failure_in_the_study(open_ledger: Callable) -> None:
+    spec = sections({"optim.lr": LR})
+    first = open_ledger(spec)
+    failed = fail(first)
+    completed = ending(first.stored_trial(failed), nll=0.25)
+    first.store.write_result(failed, json.dumps(completed))
+    assert counted(open_ledger(spec)) == {failed: 0.25}
+
+
+def test_a_lost_trial_outside_the_space_keeps_its_result(open_ledger: Callable) -> None:
+    first = open_ledger(sections({"model.hidden_size": {"choice": [16]}, "optim.lr": LR}))
+    lost = first.ask().fingerprint
+    first.lose(lost, "its process was lost")
+    second = open_ledger(sections({"model.hidden_size": {"choice": [24]}, "optim.lr": LR}))
+    assert lost not in second.results and second.store.results()[lost]["outcome"] == "failed"
+
+
+def test_a_copy_beside_its_original_is_refused_and_a_moved_store_is_not(open_ledger: Callable, tmp_path: Path, team: str) -> None:
+    spec = sections({"optim.lr": LR})
+    run_all(open_ledger(spec))
+    shutil.copytree(tmp_path / "runs/tiny", tmp_path / "original")
+    shutil.rmtree(tmp_path / "runs/tiny")
+    study = optuna.load_study(study_name=optuna.get_all_study_names(team)[0], storage=team)
+    assert study.user_attrs["location"] == str(tmp_path / "runs/tiny")
+    study.set_user_attr("location", str(tmp_path / "original"))
+    shutil.copytree(tmp_path / "original", tmp_path / "runs/tiny")
+    with pytest.raises(UserError, match=r"runs/tiny: is a copy of .*/original: give one of them another name: name=NEW"):
+        open_ledger(spec)
+    shutil.rmtree(tmp_path / "original")
+    assert open_ledger(spec).finished

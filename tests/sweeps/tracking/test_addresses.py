@@ -57,6 +57,7 @@ def test_run_refuses_a_folder_of_runs_before_it_makes_a_store(
     assert_refused(typed("run", str(write_spec(measure_sections()))), REMEDY, tmp_path)
 
 
+@pytest.mark.more
 def test_an_unreachable_database_holds_the_end_of_a_run_for_seconds_and_doctor_says_that_it_is_away(
     open_ledger: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

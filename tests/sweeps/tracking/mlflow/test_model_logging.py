@@ -27,6 +27,7 @@ from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.model_logging import ALIAS, Unsavable, log_best
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.more  # the export of two models takes 20 s
 LOGGED_MODELS = 2
 
 
@@ -156,7 +157,6 @@ def puzzles(*grids: Any, **params: Any) -> dict[str, Any]:
     return {"dataframe_records": [{"grid": grid} for grid in grids]} | ({"params": params} if params else {})
 
 
-@pytest.mark.more
 def test_a_served_model_answers_over_http(address: str) -> None:
     status, said = ask(address, puzzles(PUZZLE, PUZZLE[::-1], depth=5))
     assert status == 200
@@ -167,7 +167,6 @@ def test_a_served_model_answers_over_http(address: str) -> None:
     assert status == 200 and said["predictions"][0]["depth"] < 30
 
 
-@pytest.mark.more
 @pytest.mark.parametrize(
     ("request_", "sentence"),
     [
