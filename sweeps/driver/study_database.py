@@ -15,7 +15,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from rrm.errors import UserError, first_line
+from rrm.files import expand_home
 from sweeps.spec.search import Search
+from sweeps.store.store import SQLITE
 from sweeps.tracking.secrets import blank_secrets
 
 STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
@@ -112,6 +114,8 @@ def open_storage(database: Path) -> RDBStorage:
     url = os.environ.get(STUDY_URL)
     if not url:
         return _sqlite(database)
+    if url.startswith(SQLITE):
+        url = SQLITE + expand_home(url.removeprefix(SQLITE))
     try:
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there

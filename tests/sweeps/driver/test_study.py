@@ -109,3 +109,10 @@ def test_a_database_that_cannot_be_used_is_one_line(
     with pytest.raises(UserError, match="RRM_STUDY_URL: names no database that can be used") as refused:
         Study(spec, tmp_path / "study.db")
     assert "\n" not in str(refused.value)
+
+
+def test_a_database_in_the_home_folder_is_found(spec: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RRM_STUDY_URL", "sqlite:///~/team.db")
+    Study(spec, tmp_path / "study.db")
+    assert (tmp_path / "team.db").exists()
