@@ -65,8 +65,10 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     others = [name for name in map(str, renamed.table) if is_parameter(name) and name not in {*SETTINGS, *renamed.given, *further}]
     table = renamed.table.drop(columns=others)
     table = table.apply(lambda column: column if column.name in TEXTS else with_types(column))
-    points = _read_curves(curves, table)
-    table, points = _divide(table, points, _split(percent, whole), renamed)
+    shares = _split(percent, whole)
+    points = _read_curves(curves, table, shares)
+    divided = {ours: table[ours].map(_without_sign) for ours in _percent_columns(renamed, points["metric"], shares)}
+    table = table.assign(**{ours: _numbers(cells, f"--percent {ours}") / 100 for ours, cells in divided.items()})
     infinite = [*_blank_infinite(table, {*SETTINGS, *renamed.given, *further}, trials), *_drop_infinite(points, curves)]
     _check_values(table, trials)
     _check_shares(points["value"], points["metric"], curves)
@@ -174,7 +176,8 @@ def _note_others(others: list[str]) -> list[str]:
 # -- values -------------------------------------------------------------------------------------------------------
 
 
-def _read_curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
+def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[str]) -> pd.DataFrame:
+    """Points of curves; values of metrics that are in percent are divided."""
     if path is None:
         return pd.DataFrame(columns=CURVE_COLUMNS)
     table = read_table(path)
@@ -184,9 +187,11 @@ def _read_curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
     if not set(table["fingerprint"].astype(str)) & set(trials["fingerprint"]):
         raise UserError("has no fingerprint of the table of trials", str(path))
     texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
-    present = [name for name in ("at", "value", "difficulty", "examples") if name in table]
+    is_percent = _in_percent(texts["metric"], percent)
+    values = _numbers(table["value"].map(_without_sign, na_action="ignore").where(is_percent, table["value"]), f"{path}: value")
+    present = [name for name in ("at", "difficulty", "examples") if name in table]
     numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
-    return table.assign(**texts, **numbers)
+    return table.assign(**texts, **numbers, value=values.where(~is_percent, values / 100))
 
 
 def _numbers(column: pd.Series, where: str) -> pd.Series:
@@ -203,15 +208,33 @@ def _first(column: pd.Series, chosen: pd.Series) -> str:
     return f"{f'{value:g}' if isinstance(value, float) else repr(value)} in row {column.index[chosen][0] + 1}"
 
 
-def _divide(table: pd.DataFrame, points: pd.DataFrame, percent: list[str], renamed: Renamed) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Columns and metrics that are in percent as shares."""
-    for name in percent:
-        is_curve = (points["metric"] == name) | points["metric"].astype(str).str.startswith(f"{name}/")
-        points = points.assign(value=points["value"].where(~is_curve, points["value"] / 100))
-        found = [] if is_curve.any() and name not in table else renamed.find(name, "--percent")
-        signless = {ours: table[ours].map(lambda cell: cell.rstrip(" %") if isinstance(cell, str) else cell) for ours in found}
-        table = table.assign(**{ours: _numbers(column, f"--percent {name}") / 100 for ours, column in signless.items()})
-    return table, points
+def _percent_columns(renamed: Renamed, metrics: pd.Series, percent: list[str]) -> set[str]:
+    """Our names of the columns that `--percent` names, each once.
+
+    Args:
+        metrics: of curves, which it may name as well.
+
+    Raises:
+        UserError: a name is that of no column and no metric, or of one that is no share.
+    """
+    of_curves = {name for name in percent if _in_percent(metrics, [name]).any()}
+    columns = {
+        ours for name in percent if name not in of_curves or name in renamed.table for ours in renamed.find(name, "--percent")
+    }
+    for name in sorted(columns | of_curves):
+        if not is_share(name):
+            advice = "name an accuracy or a pass_at_k, or give a column such a name: --columns test/exact_accuracy=THEIRS"
+            raise UserError(f"{name!r} is no share: {advice}", "--percent")
+    return columns
+
+
+def _in_percent(metrics: pd.Series, percent: Collection[str]) -> pd.Series:
+    """Whether a metric, or the metric that it is a bin of, is one of the names [points]."""
+    return metrics.map(lambda metric: any(f"{metric}/".startswith(f"{name}/") for name in percent)).astype(bool)
+
+
+def _without_sign(cell: object) -> object:
+    return cell.rstrip(" %") if isinstance(cell, str) else cell
 
 
 def _blank_infinite(table: pd.DataFrame, settings: Collection[str], where: Path) -> list[str]:

@@ -359,6 +359,30 @@ def test_curves_in_percent_are_refused_and_divided_too(tmp_path: Path) -> None:
     assert curves["value"].tolist() == [0.4, 0.3, 2.5]
 
 
+@pytest.mark.parametrize(
+    ("percent", "point"),
+    [
+        (["test/exact_accuracy"] * 2, "0.3"),
+        ("acc,test/exact_accuracy", "0.3"),
+        ("depth/exact_accuracy/k4,depth/exact_accuracy,acc", "30 %"),
+    ],
+)
+def test_what_two_names_have_in_percent_is_divided_once(tmp_path: Path, percent: str | list[str], point: str) -> None:
+    table([16, 32], [1, 2]).trials.assign(acc="40%").to_csv(tmp_path / "runs.csv", index=False)
+    lines = ["fingerprint,metric,axis,at,value", f"t0,depth/exact_accuracy/k4,depth,1,{point}"]
+    (tmp_path / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    tables = load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", columns="test/exact_accuracy=acc", percent=percent)
+    assert set(tables.trials["test/exact_accuracy"]) == {0.4} and tables.curves["value"].tolist() == [0.3]
+
+
+@pytest.mark.parametrize("name", ["test/nll", "seed", "depth/nll"])
+def test_what_is_no_share_cannot_be_in_percent(tmp_path: Path, name: str) -> None:
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text("fingerprint,metric,axis,at,value\nt0,depth/nll,depth,1,2.5\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"--percent: '{name}' is no share"):
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent=name)
+
+
 def test_infinite_scores_count_as_missing_with_a_note(
     analyze: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
