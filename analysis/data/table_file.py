@@ -22,6 +22,7 @@ OTHER_FORMATS = {
     b"SQLite format 3": "is a database; MLflow's is read by rrm-analyze SWEEP --tracking-uri sqlite:///FILE --out DIR",
 }
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+MAX_SHOWN_LETTERS = 60  # an error shows a first line up to here
 JSON_ADVICE = "is JSON: pandas.read_json(FILE).to_csv('runs.csv', index=False) makes a CSV of it"
 
 
@@ -111,9 +112,32 @@ def _read_csv(text: str, path: Path) -> pd.DataFrame:
     if not rows:
         raise UserError("is empty", str(path))
     header, *cells = rows
+    _check_names(header, lines[0], path)
     _check_separator(header, cells, path)
     _check_widths(header, cells, lines[1:], path)
     return _named(pd.DataFrame(cells, columns=header, dtype=object).map(_plain), path)
+
+
+def _check_names(header: list[str], line: int, path: Path) -> None:
+    """Refuse a first line that does not hold names: a comment, the separator for Excel, or the values of a row."""
+    problem = None
+    if header[0].startswith("#") and header[0] != "#":
+        problem = "is a comment: remove it, or its #"
+    elif header[0].lower() == "sep=" and not any(header[1:]):
+        problem = "names the separator: remove it"
+    elif any(header) and all(map(_is_number, filter(None, header))):
+        problem = "holds numbers only: put a line before it"
+    if problem:
+        rule = "the first line must hold the names of the columns"
+        raise UserError(f"line {line} {problem}; {rule}, got {','.join(header)[:MAX_SHOWN_LETTERS]!r}", str(path))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_separator(header: list[str], cells: list[list[str]], path: Path) -> None:
@@ -132,9 +156,7 @@ def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], p
     if not wrong:
         return
     row, line = cells[wrong[0]], lines[wrong[0]]
-    if header[0].startswith("#"):
-        advice = "line 1 is a comment: remove it, the first line must hold the names of the columns"
-    elif len(row) > len(header) and not any(row[len(header) :]):
+    if len(row) > len(header) and not any(row[len(header) :]):
         advice = "remove the comma at the end of the rows"
     else:
         advice = "a row must have a field for each column, and a field with a comma must be quoted"
