@@ -186,26 +186,35 @@ def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[st
         raise UserError(f"must have the columns {', '.join(NEEDED_CURVES)}; {', '.join(missing)} missing", str(path))
     if not set(table["fingerprint"].astype(str)) & set(trials["fingerprint"]):
         raise UserError("has no fingerprint of the table of trials", str(path))
+    for name in ("fingerprint", "metric", "axis", "at"):
+        _refuse(table[name], table[name].isna(), "must not be empty", f"{path}: {name}")
     texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
     is_percent = _in_percent(texts["metric"], percent)
     values = _numbers(table["value"].map(_without_sign, na_action="ignore").where(is_percent, table["value"]), f"{path}: value")
     present = [name for name in ("at", "difficulty", "examples") if name in table]
     numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
+    for name, column in numbers.items():
+        _refuse(column, np.isinf(column), "must be finite", f"{path}: {name}")
     return table.assign(**texts, **numbers, value=values.where(~is_percent, values / 100))
 
 
 def _numbers(column: pd.Series, where: str) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() & column.notna()
-    if wrong.any():
-        raise UserError(f"must be a number or empty, got {_first(column, wrong)}", where)
+    _refuse(column, numbers.isna() & column.notna(), "must be a number or empty", where)
     return numbers
+
+
+def _refuse(column: pd.Series, wrong: pd.Series, rule: str, where: str, remedy: str = "") -> None:
+    if wrong.any():
+        raise UserError(f"{rule}, got {_first(column, wrong)}{remedy}", where)
 
 
 def _first(column: pd.Series, chosen: pd.Series) -> str:
     """The first chosen value of a column, with its row in the file."""
     value = column[chosen].iloc[0]
-    return f"{f'{value:g}' if isinstance(value, float) else repr(value)} in row {column.index[chosen][0] + 1}"
+    value = value.item() if isinstance(value, np.generic) else value
+    shown = "an empty cell" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{shown} in row {column.index[chosen][0] + 1}"
 
 
 def _percent_columns(renamed: Renamed, metrics: pd.Series, percent: list[str]) -> set[str]:
@@ -242,8 +251,8 @@ def _blank_infinite(table: pd.DataFrame, settings: Collection[str], where: Path)
     notes = []
     for name in map(str, table.select_dtypes("number")):
         infinite = np.isinf(table[name])
-        if infinite.any() and name in settings:
-            raise UserError(f"must be finite, got {_first(table[name], infinite)}", f"{where}: {name}")
+        if name in settings:
+            _refuse(table[name], infinite, "must be finite", f"{where}: {name}")
         if infinite.any():
             table[name] = table[name].mask(infinite)
             notes.append(f"{name}: {_count_infinite(int(infinite.sum()))} missing")
@@ -272,8 +281,7 @@ def _check_values(table: pd.DataFrame, where: Path) -> None:
         is_whole = name in COUNTS and bool((numbers % 1 == 0).all())  # MLflow has them as floats
         table[name] = numbers.astype("int64") if is_whole else numbers
     for name in filter(table.__contains__, POSITIVE):
-        if (table[name] <= 0).any():
-            raise UserError(f"must be above 0, got {_first(table[name], table[name] <= 0)}", f"{where}: {name}")
+        _refuse(table[name], table[name] <= 0, "must be above 0", f"{where}: {name}")
     for name in map(str, table.select_dtypes("number")):
         _check_shares(table[name], pd.Series(name, index=table.index), where)
     table["outside_spec"] = _truth(table["outside_spec"], f"{where}: outside_spec") if "outside_spec" in table else False

@@ -388,6 +388,37 @@ def test_what_is_no_share_cannot_be_in_percent(tmp_path: Path, name: str) -> Non
         load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent=name)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("at", "", "at: must not be empty, got an empty cell in row 2"),
+        ("at", "inf", "at: must be finite, got inf in row 2"),
+        ("at", "deep", "at: must be a number or empty, got 'deep' in row 2"),
+        ("metric", "", "metric: must not be empty, got an empty cell in row 2"),
+        ("axis", "NaN", "axis: must not be empty, got an empty cell in row 2"),
+        ("fingerprint", "", "fingerprint: must not be empty, got an empty cell in row 2"),
+        ("difficulty", "-inf", "difficulty: must be finite, got -inf in row 2"),
+        ("examples", "inf", "examples: must be finite, got inf in row 2"),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_point_without_a_place_is_named_with_its_row(tmp_path: Path, form: str, column: str, value: str, message: str) -> None:
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    point = {
+        "fingerprint": "t0",
+        "metric": "depth/nll",
+        "axis": "depth",
+        "at": "1",
+        "value": "2.5",
+        "difficulty": "",
+        "examples": "9",
+    }
+    points = pd.DataFrame([point, point | {column: value}])
+    points.to_csv(tmp_path / "curves.csv", index=False) if form == "csv" else points.to_parquet(tmp_path / "curves.parquet")
+    with pytest.raises(UserError, match=f"curves.{form}: {message}"):
+        load_csv(tmp_path / "runs.csv", tmp_path / f"curves.{form}")
+
+
 def test_infinite_scores_count_as_missing_with_a_note(
     analyze: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
