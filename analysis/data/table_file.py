@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rrm.errors import UserError
+from rrm.files import expand_home
 
 # Text of cells without a value. `none` is not among them: it is a value of model.positions.
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "NULL", "null", "NaN", "nan", "-nan", "None"}
@@ -35,6 +36,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file cannot be read as a table, a row has more or fewer fields than the header, or names repeat.
     """
+    path = Path(expand_home(path))
     data = _read_bytes(path)
     is_parquet = data.startswith(PARQUET) or path.suffix == ".parquet"
     table = _read_parquet(path) if is_parquet else _read_csv(_decode(data, path), path)
@@ -176,7 +178,7 @@ def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _plain(cell: object) -> object:
     """A cell that can be compared: a list or a dictionary as text, None for what stands for a missing value."""
     if isinstance(cell, list | np.ndarray):
-        return str(list(cell))
+        return str(cell.tolist() if isinstance(cell, np.ndarray) else cell)
     if isinstance(cell, dict):
         return str(cell)
     return None if isinstance(cell, str) and cell in MISSING else cell

@@ -234,6 +234,23 @@ def test_other_notations_of_a_table_give_the_same_values(tmp_path: Path, write: 
     pd.testing.assert_frame_equal(other[list(plain)], plain)
 
 
+def test_a_home_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text("fingerprint,metric,axis,at,value\nt0,depth/nll,depth,1,2.5\n", encoding="utf-8")
+    tables = load_csv(Path("~/runs.csv"), Path("~/curves.csv"))
+    assert len(tables.trials) == 12 and len(tables.curves) == 1
+
+
+def test_lists_of_numbers_in_a_parquet_file_are_those_of_a_csv(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials
+    trials["task.sizes"] = [[4, 6]] * 12
+    trials.to_parquet(tmp_path / "runs.parquet")
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    read = [load_csv(tmp_path / f"runs.{form}", settings="task.sizes").trials["task.sizes"] for form in ("csv", "parquet")]
+    assert read[0].tolist() == read[1].tolist() == ["[4, 6]"] * 12
+
+
 def test_fingerprints_keep_every_digit(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("fingerprint,test/nll\n0012,1.0\n12,1.1\n1e5,1.2\n100000,1.3\n", encoding="utf-8")
     assert load_csv(tmp_path / "runs.csv").trials["fingerprint"].tolist() == ["0012", "12", "1e5", "100000"]
