@@ -19,6 +19,7 @@ from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
 POSITIVE = ("test/nll", "params_recursed", "recursion")  # laws take their logarithms
+SHARE_ERROR = 1e-6  # a mean of ones in float32 may exceed 1 by a few units of 1e-7
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
 Names = str | Sequence[str]  # commas separate names, double quotes keep a comma in a name; several texts are one list
@@ -71,7 +72,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     table = table.assign(**{ours: _numbers(cells, f"--percent {ours}") / 100 for ours, cells in divided.items()})
     infinite = [*_blank_infinite(table, {*SETTINGS, *renamed.given, *further}, trials), *_drop_infinite(points, curves)]
     _check_values(table, trials)
-    _check_shares(points["value"], points["metric"], curves)
+    points["value"] = _checked_shares(points["value"], points["metric"], curves)
     notes = [*notes, *_note_others(others), *infinite]
     ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # as `merge` has them
     return Tables(ordered.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
@@ -190,7 +191,8 @@ def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[st
         _refuse(table[name], table[name].isna(), "must not be empty", f"{path}: {name}")
     texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
     is_percent = _in_percent(texts["metric"], percent)
-    values = _numbers(table["value"].map(_without_sign, na_action="ignore").where(is_percent, table["value"]), f"{path}: value")
+    _refuse_signs(table["value"][~is_percent], texts["metric"], f"{path}: value")
+    values = _numbers(table["value"].map(_without_sign).where(is_percent, table["value"]), f"{path}: value")
     present = [name for name in ("at", "difficulty", "examples") if name in table]
     numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
     for name, column in numbers.items():
@@ -202,6 +204,17 @@ def _numbers(column: pd.Series, where: str) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
     _refuse(column, numbers.isna() & column.notna(), "must be a number or empty", where)
     return numbers
+
+
+def _refuse_signs(column: pd.Series, names: pd.Series, where: str) -> None:
+    """Refuse cells such as `50%`, which `--percent` reads.
+
+    Args:
+        names: what the values are, by the index of `column`.
+    """
+    signed = column.astype(str).str.endswith("%") & names.map(is_share).astype(bool)
+    if signed.any():
+        _refuse(column, signed, "must be a number or empty", where, f": it is in percent, add --percent {names[signed].iloc[0]}")
 
 
 def _refuse(column: pd.Series, wrong: pd.Series, rule: str, where: str, remedy: str = "") -> None:
@@ -276,6 +289,8 @@ def _check_values(table: pd.DataFrame, where: Path) -> None:
     Raises:
         UserError: a value is none that its column can have.
     """
+    for name in filter(is_share, map(str, table)):
+        _refuse_signs(table[name], pd.Series(name, index=table.index), f"{where}: {name}")
     for name in filter(table.__contains__, NUMBERS):
         numbers = _numbers(table[name], f"{where}: {name}")
         is_whole = name in COUNTS and bool((numbers % 1 == 0).all())  # MLflow has them as floats
@@ -283,17 +298,23 @@ def _check_values(table: pd.DataFrame, where: Path) -> None:
     for name in filter(table.__contains__, POSITIVE):
         _refuse(table[name], table[name] <= 0, "must be above 0", f"{where}: {name}")
     for name in map(str, table.select_dtypes("number")):
-        _check_shares(table[name], pd.Series(name, index=table.index), where)
+        table[name] = _checked_shares(table[name], pd.Series(name, index=table.index), where)
     table["outside_spec"] = _truth(table["outside_spec"], f"{where}: outside_spec") if "outside_spec" in table else False
 
 
-def _check_shares(values: pd.Series, names: pd.Series, where: Path | None) -> None:
-    """Refuse values that are no shares where their names are those of shares."""
-    wrong = names.map(is_share).astype(bool) & ((values < 0) | (values > 1))
+def _checked_shares(values: pd.Series, names: pd.Series, where: Path | None) -> pd.Series:
+    """The values; those of shares are at most 1, which a float32 may miss by `SHARE_ERROR`.
+
+    Raises:
+        UserError: a share is below 0 or above 1.
+    """
+    are_shares = names.map(is_share).astype(bool)
+    wrong = are_shares & ((values < 0) | (values > 1 + SHARE_ERROR))
     if wrong.any():
-        name, value = names[wrong].iloc[0], values[wrong].iloc[0]
-        remedy = f": if it is in percent, add --percent {name}" if 1 < value <= 100 else ""
-        raise UserError(f"must be a share between 0 and 1, got {_first(values, wrong)}{remedy}", f"{where}: {name}")
+        name = names[wrong].iloc[0]
+        remedy = f": if it is in percent, add --percent {name}" if 1 < values[wrong].iloc[0] <= 100 else ""
+        _refuse(values, wrong, "must be a share between 0 and 1", f"{where}: {name}", remedy)
+    return values.mask(are_shares & (values > 1), 1)
 
 
 def _truth(column: pd.Series, where: str) -> pd.Series:

@@ -109,7 +109,7 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
     wrong = outcomes.isna()
     if wrong.any():
         row = states.index[wrong][0]
-        got = "an empty cell" if pd.isna(states[row]) else repr(states[row])
+        got = "an empty cell" if pd.isna(states[row]) else repr(states.astype(object)[row])
         column = "outcome" if "outcome" in renamed else str(status)
         rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
         raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")

@@ -436,6 +436,45 @@ def test_a_point_without_a_place_is_named_with_its_row(tmp_path: Path, form: str
         load_csv(tmp_path / "runs.csv", tmp_path / f"curves.{form}")
 
 
+def test_a_sign_of_percent_is_refused_with_the_option_that_reads_it(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials
+    trials.assign(**{"val/exact_accuracy": "50 %"}).to_csv(tmp_path / "signs.csv", index=False)
+    with pytest.raises(UserError, match=r"exact_accuracy: must be .*, got '50 %' in row 1: .* add --percent val/exact_accuracy"):
+        load_csv(tmp_path / "signs.csv")
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    lines = ["fingerprint,metric,axis,at,value", "t0,depth/nll,depth,1,2.5", "t0,depth/exact_accuracy,depth,1,50%"]
+    (tmp_path / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match=r"value: must be .*, got '50%' in row 2: .* add --percent depth/exact_accuracy"):
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv")
+    (tmp_path / "curves.csv").write_text("\n".join(lines).replace("2.5", "25%"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"value: must be a number or empty, got '25%' in row 1$"):  # no share
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent="depth/exact_accuracy")
+
+
+def test_a_share_that_float32_raised_above_one_is_one(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials.assign(**{"test/exact_accuracy": 1 + 5e-7})
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text(
+        "fingerprint,metric,axis,at,value\nt0,depth/exact_accuracy,depth,1,1.0000005\nt0,depth/nll,depth,1,1.5\n", encoding="utf-8"
+    )
+    tables = load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv")
+    assert set(tables.trials["test/exact_accuracy"]) == {1.0} and tables.curves["value"].tolist() == [1.0, 1.5]
+    trials.assign(**{"test/exact_accuracy": 1 + 2e-6}).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(UserError, match="must be a share between 0 and 1"):
+        load_csv(tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("test/exact_accuracy", 50), ("params_recursed", 0), ("outcome", 7), ("outside_spec", 5)]
+)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_wrong_number_is_shown_as_it_is_written(tmp_path: Path, form: str, column: str, value: int) -> None:
+    trials = table([16, 32], [1, 2]).trials.assign(**{column: value})
+    trials.to_csv(tmp_path / "runs.csv", index=False) if form == "csv" else trials.to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(UserError, match=f"runs.{form}: {column}: must be .* got '?{value}'? in row 1"):
+        load_csv(tmp_path / f"runs.{form}")
+
+
 def test_infinite_scores_count_as_missing_with_a_note(
     analyze: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
