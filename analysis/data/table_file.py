@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.data.names import RECORD, SETTINGS
 from rrm.errors import UserError
 from rrm.files import expand_home
 
@@ -145,11 +146,17 @@ def _is_number(text: str) -> bool:
 def _check_separator(header: list[str], cells: list[list[str]], path: Path) -> None:
     """Refuse a table whose fields are not separated by commas."""
     text = ",".join(header)
-    found = [name for mark, name in SEPARATORS.items() if mark in text and (len(header) == 1 or mark == "\t")]
-    if not found and len(header) == 1 and cells and len(text.split()) == len(cells[0][0].split()) > 1:
-        found = ["blanks"]
-    if found:
-        raise UserError(f"must have its columns separated by commas, got {found[0]}", str(path))
+    separators = [name for mark, name in SEPARATORS.items() if mark in text and (len(header) == 1 or _has_names(header, mark))]
+    if not separators and len(header) == 1 and cells and len(text.split()) == len(cells[0][0].split()) > 1:
+        separators = ["blanks"]
+    if separators:
+        raise UserError(f"must have its columns separated by commas, got {separators[0]}", str(path))
+
+
+def _has_names(header: list[str], mark: str) -> bool:
+    """Whether a mark separates names in a header: a tab always does, another mark where one of the names is ours."""
+    parts = {part.strip(' "') for cell in header if mark in cell for part in cell.split(mark)}
+    return bool(parts) and (mark == "\t" or not parts.isdisjoint({*SETTINGS, *RECORD}))
 
 
 def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> None:

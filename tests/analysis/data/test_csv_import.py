@@ -150,6 +150,25 @@ def test_states_of_weights_and_biases_and_mlflow_are_understood(tmp_path: Path, 
     assert load_csv(tmp_path / "runs.csv").trials["outcome"].value_counts().to_dict() == {"completed": 5, "failed": 5, "running": 2}
 
 
+@pytest.mark.parametrize("missing", ["'NaN'", "'nan'", "None", "float_nan", "''", "'N/A'"])
+def test_what_is_missing_in_a_dictionary_of_weights_and_biases_is_missing(tmp_path: Path, missing: str) -> None:
+    rows = [
+        {"name": f"run{row}", "config": "{'seed': 1, 'model': {'hidden_size': 16}}", "summary": "{'test/nll': 1.5}"}
+        for row in range(3)
+    ]
+    rows[1]["summary"] = f"{{'test/nll': {missing.removeprefix('float_')}}}"
+    pd.DataFrame(rows).to_csv(tmp_path / "runs.csv", index=False)
+    assert load_csv(tmp_path / "runs.csv").trials["test/nll"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["metrics.x", "summary.x", "params.x", "tags.x", "config.x"])
+def test_a_prefix_before_an_unknown_name_makes_no_export(tmp_path: Path, name: str) -> None:
+    table([16, 32], [1, 2]).trials.drop(columns="outcome").assign(**{name: 1, "status": "ok"}).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    assert set(load_csv(tmp_path / "runs.csv").trials["outcome"]) == {"completed"}
+
+
 def test_what_a_table_lacks_and_what_is_not_used_is_said(tmp_path: Path) -> None:
     trials = table([16, 32, 64], [1, 2, 4]).trials.drop(columns=["task.kind"])
     trials["task"] = ["maze", "sudoku", "maze"] * 9
@@ -187,6 +206,8 @@ def shown(trials: pd.DataFrame) -> list[str]:
         (lambda lines: ["-1", "0.5"], "line 1 holds numbers only"),
         (lambda lines: ["", *lines[:2], "", lines[2].rpartition(",")[0]], "Expected 22 fields in line 5, saw 21"),
         (lambda lines: [line.replace(",", "\t") for line in lines], "separated by commas, got tabs"),
+        (lambda lines: ["note, by me;test/nll;seed", "a, b;1.5;0"], "separated by commas, got semicolons"),
+        (lambda lines: ["loss|optim.lr, note", "1.5|0.1, a"], "separated by commas, got bars"),
         (lambda lines: [line.replace(",", " ") for line in lines], "separated by commas, got blanks"),
         (
             lambda lines: [lines[0].replace("task.size", "seed"), *lines[1:]],
