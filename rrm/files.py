@@ -1,6 +1,7 @@
 """Files that a config names: by path for people, by digest for identity."""
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from rrm.errors import UserError
 
 # A validator that sees the raw dict turns JSON's strings into Python's, which strict mode would refuse as paths.
 FilePath = Annotated[Path, Strict(False)]
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # a file of this name can exist on any system
 
 
 def expand_home(location: str | Path) -> str:

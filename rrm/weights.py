@@ -1,5 +1,6 @@
 """Weights by name: into a model, from a file, into a file."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file both readers raise whatever its bytes lead to
+    except Exception as error:  # both readers raise any type of error on a damaged file
         raise UserError(f"is not a file of weights: {first_line(error)}", str(path)) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError("must hold tensors by name and nothing else", str(path))
@@ -67,5 +68,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as a `.safetensors` file."""
-    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    """Write a state dict as a `.safetensors` file, in one step: a crash or a full disk leaves the previous file."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: value.contiguous() for name, value in state.items()}, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

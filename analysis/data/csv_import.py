@@ -19,6 +19,7 @@ from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
 POSITIVE = ("test/nll", "params_recursed", "recursion")  # laws take their logarithms
+SHARE_ERROR = 1e-6  # a mean of ones in float32 may exceed 1 by a few units of 1e-7
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
 Names = str | Sequence[str]  # commas separate names, double quotes keep a comma in a name; several texts are one list
@@ -65,11 +66,13 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     others = [name for name in map(str, renamed.table) if is_parameter(name) and name not in {*SETTINGS, *renamed.given, *further}]
     table = renamed.table.drop(columns=others)
     table = table.apply(lambda column: column if column.name in TEXTS else with_types(column))
-    points = _read_curves(curves, table)
-    table, points = _divide(table, points, _split(percent, whole), renamed)
+    shares = _split(percent, whole)
+    points = _read_curves(curves, table, shares)
+    divided = {ours: table[ours].map(_without_sign) for ours in _percent_columns(renamed, points["metric"], shares)}
+    table = table.assign(**{ours: _numbers(cells, f"--percent {ours}") / 100 for ours, cells in divided.items()})
     infinite = [*_blank_infinite(table, {*SETTINGS, *renamed.given, *further}, trials), *_drop_infinite(points, curves)]
     _check_values(table, trials)
-    _check_shares(points["value"], points["metric"], curves)
+    points["value"] = _checked_shares(points["value"], points["metric"], curves)
     notes = [*notes, *_note_others(others), *infinite]
     ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # as `merge` has them
     return Tables(ordered.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
@@ -174,7 +177,8 @@ def _note_others(others: list[str]) -> list[str]:
 # -- values -------------------------------------------------------------------------------------------------------
 
 
-def _read_curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
+def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[str]) -> pd.DataFrame:
+    """Points of curves; values of metrics that are in percent are divided."""
     if path is None:
         return pd.DataFrame(columns=CURVE_COLUMNS)
     table = read_table(path)
@@ -183,35 +187,76 @@ def _read_curves(path: Path | None, trials: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"must have the columns {', '.join(NEEDED_CURVES)}; {', '.join(missing)} missing", str(path))
     if not set(table["fingerprint"].astype(str)) & set(trials["fingerprint"]):
         raise UserError("has no fingerprint of the table of trials", str(path))
+    for name in ("fingerprint", "metric", "axis", "at"):
+        _refuse(table[name], table[name].isna(), "must not be empty", f"{path}: {name}")
     texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
-    present = [name for name in ("at", "value", "difficulty", "examples") if name in table]
+    is_percent = _in_percent(texts["metric"], percent)
+    _refuse_signs(table["value"][~is_percent], texts["metric"], f"{path}: value")
+    values = _numbers(table["value"].map(_without_sign).where(is_percent, table["value"]), f"{path}: value")
+    present = [name for name in ("at", "difficulty", "examples") if name in table]
     numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
-    return table.assign(**texts, **numbers)
+    for name, column in numbers.items():
+        _refuse(column, np.isinf(column), "must be finite", f"{path}: {name}")
+    return table.assign(**texts, **numbers, value=values.where(~is_percent, values / 100))
 
 
 def _numbers(column: pd.Series, where: str) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = numbers.isna() & column.notna()
-    if wrong.any():
-        raise UserError(f"must be a number or empty, got {_first(column, wrong)}", where)
+    _refuse(column, numbers.isna() & column.notna(), "must be a number or empty", where)
     return numbers
+
+
+def _refuse_signs(column: pd.Series, names: pd.Series, where: str) -> None:
+    """Refuse cells such as `50%`, which `--percent` reads.
+
+    Args:
+        names: what the values are, by the index of `column`.
+    """
+    signed = column.astype(str).str.endswith("%") & names.map(is_share).astype(bool)
+    if signed.any():
+        _refuse(column, signed, "must be a number or empty", where, f": it is in percent, add --percent {names[signed].iloc[0]}")
+
+
+def _refuse(column: pd.Series, wrong: pd.Series, rule: str, where: str, remedy: str = "") -> None:
+    if wrong.any():
+        raise UserError(f"{rule}, got {_first(column, wrong)}{remedy}", where)
 
 
 def _first(column: pd.Series, chosen: pd.Series) -> str:
     """The first chosen value of a column, with its row in the file."""
     value = column[chosen].iloc[0]
-    return f"{f'{value:g}' if isinstance(value, float) else repr(value)} in row {column.index[chosen][0] + 1}"
+    value = value.item() if isinstance(value, np.generic) else value
+    shown = "an empty cell" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{shown} in row {column.index[chosen][0] + 1}"
 
 
-def _divide(table: pd.DataFrame, points: pd.DataFrame, percent: list[str], renamed: Renamed) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Columns and metrics that are in percent as shares."""
-    for name in percent:
-        is_curve = (points["metric"] == name) | points["metric"].astype(str).str.startswith(f"{name}/")
-        points = points.assign(value=points["value"].where(~is_curve, points["value"] / 100))
-        found = [] if is_curve.any() and name not in table else renamed.find(name, "--percent")
-        signless = {ours: table[ours].map(lambda cell: cell.rstrip(" %") if isinstance(cell, str) else cell) for ours in found}
-        table = table.assign(**{ours: _numbers(column, f"--percent {name}") / 100 for ours, column in signless.items()})
-    return table, points
+def _percent_columns(renamed: Renamed, metrics: pd.Series, percent: list[str]) -> set[str]:
+    """Our names of the columns that `--percent` names, each once.
+
+    Args:
+        metrics: of curves, which it may name as well.
+
+    Raises:
+        UserError: a name is that of no column and no metric, or of one that is no share.
+    """
+    of_curves = {name for name in percent if _in_percent(metrics, [name]).any()}
+    columns = {
+        ours for name in percent if name not in of_curves or name in renamed.table for ours in renamed.find(name, "--percent")
+    }
+    for name in sorted(columns | of_curves):
+        if not is_share(name):
+            advice = "name an accuracy or a pass_at_k, or give a column such a name: --columns test/exact_accuracy=THEIRS"
+            raise UserError(f"{name!r} is no share: {advice}", "--percent")
+    return columns
+
+
+def _in_percent(metrics: pd.Series, percent: Collection[str]) -> pd.Series:
+    """Whether a metric, or the metric that it is a bin of, is one of the names [points]."""
+    return metrics.map(lambda metric: any(f"{metric}/".startswith(f"{name}/") for name in percent)).astype(bool)
+
+
+def _without_sign(cell: object) -> object:
+    return cell.rstrip(" %") if isinstance(cell, str) else cell
 
 
 def _blank_infinite(table: pd.DataFrame, settings: Collection[str], where: Path) -> list[str]:
@@ -219,8 +264,8 @@ def _blank_infinite(table: pd.DataFrame, settings: Collection[str], where: Path)
     notes = []
     for name in map(str, table.select_dtypes("number")):
         infinite = np.isinf(table[name])
-        if infinite.any() and name in settings:
-            raise UserError(f"must be finite, got {_first(table[name], infinite)}", f"{where}: {name}")
+        if name in settings:
+            _refuse(table[name], infinite, "must be finite", f"{where}: {name}")
         if infinite.any():
             table[name] = table[name].mask(infinite)
             notes.append(f"{name}: {_count_infinite(int(infinite.sum()))} missing")
@@ -244,25 +289,32 @@ def _check_values(table: pd.DataFrame, where: Path) -> None:
     Raises:
         UserError: a value is none that its column can have.
     """
+    for name in filter(is_share, map(str, table)):
+        _refuse_signs(table[name], pd.Series(name, index=table.index), f"{where}: {name}")
     for name in filter(table.__contains__, NUMBERS):
         numbers = _numbers(table[name], f"{where}: {name}")
         is_whole = name in COUNTS and bool((numbers % 1 == 0).all())  # MLflow has them as floats
         table[name] = numbers.astype("int64") if is_whole else numbers
     for name in filter(table.__contains__, POSITIVE):
-        if (table[name] <= 0).any():
-            raise UserError(f"must be above 0, got {_first(table[name], table[name] <= 0)}", f"{where}: {name}")
+        _refuse(table[name], table[name] <= 0, "must be above 0", f"{where}: {name}")
     for name in map(str, table.select_dtypes("number")):
-        _check_shares(table[name], pd.Series(name, index=table.index), where)
+        table[name] = _checked_shares(table[name], pd.Series(name, index=table.index), where)
     table["outside_spec"] = _truth(table["outside_spec"], f"{where}: outside_spec") if "outside_spec" in table else False
 
 
-def _check_shares(values: pd.Series, names: pd.Series, where: Path | None) -> None:
-    """Refuse values that are no shares where their names are those of shares."""
-    wrong = names.map(is_share).astype(bool) & ((values < 0) | (values > 1))
+def _checked_shares(values: pd.Series, names: pd.Series, where: Path | None) -> pd.Series:
+    """The values; those of shares are at most 1, which a float32 may miss by `SHARE_ERROR`.
+
+    Raises:
+        UserError: a share is below 0 or above 1.
+    """
+    are_shares = names.map(is_share).astype(bool)
+    wrong = are_shares & ((values < 0) | (values > 1 + SHARE_ERROR))
     if wrong.any():
-        name, value = names[wrong].iloc[0], values[wrong].iloc[0]
-        remedy = f": if it is in percent, add --percent {name}" if 1 < value <= 100 else ""
-        raise UserError(f"must be a share between 0 and 1, got {_first(values, wrong)}{remedy}", f"{where}: {name}")
+        name = names[wrong].iloc[0]
+        remedy = f": if it is in percent, add --percent {name}" if 1 < values[wrong].iloc[0] <= 100 else ""
+        _refuse(values, wrong, "must be a share between 0 and 1", f"{where}: {name}", remedy)
+    return values.mask(are_shares & (values > 1), 1)
 
 
 def _truth(column: pd.Series, where: str) -> pd.Series:

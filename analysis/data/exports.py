@@ -12,11 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.data.names import RECORD, SETTINGS, TEXTS
+from analysis.data.table_file import MISSING
 from analysis.data.tables import OUTCOMES
 from lightning_modules.config import flatten
 from rrm.errors import UserError
 
-STATES = {  # of both tools, in lower case
+STATES = {  # outcomes by the states of W&B and of MLflow in lower case
     "finished": "completed", "failed": "failed", "crashed": "failed", "killed": "failed", "preempted": "failed",
     "running": "running", "preempting": "running", "pending": "running", "scheduled": "running",
 }  # fmt: skip
@@ -44,20 +45,22 @@ def unpack_dictionaries(table: pd.DataFrame, where: Path) -> pd.DataFrame:
 
 
 def _keys_of(cell: str | None, where: str, row: int) -> dict[str, str]:
-    """Values by dotted key, as text; None and NaN are left out."""
+    """Values by dotted key, as text; what stands for a missing value is left out."""
     try:
         value = ast.literal_eval(NO_LITERAL.sub(lambda word: LITERALS[word[0]], cell or "{}"))
         flat = flatten({str(key): part for key, part in value.items()})
     except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
         raise UserError(f"must be a dictionary, got {str(cell)[:40]!r} in row {row}; give each key a column", where) from None
-    return {key: str(part) for key, part in flat.items() if part is not None}
+    return {key: str(part) for key, part in flat.items() if str(part) not in MISSING}
 
 
 def is_export(columns: pd.Index) -> bool:
-    """Whether a table has the columns of an export."""
+    """Whether a table has the columns of an export: a pair that only exports have, or a setting or a seed behind a prefix."""
     names = set(columns)
     marks = ({"run_id", "status"}, {"Run ID", "Status"}, {"Name", "State"})
-    return any(mark <= names for mark in marks) or any(name.startswith((*PREFIXES, "_wandb")) for name in names)
+    prefixed = [name for name in names if name.startswith(("params.", "config."))]
+    has_settings = any(_our_name(name) in {*SETTINGS, *RECORD} for name in prefixed)
+    return has_settings or any(mark <= names for mark in marks) or any(name.startswith("_wandb") for name in names)
 
 
 def rename_export(table: pd.DataFrame) -> dict[str, str]:
@@ -109,7 +112,7 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
     wrong = outcomes.isna()
     if wrong.any():
         row = states.index[wrong][0]
-        got = "an empty cell" if pd.isna(states[row]) else repr(states[row])
+        got = "an empty cell" if pd.isna(states[row]) else repr(states.astype(object)[row])
         column = "outcome" if "outcome" in renamed else str(status)
         rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
         raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")

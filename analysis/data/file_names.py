@@ -3,7 +3,8 @@
 import hashlib
 import re
 
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # also what a sweep may be called
+from rrm.files import PLAIN_NAME
+
 MAX_KEPT_LETTERS = 32
 DIGEST_DIGITS = 6
 
@@ -14,7 +15,7 @@ def slug(value: object) -> str:
     A plain word stays as it is; any other text gets a digest, so that different texts have different names.
     """
     text = str(value)
-    if PLAIN.fullmatch(text):
+    if PLAIN_NAME.fullmatch(text):
         return text
     kept = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:MAX_KEPT_LETTERS]
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]

@@ -2,7 +2,7 @@
 
 from lightning_modules.config import TrialConfig
 from rrm.config import fields_by_path
-from sweeps.design.axes import SETTINGS as AXES_OF_TRIALS
+from sweeps.design.axes import AXIS_SETTINGS
 
 SETTINGS = frozenset(path for path in fields_by_path(TrialConfig) if "." in path)
 TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint")
@@ -15,7 +15,7 @@ COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers
           "steps", "fresh_examples")  # fmt: skip
 COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
          "peak_memory_bytes")  # fmt: skip
-NUMBERS = ("seed", *COSTS, *SCORES, "chosen_depth", "threads", "test_examples_seen_in_training", *AXES_OF_TRIALS)
+NUMBERS = ("seed", *COSTS, *SCORES, "chosen_depth", "threads", "test_examples_seen_in_training", *AXIS_SETTINGS)
 RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record that are no settings, and the axes
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.data.names import RECORD, SETTINGS
 from rrm.errors import UserError
+from rrm.files import expand_home
 
 # Text of cells without a value. `none` is not among them: it is a value of model.positions.
 MISSING = {"", "NA", "N/A", "n/a", "<NA>", "#N/A", "NULL", "null", "NaN", "nan", "-nan", "None"}
@@ -22,6 +24,7 @@ OTHER_FORMATS = {
     b"SQLite format 3": "is a database; MLflow's is read by rrm-analyze SWEEP --tracking-uri sqlite:///FILE --out DIR",
 }
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+MAX_SHOWN_LETTERS = 60  # an error shows a first line up to here
 JSON_ADVICE = "is JSON: pandas.read_json(FILE).to_csv('runs.csv', index=False) makes a CSV of it"
 
 
@@ -34,6 +37,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file cannot be read as a table, a row has more or fewer fields than the header, or names repeat.
     """
+    path = Path(expand_home(path))
     data = _read_bytes(path)
     is_parquet = data.startswith(PARQUET) or path.suffix == ".parquet"
     table = _read_parquet(path) if is_parquet else _read_csv(_decode(data, path), path)
@@ -111,19 +115,48 @@ def _read_csv(text: str, path: Path) -> pd.DataFrame:
     if not rows:
         raise UserError("is empty", str(path))
     header, *cells = rows
+    _check_names(header, lines[0], path)
     _check_separator(header, cells, path)
     _check_widths(header, cells, lines[1:], path)
     return _named(pd.DataFrame(cells, columns=header, dtype=object).map(_plain), path)
 
 
+def _check_names(header: list[str], line: int, path: Path) -> None:
+    """Refuse a first line that does not hold names: a comment, the separator for Excel, or the values of a row."""
+    problem = None
+    if header[0].startswith("#") and header[0] != "#":
+        problem = "is a comment: remove it, or its #"
+    elif header[0].lower() == "sep=" and not any(header[1:]):
+        problem = "names the separator: remove it"
+    elif any(header) and all(map(_is_number, filter(None, header))):
+        problem = "holds numbers only: put a line before it"
+    if problem:
+        rule = "the first line must hold the names of the columns"
+        raise UserError(f"line {line} {problem}; {rule}, got {','.join(header)[:MAX_SHOWN_LETTERS]!r}", str(path))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_separator(header: list[str], cells: list[list[str]], path: Path) -> None:
     """Refuse a table whose fields are not separated by commas."""
     text = ",".join(header)
-    found = [name for mark, name in SEPARATORS.items() if mark in text and (len(header) == 1 or mark == "\t")]
-    if not found and len(header) == 1 and cells and len(text.split()) == len(cells[0][0].split()) > 1:
-        found = ["blanks"]
-    if found:
-        raise UserError(f"must have its columns separated by commas, got {found[0]}", str(path))
+    separators = [name for mark, name in SEPARATORS.items() if mark in text and (len(header) == 1 or _has_names(header, mark))]
+    if not separators and len(header) == 1 and cells and len(text.split()) == len(cells[0][0].split()) > 1:
+        separators = ["blanks"]
+    if separators:
+        raise UserError(f"must have its columns separated by commas, got {separators[0]}", str(path))
+
+
+def _has_names(header: list[str], mark: str) -> bool:
+    """Whether a mark separates names in a header: a tab always does, another mark where one of the names is ours."""
+    parts = {part.strip(' "') for cell in header if mark in cell for part in cell.split(mark)}
+    return bool(parts) and (mark == "\t" or not parts.isdisjoint({*SETTINGS, *RECORD}))
 
 
 def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> None:
@@ -132,9 +165,7 @@ def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], p
     if not wrong:
         return
     row, line = cells[wrong[0]], lines[wrong[0]]
-    if header[0].startswith("#"):
-        advice = "line 1 is a comment: remove it, the first line must hold the names of the columns"
-    elif len(row) > len(header) and not any(row[len(header) :]):
+    if len(row) > len(header) and not any(row[len(header) :]):
         advice = "remove the comma at the end of the rows"
     else:
         advice = "a row must have a field for each column, and a field with a comma must be quoted"
@@ -154,7 +185,7 @@ def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _plain(cell: object) -> object:
     """A cell that can be compared: a list or a dictionary as text, None for what stands for a missing value."""
     if isinstance(cell, list | np.ndarray):
-        return str(list(cell))
+        return str(cell.tolist() if isinstance(cell, np.ndarray) else cell)
     if isinstance(cell, dict):
         return str(cell)
     return None if isinstance(cell, str) and cell in MISSING else cell

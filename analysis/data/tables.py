@@ -18,10 +18,15 @@ from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.short_names import axis_name
 from sweeps.store.store import Store
 
-SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # of a TrialConfig
+SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # first parts of the dotted paths of a TrialConfig
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
 BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
-OUTCOMES = ("completed", "pruned", "failed", "running")  # of several records of a trial the first counts
+OUTCOMES = (
+    "completed",
+    "pruned",
+    "failed",
+    "running",
+)  # where a trial has several records, the outcome that comes first here counts
 OUTCOME_RANK, END_RANK, SOURCE = "outcome rank", "end rank", "number of sweep"  # columns while sweeps are merged
 NO_TRIALS = "has no finished trials yet"
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]

@@ -39,10 +39,11 @@ def publish(ray: subprocess.Popen[bytes]) -> None:
     """Tell workers which image they must be, and what they must find in the store."""
     from ray._raylet import GcsClient
 
+    from lightning_modules.atomic_write import write_atomically
     from sweeps.worker.node_check import describe_code
 
     told = describe_code() | {MARK: uuid.uuid4().hex}
-    (STORE / MARK).write_text(told[MARK], encoding="utf-8")
+    write_atomically(STORE / MARK, told[MARK])  # workers read it meanwhile
 
     def put() -> None:
         if ray.poll() is not None:

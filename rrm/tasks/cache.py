@@ -29,7 +29,7 @@ META = "meta.json"  # written last
 
 @dataclass(frozen=True)
 class Data:
-    """The splits of a task; arrays are read-only and in memory only where they are touched."""
+    """The splits of a task. Arrays are read-only maps of files, all of which a load has read once to compare their digest."""
 
     task: Task
     splits: dict[Split, Examples]
@@ -47,7 +47,7 @@ def load_data(task: Task) -> Data:
     """The splits of a task, built if this machine does not have them.
 
     Raises:
-        UserError: a data file has a bad row, or the cache cannot be written.
+        UserError: a data file has a bad row, or the cache cannot be read or written.
     """
     folder = cache_folder() / _key(task.config)
     data = _read(task, folder)
@@ -60,7 +60,11 @@ def load_data(task: Task) -> Data:
 
 
 def _read(task: Task, folder: Path) -> Data | None:
-    """The splits in a folder; None where it is absent or damaged."""
+    """The splits in a folder; None where it is absent or damaged.
+
+    Raises:
+        UserError: this user may not read it.
+    """
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         # Plain views of the maps: numpy's own class for them makes every access slow.
@@ -74,6 +78,11 @@ def _read(task: Task, folder: Path) -> Data | None:
         is_whole = _fingerprint(digest) == meta["fingerprint"]
         splits = {split: Examples.from_arrays(parts) for split, parts in arrays.items()}
         return Data(task, splits, meta["fingerprint"], dict(meta["facts"])) if is_whole else None
+    except PermissionError as error:
+        advice = "give this user the right to read it, or name another folder with RRM_DATA_CACHE"
+        raise UserError(f"cannot be read: {error.strerror}: {advice}", str(folder)) from None
+    except MemoryError:  # the files may be whole
+        raise
     except Exception:  # numpy and json raise whatever the bytes of a damaged file lead to
         return None
 
@@ -83,9 +92,9 @@ def _build(task: Task, folder: Path) -> Data:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         data = _read(task, folder)
-        if data is not None:  # somebody else was faster
+        if data is not None:  # another process built it while this one waited for the lock
             return data
-        for leftover in folder.parent.glob(f"{folder.name}.draft-*"):  # of a build that was interrupted
+        for leftover in folder.parent.glob(f"{folder.name}.draft-*"):  # an interrupted build left it
             shutil.rmtree(leftover)
         draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.draft-", dir=folder.parent))
         try:
@@ -98,7 +107,7 @@ def _build(task: Task, folder: Path) -> Data:
                     _write(draft / f"{split}.{name}.npy", array)
             meta = {"fingerprint": _fingerprint(digest), "facts": task.facts(), "splits": names}
             (draft / META).write_text(json.dumps(meta), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             draft.rename(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -106,6 +115,21 @@ def _build(task: Task, folder: Path) -> Data:
     if data is None:
         raise UserError("is damaged again after it was built: RRM_DATA_CACHE names another folder", str(folder))
     return data
+
+
+def _remove(folder: Path) -> None:
+    """Remove a damaged folder, if there is one.
+
+    Raises:
+        UserError: something in it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        advice = "remove this folder, or name another one with RRM_DATA_CACHE"
+        raise UserError(f"is damaged and cannot be removed: {error.strerror or error}: {advice}", str(folder)) from None
 
 
 def _digest_split(digest: "hashlib._Hash", split: str, arrays: dict[str, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ WIDTH, LAYERS = "model.hidden_size", "model.num_layers"
 CYCLES, LATENT_UPDATES, SUPERVISION_STEPS = "model.h_cycles", "model.l_cycles", "model.supervision_steps"
 SIZE, RECURSION = "params_recursed", "recursion"  # columns that follow from the settings above, and axes where those are absent
 
-SETTINGS = (WIDTH, LAYERS, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
+AXIS_SETTINGS = (WIDTH, LAYERS, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
 CAPACITY_AXES = (WIDTH, LAYERS, SIZE)
 DEPTH_AXES = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, RECURSION)
 AXES = (*CAPACITY_AXES, *DEPTH_AXES)

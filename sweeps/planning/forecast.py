@@ -10,7 +10,7 @@ import numpy as np
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
-from sweeps.design.axes import SETTINGS, independent_axes
+from sweeps.design.axes import AXIS_SETTINGS, independent_axes
 from sweeps.design.groups import find_splitting, name_rows
 from sweeps.design.identifiability import Rule
 from sweeps.design.thresholds import MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
@@ -185,7 +185,7 @@ def _additions(spec: SweepSpec, cells: list[TrialConfig]) -> Iterator[Addition]:
     known, all_flops = {cell.fingerprint for cell in cells}, sum(map(train_flops, cells))
     for number, block in enumerate(spec.measure.vary):
         where = f"vary.{number}." if len(spec.measure.vary) > 1 else ""
-        for path in [path for path in block if path in SETTINGS]:
+        for path in [path for path in block if path in AXIS_SETTINGS]:
             values = sorted(int(value) for value in block[path])
             grain = int(spec.trial.get("model", {}).get("head_size", HEAD_SIZE)) if path == "model.hidden_size" else 1
             for steps in _steps_beyond(values, grain):

@@ -13,14 +13,14 @@ def warm_results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: one of them is this sweep itself, or has no completed trials.
     """
-    found: dict[str, dict[str, Any]] = {}
-    own = Store(spec.location).location
+    results: dict[str, dict[str, Any]] = {}
+    this_location = Store(spec.location).location
     for number, name in enumerate(spec.search.warm_start if spec.search else []):
         store, where = Store(name if "/" in name else f"{spec.storage}/{name}"), f"search.warm_start.{number}"
-        if store.location == own:
+        if store.location == this_location:
             raise UserError(f"must name other sweeps, got {name!r}, this one", where)
         completed = {key: record for key, record in store.results().items() if record["outcome"] == "completed"}
         if not completed:
             raise UserError(f"has no completed trials: {store.location}", where)
-        found |= completed
-    return found
+        results |= completed
+    return results

@@ -15,7 +15,7 @@ from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.errors import UserError, from_validation, join_keys, suggest
-from rrm.files import expand_home
+from rrm.files import PLAIN_NAME, expand_home
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
 from rrm.tasks.cache import load_data
@@ -35,7 +35,6 @@ GIGABYTE = 1e9
 ROUNDING = 1e-9  # ten tenths are one
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
 MLFLOW_DEFAULT = "Default"  # MLflow's experiment for whatever names none
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # a folder, a study and an MLflow experiment bear it
 MOST_TRIALS = 100_000  # of a design: beyond lies a mistake
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 
@@ -126,7 +125,7 @@ class SweepSpec(StrictConfig):
     @field_validator("name")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
+        if not PLAIN_NAME.fullmatch(name):  # a folder, a study and an MLflow experiment have this name
             raise ValueError(
                 f"must be up to 100 letters, digits, dots, dashes and underscores, a letter or digit first, got {name[:120]!r}"
             )

@@ -19,7 +19,7 @@ ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
 COMPARED = ("torch", "lightning", "ray", "numpy")
-MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of the path of a Unix socket
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # the system's limit on the path of a Unix socket
 SOCKET = "ray/session_2000-01-01_00-00-00_000000_{process}/sockets/plasma_store"  # Ray's longest, below its temporary folder
 
 

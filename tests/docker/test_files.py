@@ -1,5 +1,6 @@
 """What docker/ holds, without an engine: schemas, who gets which secret, sentences, and the Slurm script on a pretended cluster."""
 
+import importlib
 import json
 import os
 import re
@@ -161,6 +162,19 @@ def test_what_a_container_lacks_is_a_sentence(role: str, settings: dict[str, str
     command = [sys.executable, DOCKER / f"entrypoints/{role}.py"]
     ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and ended.stderr.startswith(sentence) and ended.stderr.count("\n") == 1, ended.stderr
+
+
+def test_the_head_replaces_its_mark_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCKER / "entrypoints"))
+    head = importlib.import_module("head")
+    monkeypatch.setattr(head, "STORE", tmp_path)
+    (tmp_path / head.MARK).write_text("before")
+    (tmp_path / "as_opened").hardlink_to(tmp_path / head.MARK)
+    with pytest.raises(SystemExit):  # this Ray has ended
+        ray = subprocess.Popen(["true"])
+        ray.wait()
+        head.publish(ray)
+    assert (tmp_path / "as_opened").read_text() == "before" and len((tmp_path / head.MARK).read_text()) == 32
 
 
 def test_postgresql_without_a_password_is_a_sentence() -> None:

@@ -25,6 +25,15 @@ def test_weights_in_a_file_make_another_model_equal(tmp_path: Path) -> None:
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
+def test_weights_replace_a_file_in_one_step(tmp_path: Path) -> None:
+    path, opened = tmp_path / "weights.safetensors", tmp_path / "as_opened.safetensors"
+    write_weights(path, {"a": torch.zeros(1)})
+    opened.hardlink_to(path)
+    write_weights(path, {"a": torch.ones(1)})
+    assert read_weights(opened)["a"] == 0 and read_weights(path)["a"] == 1
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.name, opened.name}
+
+
 def test_prefixes_of_wrappers_and_compilation_are_dropped() -> None:
     first, second = tiny_model(0), tiny_model(1)
     load_weights(second, {f"_orig_mod.model.inner.{name}": value for name, value in first.state_dict().items()})

@@ -150,6 +150,25 @@ def test_states_of_weights_and_biases_and_mlflow_are_understood(tmp_path: Path, 
     assert load_csv(tmp_path / "runs.csv").trials["outcome"].value_counts().to_dict() == {"completed": 5, "failed": 5, "running": 2}
 
 
+@pytest.mark.parametrize("missing", ["'NaN'", "'nan'", "None", "float_nan", "''", "'N/A'"])
+def test_what_is_missing_in_a_dictionary_of_weights_and_biases_is_missing(tmp_path: Path, missing: str) -> None:
+    rows = [
+        {"name": f"run{row}", "config": "{'seed': 1, 'model': {'hidden_size': 16}}", "summary": "{'test/nll': 1.5}"}
+        for row in range(3)
+    ]
+    rows[1]["summary"] = f"{{'test/nll': {missing.removeprefix('float_')}}}"
+    pd.DataFrame(rows).to_csv(tmp_path / "runs.csv", index=False)
+    assert load_csv(tmp_path / "runs.csv").trials["test/nll"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["metrics.x", "summary.x", "params.x", "tags.x", "config.x"])
+def test_a_prefix_before_an_unknown_name_makes_no_export(tmp_path: Path, name: str) -> None:
+    table([16, 32], [1, 2]).trials.drop(columns="outcome").assign(**{name: 1, "status": "ok"}).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    assert set(load_csv(tmp_path / "runs.csv").trials["outcome"]) == {"completed"}
+
+
 def test_what_a_table_lacks_and_what_is_not_used_is_said(tmp_path: Path) -> None:
     trials = table([16, 32, 64], [1, 2, 4]).trials.drop(columns=["task.kind"])
     trials["task"] = ["maze", "sudoku", "maze"] * 9
@@ -179,9 +198,16 @@ def shown(trials: pd.DataFrame) -> list[str]:
             "Expected 22 fields in line 2, saw 23, as in 27 of 27 rows",
         ),
         (lambda lines: [*lines[:4], f"{lines[4]},1", *lines[5:]], "Expected 22 fields in line 5, saw 23: a row must have"),
-        (lambda lines: ["# by hand", *lines], "Expected 1 field in line 2, saw 22, as in 28 of 28 rows: line 1 is a comment"),
+        (lambda lines: ["# by hand", *lines], "line 1 is a comment: remove it, or its #"),
+        (lambda lines: [f"# made, by me{',' * 20}", *lines], "line 1 is a comment: remove it, or its #"),
+        (lambda lines: ["# made by me,", "test/nll,seed", "1.5,0"], "line 1 is a comment: remove it, or its #"),
+        (lambda lines: ["sep=,", "test/nll,seed", "1.5,0"], "line 1 names the separator: remove it"),
+        (lambda lines: ["", "16,0.5", "32,0.4"], "line 2 holds numbers only: put a line before it"),
+        (lambda lines: ["-1", "0.5"], "line 1 holds numbers only"),
         (lambda lines: ["", *lines[:2], "", lines[2].rpartition(",")[0]], "Expected 22 fields in line 5, saw 21"),
         (lambda lines: [line.replace(",", "\t") for line in lines], "separated by commas, got tabs"),
+        (lambda lines: ["note, by me;test/nll;seed", "a, b;1.5;0"], "separated by commas, got semicolons"),
+        (lambda lines: ["loss|optim.lr, note", "1.5|0.1, a"], "separated by commas, got bars"),
         (lambda lines: [line.replace(",", " ") for line in lines], "separated by commas, got blanks"),
         (
             lambda lines: [lines[0].replace("task.size", "seed"), *lines[1:]],
@@ -227,6 +253,23 @@ def test_other_notations_of_a_table_give_the_same_values(tmp_path: Path, write: 
     write(trials, tmp_path / "runs.csv")
     plain, other = (load_csv(tmp_path / name).trials.drop(columns="sweep") for name in ("plain.csv", "runs.csv"))
     pd.testing.assert_frame_equal(other[list(plain)], plain)
+
+
+def test_a_home_folder_is_that_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text("fingerprint,metric,axis,at,value\nt0,depth/nll,depth,1,2.5\n", encoding="utf-8")
+    tables = load_csv(Path("~/runs.csv"), Path("~/curves.csv"))
+    assert len(tables.trials) == 12 and len(tables.curves) == 1
+
+
+def test_lists_of_numbers_in_a_parquet_file_are_those_of_a_csv(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials
+    trials["task.sizes"] = [[4, 6]] * 12
+    trials.to_parquet(tmp_path / "runs.parquet")
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    read = [load_csv(tmp_path / f"runs.{form}", settings="task.sizes").trials["task.sizes"] for form in ("csv", "parquet")]
+    assert read[0].tolist() == read[1].tolist() == ["[4, 6]"] * 12
 
 
 def test_fingerprints_keep_every_digit(tmp_path: Path) -> None:
@@ -357,6 +400,100 @@ def test_curves_in_percent_are_refused_and_divided_too(tmp_path: Path) -> None:
         load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv")
     curves = load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent="depth/exact_accuracy").curves
     assert curves["value"].tolist() == [0.4, 0.3, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("percent", "point"),
+    [
+        (["test/exact_accuracy"] * 2, "0.3"),
+        ("acc,test/exact_accuracy", "0.3"),
+        ("depth/exact_accuracy/k4,depth/exact_accuracy,acc", "30 %"),
+    ],
+)
+def test_what_two_names_have_in_percent_is_divided_once(tmp_path: Path, percent: str | list[str], point: str) -> None:
+    table([16, 32], [1, 2]).trials.assign(acc="40%").to_csv(tmp_path / "runs.csv", index=False)
+    lines = ["fingerprint,metric,axis,at,value", f"t0,depth/exact_accuracy/k4,depth,1,{point}"]
+    (tmp_path / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    tables = load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", columns="test/exact_accuracy=acc", percent=percent)
+    assert set(tables.trials["test/exact_accuracy"]) == {0.4} and tables.curves["value"].tolist() == [0.3]
+
+
+@pytest.mark.parametrize("name", ["test/nll", "seed", "depth/nll"])
+def test_what_is_no_share_cannot_be_in_percent(tmp_path: Path, name: str) -> None:
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text("fingerprint,metric,axis,at,value\nt0,depth/nll,depth,1,2.5\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"--percent: '{name}' is no share"):
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent=name)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("at", "", "at: must not be empty, got an empty cell in row 2"),
+        ("at", "inf", "at: must be finite, got inf in row 2"),
+        ("at", "deep", "at: must be a number or empty, got 'deep' in row 2"),
+        ("metric", "", "metric: must not be empty, got an empty cell in row 2"),
+        ("axis", "NaN", "axis: must not be empty, got an empty cell in row 2"),
+        ("fingerprint", "", "fingerprint: must not be empty, got an empty cell in row 2"),
+        ("difficulty", "-inf", "difficulty: must be finite, got -inf in row 2"),
+        ("examples", "inf", "examples: must be finite, got inf in row 2"),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_point_without_a_place_is_named_with_its_row(tmp_path: Path, form: str, column: str, value: str, message: str) -> None:
+    table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
+    point = {
+        "fingerprint": "t0",
+        "metric": "depth/nll",
+        "axis": "depth",
+        "at": "1",
+        "value": "2.5",
+        "difficulty": "",
+        "examples": "9",
+    }
+    points = pd.DataFrame([point, point | {column: value}])
+    points.to_csv(tmp_path / "curves.csv", index=False) if form == "csv" else points.to_parquet(tmp_path / "curves.parquet")
+    with pytest.raises(UserError, match=f"curves.{form}: {message}"):
+        load_csv(tmp_path / "runs.csv", tmp_path / f"curves.{form}")
+
+
+def test_a_sign_of_percent_is_refused_with_the_option_that_reads_it(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials
+    trials.assign(**{"val/exact_accuracy": "50 %"}).to_csv(tmp_path / "signs.csv", index=False)
+    with pytest.raises(UserError, match=r"exact_accuracy: must be .*, got '50 %' in row 1: .* add --percent val/exact_accuracy"):
+        load_csv(tmp_path / "signs.csv")
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    lines = ["fingerprint,metric,axis,at,value", "t0,depth/nll,depth,1,2.5", "t0,depth/exact_accuracy,depth,1,50%"]
+    (tmp_path / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match=r"value: must be .*, got '50%' in row 2: .* add --percent depth/exact_accuracy"):
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv")
+    (tmp_path / "curves.csv").write_text("\n".join(lines).replace("2.5", "25%"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"value: must be a number or empty, got '25%' in row 1$"):  # no share
+        load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent="depth/exact_accuracy")
+
+
+def test_a_share_that_float32_raised_above_one_is_one(tmp_path: Path) -> None:
+    trials = table([16, 32], [1, 2]).trials.assign(**{"test/exact_accuracy": 1 + 5e-7})
+    trials.to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "curves.csv").write_text(
+        "fingerprint,metric,axis,at,value\nt0,depth/exact_accuracy,depth,1,1.0000005\nt0,depth/nll,depth,1,1.5\n", encoding="utf-8"
+    )
+    tables = load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv")
+    assert set(tables.trials["test/exact_accuracy"]) == {1.0} and tables.curves["value"].tolist() == [1.0, 1.5]
+    trials.assign(**{"test/exact_accuracy": 1 + 2e-6}).to_csv(tmp_path / "runs.csv", index=False)
+    with pytest.raises(UserError, match="must be a share between 0 and 1"):
+        load_csv(tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("test/exact_accuracy", 50), ("params_recursed", 0), ("outcome", 7), ("outside_spec", 5)]
+)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_wrong_number_is_shown_as_it_is_written(tmp_path: Path, form: str, column: str, value: int) -> None:
+    trials = table([16, 32], [1, 2]).trials.assign(**{column: value})
+    trials.to_csv(tmp_path / "runs.csv", index=False) if form == "csv" else trials.to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(UserError, match=f"runs.{form}: {column}: must be .* got '?{value}'? in row 1"):
+        load_csv(tmp_path / f"runs.{form}")
 
 
 def test_infinite_scores_count_as_missing_with_a_note(

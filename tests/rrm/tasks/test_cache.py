@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -159,6 +161,38 @@ def test_damaged_data_is_built_anew(cache: Path, name: str, damage: Callable[[Pa
     again = load_data(build_task(CONFIG))
     assert again.fingerprint == first.fingerprint and again.facts == first.facts
     assert (folder / name).read_bytes() == whole and len(folders(cache)) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"), [(MemoryError, MemoryError), (PermissionError(13, "Permission denied"), UserError)]
+)
+def test_an_error_that_is_no_damage_leaves_the_data(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception]
+) -> None:
+    load_data(build_task(CONFIG))
+    (folder,) = folders(cache)
+    number = folder.stat().st_ino
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", Mock(side_effect=raised))  # tests run as root too, whom no mode of a file stops
+        with pytest.raises(expected, match=f"{folder.name}: cannot be read: Permission denied" if expected is UserError else None):
+            load_data(build_task(CONFIG))
+    assert folder.stat().st_ino == number
+
+
+def test_damaged_data_that_cannot_be_removed_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_data(build_task(CONFIG))
+    (folder,) = folders(cache)
+    cut_off(folder / META)
+    remove = os.unlink
+
+    def refuse(path: Path | str, **options: Any) -> None:
+        if str(path).endswith("train.inputs.npy") and "draft" not in str(path):
+            raise PermissionError(13, "Permission denied")
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(UserError, match=f"{folder.name}: is damaged and cannot be removed: Permission denied: remove this folder"):
+        load_data(build_task(CONFIG))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"splits": 3}', '{"fingerprint": "", "splits": {}, "facts": {}}'])
