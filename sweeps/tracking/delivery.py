@@ -115,6 +115,7 @@ class Delivery:
         progress.meet((writer.experiment_id, writer.experiment.creation_time or 0))
         self._writer = writer
         self._claim(writer)
+        writer.delete_runs_ahead(self.spool.sent())
         sent = {event.get("fingerprint", "") for event in self.spool.sent() if event["kind"] in STARTS}
         incomplete = sent - writer.runs | {fingerprint for fingerprint, part in progress.aside if part == RUN}
         again = [event for event in self.spool.sent() if event.get("fingerprint", "") in incomplete] if incomplete else []

@@ -20,7 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from lightning_modules.trial_folder import TRIAL
-from sweeps.tracking.curves_file import write_curves
+from sweeps.tracking.curves_file import axis_of, write_curves
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SWEEP
 from sweeps.tracking.mlflow.experiment import DELETED, all_runs, check_active, claim, move_artifacts, open_experiment
@@ -72,7 +72,7 @@ class MlflowWriter:
         self.experiment_id = self.experiment.experiment_id
         if move_artifacts(self.experiment, destination):
             self.experiment = self.client.get_experiment(self.experiment_id)
-        self._attempts: dict[str, int] = {}
+        self._start_times: dict[str, int] = {}  # milliseconds since 1970, by fingerprint
         self._runs = self._settle_runs()  # run id by fingerprint, "" for the parent
         self._unanswered: set[str] = set()  # runs that may have been made although no answer came
 
@@ -84,6 +84,33 @@ class MlflowWriter:
     def claim(self) -> None:
         """Write into the experiment which sweep it holds and where the store lies."""
         claim(self.client, self.experiment, self.destination)
+
+    def delete_runs_ahead(self, sent: Iterable[Event]) -> None:
+        """Delete runs that hold more than was spooled, of trials that had not ended: the store was restored from a backup.
+
+        Args:
+            sent: the events that the server has received according to the spool.
+        """
+        unfinished = _find_unfinished(sent) & self._runs.keys()
+        events: dict[str, list[Event]] = {fingerprint: [] for fingerprint in unfinished}
+        for event in self.sources.events() if unfinished else []:
+            if event.get("fingerprint") in unfinished:
+                events[event["fingerprint"]].append(event)
+        for fingerprint in unfinished:
+            if self._is_ahead(self._runs[fingerprint], events[fingerprint]):
+                self.client.delete_run(self._runs.pop(fingerprint))
+
+    def _is_ahead(self, run_id: str, events: list[Event]) -> bool:
+        """Whether a run has an end or a point of a curve that is not among these events of its trial."""
+        run = self.client.get_run(run_id)
+        if run.info.end_time and run.info.end_time not in {event["time"] for event in events if event["kind"] == "end"}:
+            return True
+        curve = next(filter(axis_of, sorted(run.data.metrics)), None)  # the points of all curves are sent together
+        if curve is None:
+            return False
+        spooled = {(p["at"], p["time"]) for event in events for p in event.get("points", []) if p["metric"] == curve}
+        points = self.client.get_metric_history(run_id, curve)
+        return any((point.step, point.timestamp) not in spooled for point in points)
 
     # -- what a run needs -----------------------------------------------------------------------------------------
 
@@ -196,14 +223,18 @@ class MlflowWriter:
         return refusals
 
     def _start(self, event: Event, tags: dict[str, str]) -> bool:
-        """The run of a trial with these tags; False if it was there. The run of an earlier attempt is deleted."""
+        """Make the run of a trial with these tags; False if the run of this start exists.
+
+        A run with another start time is deleted: it belongs to an earlier attempt, or to events that the spool lost, because
+        the spool was deleted or the store was restored from a backup.
+        """
         fingerprint, attempt = event["fingerprint"], event.get("attempt", 1)
-        if fingerprint in self._runs and self._attempts.get(fingerprint, 1) < attempt:
+        parent = self._parent()
+        if fingerprint in self._runs and self._start_times[fingerprint] != event["time"]:
             self.client.delete_run(self._runs.pop(fingerprint))
-        own = {"mlflow.parentRunId": self._parent(), "mlflow.runName": event["name"], FINGERPRINT: fingerprint}
-        own |= {ATTEMPT: str(attempt)} if attempt > 1 else {}
-        self._attempts[fingerprint] = attempt
-        return self._find_or_create(fingerprint, event["time"], tags | own | {"sweep": self.sweep})
+        run_tags = {"mlflow.parentRunId": parent, "mlflow.runName": event["name"], FINGERPRINT: fingerprint}
+        run_tags |= {ATTEMPT: str(attempt)} if attempt > 1 else {}
+        return self._find_or_create(fingerprint, event["time"], tags | run_tags | {"sweep": self.sweep})
 
     def _parent(self) -> str:
         """The run of the sweep, which is made anew where it is gone."""
@@ -259,7 +290,7 @@ class MlflowWriter:
             return False
         self._unanswered.add(fingerprint)  # it may still arrive, also after the next look
         run = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags)
-        self._runs[fingerprint] = run.info.run_id
+        self._runs[fingerprint], self._start_times[fingerprint] = run.info.run_id, start_time
         self._unanswered.remove(fingerprint)
         return True
 
@@ -276,7 +307,7 @@ class MlflowWriter:
         runs = {}
         for fingerprint, same in by_fingerprint.items():
             first, *others = sorted(same, key=_precedence)
-            runs[fingerprint], self._attempts[fingerprint] = first.info.run_id, _attempt(first)
+            runs[fingerprint], self._start_times[fingerprint] = first.info.run_id, first.info.start_time
             for other in others:
                 self.client.delete_run(other.info.run_id)
         return runs
@@ -349,6 +380,12 @@ class MlflowWriter:
 
 def _has_start(events: list[Event]) -> bool:
     return any(event["kind"] in STARTS for event in events)
+
+
+def _find_unfinished(events: Iterable[Event]) -> set[str]:
+    """Fingerprints of the trials that have begun and have not ended after these events."""
+    last = {event["fingerprint"]: event["kind"] for event in events if event["kind"] in {"start", "state", "end"}}
+    return {fingerprint for fingerprint, kind in last.items() if fingerprint and kind != "end"}
 
 
 def _parts(event: Event) -> list[str]:
