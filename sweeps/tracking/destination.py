@@ -11,7 +11,7 @@ from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, local_root, tracking_uri
 from sweeps.tracking.progress import SERVERS, Progress
 from sweeps.tracking.secrets import blank_secrets
-from sweeps.tracking.spool import OLD_CURSOR
+from sweeps.tracking.spool import OLD_CURSOR, is_spool_of
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 FOLDERS_ALLOWED = "MLFLOW_ALLOW_FILE_STORE"  # MLflow's own switch
@@ -65,7 +65,7 @@ def find_destination(spec: SweepSpec, store: Store, spool_folder: Path) -> Desti
         location=store.location,
         identity=identity,
         old_trials=frozenset(store.begun()) if is_old else frozenset(),
-        last_experiment=Progress(spool_folder / SERVERS, uri).experiment,
+        last_experiment=Progress(spool_folder / SERVERS, uri).experiment if is_spool_of(spool_folder, identity) else None,
     )
 
 

@@ -174,7 +174,7 @@ def _settle_destination(spec: SweepSpec, store: Store, spool: Spool) -> Destinat
     """The destination of a sweep whose store has an identity from now on."""
     if store.identity() is None and store.begun():
         spool.mark_old()
-    store.identify()
+    spool.belong_to(store.identify())
     return find_destination(spec, store, spool.folder)
 
 
