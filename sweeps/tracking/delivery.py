@@ -211,7 +211,9 @@ class Delivery:
 
 
 def check_destination(destination: Destination) -> None:
-    """Refuse a sweep whose experiment holds another one, before anything is spent. A server has `CHECK_SECONDS` to answer.
+    """Refuse a sweep whose experiment holds another one, before anything is spent.
+
+    A server has `CHECK_SECONDS` to answer. A local database has no limit: its first use on a busy machine takes seconds, and ends.
 
     Raises:
         UserError: the experiment holds another sweep, or the original of which this store is a copy.
@@ -233,6 +235,6 @@ def check_destination(destination: Destination) -> None:
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    looking.join(CHECK_SECONDS)
+    looking.join(None if destination.uri.startswith("sqlite:") else CHECK_SECONDS)
     if refusals:
         raise refusals[0]
