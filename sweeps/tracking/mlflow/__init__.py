@@ -28,4 +28,3 @@ ATTEMPT = "rrm.attempt"  # on a child run whose trial was begun anew: 2 for the 
 IDENTITY, LOCATION = "rrm.identity", "rrm.location"  # on the experiment: which store it holds, and where that lies
 KIND = "rrm.kind"  # search or measure; on the parent run only
 CURVES = "curves.parquet"  # artifact of the parent run
-MOST_RUNS = 1000  # of one page

@@ -12,10 +12,11 @@ from mlflow.store.db import utils as database
 
 from rrm.errors import UserError
 from sweeps.tracking.destination import Destination
-from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, MOST_RUNS, SWEEP
+from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, SWEEP
 from sweeps.tracking.secrets import blank_secrets
 
 database.MAX_RETRY_COUNT = 1  # MLflow's 10 tries to reach a database take 2 minutes; the thread of `Delivery` has its own
+MAX_RUNS_PER_PAGE = 1000
 DELETED = "deleted"
 DEFAULT_EXPERIMENT = "0"
 # Columns of MLflow's tables that hold the place of an artifact.
@@ -99,7 +100,7 @@ def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTI
     """Every run of an experiment."""
     token = None
     while True:
-        page = client.search_runs([experiment_id], run_view_type=view, max_results=MOST_RUNS, page_token=token)
+        page = client.search_runs([experiment_id], run_view_type=view, max_results=MAX_RUNS_PER_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
