@@ -20,7 +20,7 @@ SPOOL = "spool"  # in the driver's folder
 STARTS = {"sweep", "start"}  # kinds of the first event of a run
 ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
 OWNER = "store"  # file in a spool: the identity of the store whose events it holds
-OLD_CURSOR = "cursor"  # of spools that had one position for all servers
+OLD_CURSOR = "cursor"  # file in old spools, which had one position for all servers
 
 
 class Spool:
@@ -39,7 +39,7 @@ class Spool:
         self._spooled: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
         self._last_step: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
-        self._told = 0
+        self._num_curve_events = 0
         for event in read_lines(self.events_file):
             self._remember(event)
 
@@ -113,9 +113,9 @@ class Spool:
         self.progress.write()
 
     @property
-    def told(self) -> int:
-        """How many points and ends were spooled: what curves are made of."""
-        return self._told
+    def num_curve_events(self) -> int:
+        """How many events with points of curves were spooled."""
+        return self._num_curve_events
 
     @property
     def size(self) -> int:
@@ -155,7 +155,7 @@ class Spool:
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")
-        self._told += "points" in event
+        self._num_curve_events += "points" in event
         if event["kind"] == "start":
             self._attempts[fingerprint] = event.get("attempt", 1)
             self._last_step.pop(fingerprint, None)
@@ -174,7 +174,7 @@ def is_spool_of(folder: Path, identity: str | None) -> bool:
 
 
 def _slot(event: Event) -> str:
-    """Events of one slot replace each other: how a run stands is said by states and by ends."""
+    """Events of one slot replace each other: states and ends both set a run's status."""
     return "standing" if event["kind"] in {"state", "end"} else event["kind"]
 
 

@@ -2,7 +2,7 @@
 
 experiment     finds or makes the experiment of a sweep, and refuses that of another one
 writer         sends spooled events, each once
-refusals       says what a failed request means
+refusals       decides what a failed request means
 reader         reads the runs of a sweep back
 model_logging  logs and registers the best models
 pyfunc         answers requests for a logged model over HTTP

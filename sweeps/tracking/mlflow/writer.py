@@ -11,9 +11,9 @@ sent one by one, so that a server that refuses one of them takes the others.
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -30,23 +30,14 @@ from sweeps.tracking.mlflow.view import prepare_view
 from sweeps.tracking.progress import RUN, Aside
 from sweeps.tracking.spool import ENDING_TAGS, STARTS, Event
 
-MAX_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
+MAX_METRICS = 800  # in one log_batch, which takes 1000 metrics, params and tags together
 MAX_PARAMS = 100
 MAX_TAGS = 100
 TERMINAL = {"FINISHED", "FAILED", "KILLED"}
 SPEC, DIFF, VIEW, DATASET, MODELS = "spec.yaml", "code.diff", "view", "dataset", "models"  # optional parts
 Part = tuple[str, str]  # fingerprint and name
 Item = Metric | Param | RunTag
-
-
-class Sources(Protocol):
-    """Where the writer finds what an event only names."""
-
-    def file(self, fingerprint: str, name: str) -> bytes | None:
-        """A file of a trial's folder in the store; None where it is not."""
-
-    def events(self) -> Iterable[Event]:
-        """Every event of the sweep so far, of the last attempt at each trial."""
+ReadFile = Callable[[str, str], bytes | None]  # fingerprint and name of a trial's file to its content, None if it is absent
 
 
 class Delivered(NamedTuple):
@@ -59,15 +50,20 @@ class Delivered(NamedTuple):
 class MlflowWriter:
     """Writes one sweep's events into its experiment: a parent run, and a child run a trial."""
 
-    def __init__(self, destination: Destination, sources: Sources) -> None:
+    def __init__(self, destination: Destination, events: Callable[[], Iterable[Event]], read_file: ReadFile) -> None:
         """Find the experiment and its runs, or make it.
+
+        Args:
+            events: returns every event of the sweep so far, of the last attempt at each trial.
+            read_file: reads a file of a trial's folder in the store.
 
         Raises:
             UserError: the experiment holds another sweep, or is deleted.
             Exception: whatever else keeps the server from answering.
         """
         self.client = MlflowClient(tracking_uri=destination.uri)
-        self.destination, self.sources, self.sweep = destination, sources, destination.sweep
+        self.destination, self.sweep = destination, destination.sweep
+        self._events, self._read_file = events, read_file
         self.experiment = open_experiment(self.client, destination)
         self.experiment_id = self.experiment.experiment_id
         if move_artifacts(self.experiment, destination):
@@ -93,7 +89,7 @@ class MlflowWriter:
         """
         unfinished = _find_unfinished(sent) & self._runs.keys()
         events: dict[str, list[Event]] = {fingerprint: [] for fingerprint in unfinished}
-        for event in self.sources.events() if unfinished else []:
+        for event in self._events() if unfinished else []:
             if event.get("fingerprint") in unfinished:
                 events[event["fingerprint"]].append(event)
         for fingerprint in unfinished:
@@ -157,13 +153,13 @@ class MlflowWriter:
         Raises:
             Refused: its start is not in the spool.
         """
-        events = [event for event in self.sources.events() if event.get("fingerprint", "") == fingerprint]
+        events = [event for event in self._events() if event.get("fingerprint", "") == fingerprint]
         if not _has_start(events):
             raise Refused("the run is gone, and the spool does not have its start")
         return events
 
     def _forget_if_gone(self, fingerprint: str) -> bool:
-        """Whether somebody deleted the run; it is made anew then.
+        """Whether the run is deleted on the server; such a run is forgotten, so that it is made anew.
 
         Raises:
             UserError: the whole experiment is deleted.
@@ -205,7 +201,7 @@ class MlflowWriter:
         return []
 
     def _send_trial(self, fingerprint: str, events: list[Event]) -> list[str]:
-        """A child run: params and costs at its start, curves, and what its end says. Returns what was refused of it, and why."""
+        """A child run: params and costs at its start, curves, tags and scores at its end. Returns a reason per refused item."""
         params: dict[str, Any] = {}
         points: list[dict[str, Any]] = []
         for event in events:
@@ -317,12 +313,12 @@ class MlflowWriter:
     def find_parts(self, parts: Iterable[Part]) -> dict[Part, Event]:
         """Parts with the last event that names each; those that no event names any more are left out."""
         names = set(parts)
-        found: dict[Part, Event] = {}
-        for event in self.sources.events():
+        last_events: dict[Part, Event] = {}
+        for event in self._events():
             for part in _parts(event):
                 if (event.get("fingerprint", ""), part) in names:
-                    found[event.get("fingerprint", ""), part] = event
-        return found
+                    last_events[event.get("fingerprint", ""), part] = event
+        return last_events
 
     def send_part(self, part: Part, event: Event) -> None:
         """Send one optional part of a run.
@@ -359,7 +355,7 @@ class MlflowWriter:
     def _log_curves(self, run_id: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / CURVES
-            write_curves(path, self.sources.events())
+            write_curves(path, self._events())
             self.client.log_artifact(run_id, str(path))
 
     def _log_models(self, fingerprints: list[str]) -> None:
@@ -367,11 +363,11 @@ class MlflowWriter:
         if missing:
             raise Refused(f"the run of trial {missing[0]} is not there")
         best = {fingerprint: self._runs[fingerprint] for fingerprint in fingerprints}
-        log_best(self.client, self.experiment_id, self.sweep, best, self.sources.file)
+        log_best(self.client, self.experiment_id, self.sweep, best, self._read_file)
 
     def _log_file(self, run_id: str, fingerprint: str, name: str) -> None:
         """A file that a trial left; nothing where it is gone."""
-        content = self.sources.file(fingerprint, name)
+        content = self._read_file(fingerprint, name)
         if content is not None:
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / name).write_bytes(content)
