@@ -3,6 +3,7 @@
 experiment     finds or makes the experiment of a sweep, and refuses that of another one
 writer         sends spooled events, each once
 refusals       decides what a failed request means
+runs           lists the runs of an experiment
 reader         reads the runs of a sweep back
 model_logging  logs and registers the best models
 pyfunc         answers requests for a logged model over HTTP

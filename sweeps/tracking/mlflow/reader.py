@@ -16,7 +16,7 @@ from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SWEEP
-from sweeps.tracking.mlflow.experiment import all_runs
+from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
 TEXT_TAGS = ("reason", "matching", "data_fingerprint", "stage", "device")

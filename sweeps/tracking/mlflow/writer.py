@@ -23,9 +23,10 @@ from lightning_modules.trial_folder import TRIAL
 from sweeps.tracking.curves_file import axis_of, write_curves
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SWEEP
-from sweeps.tracking.mlflow.experiment import DELETED, all_runs, check_active, claim, move_artifacts, open_experiment
+from sweeps.tracking.mlflow.experiment import DELETED, check_active, claim, move_artifacts, open_experiment
 from sweeps.tracking.mlflow.model_logging import log_best
 from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_divisible, is_refused
+from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.mlflow.view import prepare_view
 from sweeps.tracking.progress import RUN, Aside
 from sweeps.tracking.spool import ENDING_TAGS, STARTS, Event
