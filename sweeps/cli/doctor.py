@@ -159,7 +159,7 @@ def _server(uri: str) -> Finding:
 
 
 def _database(uri: str) -> Finding:
-    """Whether somebody listens where a database server should be."""
+    """Whether a database server accepts connections at this address."""
     parts = urlsplit(uri)
     try:
         port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0], 0)

@@ -199,9 +199,11 @@ def _deliver(tracker: Tracker) -> list[str]:
     if not tracker.delivery.close():
         why = tracker.delivery.problem or "still sending"
         lines.append(f"tracking is behind ({why}): the rest lies in the spool and goes out with the next run")
-    aside = tracker.spool.progress.describe_aside()
-    if aside:
-        lines.append(f"tracking was refused {'; '.join(aside)}; the next run tries again")
+    progress = tracker.spool.progress
+    for transient, verb in ((True, "has not received"), (False, "refused")):
+        parts = progress.describe_aside(transient)
+        if parts:
+            lines.append(f"MLflow {verb} {'; '.join(parts)}; the next run tries again")
     return lines
 
 

@@ -203,7 +203,13 @@ def local_root(storage: str) -> Path:
 
 
 def tracking_uri(storage: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps; the path of a SQLite file is absolute."""
+    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps.
+
+    The path of a SQLite file is absolute; a leading `~` in it is the home folder.
+
+    Raises:
+        UserError: there is no such home.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage / 'mlflow.db'}"
     path = uri.removeprefix(SQLITE)
-    return uri if path in {uri, "", ":memory:"} else f"{SQLITE}{Path(path).resolve()}"
+    return uri if path in {uri, "", ":memory:"} else f"{SQLITE}{Path(expand_home(path)).resolve()}"

@@ -24,7 +24,7 @@ def axis_of(metric: str) -> str | None:
 
 
 def write_curves(path: Path, events: Iterable[Event]) -> None:
-    """Write the curves of all events of a sweep; of a point that was told twice the later."""
+    """Write the curves of all events of a sweep; a later point replaces an earlier one of the same metric and step."""
     points: dict[tuple[str, str, int], float] = {}
     ended: dict[str, int] = {}
     for event in events:

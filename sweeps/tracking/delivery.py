@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rrm.errors import UserError
-from sweeps.store.store import Store
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.progress import RUN, Aside
 from sweeps.tracking.spool import BATCH_EVENTS, STARTS, Event, Spool
 
 if TYPE_CHECKING:
-    from sweeps.tracking.mlflow.writer import MlflowWriter, Part
+    from sweeps.tracking.mlflow.writer import MlflowWriter, Part, ReadFile
 
 MAX_DELIVERY_SECONDS = 600.0  # at the end of a sweep; a large model takes minutes to export
 UNREACHABLE_SECONDS = 6.0  # at the end of a sweep, of a server that does not answer
@@ -22,18 +21,11 @@ GATHERING_SECONDS = 1.0  # between deliveries: what concerns one run is cheaper 
 IDENTITY_PART = "identity"  # the experiment's tags with the sweep's identity and location
 
 
-class Sources:
-    """Where the writer finds what an event only names."""
-
-    def __init__(self, spool: Spool, store: Store) -> None:
-        self.spool, self.file, self.events = spool, store.file, spool.events
-
-
 class Delivery:
     """Sends what a spool holds to one destination."""
 
-    def __init__(self, destination: Destination, sources: Sources) -> None:
-        self.destination, self.spool, self.sources = destination, sources.spool, sources
+    def __init__(self, destination: Destination, spool: Spool, read_file: "ReadFile") -> None:
+        self.destination, self.spool, self.read_file = destination, spool, read_file
         self.spool.follow(destination.uri)
         self.problem: str | None = None  # why the last try failed
         self._failing_since = 0.0
@@ -109,12 +101,13 @@ class Delivery:
 
         # The first use of a local database makes its tables, which takes seconds and ends.
         self._connecting_since = None if self.is_local else time.monotonic()
-        writer = MlflowWriter(self.destination, self.sources)
+        writer = MlflowWriter(self.destination, self.spool.events, self.read_file)
         self._connecting_since = None
         progress = self.spool.progress
         progress.meet((writer.experiment_id, writer.experiment.creation_time or 0))
         self._writer = writer
         self._claim(writer)
+        writer.delete_runs_ahead(self.spool.sent())
         sent = {event.get("fingerprint", "") for event in self.spool.sent() if event["kind"] in STARTS}
         incomplete = sent - writer.runs | {fingerprint for fingerprint, part in progress.aside if part == RUN}
         again = [event for event in self.spool.sent() if event.get("fingerprint", "") in incomplete] if incomplete else []
@@ -210,7 +203,9 @@ class Delivery:
 
 
 def check_destination(destination: Destination) -> None:
-    """Refuse a sweep whose experiment holds another one, before anything is spent. A server has `CHECK_SECONDS` to answer.
+    """Refuse a sweep whose experiment holds another one, before anything is spent.
+
+    A server has `CHECK_SECONDS` to answer. A local database has no limit: its first use on a busy machine takes seconds, and ends.
 
     Raises:
         UserError: the experiment holds another sweep, or the original of which this store is a copy.
@@ -232,6 +227,6 @@ def check_destination(destination: Destination) -> None:
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    looking.join(CHECK_SECONDS)
+    looking.join(None if destination.uri.startswith("sqlite:") else CHECK_SECONDS)
     if refusals:
         raise refusals[0]

@@ -1,4 +1,4 @@
-"""Where a sweep is tracked, and the facts by which its experiment there is told from that of another sweep of its name."""
+"""Where a sweep is tracked, and the facts that distinguish its experiment from the experiment of another sweep of the same name."""
 
 import os
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, local_root, tracking_uri
 from sweeps.tracking.progress import SERVERS, Progress
 from sweeps.tracking.secrets import blank_secrets
-from sweeps.tracking.spool import OLD_CURSOR
+from sweeps.tracking.spool import OLD_CURSOR, is_spool_of
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 FOLDERS_ALLOWED = "MLFLOW_ALLOW_FILE_STORE"  # MLflow's own switch
@@ -33,10 +33,10 @@ class Destination:
     """An experiment on a server, and the sweep that is to be in it."""
 
     uri: str
-    artifact_root: Path | None  # of the database beside the sweeps; a server has its own place
+    artifact_root: Path | None  # artifacts' folder for the database beside the sweeps; None for a server
     sweep: str
-    location: str  # of the store
-    identity: str | None = None  # of the store; None where it is to get one
+    location: str  # the store's folder or URI
+    identity: str | None = None  # the store's identity; None if the store has none yet
     old_trials: frozenset[str] = frozenset()  # fingerprints that were begun before stores had identities
     last_experiment: tuple[str, int] | None = None  # ID and creation time of the one that received this spool
 
@@ -65,7 +65,7 @@ def find_destination(spec: SweepSpec, store: Store, spool_folder: Path) -> Desti
         location=store.location,
         identity=identity,
         old_trials=frozenset(store.begun()) if is_old else frozenset(),
-        last_experiment=Progress(spool_folder / SERVERS, uri).experiment,
+        last_experiment=Progress(spool_folder / SERVERS, uri).experiment if is_spool_of(spool_folder, identity) else None,
     )
 
 

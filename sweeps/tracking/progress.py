@@ -63,10 +63,15 @@ class Progress:
         """Remember a part that did not arrive; `write` keeps it."""
         self.aside[part.fingerprint, part.part] = part
 
-    def describe_aside(self) -> list[str]:
-        """Each reason with its parts, such as `dataset of 2 runs, view of 1 run: HTTP 404 Not Found`."""
-        counts = Counter(aside.part for aside in self.aside.values())
-        first = {aside.part: aside.reason for aside in reversed(self.aside.values())}
+    def describe_aside(self, transient: bool) -> list[str]:
+        """Each reason with its parts, such as `dataset of 2 runs, view of 1 run: HTTP 404 Not Found`.
+
+        Args:
+            transient: whether to describe the parts that wait for a busy server, or those that a server refused.
+        """
+        asides = [aside for aside in list(self.aside.values()) if aside.transient == transient]  # a thread may change `aside`
+        counts = Counter(aside.part for aside in asides)
+        first = {aside.part: aside.reason for aside in reversed(asides)}
         parts: dict[str, list[str]] = defaultdict(list)
         for part, count in counts.items():
             parts[first[part]].append(f"{part} of {count} run{'s' * (count > 1)}")
@@ -74,7 +79,7 @@ class Progress:
 
 
 def describe_tracking(spool: Path) -> list[str]:
-    """What the server that was told last lacks of a spool, in lines; none where it has everything, or where there is no spool."""
+    """What the last server that received events lacks of a spool, in lines; empty if it has everything, or if there is no spool."""
     events = spool / EVENTS
     if not events.exists():
         return []
@@ -84,7 +89,8 @@ def describe_tracking(spool: Path) -> list[str]:
     progress = Progress(spool / SERVERS, str(parse_json(newest.read_bytes(), str(newest))["server"]))
     left = events.stat().st_size - progress.position
     lines = [f"{progress.server} has not received {left:,} bytes of the spool yet"] if left > 0 else []
-    return lines + [f"{progress.server} refused {aside}" for aside in progress.describe_aside()]
+    lines += [f"{progress.server} has not received {aside}" for aside in progress.describe_aside(transient=True)]
+    return lines + [f"{progress.server} refused {aside}" for aside in progress.describe_aside(transient=False)]
 
 
 def without_credentials(uri: str) -> str:

@@ -5,10 +5,12 @@ driver may offer everything that it has.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.atomic_write import write_atomically
 from sweeps.store.json_lines import append_line, read_lines
 from sweeps.tracking.progress import EVENTS, SERVERS, Progress
 
@@ -17,7 +19,8 @@ BATCH_EVENTS = 200
 SPOOL = "spool"  # in the driver's folder
 STARTS = {"sweep", "start"}  # kinds of the first event of a run
 ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
-OLD_CURSOR = "cursor"  # of spools that had one position for all servers
+OWNER = "store"  # file in a spool: the identity of the store whose events it holds
+OLD_CURSOR = "cursor"  # file in old spools, which had one position for all servers
 
 
 class Spool:
@@ -29,17 +32,29 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.events_file = folder, folder / EVENTS
-        self.progress = Progress(folder / SERVERS, "")
+        self._read_all()
+
+    def _read_all(self) -> None:
+        self.progress = Progress(self.folder / SERVERS, "")
         self._spooled: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
         self._last_step: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
-        self._told = 0
+        self._num_curve_events = 0
         for event in read_lines(self.events_file):
             self._remember(event)
 
     def follow(self, uri: str) -> None:
         """From now on the position is that of this server."""
         self.progress = Progress(self.folder / SERVERS, uri)
+
+    def belong_to(self, identity: str) -> None:
+        """Become the spool of the store with this identity; events of another store that had the same location are removed."""
+        if not is_spool_of(self.folder, identity):
+            self.events_file.unlink(missing_ok=True)
+            (self.folder / OLD_CURSOR).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / SERVERS, ignore_errors=True)
+            self._read_all()
+        write_atomically(self.folder / OWNER, identity)
 
     def mark_old(self) -> None:
         """Its trials were begun before stores had identities: experiments that hold them may lack one too."""
@@ -98,9 +113,9 @@ class Spool:
         self.progress.write()
 
     @property
-    def told(self) -> int:
-        """How many points and ends were spooled: what curves are made of."""
-        return self._told
+    def num_curve_events(self) -> int:
+        """How many events with points of curves were spooled."""
+        return self._num_curve_events
 
     @property
     def size(self) -> int:
@@ -140,7 +155,7 @@ class Spool:
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.get("fingerprint", "")
-        self._told += "points" in event
+        self._num_curve_events += "points" in event
         if event["kind"] == "start":
             self._attempts[fingerprint] = event.get("attempt", 1)
             self._last_step.pop(fingerprint, None)
@@ -152,8 +167,14 @@ class Spool:
             self._spooled[_slot(event), fingerprint] = _standing(event)
 
 
+def is_spool_of(folder: Path, identity: str | None) -> bool:
+    """Whether a spool holds events of the store with this identity; a spool without an owner may be that of any store."""
+    owner = folder / OWNER
+    return not owner.exists() or owner.read_text() == identity
+
+
 def _slot(event: Event) -> str:
-    """Events of one slot replace each other: how a run stands is said by states and by ends."""
+    """Events of one slot replace each other: states and ends both set a run's status."""
     return "standing" if event["kind"] in {"state", "end"} else event["kind"]
 
 

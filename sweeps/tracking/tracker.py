@@ -1,4 +1,4 @@
-"""`Tracker`: what MLflow is told of a sweep. The driver is the only writer, and nothing here makes the sweep wait or fail.
+"""`Tracker`: which events of a sweep MLflow receives. The driver is the only writer, and nothing here makes the sweep wait or fail.
 
 Events go to the spool; a thread delivers them and tries again until they have arrived.
 """
@@ -14,7 +14,7 @@ from lightning_modules.yaml_file import write_yaml
 from sweeps.design.short_names import LETTERS
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
-from sweeps.tracking.delivery import Delivery, Sources
+from sweeps.tracking.delivery import Delivery
 from sweeps.tracking.destination import Destination, find_destination
 from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.spool import ENDING_TAGS, Spool
@@ -25,14 +25,14 @@ LONGEST_TAG = 5000
 
 
 class Tracker:
-    """Turns the ledger's changes into events. A change that was told before is not told again."""
+    """Turns the ledger's changes into events. A change that was spooled before is not spooled again."""
 
     def __init__(self, spec: SweepSpec, spool: Spool, store: Store) -> None:
         """Needs the lock of the store, which gets an identity where it has none."""
         self.spool = spool
         self.name_of_sweep, self.kind = spec.name, "search" if spec.search else "measure"
         self.varied = spec.varied_paths
-        self.delivery = Delivery(_settle_destination(spec, store, spool), Sources(spool, store))
+        self.delivery = Delivery(_settle_destination(spec, store, spool), spool, store.file)
         self._tags = provenance_tags()
 
     def sweep(self, spec: SweepSpec) -> None:
@@ -43,7 +43,7 @@ class Tracker:
             {
                 "kind": "sweep",
                 "time": _now(),
-                "status": hashlib.sha256(text.encode()).hexdigest(),  # a changed spec is told anew
+                "status": hashlib.sha256(text.encode()).hexdigest(),  # a changed spec is spooled again
                 "spec": text,
                 "sweep_kind": self.kind,
                 "axes": self.varied,
@@ -52,19 +52,19 @@ class Tracker:
                 "diff": read_diff(),
             }
         )
-        self._tell_cells_again()
+        self._spool_changed_cells()
 
-    def _tell_cells_again(self) -> None:
-        """The cells of trials that began under other axes: seeds of one setting have one cell whenever they began."""
+    def _spool_changed_cells(self) -> None:
+        """Spool the cells of trials that began under other axes: all seeds of one setting have the same cell."""
         params: dict[str, dict[str, Any]] = {}
-        told: dict[str, str] = {}
+        spooled: dict[str, str] = {}
         for event in self.spool.events():
             if event["kind"] in {"start", "cell"}:
                 params.setdefault(event["fingerprint"], event.get("params", {}))
-                told[event["fingerprint"]] = event["tags"]["cell"]
+                spooled[event["fingerprint"]] = event["tags"]["cell"]
         for fingerprint, settings in params.items():
             cell = self._cell_of(settings)
-            if cell != told[fingerprint]:
+            if cell != spooled[fingerprint]:
                 self.spool.add_once({"kind": "cell", "fingerprint": fingerprint, "status": cell, "tags": {"cell": cell}})
 
     def start(self, config: TrialConfig, anew: bool = False) -> None:
@@ -103,7 +103,7 @@ class Tracker:
         self.spool.add_points(config.fingerprint, [dict(point) for point in points])
 
     def end(self, config: TrialConfig, record: Record, curves: list[CurvePoint]) -> None:
-        """A trial is over; points that were not told before are told now."""
+        """A trial is over; points that were not spooled before are spooled now."""
         if not self.spool.holds_start(config.fingerprint):
             self.start(config)
         self.points(config, [point for point in curves if point["axis"] == "step"])
@@ -142,10 +142,10 @@ class Tracker:
 
         Args:
             finished: whether the sweep is what its spec asks for.
-            best: fingerprints of the trials whose models are logged, the best first; told when the sweep is finished.
+            best: fingerprints of the trials whose models are logged, the best first; spooled when the sweep is finished.
         """
         self._set_state("FINISHED" if finished else "KILLED")
-        self.spool.add_once({"kind": "curves", "status": str(self.spool.told)})
+        self.spool.add_once({"kind": "curves", "status": str(self.spool.num_curve_events)})
         if finished and best:
             attempts = [name if self.spool.attempt(name) == 1 else f"{name}#{self.spool.attempt(name)}" for name in best]
             self.spool.add_once({"kind": "models", "fingerprints": best, "status": " ".join(attempts)})
@@ -174,7 +174,7 @@ def _settle_destination(spec: SweepSpec, store: Store, spool: Spool) -> Destinat
     """The destination of a sweep whose store has an identity from now on."""
     if store.identity() is None and store.begun():
         spool.mark_old()
-    store.identify()
+    spool.belong_to(store.identify())
     return find_destination(spec, store, spool.folder)
 
 

@@ -15,7 +15,7 @@ from sweeps.cli.doctor import examine
 from sweeps.cli.status import find_store
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import load_spec
-from sweeps.store.store import Store, local_root
+from sweeps.store.store import Store, local_root, tracking_uri
 from tests.conftest import tiny_sections
 from tests.rrm.tasks.test_arc import task_file
 from tests.sweeps.conftest import measure_sections, search_sections
@@ -73,6 +73,11 @@ def test_variables_name_folders_in_the_home_folder(home: Path, monkeypatch: pyte
     monkeypatch.delenv("RRM_DATA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "~/caches")
     assert cache_folder() == home / "caches/rrm-sweeps/data"
+
+
+def test_a_tracking_database_lies_in_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/mlflow.db")
+    assert tracking_uri(Path("runs")) == f"sqlite:///{home}/mlflow.db"
 
 
 def test_data_and_weights_lie_in_the_home_folder(home: Path, write_spec: Callable) -> None:

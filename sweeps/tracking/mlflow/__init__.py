@@ -2,7 +2,8 @@
 
 experiment     finds or makes the experiment of a sweep, and refuses that of another one
 writer         sends spooled events, each once
-refusals       says what a failed request means
+refusals       decides what a failed request means
+runs           lists the runs of an experiment
 reader         reads the runs of a sweep back
 model_logging  logs and registers the best models
 pyfunc         answers requests for a logged model over HTTP
@@ -28,4 +29,3 @@ ATTEMPT = "rrm.attempt"  # on a child run whose trial was begun anew: 2 for the 
 IDENTITY, LOCATION = "rrm.identity", "rrm.location"  # on the experiment: which store it holds, and where that lies
 KIND = "rrm.kind"  # search or measure; on the parent run only
 CURVES = "curves.parquet"  # artifact of the parent run
-MOST_RUNS = 1000  # of one page

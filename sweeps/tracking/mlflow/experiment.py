@@ -1,18 +1,18 @@
 """The experiment of a sweep: found or made, with tags that say which sweep it holds and where the store of that lies."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run, ViewType
+from mlflow.entities import Experiment, ViewType
 from mlflow.store.db import utils as database
 
 from rrm.errors import UserError
 from sweeps.tracking.destination import Destination
-from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, MOST_RUNS, SWEEP
+from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, SWEEP
+from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
 database.MAX_RETRY_COUNT = 1  # MLflow's 10 tries to reach a database take 2 minutes; the thread of `Delivery` has its own
@@ -93,17 +93,6 @@ def check_active(experiment: Experiment, destination: Destination) -> None:
         number = experiment.experiment_id
         prefix = f"MLFLOW_TRACKING_URI={destination.uri} " if destination.artifact_root else ""
         raise UserError(f"is deleted; restore it: {prefix}mlflow experiments restore --experiment-id {number}", _name(experiment))
-
-
-def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> Iterator[Run]:
-    """Every run of an experiment."""
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], run_view_type=view, max_results=MOST_RUNS, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def move_artifacts(experiment: Experiment, destination: Destination) -> bool:

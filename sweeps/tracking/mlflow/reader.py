@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
-from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, MOST_RUNS, SWEEP
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SWEEP
+from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
 TEXT_TAGS = ("reason", "matching", "data_fingerprint", "stage", "device")
@@ -58,7 +59,7 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     client, experiment = find_sweep(tracking_uri, sweep)
     if experiment is None:
         return None
-    runs = list(_all_runs(client, experiment.experiment_id))
+    runs = list(all_runs(client, experiment.experiment_id))
     parent = next((run for run in runs if SWEEP in run.data.tags), None)
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
@@ -69,22 +70,12 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
     """Fingerprint and `items.parquet` of every finished trial that has one."""
     client, experiment = find_sweep(tracking_uri, sweep)
-    runs = list(_all_runs(client, experiment.experiment_id)) if experiment else []
+    runs = list(all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
         if FINGERPRINT in run.data.tags and any(file.path == ITEMS for file in client.list_artifacts(run.info.run_id)):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(client.download_artifacts(run.info.run_id, ITEMS, folder))
                 yield run.data.tags[FINGERPRINT], path.read_bytes()
-
-
-def _all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], max_results=MOST_RUNS, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _record(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.utils import rest_utils
 
+from rrm.errors import first_line
 from sweeps.tracking.secrets import blank_secrets
 
 # 401 is no refusal of one request: with other credentials the server takes all of them.
@@ -19,7 +20,6 @@ TOO_LARGE = 413
 DIVISIBLE = {400, TOO_LARGE, 422}  # a part of what was sent may be taken
 REFUSED_STATES = {"INVALID_STATE"}  # MLflow gives it the status of a failure of its own
 GIVEN_UP = re.compile(r"too many (\d{3}) error responses")  # how requests puts a 5xx that is not to be tried again
-MAX_REASON_CHARACTERS = 300
 
 
 class Refused(Exception):
@@ -46,7 +46,7 @@ rest_utils.verify_rest_response = _keep_status(rest_utils.verify_rest_response)
 
 
 def find_status(error: BaseException) -> int | None:
-    """The HTTP status of a failed request, or the one that MLflow's error would have; None where nobody answered."""
+    """The HTTP status of a failed request, or the one that MLflow's error would have; None if no server answered."""
     status = _answered_status(error)
     if status is not None or not isinstance(error, MlflowException):
         return status
@@ -77,7 +77,7 @@ def is_divisible(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a request for something optional is worth another try soon: nobody answered, or somebody was busy."""
+    """Whether a request for something optional is worth another try soon: no server answered, or a server was busy."""
     status = _answered_status(error)
     if status is not None:
         return status in UNAVAILABLE
@@ -89,11 +89,10 @@ def is_transient(error: BaseException) -> bool:
 def describe_error(error: BaseException) -> str:
     """An error in one line, without secrets: the HTTP status where a server answered, and the words of MLflow."""
     status = _answered_status(error)
-    lines = str(error).splitlines()
-    text = blank_secrets(lines[0] if lines else "")
+    text = first_line(error, blank_secrets)
     if status is not None:
         words = f": {text}" if "error_code" in getattr(error, "json", {}) else ""
         text = f"HTTP {status} {responses.get(status, '')}".rstrip() + words
     elif not isinstance(error, Refused):
         text = f"{type(error).__name__}: {text}"
-    return text[:MAX_REASON_CHARACTERS]
+    return text

@@ -11,42 +11,34 @@ sent one by one, so that a server that refuses one of them takes the others.
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from lightning_modules.trial_folder import TRIAL
-from sweeps.tracking.curves_file import write_curves
+from sweeps.tracking.curves_file import axis_of, write_curves
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SWEEP
-from sweeps.tracking.mlflow.experiment import DELETED, all_runs, check_active, claim, move_artifacts, open_experiment
+from sweeps.tracking.mlflow.experiment import DELETED, check_active, claim, move_artifacts, open_experiment
 from sweeps.tracking.mlflow.model_logging import log_best
 from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_divisible, is_refused
+from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.mlflow.view import prepare_view
 from sweeps.tracking.progress import RUN, Aside
 from sweeps.tracking.spool import ENDING_TAGS, STARTS, Event
 
-MAX_METRICS = 800  # of one log_batch, which takes 1000 things of all kinds
+MAX_METRICS = 800  # in one log_batch, which takes 1000 metrics, params and tags together
 MAX_PARAMS = 100
 MAX_TAGS = 100
 TERMINAL = {"FINISHED", "FAILED", "KILLED"}
 SPEC, DIFF, VIEW, DATASET, MODELS = "spec.yaml", "code.diff", "view", "dataset", "models"  # optional parts
 Part = tuple[str, str]  # fingerprint and name
 Item = Metric | Param | RunTag
-
-
-class Sources(Protocol):
-    """Where the writer finds what an event only names."""
-
-    def file(self, fingerprint: str, name: str) -> bytes | None:
-        """A file of a trial's folder in the store; None where it is not."""
-
-    def events(self) -> Iterable[Event]:
-        """Every event of the sweep so far, of the last attempt at each trial."""
+ReadFile = Callable[[str, str], bytes | None]  # fingerprint and name of a trial's file to its content, None if it is absent
 
 
 class Delivered(NamedTuple):
@@ -59,20 +51,25 @@ class Delivered(NamedTuple):
 class MlflowWriter:
     """Writes one sweep's events into its experiment: a parent run, and a child run a trial."""
 
-    def __init__(self, destination: Destination, sources: Sources) -> None:
+    def __init__(self, destination: Destination, events: Callable[[], Iterable[Event]], read_file: ReadFile) -> None:
         """Find the experiment and its runs, or make it.
+
+        Args:
+            events: returns every event of the sweep so far, of the last attempt at each trial.
+            read_file: reads a file of a trial's folder in the store.
 
         Raises:
             UserError: the experiment holds another sweep, or is deleted.
             Exception: whatever else keeps the server from answering.
         """
         self.client = MlflowClient(tracking_uri=destination.uri)
-        self.destination, self.sources, self.sweep = destination, sources, destination.sweep
+        self.destination, self.sweep = destination, destination.sweep
+        self._events, self._read_file = events, read_file
         self.experiment = open_experiment(self.client, destination)
         self.experiment_id = self.experiment.experiment_id
         if move_artifacts(self.experiment, destination):
             self.experiment = self.client.get_experiment(self.experiment_id)
-        self._attempts: dict[str, int] = {}
+        self._start_times: dict[str, int] = {}  # milliseconds since 1970, by fingerprint
         self._runs = self._settle_runs()  # run id by fingerprint, "" for the parent
         self._unanswered: set[str] = set()  # runs that may have been made although no answer came
 
@@ -84,6 +81,33 @@ class MlflowWriter:
     def claim(self) -> None:
         """Write into the experiment which sweep it holds and where the store lies."""
         claim(self.client, self.experiment, self.destination)
+
+    def delete_runs_ahead(self, sent: Iterable[Event]) -> None:
+        """Delete runs that hold more than was spooled, of trials that had not ended: the store was restored from a backup.
+
+        Args:
+            sent: the events that the server has received according to the spool.
+        """
+        unfinished = _find_unfinished(sent) & self._runs.keys()
+        events: dict[str, list[Event]] = {fingerprint: [] for fingerprint in unfinished}
+        for event in self._events() if unfinished else []:
+            if event.get("fingerprint") in unfinished:
+                events[event["fingerprint"]].append(event)
+        for fingerprint in unfinished:
+            if self._is_ahead(self._runs[fingerprint], events[fingerprint]):
+                self.client.delete_run(self._runs.pop(fingerprint))
+
+    def _is_ahead(self, run_id: str, events: list[Event]) -> bool:
+        """Whether a run has an end or a point of a curve that is not among these events of its trial."""
+        run = self.client.get_run(run_id)
+        if run.info.end_time and run.info.end_time not in {event["time"] for event in events if event["kind"] == "end"}:
+            return True
+        curve = next(filter(axis_of, sorted(run.data.metrics)), None)  # the points of all curves are sent together
+        if curve is None:
+            return False
+        spooled = {(p["at"], p["time"]) for event in events for p in event.get("points", []) if p["metric"] == curve}
+        points = self.client.get_metric_history(run_id, curve)
+        return any((point.step, point.timestamp) not in spooled for point in points)
 
     # -- what a run needs -----------------------------------------------------------------------------------------
 
@@ -130,13 +154,13 @@ class MlflowWriter:
         Raises:
             Refused: its start is not in the spool.
         """
-        events = [event for event in self.sources.events() if event.get("fingerprint", "") == fingerprint]
+        events = [event for event in self._events() if event.get("fingerprint", "") == fingerprint]
         if not _has_start(events):
             raise Refused("the run is gone, and the spool does not have its start")
         return events
 
     def _forget_if_gone(self, fingerprint: str) -> bool:
-        """Whether somebody deleted the run; it is made anew then.
+        """Whether the run is deleted on the server; such a run is forgotten, so that it is made anew.
 
         Raises:
             UserError: the whole experiment is deleted.
@@ -178,7 +202,7 @@ class MlflowWriter:
         return []
 
     def _send_trial(self, fingerprint: str, events: list[Event]) -> list[str]:
-        """A child run: params and costs at its start, curves, and what its end says. Returns what was refused of it, and why."""
+        """A child run: params and costs at its start, curves, tags and scores at its end. Returns a reason per refused item."""
         params: dict[str, Any] = {}
         points: list[dict[str, Any]] = []
         for event in events:
@@ -196,14 +220,18 @@ class MlflowWriter:
         return refusals
 
     def _start(self, event: Event, tags: dict[str, str]) -> bool:
-        """The run of a trial with these tags; False if it was there. The run of an earlier attempt is deleted."""
+        """Make the run of a trial with these tags; False if the run of this start exists.
+
+        A run with another start time is deleted: it belongs to an earlier attempt, or to events that the spool lost, because
+        the spool was deleted or the store was restored from a backup.
+        """
         fingerprint, attempt = event["fingerprint"], event.get("attempt", 1)
-        if fingerprint in self._runs and self._attempts.get(fingerprint, 1) < attempt:
+        parent = self._parent()
+        if fingerprint in self._runs and self._start_times[fingerprint] != event["time"]:
             self.client.delete_run(self._runs.pop(fingerprint))
-        own = {"mlflow.parentRunId": self._parent(), "mlflow.runName": event["name"], FINGERPRINT: fingerprint}
-        own |= {ATTEMPT: str(attempt)} if attempt > 1 else {}
-        self._attempts[fingerprint] = attempt
-        return self._find_or_create(fingerprint, event["time"], tags | own | {"sweep": self.sweep})
+        run_tags = {"mlflow.parentRunId": parent, "mlflow.runName": event["name"], FINGERPRINT: fingerprint}
+        run_tags |= {ATTEMPT: str(attempt)} if attempt > 1 else {}
+        return self._find_or_create(fingerprint, event["time"], tags | run_tags | {"sweep": self.sweep})
 
     def _parent(self) -> str:
         """The run of the sweep, which is made anew where it is gone."""
@@ -259,7 +287,7 @@ class MlflowWriter:
             return False
         self._unanswered.add(fingerprint)  # it may still arrive, also after the next look
         run = self.client.create_run(self.experiment_id, start_time=start_time, tags=tags)
-        self._runs[fingerprint] = run.info.run_id
+        self._runs[fingerprint], self._start_times[fingerprint] = run.info.run_id, start_time
         self._unanswered.remove(fingerprint)
         return True
 
@@ -276,7 +304,7 @@ class MlflowWriter:
         runs = {}
         for fingerprint, same in by_fingerprint.items():
             first, *others = sorted(same, key=_precedence)
-            runs[fingerprint], self._attempts[fingerprint] = first.info.run_id, _attempt(first)
+            runs[fingerprint], self._start_times[fingerprint] = first.info.run_id, first.info.start_time
             for other in others:
                 self.client.delete_run(other.info.run_id)
         return runs
@@ -286,12 +314,12 @@ class MlflowWriter:
     def find_parts(self, parts: Iterable[Part]) -> dict[Part, Event]:
         """Parts with the last event that names each; those that no event names any more are left out."""
         names = set(parts)
-        found: dict[Part, Event] = {}
-        for event in self.sources.events():
+        last_events: dict[Part, Event] = {}
+        for event in self._events():
             for part in _parts(event):
                 if (event.get("fingerprint", ""), part) in names:
-                    found[event.get("fingerprint", ""), part] = event
-        return found
+                    last_events[event.get("fingerprint", ""), part] = event
+        return last_events
 
     def send_part(self, part: Part, event: Event) -> None:
         """Send one optional part of a run.
@@ -328,7 +356,7 @@ class MlflowWriter:
     def _log_curves(self, run_id: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / CURVES
-            write_curves(path, self.sources.events())
+            write_curves(path, self._events())
             self.client.log_artifact(run_id, str(path))
 
     def _log_models(self, fingerprints: list[str]) -> None:
@@ -336,11 +364,11 @@ class MlflowWriter:
         if missing:
             raise Refused(f"the run of trial {missing[0]} is not there")
         best = {fingerprint: self._runs[fingerprint] for fingerprint in fingerprints}
-        log_best(self.client, self.experiment_id, self.sweep, best, self.sources.file)
+        log_best(self.client, self.experiment_id, self.sweep, best, self._read_file)
 
     def _log_file(self, run_id: str, fingerprint: str, name: str) -> None:
         """A file that a trial left; nothing where it is gone."""
-        content = self.sources.file(fingerprint, name)
+        content = self._read_file(fingerprint, name)
         if content is not None:
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / name).write_bytes(content)
@@ -349,6 +377,12 @@ class MlflowWriter:
 
 def _has_start(events: list[Event]) -> bool:
     return any(event["kind"] in STARTS for event in events)
+
+
+def _find_unfinished(events: Iterable[Event]) -> set[str]:
+    """Fingerprints of the trials that have begun and have not ended after these events."""
+    last = {event["fingerprint"]: event["kind"] for event in events if event["kind"] in {"start", "state", "end"}}
+    return {fingerprint for fingerprint, kind in last.items() if fingerprint and kind != "end"}
 
 
 def _parts(event: Event) -> list[str]:

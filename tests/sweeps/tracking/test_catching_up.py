@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lightning_modules.config import TrialConfig
 from sweeps.driver.ledger import Ledger
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
 from sweeps.tracking.mlflow.reader import read_item_files, read_runs
@@ -334,3 +335,59 @@ def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open
     ended = call_in_child(lambda: run(2), tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert {path for path in (tmp_path / "moved/mlartifacts").rglob("*") if path.is_file()} > before
+
+
+# -- a store from a backup, and a spool that was deleted --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows_in_backup", [None, 1, 3], ids=["before the start", "after a row", "after all rows"])
+@pytest.mark.parametrize("is_over", [True, False], ids=["over", "unfinished"])
+def test_a_trial_that_a_restored_backup_repeats_has_one_run_with_each_point_once(
+    open_ledger: Callable, tmp_path: Path, rows_in_backup: int | None, is_over: bool
+) -> None:
+    """The backup is older than what MLflow has received."""
+    ledger = open_ledger(small_sections())
+    if rows_in_backup:
+        go_on(ledger, STEPS[:rows_in_backup], hour=0)
+    deliver(ledger)
+    shutil.copytree(tmp_path / "runs/tiny", tmp_path / "backup")
+    ledger = open_ledger(small_sections())
+    config = go_on(ledger, STEPS if is_over else STEPS[:2], hour=1)
+    if is_over:
+        ledger.end(config.fingerprint, ending(config))
+    deliver(ledger)
+    shutil.rmtree(tmp_path / "runs/tiny")
+    shutil.copytree(tmp_path / "backup", tmp_path / "runs/tiny")
+
+    again = open_ledger(small_sections())
+    for _ in range(2):
+        config = go_on(again, STEPS, hour=2)
+        again.store.backend.write(f"trials/{config.fingerprint}/items.parquet", b"items")
+        again.end(config.fingerprint, ending(config))
+    deliver(again)
+    assert_all_there_once(again)
+
+
+def go_on(ledger: Ledger, steps: tuple[int, ...], hour: int) -> TrialConfig:
+    """The next trial reports rows at some hour; those that it reported before are dropped."""
+    config: TrialConfig = ledger.ask()
+    for step in steps:
+        ledger.row(config.fingerprint, row(step, 1.0 / step) | {"time": step + 3600 * hour})
+    return config
+
+
+def test_a_spool_that_was_deleted_leaves_one_run_of_each_trial_with_each_point_once(
+    delivered: Ledger, open_ledger: Callable, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "runs/tiny/spool")
+    for _ in range(2):
+        again = open_ledger(small_sections())
+        deliver(again)
+    uri = again.tracker.delivery.uri
+    client, runs = find_runs(uri)
+    children = [run for run in runs if FINGERPRINT in run.data.tags]
+    assert Counter(run.data.tags[FINGERPRINT] for run in children) == Counter(again.results.keys())
+    assert len([run for run in runs if SWEEP in run.data.tags]) == 1
+    for run in children:
+        for metric in ("params", "test/nll"):
+            assert len(client.get_metric_history(run.info.run_id, metric)) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
@@ -98,6 +99,15 @@ def check(write_spec: Callable, storage: Path) -> None:
     check_destination(find_destination(spec, store, store.driver_folder / "spool"))
 
 
+def test_a_local_database_that_takes_longer_than_a_server_may_is_waited_for(
+    original: Ledger, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.tracking.delivery.CHECK_SECONDS", 0.0)
+    shutil.rmtree(tmp_path / "runs/tiny")
+    with pytest.raises(UserError, match="holds another sweep of that name"):
+        check(write_spec, tmp_path / "runs")
+
+
 def test_a_moved_store_is_the_same_sweep_and_tells_its_new_place(
     server: str, original: Ledger, open_ledger: Callable, write_spec: Callable, tmp_path: Path
 ) -> None:
@@ -180,6 +190,7 @@ def forget_identity(tmp_path: Path) -> None:
     """What commit e399d62 leaves: no identity, one position of the spool for all servers, no tags of ours at the experiment."""
     folder = tmp_path / "runs/tiny"
     (folder / "identity.json").unlink()
+    (folder / "spool/store").unlink()
     shutil.rmtree(folder / "spool/servers")
     (folder / "spool/cursor").write_text(str((folder / "spool/events.jsonl").stat().st_size))
     with sqlite3.connect(tmp_path / "runs/mlflow.db") as database:

@@ -91,7 +91,7 @@ def test_what_a_server_refuses_is_set_aside_alone_and_sent_when_it_is_taken(
     deliver(finished)
     assert proxy.refused
     assert_metrics_and_statuses(finished, server)
-    aside = finished.tracker.spool.progress.describe_aside()
+    aside = finished.tracker.spool.progress.describe_aside(transient=False)
     status = read_status(finished.store.location).tracking
     if rule.path == "log-batch":
         assert not aside and not status
@@ -115,7 +115,7 @@ def test_an_artifact_folder_that_cannot_be_written_keeps_no_metric_back(finished
     (tmp_path / "runs/mlartifacts").write_text("")
     deliver(finished)
     assert_metrics_and_statuses(finished, finished.tracker.delivery.uri)
-    aside = finished.tracker.spool.progress.describe_aside()
+    aside = finished.tracker.spool.progress.describe_aside(transient=False)
     for part in ("spec.yaml of 1 run", "trial.yaml of 2 runs", "items.parquet of 2 runs", "curves.parquet of 1 run"):
         assert part in ", ".join(aside)
     assert all("mlartifacts" in line for line in aside)
@@ -127,7 +127,7 @@ def test_artifacts_on_s3_without_its_client_keep_no_metric_back(finished: Ledger
     monkeypatch.setitem(sys.modules, "boto3", None)
     deliver(finished)
     assert_metrics_and_statuses(finished, uri)
-    assert "boto3" in finished.tracker.spool.progress.describe_aside()[0]
+    assert "boto3" in finished.tracker.spool.progress.describe_aside(transient=False)[0]
 
 
 def test_a_run_ends_with_what_was_refused_and_the_next_one_sends_it(
@@ -135,7 +135,11 @@ def test_a_run_ends_with_what_was_refused_and_the_next_one_sends_it(
 ) -> None:
     (tmp_path / "runs/mlartifacts").write_text("")
     (line,) = _deliver(finished.tracker)
-    assert line.startswith("tracking was refused") and "trial.yaml of 2 runs" in line and line.endswith("the next run tries again")
+    assert (
+        line.startswith("MLflow refused trial.yaml")
+        and "trial.yaml of 2 runs" in line
+        and line.endswith("the next run tries again")
+    )
     (tmp_path / "runs/mlartifacts").unlink()
     again = open_ledger(finished.spec.model_dump(mode="json", exclude_none=True, by_alias=True))
     again.close()

@@ -1,8 +1,11 @@
 """What is spooled once is sent once, also over restarts."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from sweeps.tracking.spool import Spool
+from tests.sweeps.conftest import measure_sections
 
 
 def points(*steps: int) -> list[dict]:
@@ -70,3 +73,25 @@ def test_each_server_has_its_own_position(tmp_path: Path) -> None:
     assert spool.is_empty
     spool.progress.meet(("2", 1_000))
     assert not spool.is_empty
+
+
+def test_a_store_that_was_begun_anew_does_not_get_the_events_of_the_removed_one(open_ledger: Callable, tmp_path: Path) -> None:
+    """The driver's folder of a store with a URI outlives that store."""
+    open_ledger(measure_sections()).ask()
+    again = open_ledger(measure_sections())  # the same store keeps its events
+    assert [event["kind"] for event in again.tracker.spool.events()] == ["sweep", "start"]
+    for path in (tmp_path / "runs/tiny").iterdir():
+        if path.is_dir() and path.name != "spool":
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    again = open_ledger(measure_sections())
+    assert [event["kind"] for event in again.tracker.spool.events()] == ["sweep"]
+
+
+def test_a_spool_without_an_owner_is_adopted(open_ledger: Callable, tmp_path: Path) -> None:
+    open_ledger(measure_sections()).ask()
+    (tmp_path / "runs/tiny/spool/store").unlink()
+    again = open_ledger(measure_sections())
+    assert [event["kind"] for event in again.tracker.spool.events()] == ["sweep", "start"]
+    assert (tmp_path / "runs/tiny/spool/store").read_text() == again.store.identity()

@@ -43,14 +43,9 @@ EVENTS: list[Event] = [
 ]  # fmt: skip
 
 
-class Given:
-    """A store whose trials left one file, and a spool with the events above."""
-
-    def file(self, fingerprint: str, name: str) -> bytes | None:
-        return b"items" if name == "items.parquet" else None
-
-    def events(self) -> list[Event]:
-        return EVENTS
+def read_file(fingerprint: str, name: str) -> bytes | None:
+    """Trials left one file each."""
+    return b"items" if name == "items.parquet" else None
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +55,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def writer(uri: str, tmp_path: Path, sweep: str) -> MlflowWriter:
     destination = Destination(uri, tmp_path / "artifacts", sweep, str(tmp_path / sweep), identity="0123456789ab")
-    return MlflowWriter(destination, Given())
+    return MlflowWriter(destination, lambda: EVENTS, read_file)
 
 
 def send(door: MlflowWriter, events: list[Event]) -> None:
