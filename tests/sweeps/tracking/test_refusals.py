@@ -135,11 +135,7 @@ def test_a_run_ends_with_what_was_refused_and_the_next_one_sends_it(
 ) -> None:
     (tmp_path / "runs/mlartifacts").write_text("")
     (line,) = _deliver(finished.tracker)
-    assert (
-        line.startswith("MLflow refused trial.yaml")
-        and "trial.yaml of 2 runs" in line
-        and line.endswith("the next run tries again")
-    )
+    assert line.startswith("MLflow refused ") and "trial.yaml of 2 runs" in line and line.endswith("the next run tries again")
     (tmp_path / "runs/mlartifacts").unlink()
     again = open_ledger(finished.spec.model_dump(mode="json", exclude_none=True, by_alias=True))
     again.close()
