@@ -170,7 +170,7 @@ class Spool:
 def is_spool_of(folder: Path, identity: str | None) -> bool:
     """Whether a spool holds events of the store with this identity; a spool without an owner may be that of any store."""
     owner = folder / OWNER
-    return not owner.exists() or owner.read_text() == identity
+    return not owner.exists() or owner.read_text(encoding="utf-8") == identity
 
 
 def _slot(event: Event) -> str:

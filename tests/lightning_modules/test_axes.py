@@ -177,6 +177,7 @@ def fit_once(config: TrialConfig) -> FitResult:
     return FITTED[config.fingerprint]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("path", NUMERIC)
 def test_changing_a_number_changes_a_result(path: str) -> None:
     base, value = NUMERIC[path]

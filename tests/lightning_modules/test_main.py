@@ -61,6 +61,7 @@ def test_every_task_has_a_trial_file() -> None:
     assert {load_trial(path).task.kind for path in TRIALS} == set(TASKS)  # type: ignore[attr-defined]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("path", TRIALS, ids=lambda path: path.stem)
 def test_every_trial_file_trains_and_scores_every_split(path: Path) -> None:
     config = load_trial(path)

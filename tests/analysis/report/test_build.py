@@ -76,6 +76,7 @@ def test_lines_and_maps_hold_what_was_measured(tables: Tables) -> None:
     assert curves is not None and all(series.x == [1, 2, 3] for series in curves.series[:-1])
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.draw.__name__)
 def test_every_figure_is_drawn_by_both_renderers(rich: Tables, tmp_path: Path, recipe: Recipe) -> None:
     figure = recipe.draw(rich)
