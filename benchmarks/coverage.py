@@ -1,8 +1,9 @@
-"""Do the intervals cover? Runs drawn from each law with known constants and seed noise, fitted as a user's table would be.
+"""Do the intervals cover? Runs drawn from each law, and from designs with known effects, analysed as a user's table would be.
 
-    python benchmarks/coverage.py [--draws 200] [--law NAME]
+    python benchmarks/coverage.py [--draws 200] [--only NAME]
 
-Prints how many of the draws have each constant inside its 95 % interval, and how often a plateau or a collapse is flagged.
+Prints how many of the draws have each constant inside its 95 % interval, and how often a plateau, a collapse or an interaction
+is flagged. No design of effects has an interaction, so that those flags are false ones.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from scipy.special import expit
 from analysis.data.tables import CURVE_COLUMNS, Tables
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import fit_laws
+from analysis.statistics.effects import ALL_CELLS, measure_effects, measure_interactions
 
 SEEDS, NOISE = 3, 0.1  # of log NLL
 WIDTHS = [16, 32, 64, 128, 256]
@@ -176,6 +178,59 @@ LAWS: dict[str, Callable[[np.random.Generator], Drawn]] = {
 }
 
 
+# -- effects of settings ------------------------------------------------------------------------------------------
+
+RESPONSE, RESET, WIDTH = "test/exact_accuracy", "model.state_reset", "model.hidden_size"
+RESET_EFFECTS = {"carry": 0.0, "latent": 0.03, "answer": -0.05, "all": -0.1}
+NOISE_OF_CELLS = {True: [0.03], False: [0.01, 0.06, 0.02, 0.03, 0.005]}  # by whether it is equal; taken in turn
+
+
+class Design(NamedTuple):
+    """Four state resets at three widths. What a seed changes in all cells is as large as the noise of a cell."""
+
+    seeds: int
+    has_equal_noise: bool = True
+    incomplete: int = 0  # cells, drawn anew each time, that lack one seed
+    widths: tuple[int, ...] = (16, 32, 64)
+
+    def draw(self, rng: np.random.Generator) -> pd.DataFrame:
+        noises = itertools.cycle(NOISE_OF_CELLS[self.has_equal_noise])
+        shifts = 0.03 * rng.standard_normal(self.seeds)
+        rows = []
+        for width, (reset, effect) in itertools.product(self.widths, RESET_EFFECTS.items()):
+            noise = next(noises)
+            accuracies = 0.3 + width / 200 + effect + shifts + noise * rng.standard_normal(self.seeds)
+            rows += [{WIDTH: width, RESET: reset, "seed": seed, RESPONSE: float(value)} for seed, value in enumerate(accuracies)]
+        cells = len(self.widths) * len(RESET_EFFECTS)
+        lacking = rng.permutation(cells)[: self.incomplete] * self.seeds + rng.integers(self.seeds, size=self.incomplete)
+        return pd.DataFrame(rows).drop(index=lacking)
+
+
+EFFECTS: dict[str, Design] = {
+    **{f"effects, {seeds} seeds": Design(seeds) for seeds in (2, 3, 4, 5)},
+    **{f"effects, {seeds} seeds, unequal noise": Design(seeds, has_equal_noise=False) for seeds in (2, 3, 4, 5)},
+    "effects, 3 seeds, one missing in 4 cells": Design(3, incomplete=4),
+    "effects, 3 seeds, unequal noise, one missing in 4 cells": Design(3, has_equal_noise=False, incomplete=4),
+    "effects, 4 seeds, unequal noise, one missing in 6 cells": Design(4, has_equal_noise=False, incomplete=6),
+    "effects, 2 seeds, one width": Design(2, widths=(32,)),
+    "effects, 3 seeds, one width, unequal noise": Design(3, has_equal_noise=False, widths=(32,)),
+}
+
+
+def judge_effects(name: str, seed: int) -> tuple[dict[str, bool], bool | None, str]:
+    """One draw of a design: which effects are covered, and whether an interaction is flagged."""
+    design = EFFECTS[name]
+    trials = design.draw(np.random.default_rng([seed, sum(map(ord, name))]))
+    varied = [WIDTH, RESET] if len(design.widths) > 1 else [RESET]
+    covered = {}
+    for effect in measure_effects(trials, varied, RESPONSE):
+        truth = RESET_EFFECTS[effect.level] if effect.axis == RESET else (effect.level - effect.base) / 200
+        if effect.where in (ALL_CELLS, "width 16"):  # of the effects at one width the first: they are alike
+            covered[f"{effect.level} / {effect.base}, {effect.where}"] = effect.change.low <= truth <= effect.change.high
+    interactions = measure_interactions(trials, varied, RESPONSE)
+    return covered, any(one.is_clear for one in interactions) if interactions else None, "measured"
+
+
 def judge(name: str, seed: int) -> tuple[dict[str, bool], bool | None, str]:
     """Of one draw: which constants are covered, whether the flag is raised, and the status."""
     drawn = LAWS[name](np.random.default_rng([seed, sum(map(ord, name))]))
@@ -198,7 +253,7 @@ def cover(name: str, draws: int) -> tuple[Counter, int | None, Counter]:
     inside: Counter = Counter()
     flags, statuses = [], Counter()
     for seed in range(draws):
-        covered, flagged, status = judge(name, seed)
+        covered, flagged, status = (judge_effects if name in EFFECTS else judge)(name, seed)
         inside.update({constant: int(is_inside) for constant, is_inside in covered.items()})
         flags.append(flagged)
         statuses[status] += 1
@@ -208,10 +263,10 @@ def cover(name: str, draws: int) -> tuple[Counter, int | None, Counter]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--law", choices=LAWS)
+    parser.add_argument("--only", choices=[*LAWS, *EFFECTS], metavar="NAME")
     options = parser.parse_args()
-    print(f"| law | constant | covered of {options.draws} | flagged | status |\n| --- | --- | ---: | ---: | --- |")
-    chosen = [options.law] if options.law else list(LAWS)
+    print(f"| law or design | constant | covered of {options.draws} | flagged | status |\n| --- | --- | ---: | ---: | --- |")
+    chosen = [options.only] if options.only else [*LAWS, *EFFECTS]
     with ProcessPoolExecutor() as pool:
         for name, (inside, flagged, statuses) in zip(chosen, pool.map(cover, chosen, [options.draws] * len(chosen)), strict=True):
             status = ", ".join(f"{reason} {count}" for reason, count in statuses.items())

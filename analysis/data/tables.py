@@ -15,6 +15,7 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
+from sweeps.design.groups import SCORING, name_rows
 from sweeps.design.short_names import axis_name
 from sweeps.store.store import Store
 
@@ -57,17 +58,28 @@ class Tables:
         A parameter that a model does not have (a one-pass model has no N_sup) is 0, or "" where it is a word.
         """
         chosen = self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]].copy()
-        for name in filter(self.is_setting, chosen.columns):
+        for name in [name for name in map(str, chosen) if is_parameter(name) or name in self.settings]:
             if chosen[name].isna().any():
                 numeric = pd.api.types.is_numeric_dtype(chosen[name])
                 whole = numeric and (chosen[name].dropna() % 1 == 0).all()
                 chosen[name] = chosen[name].fillna(0 if numeric else "")
                 chosen[name] = chosen[name].astype(int) if whole else chosen[name]
-        return chosen
+        return self._deepest(chosen)
+
+    def _deepest(self, trials: pd.DataFrame) -> pd.DataFrame:
+        """One trial for each trained model: of trials that differ in `SCORING` alone, the one scored deepest, and most often."""
+        scoring = [name for name in SCORING if name in trials]
+        if not scoring or "seed" not in trials or len(trials[scoring].drop_duplicates()) < 2:
+            return trials
+        settings = [name for name in map(str, trials) if self.is_setting(name) or name in ("matching", "seed")]
+        ranked = trials.sort_values(scoring, ascending=False, kind="stable")
+        model = name_rows({name: ranked[name].tolist() for name in settings}, len(ranked))
+        is_best = (ranked[scoring] == ranked.groupby(model)[scoring].transform("first")).all(axis=1)
+        return trials[is_best.reindex(trials.index)]
 
     def is_setting(self, column: str) -> bool:
-        """Whether a column tells cells apart."""
-        return is_parameter(column) or column in self.settings
+        """Whether a column tells cells apart: a setting of the model, its data or its training, not one of its scoring alone."""
+        return (is_parameter(column) and column not in SCORING) or column in self.settings
 
     @property
     def varied(self) -> list[str]:
@@ -88,7 +100,7 @@ class Tables:
 
 def label(names: Sequence[str], values: tuple) -> str:
     """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
-    had = [(name, value) for name, value in zip(names, values, strict=True) if value not in (0, "")]
+    had = [(name, value) for name, value in zip(names, values, strict=True) if value != "" and (value != 0 or name not in AXES)]
     return ", ".join(f"{axis_name(name)} {value}" for name, value in had)
 
 

@@ -17,7 +17,7 @@ from analysis.figures.data import (
     lines_of,
     powers_of_two,
 )
-from analysis.statistics.effects import summarise_cells
+from analysis.statistics.cells import summarise_cells
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS
 
 DEPTH_CURVE = "depth/exact_accuracy"

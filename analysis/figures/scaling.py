@@ -18,7 +18,7 @@ from analysis.figures.data import (
     curves_of,
     lines_of,
 )
-from analysis.statistics.effects import summarise_cells
+from analysis.statistics.cells import summarise_cells
 from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
 from sweeps.design.short_names import axis_name
 

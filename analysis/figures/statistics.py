@@ -2,7 +2,7 @@
 
 from analysis.data.tables import is_parameter
 from analysis.figures.data import FigureData, Heatmap, Series
-from analysis.statistics.effects import Effect
+from analysis.statistics.effects import Effect, describe_step
 from analysis.statistics.importance import Importance
 from analysis.statistics.task_agreement import Agreement
 from sweeps.design.short_names import axis_name
@@ -26,22 +26,18 @@ def effects_figure(effects: list[Effect]) -> FigureData | None:
         )
         for row, effect in enumerate(ordered)
     ]
-    marks = [(float(row), f"{describe_axis(effect)}, {effect.where}") for row, effect in enumerate(ordered)]
+    marks = [(float(row), f"{describe_step(effect)}, {effect.where}") for row, effect in enumerate(ordered)]
     return FigureData(
         "effects",
         "What each axis does, all else equal",
-        "Change of exact accuracy from the lowest to the highest level; 95 % Welch intervals over seeds.",
+        "Change of exact accuracy from a low to a high level, or from the base level of a setting of words. "
+        "Bars: 95 % intervals over seeds.",
         "change of exact accuracy on test",
         "",
         series,
         y_marks=marks,
         legend=False,
     )
-
-
-def describe_axis(effect: Effect) -> str:
-    """`n 1 to 3`."""
-    return f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
 
 
 def importance_figure(importances: list[Importance], kind: str) -> FigureData | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from analysis.data.published import published_beside
-from analysis.data.tables import Tables, label
+from analysis.data.tables import Tables
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, VALIDATION, FigureData
 from analysis.figures.laws import law_figures
@@ -20,20 +20,21 @@ from analysis.report.sentences import (
     describe_effects,
     describe_fits,
     describe_search,
+    describe_word_effects,
     warn,
 )
+from analysis.statistics.cells import summarise_cells, summarise_outcomes
 from analysis.statistics.effects import (
     Difference,
     Effect,
+    Interaction,
     adjust,
-    axis_effect,
     cell_differences,
-    summarise_cells,
-    summarise_outcomes,
+    measure_effects,
+    measure_interactions,
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
 from analysis.statistics.task_agreement import Agreement, task_agreements
-from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES
 
 MOST_CELLS_COMPARED = 6  # pair by pair
 
@@ -44,6 +45,7 @@ class Report:
 
     tables: Tables
     effects: list[Effect]
+    interactions: list[Interaction]  # of settings of words with the other settings
     cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
     outcomes: pd.DataFrame  # one row a cell, failed trials counted: see `summarise_outcomes`
     differences: list[Difference]  # between cells, where these are few
@@ -56,16 +58,19 @@ class Report:
 
     @property
     def answer(self) -> list[Sentence]:
-        """Sentences, each with its interval; the first says which axis of depth helps or harms, or what a law says of it."""
+        """Sentences, each with its interval: settings of words first, then what an axis of depth or a law of it does."""
         if self.tables.kind == "search":
             return describe_search(self.tables)
         laws = describe_fits(self.fits)
-        effects = describe_effects(self.effects, self._matching) + describe_differences(self.differences, self.tables.varied)
-        if not effects and not laws:
+        words = describe_word_effects(self.effects, self.interactions, self._matching)
+        axes = describe_effects(self.effects, self._matching)
+        # Each effect is one sentence for many pairs of cells; pair by pair is for designs in which no cells differ in one setting.
+        effects = axes if words or axes else describe_differences(self.differences, self.tables.varied)
+        if not words and not effects and not laws:
             effects = [Sentence("No axis was varied with at least two seeds a cell: nothing is claimed.")]
         # A law that was fitted says more than an effect; a refusal says less.
         fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
-        said = laws + effects if fitted else effects + laws
+        said = [*words, *(laws + effects if fitted else effects + laws)]
         return said + describe_agreements(self.agreements) + warn(self.tables, self.cells)
 
     @property
@@ -82,7 +87,8 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     has_accuracy = ACCURACY in completed and bool(completed[ACCURACY].notna().any()) and bool(keys)
     cells = summarise_cells(completed, keys, ACCURACY) if has_accuracy else pd.DataFrame()
     is_design = tables.kind == "measure" and has_accuracy
-    effects = _effects(tables) if is_design else []
+    effects = measure_effects(completed, varied, ACCURACY) if is_design else []
+    interactions = measure_interactions(completed, varied, ACCURACY) if is_design else []
     few = is_design and bool(varied) and 1 < len(cells) <= MOST_CELLS_COMPARED
     differences = adjust(cell_differences(completed, varied, ACCURACY)) if few else []
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
@@ -92,7 +98,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     laws, laws_of_one_axis = law_figures(fits)
     further = [effects_figure(effects), importance_figure(importances, tables.kind), agreement_figure(agreements)]
     return Report(
-        tables, effects, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
+        tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
     )  # fmt: skip
 
@@ -108,27 +114,10 @@ def _distinct(figures: list[FigureData]) -> list[FigureData]:
     return renamed
 
 
-def _effects(tables: Tables) -> list[Effect]:
-    """Each axis over all cells, then each axis of depth at each width; Holm over each of the two families."""
-    completed, varied = tables.completed, tables.varied
-    overall: list[Effect | None] = []
-    within: list[Effect | None] = []
-    for axis in [name for name in varied if name in AXES]:
-        others = [name for name in varied if name != axis]
-        overall.append(axis_effect(completed, axis, others, ACCURACY, "all cells"))
-        if axis in DEPTH_AXES:
-            for capacity in [name for name in varied if name in CAPACITY_AXES]:
-                rest = [name for name in others if name != capacity]
-                for level, part in completed.groupby(capacity, sort=True):
-                    within.append(axis_effect(part, axis, rest, ACCURACY, label([capacity], (level,))))
-    families = ([effect for effect in family if effect is not None] for family in (overall, within))
-    adjusted = [effect for family in families for effect in adjust(family)]
-    return sorted(adjusted, key=lambda effect: varied.index(effect.axis))
-
-
 def _outcomes(tables: Tables) -> pd.DataFrame:
     """Success and failure by cell; a setting that a failed trial does not have is that of its kind of model, as in `completed`."""
-    whole = tables.trials[tables.trials["outcome"].isin(["completed", "failed"]) & ~tables.trials["outside_spec"]].copy()
+    failed = tables.trials[(tables.trials["outcome"] == "failed") & ~tables.trials["outside_spec"]]
+    whole = tables.trials.loc[tables.completed.index.union(failed.index)].copy()
     for name in tables.varied:
         numeric = pd.api.types.is_numeric_dtype(tables.completed[name])
         whole[name] = whole[name].fillna(0 if numeric else "").astype(tables.completed[name].dtype)

@@ -12,11 +12,11 @@ from analysis.data.published import COLUMNS as PUBLISHED
 from analysis.data.tables import Tables, is_parameter, label
 from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
 from analysis.figures.render import interactive, write_static
-from analysis.figures.statistics import describe_axis
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
 from analysis.report.sentences import REASONS
-from analysis.statistics.effects import wilson
+from analysis.statistics.cells import wilson
+from analysis.statistics.effects import describe_step, name_level
 from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name
@@ -55,6 +55,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         drawn={figure.name for figure in report.figures},
         tables={
             "Effects": _readable_effects(report),
+            "What effects depend on": _readable_interactions(report),
             "Differences between cells": _readable_differences(report),
             "Cells": readable_cells(report),
             "What each parameter accounts for": _readable_importances(report),
@@ -76,8 +77,10 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
 
 
 NOTES = {
-    "Effects": "Each cell is compared with the one that differs in this axis alone; seeds are replicates, intervals are Welch's. "
+    "Effects": "Each cell is compared with the one that differs in this axis alone, within each seed that both have. "
     "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear where it is below 0.05.",
+    "What effects depend on": "The effect of a level against its base at each level of another setting, "
+    "and the p of all of these being equal.",
     "Cells": "Test exact accuracy at D = N_sup. T: cycles a supervision step, n: latent updates a cycle, N_sup: supervision steps. "
     "solved half: seeds that reach 50 %, of those that were run, with Wilson's interval; a law is conditional on survival.",
     "What each parameter accounts for": "Intervals are of resamples; the figure says of what.",
@@ -155,10 +158,20 @@ def _intervals(report: Report) -> list[str]:
 
 def _readable_effects(report: Report) -> pd.DataFrame:
     rows = [
-        {"axis": describe_axis(effect), "where": effect.where, "pairs of cells": effect.pairs}
+        {"axis": describe_step(effect), "where": effect.where, "pairs of cells": effect.pairs}
         | _change(effect.change, effect.p_holm)
         for effect in report.effects
     ]
+    return pd.DataFrame(rows)
+
+
+def _readable_interactions(report: Report) -> pd.DataFrame:
+    rows = [
+        {"axis": describe_step(one), "at": name_level(one.other, level), "change of test exact accuracy": f"{change.estimate:+.3f}",
+         "low": f"{change.low:+.3f}", "high": f"{change.high:+.3f}", "p (equal)": f"{one.p:.2g}", "p (Holm)": f"{one.p_holm:.2g}"}
+        for one in report.interactions
+        for level, change in one.changes
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.data.tables import Tables, label
+from analysis.data.tables import Tables, is_parameter, label
 from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE, figure_name
 from analysis.laws.fit import Estimate, Fit
-from analysis.statistics.effects import Difference, Effect, Interval
+from analysis.statistics.contrasts import Interval
+from analysis.statistics.effects import ALL_CELLS, Difference, Effect, Interaction, describe_step, is_word, name_level
 from analysis.statistics.task_agreement import Agreement
-from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
+from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES
 from sweeps.design.short_names import axis_name
 
 ACCURACY = "test/exact_accuracy"
 FLOOR, CEILING = 0.05, 0.95
+MIN_LISTED = 3  # settings that an effect does not depend on, from which one sentence names them all
+MAX_LEVELS_SHOWN = 4  # of a setting that an effect may depend on; of more, the first and the last are given
 REASONS = {
     "too_few_scales": "the design has too few sizes or depths",
     "too_few_seeds": "most cells have a single seed",
@@ -139,11 +142,13 @@ def _collapses(fits: list[Fit]) -> list[Sentence]:
 
 
 def _where(fit: Fit) -> str:
-    """`On sudoku (trm), `."""
+    """`On sudoku (trm, state reset all), `: what tells the group of trials from the other groups."""
     task, kind = fit.group.get("task.kind"), fit.group.get("model.kind")
     if task is None:
         return ""
-    return f"On {task}{f' ({kind})' if kind else ''}, "
+    settings = [name for name in fit.group if is_parameter(name) and name not in ("task.kind", "model.kind", *AXES)]
+    told = ", ".join([*([str(kind)] if kind else []), *(name_level(name, fit.group[name]) for name in settings)])
+    return f"On {task}{f' ({told})' if told else ''}, "
 
 
 def _interval(estimate: Estimate, scale: float = 1.0) -> str:
@@ -160,13 +165,52 @@ def _range(estimate: Estimate) -> str:
 
 
 def describe_effects(effects: Iterable[Effect], matching: str) -> list[Sentence]:
-    """Axes of depth first, the clear ones first among them, then those of capacity."""
-    overall = [effect for effect in effects if effect.where == "all cells"]
-    depth = sorted((e for e in overall if e.axis in DEPTH_AXES), key=lambda e: (not e.is_clear, -abs(e.change.estimate)))
-    capacity = [effect for effect in overall if effect.axis in CAPACITY_AXES]
-    said = [f"At equal parameters and equal {matching}, {_effect(effect)}." for effect in depth]
-    said += [f"At equal depth and equal {matching}, {_effect(effect)}." for effect in capacity]
+    """What numeric settings do: recursion first, the clear effects first among them, then size, then the others."""
+    overall = [effect for effect in effects if effect.where == ALL_CELLS and not is_word(effect.level)]
+    groups: list[tuple[str, list[Effect]]] = [
+        ("equal parameters and ", [effect for effect in overall if effect.axis in DEPTH_AXES]),
+        ("equal depth and ", [effect for effect in overall if effect.axis in CAPACITY_AXES]),
+        ("", [effect for effect in overall if effect.axis not in AXES]),
+    ]
+    return [
+        Sentence(f"At {equal}equal {matching}, {_effect(effect)}.", "effects")
+        for equal, group in groups
+        for effect in _clear_first(group)
+    ]
+
+
+def describe_word_effects(effects: Iterable[Effect], interactions: Iterable[Interaction], matching: str) -> list[Sentence]:
+    """What settings of words do, level by level against their base, and whether it depends on the other settings."""
+    overall = [effect for effect in effects if effect.where == ALL_CELLS and is_word(effect.level)]
+    asked = list(interactions)
+    said = []
+    for axis in dict.fromkeys(effect.axis for effect in overall):
+        said += [f"At equal {matching}, {_effect(effect)}." for effect in _clear_first([e for e in overall if e.axis == axis])]
+        said += _interactions([one for one in asked if one.axis == axis])
     return [Sentence(text, "effects") for text in said]
+
+
+def _interactions(asked: list[Interaction]) -> list[str]:
+    """What each effect of an axis depends on; where it depends on none of several settings, one sentence for all of them."""
+    said = [_interaction(one) for one in asked if one.is_clear]
+    unclear: dict[str, list[Interaction]] = {}
+    for one in asked:
+        if not one.is_clear:
+            unclear.setdefault(describe_step(one), []).append(one)
+    for step, group in unclear.items():
+        if len(group) < MIN_LISTED:
+            said += map(_interaction, group)
+        else:
+            *names, last = (axis_name(one.other) for one in group)
+            smallest = min(one.p_holm for one in group)
+            said.append(
+                f"The effect of {step} does not clearly depend on {', '.join(names)} or {last} (p = {smallest:.2g} or more)."
+            )
+    return said
+
+
+def _clear_first(effects: Iterable[Effect]) -> list[Effect]:
+    return sorted(effects, key=lambda effect: (not effect.is_clear, -abs(effect.change.estimate)))
 
 
 def _effect(effect: Effect) -> str:
@@ -174,11 +218,22 @@ def _effect(effect: Effect) -> str:
     change = effect.change
     pairs = f"mean over {effect.pairs} pairs of cells" if effect.pairs > 1 else "one pair of cells"
     interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, {pairs}"
-    axis = f"{axis_name(effect.axis)} {effect.low_level} to {effect.high_level}"
     if not effect.is_clear:
-        return f"{axis} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
+        return f"{describe_step(effect)} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
     verb = "raises" if change.estimate > 0 else "lowers"
-    return f"{axis} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
+    return f"{describe_step(effect)} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
+
+
+def _interaction(one: Interaction) -> str:
+    """Whether the effect of a level depends on another setting, with the effect at the levels of that setting."""
+    shown = one.changes if len(one.changes) <= MAX_LEVELS_SHOWN else (one.changes[0], one.changes[-1])
+    verdict = "depends" if one.is_clear else "does not clearly depend"
+    p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.2g}"
+    effects = ", ".join(
+        f"{change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f}) at {name_level(one.other, level)}"
+        for level, change in shown
+    )
+    return f"The effect of {describe_step(one)} {verdict} on {axis_name(one.other)} ({p}): {effects}."
 
 
 def describe_differences(differences: Iterable[Difference], names: list[str]) -> list[Sentence]:

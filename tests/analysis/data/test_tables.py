@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.data.tables import CURVE_COLUMNS, Tables, load, merge
+from analysis.data.tables import CURVE_COLUMNS, Tables, label, load, merge
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import build_report
 from tests.analysis.conftest import made_tables
@@ -108,3 +108,43 @@ def test_sweeps_of_one_name_are_read_in_an_order_that_their_content_gives() -> N
                for nll in (1.0, 2.0)]  # fmt: skip
     one, other = (Tables(pd.DataFrame([record]), pd.DataFrame(columns=CURVE_COLUMNS)) for record in records)
     assert len({merged.trials["test/nll"].iloc[0] for merged in both_orders(one, other)}) == 1
+
+
+def scored_at(tables: Tables, depth: int, name: str, trials: int = 24) -> pd.DataFrame:
+    """The same trained models as trials of another depth of scoring."""
+    rows = tables.trials.head(trials)
+    return rows.assign(**{"eval.max_depth": depth, "fingerprint": rows["fingerprint"] + name})
+
+
+def test_trials_that_differ_in_how_they_are_scored_are_one_replicate_the_one_scored_deepest() -> None:
+    tables = made_tables()
+    shallow, deep = scored_at(tables, 4, "-4"), scored_at(tables, 16, "-16", trials=12)
+    both = dataclasses.replace(tables, trials=pd.concat([shallow, deep], ignore_index=True))
+    assert sorted(both.completed["fingerprint"]) == sorted([*deep["fingerprint"], *shallow["fingerprint"][12:]])
+    assert "eval.max_depth" not in both.varied
+    cells = build_report(both).cells
+    assert len(cells) == 8 and set(cells["seeds"]) == {3}
+
+
+def test_how_often_a_model_is_validated_does_not_split_cells_or_laws() -> None:
+    tables = made_tables()
+    trials = tables.trials.assign(**{"eval.validations": [5, 10, 20] * 8})
+    mixed = dataclasses.replace(tables, trials=trials)
+    assert len(mixed.completed) == 24 and "eval.validations" not in mixed.varied
+    assert len(build_report(mixed).cells) == 8
+    assert len({str(fit.group) for fit in fit_laws(mixed) if fit.form == "one_exponent"}) <= 1
+
+
+def test_how_answers_are_chosen_still_tells_cells_apart() -> None:
+    tables = made_tables()
+    others = tables.trials.assign(**{"eval.rollouts": 8, "fingerprint": tables.trials["fingerprint"] + "-8"})
+    both = dataclasses.replace(tables, trials=pd.concat([tables.trials.assign(**{"eval.rollouts": 1}), others], ignore_index=True))
+    assert len(both.completed) == 48 and "eval.rollouts" in both.varied
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    ("model.damping", 0.0, "damping 0.0"), ("optim.ema_warmup", False, "ema warmup False"), ("model.l_cycles", 0, ""),
+    ("model.state_reset", "", ""),
+])  # fmt: skip
+def test_a_cell_is_named_by_every_setting_that_its_model_has(name: str, value: object, text: str) -> None:
+    assert label([name], (value,)) == text

@@ -37,6 +37,37 @@ def test_the_first_sentence_says_which_axis_of_depth_helps(tables: Tables) -> No
     assert "N_sup 1 to 4 has no clear effect" in answer[1]
 
 
+def test_a_setting_of_words_comes_first_with_its_base_and_with_what_it_depends_on(rich: Tables) -> None:
+    narrow = rich.trials[(rich.trials["model.l_cycles"] == 5) & (rich.trials["model.supervision_steps"] == 4)]
+    answer = said(build_report(Tables(narrow, rich.curves)))
+    effect, dependence = answer[:2]
+    assert effect.startswith("At equal steps, state reset all instead of carry lowers test exact accuracy by 0.0")
+    assert dependence.startswith("The effect of state reset all instead of carry does not clearly depend on width (p = ")
+    assert "at width 16" in dependence and "at width 32" in dependence
+    assert not any(" against " in sentence for sentence in answer)  # cells pair by pair
+
+
+@pytest.fixture(scope="module")
+def rich_answer(rich: Tables) -> list[str]:
+    return said(build_report(rich))
+
+
+def test_settings_that_an_effect_does_not_depend_on_share_a_sentence(rich_answer: list[str]) -> None:
+    sentences = [text for text in rich_answer if "depend" in text]
+    assert len(sentences) == 1 and "does not clearly depend on width, T, n or N_sup (p = " in sentences[0]
+
+
+def test_a_sentence_on_a_law_names_the_group_that_it_is_of(rich_answer: list[str]) -> None:
+    refusals = [text for text in rich_answer if "recurrence law is not fitted" in text]
+    assert [text.split(",")[1].strip(" )") for text in refusals] == ["state reset all", "state reset carry"]
+
+
+def test_cells_that_differ_in_two_settings_at_once_are_compared_pair_by_pair(tables: Tables) -> None:
+    diagonal = (tables.trials["model.l_cycles"] == 3) == (tables.trials["model.hidden_size"] == 32)
+    answer = said(build_report(Tables(tables.trials[diagonal & (tables.trials["model.supervision_steps"] == 1)], tables.curves)))
+    assert answer[0].startswith("width 32, n 3 against width 16, n 1: +0.")
+
+
 def test_harm_is_called_harm() -> None:
     assert "n 1 to 3 lowers test exact accuracy by 0.09" in said(build_report(made_tables(gain=-0.1)))[0]
 

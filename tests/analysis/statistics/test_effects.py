@@ -1,79 +1,147 @@
+"""Effects and interactions on tables whose truth is known."""
+
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from analysis.data.tables import Tables
-from analysis.statistics.effects import axis_effect, summarise_cells, welch_interval
+from analysis.statistics.effects import ALL_CELLS, Effect, axis_effects, describe_step, measure_effects, measure_interactions
+from benchmarks.coverage import judge_effects
 
-WIDTH, N, STEPS = "model.hidden_size", "model.l_cycles", "model.supervision_steps"
+WIDTH, N, STEPS, RESET = "model.hidden_size", "model.l_cycles", "model.supervision_steps", "model.state_reset"
 RESPONSE = "test/exact_accuracy"
 
 
-def test_a_cell_s_interval_is_t_on_the_pooled_variance() -> None:
-    trials = pd.DataFrame({"cell": ["a", "a", "b", "b"], "y": [1.0, 3.0, 5.0, 6.0]})
-    cells = summarise_cells(trials, ["cell"], "y")
-    half = np.sqrt((1 + 1 + 0.25 + 0.25) / 2) * stats.t.ppf(0.975, 2) / np.sqrt(2)
-    assert cells["mean"].tolist() == [2.0, 5.5]
-    assert cells["low"].tolist() == pytest.approx([2 - half, 5.5 - half])
-
-
-def test_one_seed_a_cell_has_no_interval() -> None:
-    cells = summarise_cells(pd.DataFrame({"cell": ["a", "b"], "y": [1.0, 2.0]}), ["cell"], "y")
-    assert cells[["low", "high"]].isna().all().all()
-
-
-def test_accuracies_stay_between_0_and_1() -> None:
-    trials = pd.DataFrame({"cell": ["a", "a"], "test/exact_accuracy": [0.0, 0.3]})
-    cells = summarise_cells(trials, ["cell"], "test/exact_accuracy")
-    assert cells["low"].item() == 0.0
-
-
-def test_two_samples_give_scipy_s_welch_interval() -> None:
-    a, b = [0.1, 0.2, 0.4], [0.5, 0.9, 0.6]
-    interval = welch_interval(np.mean(b) - np.mean(a), np.array([np.var(x, ddof=1) / 3 for x in (a, b)]), np.array([2, 2]))
-    expected = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+def effect_of(trials: pd.DataFrame, axis: str, others: list[str]) -> Effect:
+    """The only effect of an axis."""
+    (effect,) = axis_effects(trials, axis, others, RESPONSE)
+    return effect
 
 
 def test_an_effect_compares_cells_that_differ_in_one_axis(tables: Tables) -> None:
-    effect = axis_effect(tables.completed, N, [WIDTH, STEPS], RESPONSE, "all cells")
-    assert effect is not None and effect.pairs == 4
+    effect = effect_of(tables.completed, N, [WIDTH, STEPS])
+    assert effect.pairs == 4
     assert effect.change.low < 0.2 < effect.change.high and effect.change.is_clear
     assert effect.change.high - effect.change.low < 0.04
 
 
 def test_an_axis_without_effect_is_not_clear(tables: Tables) -> None:
-    effect = axis_effect(tables.completed, STEPS, [WIDTH, N], RESPONSE, "all cells")
-    assert effect is not None and not effect.change.is_clear
+    effect = effect_of(tables.completed, STEPS, [WIDTH, N])
+    assert not effect.change.is_clear
 
 
 def test_a_cell_without_its_partner_is_left_out(tables: Tables) -> None:
     trials = tables.completed
     trials = trials[~((trials[WIDTH] == 32) & (trials[N] == 3))]
-    effect = axis_effect(trials, N, [WIDTH, STEPS], RESPONSE, "all cells")
-    assert effect is not None and effect.pairs == 2
+    effect = effect_of(trials, N, [WIDTH, STEPS])
+    assert effect.pairs == 2
 
 
 def test_without_replicates_nothing_is_claimed(tables: Tables) -> None:
     trials = tables.completed[tables.completed["seed"] == 0]
-    assert axis_effect(trials, N, [WIDTH, STEPS], RESPONSE, "all cells") is None
+    assert axis_effects(trials, N, [WIDTH, STEPS], RESPONSE) == []
 
 
 def test_the_only_axis_is_compared_directly(tables: Tables) -> None:
     trials = tables.completed
     trials = trials[(trials[WIDTH] == 16) & (trials[STEPS] == 1)]
-    effect = axis_effect(trials, N, [], RESPONSE, "all cells")
-    assert effect is not None and effect.pairs == 1 and effect.change.estimate == pytest.approx(0.2, abs=0.03)
+    effect = effect_of(trials, N, [])
+    assert effect.pairs == 1 and effect.change.estimate == pytest.approx(0.2, abs=0.03)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(400):
-        rows = [(x, g, rng.normal(0.1 * x + 0.3 * g, 0.02 * (1 + g))) for x in (0, 1) for g in (0, 1, 2) for _ in range(3)]
-        trials = pd.DataFrame(rows, columns=["x", "g", "y"])
-        effect = axis_effect(trials, "x", ["g"], "y", "")
-        assert effect is not None
-        covered += effect.change.low <= 0.1 <= effect.change.high
-    assert 0.92 <= covered / 400 <= 0.98
+def reset_trials(gain: dict[tuple[str, int], float], seeds: int = 3, noise: float = 0.01) -> pd.DataFrame:
+    """Two widths and the resets of `gain`, which has what each adds at each width; a seed shifts all cells alike."""
+    rng = np.random.default_rng(3)
+    shifts = 0.05 * rng.standard_normal(seeds)
+    rows = [
+        {WIDTH: width, RESET: reset, "seed": seed, RESPONSE: 0.4 + added + shifts[seed] + noise * rng.standard_normal()}
+        for ((reset, width), added), seed in itertools.product(gain.items(), range(seeds))
+    ]
+    return pd.DataFrame(rows)
+
+
+HARMS = {("carry", 16): 0.0, ("carry", 64): 0.1, ("all", 16): -0.2, ("all", 64): -0.1}
+HARMS_THE_NARROW = {("carry", 16): 0.0, ("carry", 64): 0.1, ("all", 16): -0.3, ("all", 64): 0.1}
+
+
+def test_each_level_of_words_is_compared_with_the_default() -> None:
+    gain = HARMS | {("answer", 16): 0.1, ("answer", 64): 0.2}
+    effects = [effect for effect in measure_effects(reset_trials(gain), [WIDTH, RESET], RESPONSE) if effect.axis == RESET]
+    overall = {effect.level: effect for effect in effects if effect.where == ALL_CELLS}
+    assert set(overall) == {"all", "answer"} and all(effect.base == "carry" for effect in effects)
+    assert overall["all"].change.estimate == pytest.approx(-0.2, abs=0.03) and overall["all"].is_clear
+    assert overall["answer"].change.estimate == pytest.approx(0.1, abs=0.03) and overall["answer"].pairs == 2
+    assert {effect.where for effect in effects} == {ALL_CELLS, "width 16", "width 64"}
+    assert describe_step(overall["all"]) == "state reset all instead of carry"
+
+
+def test_an_effect_that_is_the_same_at_both_widths_is_no_interaction() -> None:
+    (one,) = measure_interactions(reset_trials(HARMS), [WIDTH, RESET], RESPONSE)
+    assert (one.axis, one.level, one.other) == (RESET, "all", WIDTH) and not one.is_clear
+    assert [level for level, _ in one.changes] == [16, 64]
+
+
+def test_an_effect_at_one_width_alone_is_an_interaction() -> None:
+    (one,) = measure_interactions(reset_trials(HARMS_THE_NARROW), [WIDTH, RESET], RESPONSE)
+    assert one.is_clear
+    assert [change.estimate for _, change in one.changes] == pytest.approx([-0.3, 0.0], abs=0.03)
+
+
+def test_what_a_seed_does_to_all_cells_does_not_widen_an_effect() -> None:
+    trials = reset_trials(HARMS)
+    blocked = effect_of(trials, RESET, [WIDTH]).change
+    unknown = effect_of(trials.drop(columns="seed"), RESET, [WIDTH]).change
+    assert unknown.high - unknown.low > 2 * (blocked.high - blocked.low)
+
+
+def test_one_pass_is_the_base_of_the_kinds_of_models() -> None:
+    trials = reset_trials(HARMS).rename(columns={RESET: "model.kind"}).replace({"carry": "trm", "all": "direct"})
+    assert effect_of(trials, "model.kind", [WIDTH]).base == "direct"
+
+
+def test_the_first_word_is_the_base_where_the_default_is_not_there() -> None:
+    trials = reset_trials(HARMS).replace({"carry": "latent"})
+    assert effect_of(trials, RESET, [WIDTH]).base == "all"
+
+
+def test_a_truth_value_is_compared_as_a_word() -> None:
+    trials = reset_trials(HARMS).rename(columns={RESET: "optim.ema_warmup"}).replace({"carry": True, "all": False})
+    trials["optim.ema_warmup"] = trials["optim.ema_warmup"].astype(bool)
+    effect = effect_of(trials, "optim.ema_warmup", [WIDTH])
+    assert describe_step(effect) == "ema warmup False instead of True"
+
+
+def test_a_number_that_follows_from_the_width_leaves_the_width_its_effect() -> None:
+    trials = reset_trials(HARMS)
+    trials["optim.lr"] = 0.1 / trials[WIDTH]
+    effects = measure_effects(trials, [WIDTH, "optim.lr", RESET], RESPONSE)
+    assert {effect.axis for effect in effects} == {WIDTH, RESET}
+
+
+def test_a_numeric_setting_that_is_no_axis_has_an_effect() -> None:
+    trials = reset_trials(HARMS).rename(columns={RESET: "model.damping"}).replace({"carry": 0.0, "all": 0.5})
+    trials["model.damping"] = trials["model.damping"].astype(float)
+    effect = effect_of(trials, "model.damping", [WIDTH])
+    assert (effect.base, effect.level) == (0.0, 0.5) and effect.change.estimate == pytest.approx(-0.2, abs=0.03)
+
+
+def test_the_widest_range_that_has_pairs_of_cells_is_compared() -> None:
+    trials = reset_trials({("carry", 16): 0.0, ("carry", 32): 0.1, ("all", 32): 0.0, ("all", 64): 0.2})
+    effect = effect_of(trials, WIDTH, [RESET])
+    assert {(effect.base, effect.level)} <= {(16, 32), (32, 64)} and effect.pairs == 1
+
+
+def test_tasks_are_not_compared_with_each_other() -> None:
+    trials = reset_trials(HARMS).rename(columns={RESET: "task.kind"})
+    assert {effect.axis for effect in measure_effects(trials, [WIDTH, "task.kind"], RESPONSE)} == {WIDTH}
+
+
+@pytest.mark.parametrize("name", ["effects, 3 seeds, unequal noise", "effects, 2 seeds"])
+def test_intervals_of_effects_cover_the_truth(name: str) -> None:
+    """A small part of `python benchmarks/coverage.py`."""
+    draws = [judge_effects(name, seed) for seed in range(20)]
+    inside = [is_inside for covered, _, _ in draws for is_inside in covered.values()]
+    assert len(inside) == 20 * 7 and np.mean(inside) >= 0.89
+    assert sum(flagged or False for _, flagged, _ in draws) <= 4

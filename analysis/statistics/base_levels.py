@@ -1,0 +1,32 @@
+"""The level of a setting of words that the other levels are compared with."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import pandas as pd
+
+from lightning_modules.config import TrialConfig
+from rrm.config import ModelConfig, ModelKind
+
+KIND = "model.kind"
+ONE_PASS = ("direct", "untied")  # the baselines that recursion has to beat
+
+
+def base_level(setting: str, levels: Sequence[Any], trials: pd.DataFrame) -> Any:
+    """One pass among kinds of models; else the default of the trials' kind of model; else the level that comes first.
+
+    Args:
+        levels: of the setting, sorted.
+        trials: completed trials, with their kind of model if they have one.
+    """
+    if setting == KIND:
+        return next((kind for kind in ONE_PASS if kind in levels), levels[0])
+    default = _default(setting, trials)
+    return default if default in levels else levels[0]
+
+
+def _default(setting: str, trials: pd.DataFrame) -> Any:
+    kinds = trials[KIND].value_counts().index.tolist() if KIND in trials else []
+    known = [kind for kind in kinds if kind in get_args(ModelKind)]
+    model = ModelConfig(kind=known[0]) if known else ModelConfig()
+    return TrialConfig(model=model).flat().get(setting)

@@ -1,0 +1,146 @@
+"""Differences between cells, with seeds as replicates: the seed is a block wherever two cells have seeds in common."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from sweeps.design.thresholds import LEVEL, MIN_SEEDS
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its two-sided 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float = math.nan  # two-sided, of no difference
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """An estimated difference: the variances of its independent parts, and the degrees of freedom of each."""
+
+    estimate: float
+    variances: tuple[float, ...]
+    freedoms: tuple[float, ...]
+
+    @property
+    def variance(self) -> float:
+        """Squared standard error of the estimate."""
+        return sum(self.variances)
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the variance, after Satterthwaite (1946); infinite where the variance is 0."""
+        below = sum(variance**2 / freedom for variance, freedom in zip(self.variances, self.freedoms, strict=True))
+        return self.variance**2 / below if below else math.inf
+
+    @property
+    def interval(self) -> Interval:
+        """Student's t interval of the estimate."""
+        error = math.sqrt(self.variance)
+        if error == 0:
+            return Interval(self.estimate, self.estimate, self.estimate, p=0.0 if self.estimate else 1.0)
+        half = error * float(stats.t.ppf(0.5 + LEVEL / 2, self.freedom))
+        p = float(2 * stats.t.sf(abs(self.estimate) / error, self.freedom))
+        return Interval(self.estimate, self.estimate - half, self.estimate + half, p)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The scores of two cells, as `scores_by_seed` has them."""
+
+    base: pd.Series
+    other: pd.Series
+
+    @property
+    def differences(self) -> pd.Series:
+        """Other minus base within each seed that both cells have; empty where seeds are unknown or repeated."""
+        if not self.base.index.name == self.other.index.name == SEED:
+            return pd.Series(dtype=float)
+        return (self.other - self.base).dropna()
+
+    @property
+    def has_replicates(self) -> bool:
+        """Whether the noise of both cells is known."""
+        return min(len(self.base), len(self.other)) >= MIN_SEEDS
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the differences within seeds; 0 where the seed is no block.
+
+        It is none either where all differences are equal, as happens with few test items: the interval would have no width.
+        """
+        differences = self.differences
+        return len(differences) - 1 if differences.nunique() > 1 else 0
+
+    def change(self, is_blocked: bool) -> Change:
+        """From base to other.
+
+        Args:
+            is_blocked: the mean of the differences within seeds; otherwise the difference of two independent means (Welch).
+        """
+        if is_blocked:
+            differences = self.differences
+            return Change(float(differences.mean()), (differences.var() / len(differences),), (self.freedom,))
+        sides = (self.base, self.other)
+        variances = tuple(float(side.var() / len(side)) for side in sides)
+        return Change(float(self.other.mean() - self.base.mean()), variances, tuple(len(side) - 1 for side in sides))
+
+
+def scores_by_seed(trials: pd.DataFrame, response: str) -> pd.Series:
+    """The scores of one cell. The index has the name `seed` where the seed of each trial is known and occurs once."""
+    is_known = SEED in trials and trials[SEED].notna().all() and trials[SEED].is_unique
+    index = pd.Index(trials[SEED], name=SEED) if is_known else pd.RangeIndex(len(trials))
+    return pd.Series(trials[response].to_numpy(dtype=float), index=index)
+
+
+def average_change(pairs: Sequence[Pair]) -> Change | None:
+    """The mean change over pairs of cells that have no cell in common; None where no pair has replicates.
+
+    The seed is a block in every pair that has common seeds. The exception is one pair with two common seeds in all: its
+    single degree of freedom makes the interval useless, so that the cells count as independent samples.
+    """
+    usable = [pair for pair in pairs if pair.has_replicates]
+    if not usable:
+        return None
+    may_block = sum(pair.freedom for pair in usable) > 1
+    changes = [pair.change(is_blocked=may_block and pair.freedom > 0) for pair in usable]
+    count = len(changes)
+    return Change(
+        sum(change.estimate for change in changes) / count,
+        tuple(variance / count**2 for change in changes for variance in change.variances),
+        tuple(freedom for change in changes for freedom in change.freedoms),
+    )
+
+
+def equality_p(changes: Sequence[Change]) -> float:
+    """The p of two or more independent changes being equal (Welch's analysis of variance, 1951).
+
+    A change without any variance, as between cells that solve nothing, has no weight of its own: all then count as equally noisy.
+    """
+    estimates = np.array([change.estimate for change in changes])
+    variances = np.array([change.variance for change in changes])
+    freedoms = np.array([change.freedom for change in changes])
+    if not variances.any():
+        return 1.0 if np.ptp(estimates) == 0 else 0.0
+    if not variances.all():
+        pooled = Change(0.0, tuple(variances), tuple(freedoms))
+        variances, freedoms = np.full(len(changes), variances.mean()), np.full(len(changes), pooled.freedom)
+    weights, count = 1 / variances, len(changes)
+    shares = weights / weights.sum()
+    spread = float(((1 - shares) ** 2 / freedoms).sum())
+    between = float(weights @ (estimates - shares @ estimates) ** 2) / (count - 1)
+    return float(stats.f.sf(between / (1 + 2 * (count - 2) / (count**2 - 1) * spread), count - 1, (count**2 - 1) / (3 * spread)))
