@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from analysis.data.tables import Tables, load
-from analysis.statistics.effects import cell_differences
 
 SPECS = Path(__file__).parent.parent / "sweeps/specs/tasks"
 SPLITS = {"test": "depth/exact_accuracy", "ood": "ood_depth/exact_accuracy"}
@@ -32,9 +32,10 @@ def sentence(tables: Tables) -> str:
     for split in SPLITS:
         column = f"{split}/exact_accuracy"
         if column in trials:
-            for found in cell_differences(trials, ["model.kind"], column):  # one pair, and direct comes before trm
-                change = found.change
-                parts.append(f"{split}: recursion brings {change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f})")
+            one_pass, recursive = (trials[trials["model.kind"] == kind][column] for kind in ("direct", "trm"))
+            interval = stats.ttest_ind(recursive, one_pass, equal_var=False).confidence_interval()  # Welch
+            change = f"{recursive.mean() - one_pass.mean():+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+            parts.append(f"{split}: recursion brings {change}")
     minutes = trials.groupby("model.kind")["train_seconds"].mean() / 60
     parts.append("minutes of training a trial: " + ", ".join(f"{kind} {mean:.1f}" for kind, mean in minutes.items()))
     return "; ".join(parts) + "."
