@@ -62,7 +62,9 @@ class Report:
         laws = describe_fits(self.fits)
         effects = describe_effects(self.effects, self._matching) + describe_differences(self.differences, self.tables.varied)
         if not effects and not laws:
-            effects = [Sentence("No axis was varied with at least two seeds a cell: nothing is claimed.")]
+            option = self.tables.columns_option
+            renamed = f" Columns look like ours under other names: {option} reads them as such." if option else ""
+            effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
         # A law that was fitted says more than an effect; a refusal says less.
         fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
         said = laws + effects if fitted else effects + laws
@@ -128,7 +130,8 @@ def _effects(tables: Tables) -> list[Effect]:
 
 def _outcomes(tables: Tables) -> pd.DataFrame:
     """Success and failure by cell; a setting that a failed trial does not have is that of its kind of model, as in `completed`."""
-    whole = tables.trials[tables.trials["outcome"].isin(["completed", "failed"]) & ~tables.trials["outside_spec"]].copy()
+    known = (tables.trials["outcome"] == "failed") | (tables.trials["outcome"] == "completed") & tables.trials[ACCURACY].notna()
+    whole = tables.trials[known & ~tables.trials["outside_spec"]].copy()
     for name in tables.varied:
         numeric = pd.api.types.is_numeric_dtype(tables.completed[name])
         whole[name] = whole[name].fillna(0 if numeric else "").astype(tables.completed[name].dtype)
