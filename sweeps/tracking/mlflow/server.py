@@ -33,7 +33,7 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
     except MlflowException as error:
         raise UserError(f"does not answer: {first_line(error, blank_secrets)}", blank_secrets(address)) from None
     if experiment is None:
-        raise UserError(f"holds no runs of the sweep {sweep!r} yet; run it first", "MLflow")
+        raise UserError(f"holds no runs of the sweep {sweep!r}, and the sweep has no finished trials yet", "MLflow")
     number = experiment.experiment_id
     return {"charts": f"{address}{view_path(number, 'CHART')}", "table": f"{address}{view_path(number, 'TABLE')}"}
 
