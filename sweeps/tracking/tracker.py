@@ -180,6 +180,10 @@ class Tracker:
         """A run's name: what differs from its siblings, such as `h32 n3 S4 seed1`."""
         return " ".join(filter(None, (self.cell(config), f"seed{config.seed}")))
 
+    def name_of_record(self, record: Record) -> str:
+        """The name of an ended trial's run, from its record."""
+        return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
+
     def cell(self, config: TrialConfig) -> str:
         """What the seeds of one setting have in common, such as `h32 n3 S4`."""
         return self._cell_of(config.flat())
