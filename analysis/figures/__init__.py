@@ -53,7 +53,8 @@ class Recipe:
 
     def explain_absence(self, tables: Tables) -> str:
         """Why the figure is left out of a report, and what would give it."""
-        lacks = describe_missing(tables, [*((name,) for name in self.columns), *filter(None, (self.axes,))])
+        axes = (self.axes,) if self.axes and tables.is_foreign else ()
+        lacks = describe_missing(tables, [*((name,) for name in self.columns), *axes])
         if tables.is_foreign and self.curve and self.curve not in set(tables.curves["metric"]):
             lacks = " and ".join(filter(None, (lacks, f"a table of curves with the metric {self.curve} (--curves FILE)")))
         return f"Left out: {self.subject}; it takes {lacks or f'a sweep: {self.sweep}'}."
@@ -126,7 +127,7 @@ def draw_all(tables: Tables) -> tuple[list[FigureData], list[str]]:
             figures.append(figure)
         else:
             left_out.append(recipe.explain_absence(tables))
-    absent = [(subject, describe_missing(tables, columns)) for subject, columns in OF_FITS]
+    absent = [(subject, describe_missing(tables, columns)) for subject, columns in OF_FITS if tables.is_foreign]
     return figures, [*left_out, *(f"Left out: {subject}; it takes {lacks}." for subject, lacks in absent if lacks)]
 
 
