@@ -20,8 +20,8 @@ METRICS = (SCORE, "params", "layers_executed", "train_flops", "inference_flops")
 MAX_COMPARED = 10
 NOTE = "mlflow.note.content"  # tag that MLflow shows as the description of an experiment
 DESCRIPTION = (
-    "Scores are `val/...`, `test/...` and `ood/...`. `depth/...`, `val_depth/...` and `ood_depth/...` are curves over the inference "
-    "depth: where MLflow lists one number of them, it is that of the largest depth, and no score."
+    "Scores are `val/...`, `test/...` and `ood/...`. `depth/...`, `val_depth/...` and `ood_depth/...` are curves over the "
+    "inference depth: where MLflow lists one number of them, it is that of the largest depth, and no score."
 )
 
 

@@ -50,7 +50,7 @@ def test_the_view_has_scores_for_columns_and_no_curve_over_depth(client: MlflowC
     tags = client.get_experiment(experiment.experiment_id).tags
     columns = json.loads(tags[TAG])["selectedColumns"]
     assert "metrics.`test/exact_accuracy`" in columns and not any("depth/" in column for column in columns)
-    assert "are curves over the inference depth" in tags[NOTE]
+    assert "and no score" in tags[NOTE]
     client.set_experiment_tag(experiment.experiment_id, NOTE, "ours")
     prepare_view(client, experiment.experiment_id, ["model.hidden_size"], OBJECTIVE)
     assert client.get_experiment(experiment.experiment_id).tags[NOTE] == "ours"
