@@ -51,10 +51,17 @@ lock:  ## pin what a fresh install of pyproject.toml gives into requirements.loc
 	.venv-lock/bin/pip freeze --all --exclude pip --exclude rrm-sweeps | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
 	rm -rf .venv-lock build
 
+# Each step has a line before it; on a terminal pip shows its progress too.
+PIP := $(BIN)/pip --disable-pip-version-check install --no-compile
+QUIET_PIPE := $$([ -t 1 ] || echo -qq)
+
 $(INSTALLED): requirements.lock pyproject.toml
-	@echo "installing into .venv (a few minutes the first time) ..."
+	@echo "1 of 4: making .venv with $(PYTHON) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --no-compile -r requirements.lock
-	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true  # on all cores; some packages carry files for other Pythons
-	@$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
+	@echo "2 of 4: installing $$(grep -c == requirements.lock) packages into .venv (about 3 minutes, torch is the largest) ..."
+	@$(PIP) $(QUIET_PIPE) -r requirements.lock
+	@echo "3 of 4: compiling them on all cores (about half a minute) ..."
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true  # some packages carry files for other Pythons
+	@echo "4 of 4: installing rrm-sweeps itself ..."
+	@$(PIP) -qq --no-deps --no-build-isolation -e .
 	@touch $@

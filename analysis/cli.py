@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
@@ -36,7 +34,7 @@ def analyze(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where to write; default: report/ in the sweep's folder."),
+        typer.Option("--out", metavar="DIR", help="Where to write; default for one sweep: report/ in its folder."),
     ] = None,
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", metavar="URI", help="Read MLflow, such as sqlite:///runs/mlflow.db.")
@@ -78,12 +76,14 @@ def analyze(
     if csv is not None:
         names, tables = [], load_csv(csv, curves, columns or [], settings or [], percent or [])
     else:
-        names = (sweeps or []) if tracking_uri else _select_sweeps(sweeps or [])
+        names = list(dict.fromkeys(sweeps or [])) if tracking_uri else _select_sweeps(sweeps or [])
+        if len(names) > 1 and out is None:
+            raise UserError("is needed for several sweeps: a folder for the report of all, such as --out report", "--out")
         tables = merge([load(sweep, tracking_uri) for sweep in names])
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
     _check_costs(budgets, tables)
-    folder = Path(expand_home(out)) if out else _report_folder(names[0])
+    folder = Path(expand_home(out)) if out else _open_store(names[0]).driver_folder / "report"
     _make(folder)
     fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)
@@ -101,7 +101,7 @@ def analyze(
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
     _print(report, write_report(report, folder, titles, [command]))
     if csv is None:
-        _log(names, tracking_uri, folder)
+        put_into_mlflow(names, tracking_uri, folder)
 
 
 def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, *, has_parts: bool) -> None:
@@ -140,7 +140,7 @@ def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]],
 
 
 def _select_sweeps(targets: list[str]) -> list[str]:
-    """The targets that are sweeps; among several, what else lies in a storage (`runs/*`) is skipped with a line."""
+    """The targets that are sweeps, each once; among several, what else lies in a storage (`runs/*`) is skipped with a line."""
     from analysis.data.tables import why_no_sweep
 
     reasons = {target: why_no_sweep(target) for target in targets} if len(targets) > 1 else {}
@@ -149,21 +149,24 @@ def _select_sweeps(targets: list[str]) -> list[str]:
         raise UserError("none of these is a sweep with finished trials", ", ".join(targets))
     for target, reason in skipped.items():
         _say(f"skipped {target}: {reason}")
-    return [target for target in targets if target not in skipped]
+    stores = {_open_store(target).location: target for target in reversed(targets) if target not in skipped}
+    return list(reversed(stores.values()))
 
 
-def _log(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
-    """Put the report into the MLflow runs of its sweeps; where that cannot be, say so: the report is there all the same."""
+def put_into_mlflow(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
+    """Put the report of one sweep into its MLflow run; where that cannot be, say so: the report is there all the same."""
+    if len(sweeps) > 1:
+        _say("not in MLflow: a report of several sweeps is not that of any one; the run of each sweep keeps its own")
+        return
     from sweeps.tracking.mlflow.reports import FOLDER, log_report  # mlflow takes seconds to import
 
-    for sweep in sweeps:
-        uri, name = (tracking_uri, sweep) if tracking_uri else place_in_mlflow(sweep)
-        try:
-            log_report(uri, name, folder)
-        except UserError as error:
-            _say(f"not in MLflow: {error}")
-        else:
-            _say(f"in MLflow: {name}, artifacts of its sweep under {FOLDER}/")
+    uri, name = (tracking_uri, sweeps[0]) if tracking_uri else place_in_mlflow(sweeps[0])
+    try:
+        log_report(uri, name, folder, None if tracking_uri else _open_store(sweeps[0]).identity())
+    except UserError as error:
+        _say(f"not in MLflow: {error}")
+    else:
+        _say(f"in MLflow: {name}, artifacts of its sweep under {FOLDER}/")
 
 
 def place_in_mlflow(sweep: str) -> tuple[str, str]:
@@ -174,10 +177,10 @@ def place_in_mlflow(sweep: str) -> tuple[str, str]:
     return default_tracking_uri(local_root(storage or ".")), name
 
 
-def _report_folder(sweep: str) -> Path:
+def _open_store(sweep: str) -> Store:
     from analysis.data.tables import store_location
 
-    return Store(store_location(sweep)).driver_folder / "report"
+    return Store(store_location(sweep))
 
 
 def _make(folder: Path) -> None:
@@ -205,23 +208,19 @@ def _print_fits(fits: "list[Fit]") -> None:
 
 
 def _print(report: "Report", path: Path) -> None:
-    """The table of cells and the answer, for a terminal."""
+    """The table of cells and the answer: on a terminal in its width, elsewhere as wide as it is."""
     from analysis.report.html import readable_cells
+    from analysis.report.terminal import lay_out
 
-    console = Console()
-    cells = readable_cells(report, brief=True)
-    table = Table(
-        title="exact accuracy on test by cell, each at D = N_sup", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for column in cells.columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in cells.itertuples(index=False, name=None):
-        table.add_row(*map(str, row))
+    cells, console = readable_cells(report, brief=True), Console()
     if len(cells.columns):
-        console.print(table)
+        _say("exact accuracy on test by cell, each at D = N_sup")
+        for line in lay_out(cells, console.width if console.is_terminal else None):
+            _say(line)
+        _say("")
     for sentence in report.answer:
-        console.print(str(sentence), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+        _say(str(sentence))
+    _say(f"report: {path}")
 
 
 def main() -> None:

@@ -65,6 +65,11 @@ class FitResult:
         return json.dumps(self.record | {"curves": self.curves}, indent=1)
 
 
+# Columns that `describe` adds to the parameters.
+DESCRIBED = ("fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step", "layers_executed",
+             "inference_flops", "recursion", "matching")  # fmt: skip
+
+
 def describe(config: TrialConfig) -> Record:
     """Columns that follow from the config alone: identity, parameters by dotted path, counts and FLOPs."""
     model, shape = config.model, config.task.shape

@@ -10,8 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.data.exports import is_export, outcomes_of, rename_export, run_names, trials_of_export, unpack_dictionaries
-from analysis.data.names import COUNTS, NUMBERS, RECORD, SETTINGS, TEXTS, is_share
+from analysis.data.exports import (
+    find_status,
+    is_export,
+    outcomes_of,
+    rename_export,
+    run_names,
+    trials_of_export,
+    unpack_dictionaries,
+)
+from analysis.data.lookalikes import columns_option, find_lookalikes, percent_option
+from analysis.data.names import COUNTS, NUMBERS, RECORD, SCORES, SETTINGS, TEXTS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
 from rrm.errors import UserError
@@ -19,6 +28,7 @@ from sweeps.design.axes import DEPTH_AXES
 
 NEEDED_CURVES = ("fingerprint", "metric", "axis", "at", "value")
 POSITIVE = ("test/nll", "params_recursed", "recursion")  # laws take their logarithms
+RESPONSES = ("test/exact_accuracy", "test/nll")  # what cells are compared by
 SHARE_ERROR = 1e-6  # a mean of ones in float32 may exceed 1 by a few units of 1e-7
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
@@ -32,6 +42,7 @@ class Renamed:
     table: pd.DataFrame
     given: dict[str, str]  # theirs by ours, as `--columns` has them
     carried: dict[str, str]  # ours by theirs, of the other columns
+    has_outcomes: bool  # whether the table itself says which trials completed
 
     def find(self, name: str, option: str) -> list[str]:
         """Our names of a column that is named as in the file or as here.
@@ -63,6 +74,8 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
         raise UserError("has no rows", str(trials))
     renamed, notes = _rename(whole, _parse_columns(columns, whole), trials)
     further = {ours for name in _split(settings, whole) for ours in _find_setting(renamed, name)}
+    lookalikes = find_lookalikes(renamed.table.drop(columns=[*further]))
+    options = f"{columns_option(lookalikes)} {percent_option(lookalikes, renamed.table)}".strip() if lookalikes else ""
     others = [name for name in map(str, renamed.table) if is_parameter(name) and name not in {*SETTINGS, *renamed.given, *further}]
     table = renamed.table.drop(columns=others)
     table = table.apply(lambda column: column if column.name in TEXTS else with_types(column))
@@ -73,9 +86,19 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     infinite = [*_blank_infinite(table, {*SETTINGS, *renamed.given, *further}, trials), *_drop_infinite(points, curves)]
     _check_values(table, trials)
     points["value"] = _checked_shares(points["value"], points["metric"], curves)
-    notes = [*notes, *_note_others(others), *infinite]
+    unscored = _set_unscored_aside(table, renamed.has_outcomes)
+    named = [f"columns look like ours under other names; if they are, add {options}"] if lookalikes else []
+    unknown = _note_others([name for name in others if name not in lookalikes.values()])
     ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # as `merge` has them
-    return Tables(ordered.reset_index(drop=True), split_bins(points), settings=frozenset(further), notes=tuple(notes))
+    return Tables(
+        ordered.reset_index(drop=True),
+        split_bins(points),
+        settings=frozenset(further),
+        notes=(*notes, *named, *unknown, *infinite, *unscored),
+        is_foreign=True,
+        lookalikes=lookalikes,
+        columns_option=options,
+    )
 
 
 # -- names --------------------------------------------------------------------------------------------------------
@@ -133,12 +156,13 @@ def _rename(whole: pd.DataFrame, given: dict[str, str], where: Path) -> tuple[Re
         raise UserError("has no row with a setting or a score of a trial", str(where))
     table = rows[[theirs for theirs, ours in carried.items() if ours not in given]].rename(columns=carried)
     table = table.assign(**{ours: rows[theirs] for ours, theirs in given.items()})
+    has_outcomes = "outcome" in table or find_status(rows) is not None
     table["outcome"] = outcomes_of(rows, table, where)
     table["fingerprint"] = _fingerprints(rows, table, where)
     table["sweep"] = table["sweep"].fillna(where.stem).astype(str) if "sweep" in table else where.stem
     left = len(whole) - len(rows)
     note = f"{left} {'row is' if left == 1 else 'rows are'} left out: a run that holds others, or has no setting and no score"
-    return Renamed(table, given, carried), [note] if left else []
+    return Renamed(table, given, carried, has_outcomes), [note] if left else []
 
 
 def _fingerprints(rows: pd.DataFrame, table: pd.DataFrame, where: Path) -> pd.Series:
@@ -317,6 +341,30 @@ def _checked_shares(values: pd.Series, names: pd.Series, where: Path | None) -> 
     return values.mask(are_shares & (values > 1), 1)
 
 
+def _set_unscored_aside(table: pd.DataFrame, has_outcomes: bool) -> list[str]:
+    """Mark rows without a score as unfinished where the table has no outcomes, in place; a note on these and on other empty scores.
+
+    The score is that which cells are compared by, or any where the table has none of these.
+    """
+    scores = [name for name in (RESPONSES if table.columns.isin(RESPONSES).any() else SCORES) if name in table]
+    scores = [name for name in scores if table[name].notna().any()]
+    notes = []
+    empty = table[scores].isna().all(axis=1) & (table["outcome"] == "completed")
+    if scores and not has_outcomes and empty.any():
+        table.loc[empty, "outcome"] = "running"
+        notes.append(f"{_count_rows(empty)} left out as unfinished: no outcome, and an empty {' and '.join(scores)}")
+    for name in scores:
+        empty = table[name].isna() & (table["outcome"] == "completed")
+        if empty.any():
+            notes.append(f"{_count_rows(empty)} left out wherever {name} is compared: completed, and an empty {name}")
+    return notes
+
+
+def _count_rows(chosen: pd.Series) -> str:
+    count = int(chosen.sum())
+    return f"{count} of {len(chosen)} rows {'is' if count == 1 else 'are'}"
+
+
 def _truth(column: pd.Series, where: str) -> pd.Series:
     """Yes and no as True and False; an empty cell is False."""
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value).lower())
@@ -342,6 +390,7 @@ def notes_on(tables: Tables) -> list[str]:
     elif trials.duplicated([*cells, "seed"]).any():
         notes.append("several rows have the same cell and seed: they are taken as replicates all the same")
     others = [name for name in map(str, trials) if name not in RECORD and not tables.is_setting(name)]
+    others = [name for name in others if name not in tables.lookalikes.values()]
     within = [name for name in others if _tells_apart(trials, cells, name)]
     if within:
         how = "--settings takes them as settings, --columns gives them a name of ours, such as optim.lr=THEIRS"

@@ -95,13 +95,18 @@ def run_names(table: pd.DataFrame) -> pd.Series:
     return numbers if found is None else table[found].fillna(numbers)
 
 
+def find_status(table: pd.DataFrame) -> str | None:
+    """The column of an export that holds the states of its runs."""
+    return next((name for name in STATUSES if name in table), None) if is_export(table.columns) else None
+
+
 def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.Series:
     """The outcome of each row: the column of that name, else the status of the run; completed in a table with neither.
 
     Raises:
         UserError: a state is not known, or a row has none.
     """
-    status = next((name for name in STATUSES if name in table), None) if is_export(table.columns) else None
+    status = find_status(table)
     states = renamed.get("outcome")
     if status is not None:
         states = table[status] if states is None else states.fillna(table[status])

@@ -22,3 +22,25 @@ RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record 
 def is_share(name: str) -> bool:
     """Whether a metric is a share, between 0 and 1."""
     return "/" in name and ("accuracy" in name or "pass_at_" in name)
+
+
+# What other programs call a column, in lower case and without marks, by its name here.
+ALIASES = {
+    "model.hidden_size": ("hiddendim", "hidden", "dmodel", "modeldim", "embeddim", "nembd", "dim", "width"),
+    "model.num_layers": ("layers", "nlayers", "nlayer"),
+    "model.h_cycles": ("t", "numcycles", "outercycles"),
+    "model.l_cycles": ("n", "latentupdates", "innercycles"),
+    "model.supervision_steps": ("nsup", "haltmaxsteps", "maxsupervisionsteps"),
+    "recursion": ("recursions", "recurrence", "numrecursions", "loops", "nloops", "numloops", "iterations", "numiterations"),
+    "params": ("nparams", "numparams", "parameters", "numparameters", "totalparams"),
+    "train_flops": ("trainingflops", "totalflops"),
+    "seed": ("randomseed", "rngseed"),
+    "optim.lr": ("lr", "learningrate"),
+    "task.kind": ("task", "dataset"),
+}
+SCORE_ALIASES = {
+    "exact_accuracy": ("accuracy", "acc", "exactacc", "exactmatch", "em"),
+    "token_accuracy": ("tokenacc",),
+    "nll": ("loss", "crossentropy", "xent"),
+}
+SPLIT_ALIASES = {"test": "test", "eval": "test", "val": "val", "valid": "val", "validation": "val", "ood": "ood"}

@@ -45,6 +45,11 @@ class Tables:
     asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
+    is_foreign: bool = False  # made by another program
+    lookalikes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # columns of a foreign table by the name here that they seem to mean
+    columns_option: str = ""  # options of `rrm-analyze` that give them these names
 
     @cached_property
     def items(self) -> pd.DataFrame:

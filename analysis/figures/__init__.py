@@ -8,9 +8,12 @@ laws       the laws over what was measured
 statistics effects, importance, agreement of tasks
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+
+from analysis.data.lookalikes import columns_option
 from analysis.data.tables import Tables
 from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
@@ -24,6 +27,12 @@ from analysis.figures.scaling import (
     training_curves,
     width_depth_map,
 )
+from sweeps.design.axes import AXES, CAPACITY_AXES, CYCLES, DEPTH_AXES, SIZE, SUPERVISION_STEPS
+
+NLL = "test/nll"
+COSTS = ("inference_flops", "train_flops")
+DEPTH_CURVES, VALIDATION_CURVES = "depth/exact_accuracy", "val_curve/exact_accuracy"
+STATE_AXES = ("model.state_reset", "model.state_init", "model.state_noise", "model.medium")
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Recipe:
     draw: Callable[[Tables], FigureData | None]
     columns: tuple[str, ...]  # of trials; a table of somebody else may lack them
     sweep: str  # that would give it
+    axes: tuple[str, ...] = ()  # columns of trials, of which one must be there
+    curve: str = ""  # metric of curves
 
     @property
     def subject(self) -> str:
@@ -40,36 +51,102 @@ class Recipe:
         line = (self.draw.__doc__ or "").splitlines()[0].rstrip(".")
         return f"{line[0].lower()}{line[1:]}"
 
+    def explain_absence(self, tables: Tables) -> str:
+        """Why the figure is left out of a report, and what would give it."""
+        axes = (self.axes,) if self.axes and tables.is_foreign else ()
+        lacks = describe_missing(tables, [*((name,) for name in self.columns), *axes])
+        if tables.is_foreign and self.curve and self.curve not in set(tables.curves["metric"]):
+            lacks = " and ".join(filter(None, (lacks, f"a table of curves with the metric {self.curve} (--curves FILE)")))
+        return f"Left out: {self.subject}; it takes {lacks or f'a sweep: {self.sweep}'}."
+
 
 RECIPES = [
-    Recipe(accuracy_by_parameters, (ACCURACY, "params"), "one that varies model.hidden_size or model.num_layers"),
-    Recipe(accuracy_by_depth, (ACCURACY, "layers_executed"), "one that varies model.l_cycles, h_cycles or supervision_steps"),
-    Recipe(width_depth_map, (ACCURACY, "params", "layers_executed"), "one that varies model.hidden_size and an axis of depth"),
-    Recipe(inference_depth, (), "one with depth curves (eval.max_depth above 1)"),
-    Recipe(train_inference_matrix, (), "one that varies model.supervision_steps, with depth curves"),
-    Recipe(recursion_split, (ACCURACY,), "one with several model.h_cycles, l_cycles of equal T(n+1), such as 1, 5 and 2, 2"),
-    Recipe(state_reset, (ACCURACY,), "one that varies model.state_reset, state_init, state_noise or medium"),
-    Recipe(accuracy_by_difficulty, (), "one with depth curves on a task that tells difficulties apart"),
-    Recipe(required_depth, (), "one whose depths solve half of the items at two difficulties or more"),
-    Recipe(inference_frontier, ("inference_flops",), "one with depth curves"),
+    Recipe(
+        accuracy_by_parameters,
+        (ACCURACY, "params"),
+        "one that varies model.hidden_size or model.num_layers",
+        axes=CAPACITY_AXES,
+    ),
+    Recipe(
+        accuracy_by_depth,
+        (ACCURACY, "layers_executed"),
+        "one that varies model.l_cycles, h_cycles or supervision_steps",
+        axes=DEPTH_AXES,
+    ),
+    Recipe(
+        width_depth_map,
+        (ACCURACY, "params", "layers_executed"),
+        "one that varies model.hidden_size and an axis of depth",
+        axes=CAPACITY_AXES,
+    ),
+    Recipe(inference_depth, (), "one with depth curves (eval.max_depth above 1)", curve=DEPTH_CURVES),
+    Recipe(
+        train_inference_matrix,
+        (),
+        "one that varies model.supervision_steps, with depth curves",
+        axes=(SUPERVISION_STEPS,),
+        curve=DEPTH_CURVES,
+    ),
+    Recipe(
+        recursion_split,
+        (ACCURACY,),
+        "one with several model.h_cycles, l_cycles of equal T(n+1), such as 1, 5 and 2, 2",
+        axes=(CYCLES,),
+    ),
+    Recipe(state_reset, (ACCURACY,), "one that varies model.state_reset, state_init, state_noise or medium", axes=STATE_AXES),
+    Recipe(accuracy_by_difficulty, (), "one with depth curves on a task that tells difficulties apart", curve=DEPTH_CURVES),
+    Recipe(required_depth, (), "one whose depths solve half of the items at two difficulties or more", curve=DEPTH_CURVES),
+    Recipe(inference_frontier, ("inference_flops",), "one with depth curves", curve=DEPTH_CURVES),
     Recipe(breadth_depth, ("inference_flops",), "one with eval.rollouts above 1 and noise in evaluation or a random initial state"),
     Recipe(halting_calibration, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
     Recipe(residual_correctness, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
     Recipe(accuracy_by_training_flops, (ACCURACY, "train_flops"), "any with two cells"),
-    Recipe(training_curves, (), "any whose trials are validated during training (eval.validations)"),
+    Recipe(training_curves, (), "any whose trials are validated during training (eval.validations)", curve=VALIDATION_CURVES),
     Recipe(seed_strips, (ACCURACY,), "any with two cells"),
-]  # fmt: skip
+]
+
+# Figures of laws and effects: what each shows, and the columns it takes, one of each group.
+RECURRENCE = ((NLL,), (SIZE,), DEPTH_AXES)
+OF_FITS: list[tuple[str, tuple[tuple[str, ...], ...]]] = [
+    ("the recurrence law, its residuals and the exchange rate", RECURRENCE),
+    ("the best size and recursion for a budget", (*RECURRENCE, COSTS)),
+    ("the best size at equal training FLOPs", ((NLL,), (SIZE,), ("train_flops",))),
+    ("what each axis does, all else equal", ((ACCURACY,), AXES)),
+    ("how much each parameter accounts for", ((ACCURACY, NLL),)),
+    ("whether tasks agree", ((ACCURACY,), ("task.kind",))),
+]
 
 
 def draw_all(tables: Tables) -> tuple[list[FigureData], list[str]]:
     """The figures that the table has data for, and a line for each of the others."""
     figures, left_out, completed = [], [], tables.completed
     for recipe in RECIPES:
-        missing = [name for name in recipe.columns if name not in completed or completed[name].isna().all()]
+        missing = any(is_missing(completed, name) for name in recipe.columns)
         figure = recipe.draw(tables) if not missing and len(completed) else None
         if figure is not None:
             figures.append(figure)
         else:
-            needs = f"a table with {', '.join(missing)}" if missing else f"a sweep: {recipe.sweep}"
-            left_out.append(f"Left out: {recipe.subject}; it takes {needs}.")
-    return figures, left_out
+            left_out.append(recipe.explain_absence(tables))
+    absent = [(subject, describe_missing(tables, columns)) for subject, columns in OF_FITS if tables.is_foreign]
+    return figures, [*left_out, *(f"Left out: {subject}; it takes {lacks}." for subject, lacks in absent if lacks)]
+
+
+def describe_missing(tables: Tables, columns: Iterable[tuple[str, ...]]) -> str:
+    """The columns that a table lacks, and for a foreign one how to give them; empty if it has one of each group."""
+    completed = tables.completed
+    lacks = [group for group in columns if all(is_missing(completed, name) for name in group)]
+    if not lacks:
+        return ""
+    needs = f"a table with {' and '.join(' or '.join(group) for group in lacks)}"
+    return f"{needs} ({columns_option(dict(_pair(tables, group) for group in lacks))})" if tables.is_foreign else needs
+
+
+def is_missing(completed: pd.DataFrame, name: str) -> bool:
+    """Whether a column is absent or empty."""
+    return name not in completed or bool(completed[name].isna().all())
+
+
+def _pair(tables: Tables, group: tuple[str, ...]) -> tuple[str, str]:
+    """One of some columns, and their column that looks like it, where there is one."""
+    ours = next((name for name in group if name in tables.lookalikes), group[0])
+    return ours, tables.lookalikes.get(ours, "THEIRS")

@@ -6,7 +6,7 @@ import pandas as pd
 from analysis.data.tables import Tables
 from analysis.figures.data import FigureData, Heatmap, Series, chosen_cell, curves_of, powers_of_two
 from analysis.figures.recursion import DEPTH_CURVE
-from analysis.laws.required_depth import EASE
+from rrm.tasks.task import EASE
 
 SOLVED = (0.5, 0.9)  # shares that a difficulty counts as solved at
 
@@ -19,12 +19,14 @@ def accuracy_by_difficulty(tables: Tables) -> FigureData | None:
     name, measure, points = told
     depths = powers_of_two(int(points["at"].max()))
     means = points[points["at"].isin(depths)].groupby(["difficulty", "at"])["value"].mean().unstack("at")
+    means = means.sort_index(ascending=measure not in EASE)
     return FigureData(
         "accuracy_by_difficulty",
         "Difficulty against inference depth",
-        f"Mean exact accuracy over seeds of {name}; a row holds the items from this difficulty up to the next.",
+        f"Mean exact accuracy over seeds of {name}; a row holds the items from this value up to the next. "
+        "Harder items are higher up.",
         "D, supervision steps at inference",
-        f"difficulty ({measure.replace('_', ' ')})",
+        _axis_label(measure),
         heatmap=Heatmap(
             [str(int(depth)) for depth in means.columns],
             [f"{difficulty:g}" for difficulty in means.index],
@@ -53,12 +55,18 @@ def required_depth(tables: Tables) -> FigureData | None:
         "required_depth",
         "The depth that a difficulty needs",
         f"Smallest D at which {name} solves this share, mean over seeds; a difficulty that no depth solves has no point.",
-        f"difficulty ({measure.replace('_', ' ')})",
+        _axis_label(measure),
         "D, supervision steps at inference",
         series,
         x_scale="log",
         y_scale="log",
     )
+
+
+def _axis_label(measure: str) -> str:
+    """`difficulty (path length)`, or of a measure that grows as items become easier `clues (fewer clues: harder)`."""
+    words = measure.replace("_", " ")
+    return f"{words} (fewer {words}: harder)" if measure in EASE else f"difficulty ({words})"
 
 
 def _first_depth(accuracy: pd.Series, share: float) -> float | None:

@@ -44,7 +44,7 @@ def inference_frontier(tables: Tables) -> FigureData | None:
         "inference_frontier",
         "The inference frontier",
         f"Cells and depths that nothing cheaper beats ({chosen}; mean over seeds). "
-        "By q: an item stops at the first power of two with q > 0.",
+        "By q: an item stops at the first power of two with q > 0. A point has no text where there is no room for it.",
         FLOPS_LABEL,
         ACCURACY_LABEL,
         [*fronts, *others],

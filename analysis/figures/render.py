@@ -1,17 +1,17 @@
 """One static (matplotlib) and one interactive (plotly) renderer for any `FigureData`."""
 
-import itertools
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.figures.data import FigureData, Heatmap, Series
+from analysis.figures.ticks import PLACES, Y_MARGIN, log_ticks, number_label, place_texts
 from lightning_modules.atomic_write import write_atomically
 
 # Okabe and Ito's colours, told apart with any colour vision; the last one is black.
@@ -21,9 +21,7 @@ STATIC_DASHES = ["-", "--", ":", "-."]
 MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
 MOST_LEGEND_ROWS = 14
-MOST_TICKS, CLOSEST_TICKS = 8, 1.3
 MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
-NARROW = 8  # ratio of largest to smallest value
 MOST_BARS = 6  # of a line; with more points the interval is a band
 
 
@@ -34,8 +32,8 @@ def write_static(figure: FigureData, folder: Path) -> list[Path]:
         axes = canvas.subplots()
         if figure.heatmap:
             _static_heatmap(axes, figure.heatmap)
-        for series in figure.series:
-            _static_series(axes, series, horizontal=figure.y_marks is not None)
+        for series, places in zip(figure.series, place_texts(figure), strict=True):
+            _static_series(axes, series, places, horizontal=figure.y_marks is not None)
         _static_frame(axes, figure)
         paths = [folder / f"{figure.name}.{kind}" for kind in ("png", "svg")]
         for path in paths:
@@ -52,19 +50,16 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
     axes.set_ylabel(figure.y_label)
     if figure.x_scale == "log":
         axes.set_xscale("log")
-        ticks = _log_ticks(figure)
-        if ticks:
-            axes.set_xticks(ticks, [_number(value) for value in ticks])
-            axes.xaxis.minorticks_off()
-        else:
-            _number_log_axis(axes.xaxis, [x for series in figure.series for x in series.x])
+        ticks = log_ticks(_values(figure, "x"))
+        axes.set_xticks(ticks, [number_label(value) for value in ticks])
+        axes.xaxis.minorticks_off()
     if figure.y_scale == "log":
         axes.set_yscale("log")
-        _number_log_axis(
-            axes.yaxis, [y for series in figure.series for y in (*series.y, *(series.low or []), *(series.high or []))]
-        )
+        ticks = log_ticks(_values(figure, "y"))
+        axes.set_yticks(ticks, [number_label(value) for value in ticks])
+        axes.yaxis.minorticks_off()
     if figure.y_range:
-        axes.set_ylim(figure.y_range[0], figure.y_range[1] + 0.02)
+        axes.set_ylim(figure.y_range[0], figure.y_range[1] + Y_MARGIN)
     if figure.x_marks:
         places, names = zip(*figure.x_marks, strict=True)
         axes.set_xticks(places, names, rotation=60, ha="right")
@@ -80,16 +75,16 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns)
 
 
-def _number_log_axis(axis: Axis, values: list[float]) -> None:
-    """Marks at 1, 2 and 5 of each power of ten, as numbers; at more where the values span little."""
-    positive = [value for value in values if value > 0]
-    narrow = bool(positive) and max(positive) < NARROW * min(positive)
-    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(lambda value, _place: _number(value))
-    axis.set_minor_locator(NullLocator())
+def _static_text(axes: Axes, point: tuple[float, float], text: str, place: str) -> None:
+    """A text beside a point: above, below or level with it, and to one side or centred."""
+    vertical, horizontal = place.split()
+    offset = {"right": 4, "left": -4, "center": 0}[horizontal], {"top": 4, "bottom": -4, "middle": 0}[vertical]
+    sides = {"right": "left", "left": "right", "center": "center"}[horizontal]
+    levels = {"top": "bottom", "bottom": "top", "middle": "center"}[vertical]
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", fontsize=6.5, ha=sides, va=levels)
 
 
-def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
+def _static_series(axes: Axes, series: Series, places: Sequence[str | None], *, horizontal: bool) -> None:
     color, dash = PALETTE[series.color % len(PALETTE)], series.dash % len(DASHES)
     points = series.style == "points"
     errors = None
@@ -113,8 +108,9 @@ def _static_series(axes: Axes, series: Series, *, horizontal: bool) -> None:
         label=series.label,
         alpha=0.9,
     )
-    for x, y, text in zip(series.x, series.y, series.texts or [], strict=False):
-        axes.annotate(text, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)
+    for x, y, text, place in zip(series.x, series.y, series.texts or [], places, strict=False):
+        if place is not None:
+            _static_text(axes, (x, y), text, place)
     if band and series.low and series.high:
         axes.fill_between(series.x, series.low, series.high, color=color, alpha=BAND_OPACITY, linewidth=0)
 
@@ -141,8 +137,8 @@ def interactive(figure: FigureData) -> go.Figure:
     drawing = go.Figure()
     for trace in _interactive_heatmap(figure.heatmap) if figure.heatmap else []:
         drawing.add_trace(trace)
-    for series in figure.series:
-        for trace in _interactive_series(series, horizontal=figure.y_marks is not None):
+    for series, places in zip(figure.series, place_texts(figure), strict=True):
+        for trace in _interactive_series(series, places, horizontal=figure.y_marks is not None):
             drawing.add_trace(trace)
     drawing.update_layout(
         template="plotly_white",
@@ -159,14 +155,13 @@ def interactive(figure: FigureData) -> go.Figure:
 
 def _interactive_scales(drawing: go.Figure, figure: FigureData) -> None:
     if figure.x_scale == "log":
-        ticks = _log_ticks(figure)
-        drawing.update_xaxes(type="log", dtick="D2")  # 1, 2 and 5
-        if ticks:
-            drawing.update_xaxes(tickvals=ticks, ticktext=[_number(value) for value in ticks])
+        ticks = log_ticks(_values(figure, "x"))
+        drawing.update_xaxes(type="log", tickvals=ticks, ticktext=[number_label(value) for value in ticks])
     if figure.y_scale == "log":
-        drawing.update_yaxes(type="log", dtick="D2")
+        ticks = log_ticks(_values(figure, "y"))
+        drawing.update_yaxes(type="log", tickvals=ticks, ticktext=[number_label(value) for value in ticks])
     if figure.y_range:
-        drawing.update_yaxes(range=[figure.y_range[0], figure.y_range[1] + 0.02])
+        drawing.update_yaxes(range=[figure.y_range[0], figure.y_range[1] + Y_MARGIN])
 
 
 def _interactive_marks(drawing: go.Figure, figure: FigureData) -> None:
@@ -182,7 +177,7 @@ def _interactive_marks(drawing: go.Figure, figure: FigureData) -> None:
             update(tickvals=[place for place, _ in marks], ticktext=[name for _, name in marks], automargin=True)
 
 
-def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]:
+def _interactive_series(series: Series, places: Sequence[str | None], *, horizontal: bool) -> list[go.Scatter]:
     color, dash = PALETTE[series.color % len(PALETTE)], DASHES[series.dash % len(DASHES)]
     error, band = None, []
     if _has_band(series) and not horizontal:
@@ -203,8 +198,9 @@ def _interactive_series(series: Series, *, horizontal: bool) -> list[go.Scatter]
             name=series.label,
             legendgroup=series.label,
             mode=MODES[series.style] + ("+text" if series.texts else ""),
-            text=series.texts,
-            textposition="bottom right",
+            text=[text if place else "" for text, place in zip(series.texts or [], places, strict=False)] or None,
+            textposition=[place or PLACES[0] for place in places] if series.texts else None,
+            hovertext=series.texts,
             textfont={"size": 9},
             line={"color": color, "dash": dash},
             marker={"color": color, "size": 7},
@@ -257,15 +253,8 @@ def _has_band(series: Series) -> bool:
     return bool(series.low and series.high) and (series.style == "curve" or (series.style == "line" and len(series.x) > MOST_BARS))
 
 
-def _log_ticks(figure: FigureData) -> list[float]:
-    """The values that occur, where they are few and their labels do not touch; else the renderer's own ticks."""
-    values = sorted({x for series in figure.series for x in series.x})
-    apart = all(second / first > CLOSEST_TICKS for first, second in itertools.pairwise(values))
-    return values if apart and len(values) <= MOST_TICKS else []
-
-
-def _number(value: float) -> str:
-    """A tick label: large whole numbers with separators, larger ones in powers of ten."""
-    if value < 1000:
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
+def _values(figure: FigureData, axis: Literal["x", "y"]) -> list[float]:
+    """All that is drawn along an axis, ends of intervals included."""
+    if axis == "x":
+        return [x for series in figure.series for x in series.x]
+    return [y for series in figure.series for y in (*series.y, *(series.low or []), *(series.high or []))]

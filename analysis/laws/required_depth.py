@@ -15,12 +15,12 @@ from scipy.special import expit
 from analysis.laws.fit import Fit
 from analysis.laws.groups import CELL, Group
 from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from rrm.tasks.task import EASE
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
 
 ACCURACY, ERROR = "depth/exact_accuracy", "depth/error"
 FEWEST_SCALES = 4  # depths, and levels of difficulty at least 3
 FEWEST_LEVELS = 3
-EASE = ("clues",)  # measures that grow as items become easier: no k
 
 
 def fit_required_depth(group: Group, curves: pd.DataFrame) -> list[Fit]:

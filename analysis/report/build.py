@@ -67,7 +67,9 @@ class Report:
         # Each effect is one sentence for many pairs of cells; pair by pair is for designs in which no cells differ in one setting.
         effects = axes if words or axes else describe_differences(self.differences, self.tables.varied)
         if not words and not effects and not laws:
-            effects = [Sentence("No axis was varied with at least two seeds a cell: nothing is claimed.")]
+            option = self.tables.columns_option
+            renamed = f" Columns look like ours under other names: {option} reads them as such." if option else ""
+            effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
         # A law that was fitted says more than an effect; a refusal says less.
         fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
         said = [*words, *(laws + effects if fitted else effects + laws)]
@@ -116,8 +118,9 @@ def _distinct(figures: list[FigureData]) -> list[FigureData]:
 
 def _outcomes(tables: Tables) -> pd.DataFrame:
     """Success and failure by cell; a setting that a failed trial does not have is that of its kind of model, as in `completed`."""
+    scored = tables.completed[tables.completed[ACCURACY].notna()]
     failed = tables.trials[(tables.trials["outcome"] == "failed") & ~tables.trials["outside_spec"]]
-    whole = tables.trials.loc[tables.completed.index.union(failed.index)].copy()
+    whole = tables.trials.loc[scored.index.union(failed.index)].copy()
     for name in tables.varied:
         numeric = pd.api.types.is_numeric_dtype(tables.completed[name])
         whole[name] = whole[name].fillna(0 if numeric else "").astype(tables.completed[name].dtype)

@@ -52,6 +52,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     html = environment.get_template("report.html").render(
         title=title,
         answer=report.answer,
+        table_notes=report.tables.notes,
         drawn={figure.name for figure in report.figures},
         tables={
             "Effects": _readable_effects(report),

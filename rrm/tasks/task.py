@@ -13,6 +13,7 @@ from rrm.config import StrictConfig
 
 PAD = 0  # a token of every task: attended to, and as a label not scored
 IGNORED = -100  # PAD among the labels, as losses see it
+EASE = frozenset({"clues"})  # measures of difficulty that grow as items become easier; all others grow as items become harder
 Split = Literal["train", "validation", "test", "ood"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "ood")  # out of distribution: harder than anything in training
 

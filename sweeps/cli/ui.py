@@ -6,14 +6,13 @@ import socket
 import webbrowser
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from threading import Thread
 
 from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.cli.status import find_store
-from sweeps.store.store import STUDY, local_root, tracking_uri
+from sweeps.store.store import STUDY, local_root
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 
@@ -21,24 +20,27 @@ MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 def show_runs(target: str, port: int | None, open_browser: bool, console: Console) -> None:
     """Print the link to a sweep in the MLflow UI and open it; serve it until Ctrl-C, unless a team's server does.
 
+    MLflow gets from the store what it lacks of the sweep.
+
     Raises:
-        UserError: there is no such sweep, MLflow has no runs of it, or the port is taken.
+        UserError: there is no such sweep, it has no finished trials, MLflow does not take it, or the port is taken.
     """
     store = find_store(target)
-    from sweeps.tracking.destination import artifact_root, check_tracking_uri
+    from sweeps.tracking.fill import filled_destination
     from sweeps.tracking.mlflow.server import find_links, running_server  # mlflow takes seconds to import
 
-    name, root = store.location.rsplit("/", 1)[-1], local_root(store.location.rsplit("/", 1)[0])
-    uri, artifacts = tracking_uri(root), artifact_root(root)
-    check_tracking_uri(uri)
-    if uri.startswith(("http:", "https:")):
-        _show(find_links(uri, uri.rstrip("/"), name), open_browser, console)
-        return
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UserError("holds no runs yet; run the sweep first", uri.removeprefix("sqlite:///"))
-    with running_server(uri, artifacts or root / "mlartifacts", _free_port(port, MLFLOW_PORT)) as address:
-        _show(find_links(address, address, name), open_browser, console)
-        _wait(console)
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    with filled_destination(store, say) as destination:
+        uri, name = destination.uri, destination.sweep
+        if uri.startswith(("http:", "https:")):
+            _show(find_links(uri, uri.rstrip("/"), name), open_browser, console)
+            return
+        artifacts = destination.artifact_root or local_root(store.location.rpartition("/")[0]) / "mlartifacts"
+        with running_server(uri, artifacts, _free_port(port, MLFLOW_PORT)) as address:
+            _show(find_links(address, address, name), open_browser, console)
+            _wait(console)
 
 
 def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> None:

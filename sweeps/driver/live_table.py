@@ -1,9 +1,9 @@
-"""What a running sweep shows: one live table on a terminal, one line an ending elsewhere."""
+"""What a running sweep shows: a live table on a terminal; elsewhere a line an ending, and one where there was none for long."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -17,7 +17,8 @@ from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0
-LINE_SECONDS = 5.0
+POLL_SECONDS = 0.5  # between looks at the ledger where there is no terminal
+HEARTBEAT_SECONDS = 15.0  # longest time without a line there
 SHOWN_FAILURES = 5
 
 
@@ -37,22 +38,35 @@ class LiveTable:
             with Live(get_renderable=self.render, console=self.console, refresh_per_second=1 / REFRESH_SECONDS, transient=True):
                 yield
             return
-        ended = threading.Event()
-        thread = threading.Thread(target=self._print_lines, args=(ended,), daemon=True)
-        thread.start()
-        try:
+        news = self._news()
+        with lines(self.console, lambda: next(news), self._heartbeat):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
-    def _print_lines(self, ended: threading.Event) -> None:
-        """Where there is no terminal: a line when trials have ended since the last one."""
-        shown = self.done_before
-        while not ended.wait(LINE_SECONDS):
-            if len(self.ledger.results) > shown:
-                shown = len(self.ledger.results)
-                self.console.print(self.summary(), markup=False, highlight=False, soft_wrap=True)
+    def _news(self) -> Iterator[list[str]]:
+        """Lines on what began first and what has ended since the last look, without end."""
+        told, has_begun = set(self.ledger.results), False
+        while True:
+            found = []
+            if not has_begun and (first := next(iter(list(self.ledger.live.values())), None)) is not None:
+                has_begun = True
+                found.append(f"first trial: {self.ledger.tracker.name(first.config)}")
+            fresh = [record for name, record in list(self.ledger.results.items()) if name not in told]
+            told |= {record["fingerprint"] for record in fresh}
+            found += [f"{self._ending(record)} | {self.summary()}" for record in fresh]
+            yield found
+
+    def _ending(self, record: Record) -> str:
+        """`h16 n1 seed0: completed, val exact accuracy 0.813`, or why it failed."""
+        name, score = self.ledger.tracker.name_of_record(record), record.get("val/exact_accuracy")
+        scored = f"val exact accuracy {score:.3f}" if score is not None else ""
+        why = str(record["reason"]) if record["outcome"] == "failed" else scored
+        return f"{name}: {', '.join(filter(None, (record['outcome'], why)))}"
+
+    def _heartbeat(self) -> str:
+        """The summary, and how far the trials are that run."""
+        running = [trial for trial in list(self.ledger.live.values()) if trial.rows]
+        steps = ", ".join(f"{self.ledger.tracker.name(trial.config)} at step {trial.rows[-1]['step']}" for trial in running)
+        return " | ".join(filter(None, (self.summary(), steps or "no validation of a running trial yet")))
 
     def render(self) -> RenderableType:
         """The table: how the sweep stands, then the trials that run, then why the latest failures failed."""
@@ -119,6 +133,39 @@ class LiveTable:
             return max(0.0, total - self._flops_done())
         ended = max(1, len(self.ledger.results))
         return self._flops_done() / ended * (self.ledger.total - ended)
+
+
+@contextmanager
+def lines(console: Console, news: Callable[[], list[str]], heartbeat: Callable[[], str]) -> Iterator[None]:
+    """Print news while the block runs and once after it, and the heartbeat where nothing was printed for `HEARTBEAT_SECONDS`."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        last = time.monotonic()
+        while True:
+            is_last = ended.wait(POLL_SECONDS)
+            found = news()
+            if not found and not is_last and time.monotonic() - last >= HEARTBEAT_SECONDS:
+                found = [heartbeat()]
+            for line in found:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            last = time.monotonic() if found else last
+            if is_last:
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def starting(console: Console) -> AbstractContextManager[None]:
+    """Lines while Ray starts, which takes a minute on a busy machine."""
+    began = time.monotonic()
+    return lines(console, list, lambda: f"still starting Ray, {clock(time.monotonic() - began)} so far")
 
 
 def pareto_front(search: Search, records: list[Record]) -> list[Record]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import Ledger
-from sweeps.driver.live_table import LiveTable, best_record, failures
+from sweeps.driver.live_table import LiveTable, best_record, failures, starting
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -134,7 +134,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
     if ledger.tracker.delivery.is_local:
         ledger.tracker.delivery.start()  # makes its database while Ray starts
     try:
-        with hidden_credentials():
+        with hidden_credentials(), starting(console):
             ray.init(
                 address=address or "local",  # None would join whatever cluster this machine last heard of
                 include_dashboard=False if address is None else None,

@@ -70,7 +70,7 @@ class Folder(Backend):
     def holder(self) -> str | None:
         try:
             file = (self.path / LOCK).open("r", encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return None
         with file:
             try:

@@ -39,6 +39,7 @@ class Destination:
     identity: str | None = None  # the store's identity; None if the store has none yet
     old_trials: frozenset[str] = frozenset()  # fingerprints that were begun before stores had identities
     last_experiment: tuple[str, int] | None = None  # ID and creation time of the one that received this spool
+    renaming: str = "name=NEW"  # what gives the sweep another name, in messages
 
     def is_copy_of(self, location: str) -> bool:
         """Whether the store at another location is this one's original: it has the same identity, and is not the same folder."""

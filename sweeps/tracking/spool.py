@@ -77,6 +77,14 @@ class Spool:
         """Whether the start of a trial was spooled before."""
         return fingerprint in self._attempts
 
+    def holds_end(self, fingerprint: str) -> bool:
+        """Whether the last attempt at a trial has ended."""
+        return (self._spooled.get(("standing", fingerprint)) or "").startswith("end ")
+
+    def holds_sweep(self) -> bool:
+        """Whether a driver has spooled the spec that it ran."""
+        return ("sweep", "") in self._spooled
+
     def attempt(self, fingerprint: str) -> int:
         """How often the trial began at step 0."""
         return self._attempts.get(fingerprint, 1)

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.record import CurvePoint, Record, describe
+from lightning_modules.record import DESCRIBED, CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
 from sweeps.design.short_names import LETTERS
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -27,13 +28,19 @@ LONGEST_TAG = 5000
 class Tracker:
     """Turns the ledger's changes into events. A change that was spooled before is not spooled again."""
 
-    def __init__(self, spec: SweepSpec, spool: Spool, store: Store) -> None:
-        """Needs the lock of the store, which gets an identity where it has none."""
+    def __init__(self, spec: SweepSpec, spool: Spool, store: Store, destination: Destination | None = None) -> None:
+        """Needs the lock of the store, which gets an identity where it has none.
+
+        Args:
+            destination: of a sweep that is shown and not run: the store needs no lock and is not written, and no fact of this
+                machine is noted.
+        """
         self.spool = spool
         self.name_of_sweep, self.kind = spec.name, "search" if spec.search else "measure"
         self.varied = spec.varied_paths
-        self.delivery = Delivery(_settle_destination(spec, store, spool), spool, store.file)
-        self._tags = provenance_tags()
+        self.delivery = Delivery(destination or _settle_destination(spec, store, spool), spool, store.file)
+        self._tags = {} if destination else provenance_tags()
+        self._diff = "" if destination else read_diff()
 
     def sweep(self, spec: SweepSpec) -> None:
         """The sweep is being run."""
@@ -49,7 +56,7 @@ class Tracker:
                 "axes": self.varied,
                 "objective": first,
                 "tags": self._tags,
-                "diff": read_diff(),
+                "diff": self._diff,
             }
         )
         self._spool_changed_cells()
@@ -76,16 +83,18 @@ class Tracker:
         if self.spool.holds_start(config.fingerprint) and not anew:
             self._set_state("RUNNING", config.fingerprint)
             return
+        self._add_start(config, describe(config), _now())
+
+    def _add_start(self, config: TrialConfig, described: Record, began: int) -> None:
         params = {**config.flat(), "seed": config.seed}
-        costs = {key: value for key, value in describe(config).items() if key not in params and key not in TEXT_COLUMNS}
         self.spool.add_start(
             {
                 "kind": "start",
                 "fingerprint": config.fingerprint,
                 "name": self.name(config),
-                "time": _now(),
+                "time": began,
                 "params": params,
-                "metrics": costs,
+                "metrics": {key: value for key, value in described.items() if key not in params and key not in TEXT_COLUMNS},
                 "tags": {
                     **self._tags,
                     "sweep": self.name_of_sweep,
@@ -106,19 +115,33 @@ class Tracker:
         """A trial is over; points that were not spooled before are spooled now."""
         if not self.spool.holds_start(config.fingerprint):
             self.start(config)
+        self._add_end(config, FitResult(record, curves), describe(config), _now())
+
+    def restore(self, config: TrialConfig, result: FitResult, began: int) -> None:
+        """A finished trial of which the spool has no end, from its record: no data file is read.
+
+        Args:
+            began: milliseconds since 1970; the last point of its curves gives its end.
+        """
+        flat = config.flat()
+        described = {name: value for name, value in result.record.items() if name in DESCRIBED or name in flat}
+        if not self.spool.holds_start(config.fingerprint):
+            self._add_start(config, described, began)
+        self._add_end(config, result, described, max([began, *(point["time"] for point in result.curves)]))
+
+    def _add_end(self, config: TrialConfig, result: FitResult, described: Record, ended: int) -> None:
+        record, curves = result.record, result.curves
         self.points(config, [point for point in curves if point["axis"] == "step"])
-        known = describe(config)
-        now = _now()
         final = [
-            {"metric": name, "value": float(value), "at": int(record.get("steps", 0)), "time": now}
+            {"metric": name, "value": float(value), "at": int(record.get("steps", 0)), "time": ended}
             for name, value in record.items()
-            if name not in known and name not in TEXT_COLUMNS
+            if name not in described and name not in TEXT_COLUMNS
         ]
         self.spool.add_once(
             {
                 "kind": "end",
                 "fingerprint": config.fingerprint,
-                "time": now,
+                "time": ended,
                 "status": STATUS[record["outcome"]],
                 "tags": {name: str(record[name])[:LONGEST_TAG] for name in ENDING_TAGS if name in record},
                 "dataset": describe_data(config, record),
@@ -157,6 +180,10 @@ class Tracker:
         """A run's name: what differs from its siblings, such as `h32 n3 S4 seed1`."""
         return " ".join(filter(None, (self.cell(config), f"seed{config.seed}")))
 
+    def name_of_record(self, record: Record) -> str:
+        """The name of an ended trial's run, from its record."""
+        return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
+
     def cell(self, config: TrialConfig) -> str:
         """What the seeds of one setting have in common, such as `h32 n3 S4`."""
         return self._cell_of(config.flat())
@@ -179,8 +206,12 @@ def _settle_destination(spec: SweepSpec, store: Store, spool: Spool) -> Destinat
 
 
 def describe_data(config: TrialConfig, record: Record) -> dict[str, Any] | None:
-    """The data of a trial as an input of its run; None where the trial failed before it saw any."""
+    """The data of a trial as an input of its run; None where the trial failed before it saw any, or its files are gone."""
     if "data_fingerprint" not in record:
+        return None
+    try:
+        shape = config.task.shape
+    except UserError:  # of ARC's sets, which are read for their number of puzzles
         return None
     task = config.task.identity()
     size = "x".join(str(task[name]) for name in ("size",) if name in task)
@@ -189,7 +220,7 @@ def describe_data(config: TrialConfig, record: Record) -> dict[str, Any] | None:
         "name": f"{task['kind']}{size}",
         "digest": record["data_fingerprint"],
         "source": task,  # with `rrm-trial` the same task makes the same rows
-        "profile": counts | {"tokens": config.task.shape.length, "vocabulary": config.task.shape.vocabulary},
+        "profile": counts | {"tokens": shape.length, "vocabulary": shape.vocabulary},
     }
 
 

@@ -1,13 +1,22 @@
 """Which sweeps `rrm-analyze` reads."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
-from analysis.cli import main
+from analysis.cli import main, put_into_mlflow
+from analysis.data.tables import Tables
+from analysis.report.build import build_report
+from analysis.report.html import readable_cells
+from analysis.report.terminal import lay_out
+from rrm.errors import UserError
+from sweeps.tracking.mlflow import IDENTITY, SWEEP
+from sweeps.tracking.mlflow.reports import log_report
 from tests.analysis.conftest import made_tables
 
 
@@ -77,7 +86,74 @@ def test_a_target_that_is_asked_for_and_is_no_sweep_is_one_line(
 def test_a_report_is_written_where_the_database_of_mlflow_cannot_be_read(
     typed: Callable, storage: list[str], tmp_path: Path
 ) -> None:
-    code, printed, errors = typed("runs/odd", "runs/even", "--out", "out")
-    assert code == 0 and printed.count("not in MLflow: ") == 2, errors
-    assert "<title>even and odd</title>" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
-    assert len(pd.read_csv(tmp_path / "out/trials.csv")) == 24
+    code, printed, errors = typed("runs/odd", "--out", "out")
+    assert code == 0 and printed.count("not in MLflow: ") == 1, errors
+    assert "<title>odd</title>" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert len(pd.read_csv(tmp_path / "out/trials.csv")) == 12
+
+
+# -- whose report it is ---------------------------------------------------------------------------------------------
+
+
+def test_a_report_of_several_sweeps_is_in_no_run_and_in_no_folder_of_one(
+    typed: Callable, storage: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page itself takes seconds to draw and is left out: what is stored of it is one file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/team.db")
+    client = MlflowClient(f"sqlite:///{tmp_path}/team.db")
+    runs = {}
+    for name in ("even", "odd"):
+        experiment = client.create_experiment(name, artifact_location=(tmp_path / "artifacts" / name).as_uri())
+        runs[name] = client.create_run(experiment, tags={SWEEP: name}).info.run_id
+    for folder in ("own", "both"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "report.html").write_text(folder, encoding="utf-8")
+    put_into_mlflow(["runs/even"], None, Path("own"))
+    put_into_mlflow(["runs/even", "runs/odd"], None, Path("both"))
+    kept = client.download_artifacts(runs["even"], "report/report.html", str(tmp_path))
+    assert Path(kept).read_text(encoding="utf-8") == "own"
+    assert client.list_artifacts(runs["odd"]) == []
+    code, _, errors = typed("runs/even", "runs/odd", "--fits-only")
+    assert code == 2 and errors.splitlines()[-1].startswith("--out: is needed for several sweeps")
+    assert not list((tmp_path / "runs").glob("*/report"))
+    client.set_experiment_tag(client.get_experiment_by_name("odd").experiment_id, IDENTITY, "theirs")
+    with pytest.raises(UserError, match="holds another sweep named 'odd'"):
+        log_report(f"sqlite:///{tmp_path}/team.db", "odd", tmp_path / "own", identity="ours")
+    assert client.list_artifacts(runs["odd"]) == []
+
+
+def test_a_sweep_that_is_named_twice_is_one(typed: Callable, storage: list[str], tmp_path: Path) -> None:
+    (tmp_path / "even.yaml").write_text("name: even\n", encoding="utf-8")
+    assert typed("runs/even", "runs/even/", "even.yaml", "--fits-only")[0] == 0
+    assert (tmp_path / "runs/even/report/fits.json").exists()
+
+
+# -- the table of cells ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def cells_of_two_sweeps() -> pd.DataFrame:
+    trials = made_tables().trials
+    other = trials.assign(**{"task.kind": "maze", "fingerprint": trials["fingerprint"] + "m", "task.validation_examples": 200})
+    both = pd.concat([trials.assign(**{"task.validation_examples": 100}), other], ignore_index=True)
+    return readable_cells(build_report(Tables(both, made_tables().curves)), brief=True)
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 70, 60, 40])
+def test_a_terminal_of_any_width_shows_every_number_whole_and_names_what_it_leaves_out(width: int) -> None:
+    cells = cells_of_two_sweeps()
+    lines = lay_out(cells, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for name in cells.columns:
+        named = f"left out at this width: {name}" in text or f"and {name}; the report has" in text
+        assert named or all(str(value) in text for value in cells[name]), name
+        assert all(word in text for word in name.split())
+
+
+def test_what_is_no_terminal_has_the_table_in_full_width() -> None:
+    cells = cells_of_two_sweeps().assign(**{"a setting of a long name": 0.123456789, "another setting of a long name": "rotary"})
+    header, rule, *rows = lay_out(cells, None)
+    assert all(name in header for name in cells.columns) and len(rows) == len(cells) and len(header) > 100
+    assert {len(row) for row in rows} == {len(header)} == {len(rule)}

@@ -57,13 +57,15 @@ def find_experiment(client: MlflowClient, destination: Destination) -> Experimen
     if experiment is None:
         return None
     if experiment.experiment_id == DEFAULT_EXPERIMENT:
-        raise UserError(f"is MLflow's experiment 0, which all programs share, got {destination.sweep!r}; name=NEW", "name")
+        raise UserError(
+            f"is MLflow's experiment 0, which all programs share, got {destination.sweep!r}; {destination.renaming}", "name"
+        )
     identity, location = experiment.tags.get(IDENTITY), experiment.tags.get(LOCATION)
     if identity is not None and identity == destination.identity:
         if location is not None and location != destination.location and destination.is_copy_of(location):
             raise _copy_error(experiment, destination, location)
     elif identity is not None or not _is_ours(client, experiment, destination):
-        raise _other_sweep_error(experiment, location)
+        raise _other_sweep_error(experiment, location, destination.renaming)
     return experiment
 
 
@@ -141,9 +143,9 @@ def _name(experiment: Experiment) -> str:
     return f"MLflow's experiment {experiment.name!r} (ID {experiment.experiment_id})"
 
 
-def _other_sweep_error(experiment: Experiment, location: str | None) -> UserError:
+def _other_sweep_error(experiment: Experiment, location: str | None, renaming: str) -> UserError:
     number, where = experiment.experiment_id, f" at {blank_secrets(location)}" if location else ""
-    remedy = "choose another one: name=NEW"
+    remedy = f"choose another one: {renaming}"
     if experiment.lifecycle_stage == DELETED:
         remedy += f", or remove that experiment for good: mlflow gc --experiment-ids {number}"
     else:

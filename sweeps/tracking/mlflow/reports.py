@@ -5,7 +5,7 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError, first_line
-from sweeps.tracking.mlflow import SWEEP
+from sweeps.tracking.mlflow import IDENTITY, SWEEP
 from sweeps.tracking.mlflow.reader import find_sweep
 from sweeps.tracking.secrets import blank_secrets
 
@@ -13,13 +13,18 @@ FOLDER = "report"
 KINDS = (".html", ".png", ".svg", ".json", ".csv")  # Parquet holds the same as CSV
 
 
-def log_report(tracking_uri: str, sweep: str, folder: Path) -> None:
+def log_report(tracking_uri: str, sweep: str, folder: Path, identity: str | None = None) -> None:
     """Replace the report of a sweep by the files of a folder.
 
+    Args:
+        identity: of the sweep's store, where that is known: another sweep of its name keeps its own report.
+
     Raises:
-        UserError: MLflow does not know the sweep, or does not answer.
+        UserError: MLflow does not hold the sweep, holds another one of its name, or does not answer.
     """
     client, experiment = find_sweep(tracking_uri, sweep)
+    if experiment and identity and experiment.tags.get(IDENTITY, identity) != identity:
+        raise UserError(f"holds another sweep named {sweep!r}", blank_secrets(tracking_uri))
     try:
         runs = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP}` = '{sweep}'", max_results=1) if experiment else []
         if not runs:

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rrm.errors import UserError, first_line
-from sweeps.tracking.mlflow.view import view_path
+from sweeps.tracking.mlflow.view import comparison_path, view_path
 from sweeps.tracking.secrets import blank_secrets
 
 START_SECONDS = 60.0
@@ -23,19 +23,22 @@ STOP_SECONDS = 10.0
 
 
 def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
-    """The links to a sweep's view on the server at `address`: its `charts`, and the `table` of its runs.
+    """The links to a sweep on the server at `address`: its `charts`, the `table` of its runs, and its best runs to `compare`.
 
     Raises:
         UserError: MLflow does not answer, or has never heard of the sweep.
     """
+    client = MlflowClient(tracking_uri=tracking_uri)
     try:
-        experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(sweep)
+        experiment = client.get_experiment_by_name(sweep)
+        comparison = comparison_path(client, experiment) if experiment else None
     except MlflowException as error:
         raise UserError(f"does not answer: {first_line(error, blank_secrets)}", blank_secrets(address)) from None
     if experiment is None:
-        raise UserError(f"holds no runs of the sweep {sweep!r} yet; run it first", "MLflow")
+        raise UserError(f"holds no runs of the sweep {sweep!r}, and the sweep has no finished trials yet", "MLflow")
     number = experiment.experiment_id
-    return {"charts": f"{address}{view_path(number, 'CHART')}", "table": f"{address}{view_path(number, 'TABLE')}"}
+    links = {"charts": f"{address}{view_path(number, 'CHART')}", "table": f"{address}{view_path(number, 'TABLE')}"}
+    return links | ({"compare": f"{address}{comparison}"} if comparison else {})
 
 
 @contextmanager

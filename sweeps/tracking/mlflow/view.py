@@ -6,13 +6,23 @@ browser test guards it.
 
 import json
 from typing import Any, Literal
+from urllib.parse import quote
 
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 
 KEY = "rrm"  # of our view among the shared ones
 TAG = f"mlflow.sharedViewState.{KEY}"
+SCORE = "test/exact_accuracy"  # that runs are compared by
 # Few: MLflow puts the columns of metrics before those of params.
-METRICS = ("test/exact_accuracy", "params", "layers_executed", "train_flops", "inference_flops")
+METRICS = (SCORE, "params", "layers_executed", "train_flops", "inference_flops")
+
+MAX_COMPARED = 10
+NOTE = "mlflow.note.content"  # tag that MLflow shows as the description of an experiment
+DESCRIPTION = (
+    "Scores are `val/...`, `test/...` and `ood/...`. `depth/...`, `val_depth/...` and `ood_depth/...` are curves over the "
+    "inference depth: where MLflow lists one number of them, it is that of the largest depth, and no score."
+)
 
 
 def prepare_view(client: MlflowClient, experiment_id: str, axes: list[str], objective: dict[str, str]) -> None:
@@ -38,8 +48,32 @@ def prepare_view(client: MlflowClient, experiment_id: str, axes: list[str], obje
         "globalLineChartConfig": {"xAxisKey": "step"},
     }
     client.set_experiment_tag(experiment_id, TAG, json.dumps(state))
+    if NOTE not in client.get_experiment(experiment_id).tags:  # somebody may have written one
+        client.set_experiment_tag(experiment_id, NOTE, DESCRIPTION)
 
 
 def view_path(experiment_id: str, mode: Literal["CHART", "TABLE"]) -> str:
     """Where the view is, behind the server's address. Without `workflowType` MLflow opens in another mode, for prompts."""
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={KEY}&compareRunsMode={mode}"
+
+
+def comparison_path(client: MlflowClient, experiment: Experiment) -> str | None:
+    """Where the best runs are compared by their score on test, behind the server's address; None where no run has one.
+
+    MLflow's page for any two runs begins with the metric that was logged first and lists the last point of each curve.
+    """
+    state = json.loads(experiment.tags.get(TAG, "{}"))
+    order = [f"{state['orderByKey']} {'ASC' if state.get('orderByAsc') else 'DESC'}"] if "orderByKey" in state else []
+    scored = f"metrics.`{SCORE}` >= 0"
+    runs = client.search_runs([experiment.experiment_id], scored, order_by=order, max_results=MAX_COMPARED)
+    if not runs:
+        return None
+    parts = {
+        "runs": [run.info.run_id for run in runs],
+        "metric": SCORE,
+        "experiments": [experiment.experiment_id],
+        "plot_metric_keys": [SCORE],
+        "plot_layout": {},
+    }
+    query = "&".join(f"{name}={quote(json.dumps(value))}" for name, value in parts.items())
+    return f"/#/metric?{query}&x_axis=step&y_axis_scale=linear&line_smoothness=1&show_point=true"

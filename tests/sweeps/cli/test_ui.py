@@ -35,7 +35,7 @@ def links(tracked: Ledger) -> Iterator[dict[str, str]]:
         command("ui", tracked.store.location, "--no-browser"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )
     assert served.stdout is not None
-    printed = dict(served.stdout.readline().split(None, 1) for _ in range(2))
+    printed = dict(served.stdout.readline().split(None, 1) for _ in range(3))
     yield {name: link.strip() for name, link in printed.items()}
     served.send_signal(signal.SIGINT)
     assert served.wait(20) == 0
@@ -103,6 +103,17 @@ def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> 
     text = page.inner_text("body")
     for fingerprint in best:
         assert tracked.tracker.name(tracked.stored_trial(fingerprint)) in text
+
+
+@needs_browser
+@pytest.mark.more
+def test_the_link_to_compare_shows_the_score_on_test(look: Callable, links: dict, tracked: Ledger) -> None:
+    page = look(links["compare"], "mlflow-scores", "test/exact_accuracy")
+    page.locator(".plot-container").first.wait_for(timeout=PATIENCE_MILLISECONDS)
+    drawn = page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data.map(line => line.name))"
+    )
+    assert drawn and not any("depth/" in str(name) for name in drawn)
 
 
 def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requests(open_ledger: Callable) -> None:
@@ -195,7 +206,7 @@ def test_a_server_of_a_team_is_linked_and_not_started(typed: Callable, tracked: 
     address = links["charts"].split("/#/")[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     ended = typed("ui", tracked.store.location, "--no-browser")
-    assert ended.returncode == 0 and ended.stdout.split() == ["charts", links["charts"], "table", links["table"]]
+    assert ended.returncode == 0 and ended.stdout.split() == [part for link in links.items() for part in link]
 
 
 def test_a_team_s_server_that_does_not_answer_is_one_line(typed: Callable, tracked: Ledger, monkeypatch) -> None:

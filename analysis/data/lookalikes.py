@@ -1,0 +1,91 @@
+"""Columns of a foreign table that mean what a column here means, under another name: `arch.d_model`, `config/n_sup`."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.data.names import ALIASES, NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
+from sweeps.design.axes import AXES, AXIS_SETTINGS
+
+SECTION_WORDS = {
+    "arch", "args", "cfg", "config", "eval", "final", "hparams", "hyperparameters", "loss", "metrics", "model", "net", "network",
+    "optim", "optimizer", "params", "results", "summary", "task", "train", "training",
+}  # fmt: skip
+TRAINING_WORDS = {"train", "training"}  # a score with one of them is that of no split here
+
+
+def find_lookalikes(table: pd.DataFrame) -> dict[str, str]:
+    """Columns of others by the name here that they seem to mean, where the table has no column of that name.
+
+    A column counts if its values fit: numbers for a number; for a setting that is no axis, at least two values.
+    """
+    found: dict[str, str] = {}
+    for column in map(str, table):
+        ours = None if column in SETTINGS or column in RECORD or '"' in column else _meaning(column)
+        if ours and ours not in table and ours not in found and _fits(table[column], ours):
+            found[ours] = column
+    return found
+
+
+def columns_option(theirs_by_ours: Mapping[str, str]) -> str:
+    """The option of `rrm-analyze` that gives columns of others names here, as a shell takes it."""
+    pairs = (f'{ours}="{theirs}"' if "," in theirs else f"{ours}={theirs}" for ours, theirs in theirs_by_ours.items())
+    return f"--columns {shlex.quote(','.join(pairs))}"
+
+
+def percent_option(lookalikes: Mapping[str, str], table: pd.DataFrame) -> str:
+    """The option for those of the columns that are in percent; empty where none is."""
+    percent = [ours for ours, theirs in lookalikes.items() if is_share(ours) and _is_percent(table[theirs])]
+    return f"--percent {','.join(percent)}" if percent else ""
+
+
+def _meaning(column: str) -> str | None:
+    """The name here that a column's name stands for: sections before it count only where the rest stands for none."""
+    words = [word.lower() for word in re.split(r"[^0-9A-Za-z]+|(?<=[a-z0-9])(?=[A-Z])", column) if word]
+    for start in range(len(words)):
+        if not set(words[:start]) <= SECTION_WORDS:
+            return None
+        ours = _NAMES.get("".join(words[start:]))
+        is_score = ours is not None and "/" in ours
+        if ours is not None and not (is_score and TRAINING_WORDS & set(words[:start])):
+            return ours
+    return None
+
+
+def _fits(values: pd.Series, ours: str) -> bool:
+    present = values.dropna()
+    if ours in NUMBERS or ours in AXES:
+        return len(present) > 0 and bool(_numbers(present).notna().all())
+    return ours in AXIS_SETTINGS or present.astype(str).nunique() > 1
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values.map(lambda cell: cell.rstrip(" %") if isinstance(cell, str) else cell), errors="coerce")
+
+
+def _is_percent(values: pd.Series) -> bool:
+    signed = values.astype(str).str.endswith("%").any()
+    return bool(signed or 1 < _numbers(values.dropna()).max() <= 100)
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^0-9a-z]", "", name.lower())
+
+
+def _list_names() -> dict[str, str]:
+    """Names here by their letters and digits: whole paths, last parts of two words that one setting has, and aliases."""
+    last_parts = {path: _squash(path.split(".")[-1]) for path in SETTINGS if "_" in path.split(".")[-1]}
+    shared = Counter(last_parts.values())
+    names = {part: path for path, part in last_parts.items() if shared[part] == 1}
+    for score, aliases in SCORE_ALIASES.items():
+        for alias in (_squash(score), *aliases):
+            names[alias] = f"test/{score}"
+            names |= {f"{word}{alias}": f"{split}/{score}" for word, split in SPLIT_ALIASES.items()}
+    names |= {alias: ours for ours, aliases in ALIASES.items() for alias in aliases}
+    return names | {_squash(name): name for name in (*SETTINGS, *NUMBERS)}
+
+
+_NAMES = _list_names()

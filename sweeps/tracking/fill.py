@@ -1,0 +1,151 @@
+"""MLflow gets what it lacks of a sweep from the store alone, which is read and not written: for those who look at a sweep.
+
+Neither a driver nor a data file is needed, and nothing is trained. Events come from a copy of the spool, where there is one,
+and else from the records. Runs that a driver has sent stay as they are.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.config import validate_trial
+from lightning_modules.record import FitResult
+from lightning_modules.trial_folder import TRIAL
+from lightning_modules.yaml_file import parse_yaml
+from rrm.errors import UserError
+from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.store.store import SPEC, SQLITE, Store, local_root
+from sweeps.tracking.delivery import Delivery
+from sweeps.tracking.destination import Destination, find_destination
+from sweeps.tracking.secrets import blank_secrets
+from sweeps.tracking.spool import SPOOL, Spool, is_spool_of
+from sweeps.tracking.tracker import Tracker
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def filled_destination(store: Store, say: Say) -> Iterator[Destination]:
+    """Where MLflow holds the sweep of a store, complete while the block runs.
+
+    Where the database beside the sweeps cannot be written, a temporary one takes its place.
+
+    Raises:
+        UserError: MLflow's experiment of that name is deleted, or holds another sweep; or MLflow does not answer.
+    """
+    spec = _stored_spec(store)
+    destination = replace(find_destination(spec, store, store.driver_folder / SPOOL), renaming="rename its folder")
+    if destination.artifact_root is None:
+        fill(store, spec, destination, say)
+        yield destination
+        return
+    with _writable(destination, say) as own:
+        fill(store, spec, own, say)
+        yield own
+
+
+def fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> None:
+    """Send the finished trials that MLflow lacks, unless a driver runs the sweep: it sends them itself.
+
+    Raises:
+        UserError: see `filled_destination`.
+    """
+    from sweeps.tracking.mlflow.refusals import describe_error  # mlflow takes seconds to import
+
+    try:
+        _fill(store, spec, destination, say)
+    except UserError:
+        raise
+    except Exception as error:  # whatever keeps a server from answering
+        raise UserError(
+            f"does not take what it lacks of the sweep: {describe_error(error)}", blank_secrets(destination.uri)
+        ) from None
+
+
+def _fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> None:
+    from sweeps.tracking.mlflow.missing import find_missing
+
+    asked, finished = set(store.design()), store.finished()
+    members = finished & asked if asked else finished
+    missing = find_missing(destination, members)
+    driver = store.holder()
+    if not missing or driver:
+        if missing:
+            say(f"MLflow lacks {len(missing)} finished trials; {driver}, which runs the sweep, sends them")
+        return
+    say(f"filling MLflow from {store.location}: it lacks {len(missing)} of {len(members)} finished trials ...")
+    with tempfile.TemporaryDirectory() as folder:
+        spool = _copy_spool(store, Path(folder) / SPOOL)
+        tracker = Tracker(spec, spool, store, destination)
+        _restore(tracker, spec, store, members)
+        total = spec.search.num_trials if spec.search else len(asked)
+        tracker.conclude(finished=len(members) >= total, best=[])
+        _send(tracker.delivery, say)
+
+
+def _restore(tracker: Tracker, spec: SweepSpec, store: Store, members: set[str]) -> None:
+    """Spool what the copy of the spool lacks of the sweep and its finished trials."""
+    if not tracker.spool.holds_sweep():
+        tracker.sweep(spec)
+    absent = {fingerprint for fingerprint in members if not tracker.spool.holds_end(fingerprint)}
+    for fingerprint, record in store.results().items() if absent else ():
+        if fingerprint in absent:
+            config = validate_trial(parse_yaml(store.trial(fingerprint) or "", f"{store.where(fingerprint)}/{TRIAL}") or {})
+            result = FitResult({name: value for name, value in record.items() if name != "curves"}, record["curves"])
+            tracker.restore(config, result, _began(store, fingerprint, record))
+
+
+def _began(store: Store, fingerprint: str, record: dict[str, Any]) -> int:
+    """Milliseconds since 1970 of the first attempt at a trial, else of its first point."""
+    attempts = [round(1000 * attempt["time"]) for attempt in store.attempts(fingerprint) if "time" in attempt]
+    return min([*attempts[:1], *(point["time"] for point in record["curves"])], default=0)
+
+
+def _send(delivery: Delivery, say: Say) -> None:
+    """Send everything, with a line after each batch of several."""
+    progress = delivery.spool.progress
+    delivery.connect()
+    while not delivery.spool.is_empty:
+        position = delivery.spool.progress.position
+        delivery.deliver()
+        progress = delivery.spool.progress
+        if progress.position == position:  # a torn last line
+            break
+        say(f"  {100 * progress.position // delivery.spool.size} % sent")
+    for line in progress.describe_aside(transient=False):
+        say(f"MLflow refused {line}")
+
+
+def _copy_spool(store: Store, folder: Path) -> Spool:
+    """A spool with the events of the store's own, where that is here."""
+    own = store.driver_folder / SPOOL
+    if own.exists() and is_spool_of(own, store.identity()):
+        shutil.copytree(own, folder)
+    return Spool(folder)
+
+
+def _stored_spec(store: Store) -> SweepSpec:
+    """The spec as last run, under the name and the storage that the store has now."""
+    storage, _, name = store.location.rpartition("/")
+    spec = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {})
+    return spec.model_copy(update={"storage": storage, "name": name})
+
+
+@contextmanager
+def _writable(destination: Destination, say: Say) -> Iterator[Destination]:
+    """The destination, or a temporary one where the folder of its database takes no file."""
+    root = local_root(destination.location.rpartition("/")[0])
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        say(f"{root} cannot be written ({error.strerror}): MLflow's database is a temporary one until this ends")
+        with tempfile.TemporaryDirectory() as folder:
+            yield replace(destination, uri=f"{SQLITE}{folder}/mlflow.db", artifact_root=Path(folder) / "mlartifacts")
+        return
+    yield destination
