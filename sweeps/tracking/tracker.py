@@ -35,9 +35,8 @@ class Tracker:
         self.delivery = Delivery(_settle_destination(spec, store, spool), spool, store.file)
         self._tags = provenance_tags()
 
-    def sweep(self, spec: SweepSpec) -> None:
-        """The sweep is being run."""
-        text = write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True))
+    def sweep(self, spec: SweepSpec, text: str) -> None:
+        """The sweep is being run; `text` is the spec as the store holds it."""
         first = spec.search.objectives[0].model_dump() if spec.search else {"metric": "val/exact_accuracy", "goal": "maximize"}
         self.spool.add_once(
             {
