@@ -1,6 +1,7 @@
 """The sweep that the columns of a table describe, as far as they do; what a suggestion starts from where there is no spec."""
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -82,16 +83,24 @@ def _head_size(widths: list[int], head: Any) -> int | None:
 
 
 def _valid(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
-    """The settings without those that make a trial invalid."""
-    while fixed:
+    """The settings without those that make a trial invalid; the width, which is valid, stays."""
+    kept = {path: value for path, value in fixed.items() if path in {WIDTH, HEAD_SIZE}}
+    while fixed != kept:
         try:
             validate_trial(with_values({}, fixed | first))
         except UserError as error:
-            wrong = [path for path in fixed if path == error.path or path.startswith(f"{error.path}.")]
-            fixed = {path: value for path, value in fixed.items() if path not in wrong} if wrong else {}
+            wrong = [path for path in fixed.keys() - kept.keys() if _is_named(path, error)]
+            fixed = {path: value for path, value in fixed.items() if path not in wrong} if wrong else kept
         else:
             break
     return fixed
+
+
+def _is_named(path: str, error: UserError) -> bool:
+    """Whether an error is about a setting: it stands at its place or below, or at a section and names the field."""
+    if f"{error.path}.".startswith(f"{path}."):
+        return True
+    return path.startswith(f"{error.path}.") and path.split(".")[-1] in re.findall(r"\w+", error.problem)
 
 
 def _without_defaults(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every suggestion of every refusal is a spec that runs beside the finished trials: it adds cells and changes none of them."""
 
+import io
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from rich.console import Console
 
-from analysis.data.tables import load
+from analysis.data.csv_import import load_csv
+from analysis.data.tables import load, merge
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import fit_laws
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import FitResult, describe
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from sweeps.driver.ledger import Ledger, stored_sections
+from sweeps.planning.plan import print_plan
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
@@ -203,3 +208,107 @@ def test_every_suggestion_for_a_shipped_sweep_runs_beside_its_trials(path: Path,
     fits = fit_laws(load(spec.location))
     assert refused(fits)
     check_all(spec, tmp_path, fits)
+
+
+def test_two_sweeps_together_get_a_suggestion_for_one_of_them(write_spec: Callable, tmp_path: Path) -> None:
+    sections = sections_of("a factorial", tmp_path / "runs")
+    wider = sections | {
+        "name": "wider",
+        "measure": sections["measure"] | {"vary": {"model.hidden_size": 32, "model.l_cycles": [1, 2]}},
+    }
+    specs = [load_spec(write_spec(one)) for one in (sections, wider)]
+    for spec in specs:
+        finish(spec, straight)
+    fits = fit_laws(merge([load(spec.location) for spec in specs]))
+    texts = check_all(specs[0], tmp_path, fits)
+    assert any("name: tiny\n" in text and "[16, 24, 32, 64]" in text for text in texts), texts
+
+
+def test_a_suggestion_names_the_place_that_the_store_was_moved_to(write_spec: Callable, tmp_path: Path) -> None:
+    spec = load_spec(write_spec(sections_of("a factorial", tmp_path / "runs")))
+    finish(spec, straight)
+    (tmp_path / "runs").rename(tmp_path / "elsewhere")
+    texts = {fit.suggestion for fit in refused(fit_laws(load(tmp_path / "elsewhere/tiny")))}
+    assert texts and all(f"storage: {tmp_path / 'elsewhere'}\n" in str(text) for text in texts)
+
+
+def test_a_model_without_recursion_gets_no_design_for_its_exchange_rate(write_spec: Callable, tmp_path: Path) -> None:
+    spec = load_spec(write_spec(sections_of("two kinds", tmp_path / "runs")))
+    finish(spec, straight)
+    fits = [fit for fit in refused(fit_laws(load(spec.location))) if fit.group["model.kind"] == "direct"]
+    suggested = {fit.law: fit.suggestion for fit in fits}
+    assert suggested["recurrence"] is None and suggested["test_time"] is None
+    assert "model.kind: [direct], model.hidden_size: [16, 24, 48, 96]" in str(suggested["power_params"])
+
+
+def test_a_sketch_of_a_foreign_table_is_valid_and_has_a_name_of_its_own(write_spec: Callable, tmp_path: Path) -> None:
+    """The table of our report, in which lists are text, read as anybody's."""
+    spec = load_spec(write_spec(sections_of("a factorial", tmp_path / "runs")))
+    finish(spec, straight)
+    load(spec.location).trials.to_csv(tmp_path / "runs.csv", index=False)
+    texts = {fit.suggestion for fit in refused(fit_laws(load_csv(tmp_path / "runs.csv")))}
+    assert texts and None not in texts
+    for text in texts:
+        (tmp_path / "sketch.yaml").write_text(str(text))
+        sketch = load_spec(tmp_path / "sketch.yaml")
+        assert sketch.name.startswith("tiny_more") and sketch.base.task.clues == (5, 9) and sketch.base.optim.betas == (0.9, 0.98)
+        assert str(text).count("\n") < 15
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"task.kind": "a/b"}, {"model.kind": "mamba"}, {"model.head_size": 7}, {"optim.betas": "[2, 3]"}, {"model.depth": 3}],
+)
+def test_a_sketch_leaves_out_what_is_no_valid_setting(columns: dict[str, Any], tmp_path: Path) -> None:
+    rows = [{"model.hidden_size": width, "seed": seed, "params_recursed": 12 * width**2, "recursion": 4, "test/nll": 1 / width}
+            | columns for width in (100, 200) for seed in range(2)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "runs.csv", index=False)
+    texts = {fit.suggestion for fit in refused(fit_laws(load_csv(tmp_path / "runs.csv")))}
+    assert texts
+    for text in texts:
+        (tmp_path / "sketch.yaml").write_text(str(text))
+        assert {cell.model.hidden_size for cell in load_spec(tmp_path / "sketch.yaml").design()} >= {100, 200}
+
+
+def test_a_suggestion_read_from_mlflow_is_that_of_the_store(tracked: Ledger, tmp_path: Path) -> None:
+    spec = tracked.spec
+    from_mlflow = fit_laws(load(spec.name, f"sqlite:///{Path(spec.storage) / 'mlflow.db'}"))
+    from_store = fit_laws(load(spec.location))
+    assert {fit.suggestion for fit in from_mlflow} == {fit.suggestion for fit in from_store}
+    check_all(spec, tmp_path, from_mlflow)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if path.stem in {"demo", "sudoku6_supervision"}], ids=lambda path: path.stem
+)
+@pytest.mark.more
+def test_every_suggestion_is_planned(path: Path, tmp_path: Path) -> None:
+    spec = shipped(path, tmp_path)
+    finish(spec, straight)
+    finished = len(Store(spec.location).results())
+    for text in {fit.suggestion for fit in refused(fit_laws(load(spec.location)))} - {None}:
+        (tmp_path / "suggestion.yaml").write_text(str(text))
+        suggestion, file = load_spec(tmp_path / "suggestion.yaml"), io.StringIO()
+        print_plan(suggestion, Console(file=file))
+        done = (
+            f"{finished} of {len(suggestion.design())} trials are finished; " if suggestion.name == spec.name else "trials, about"
+        )
+        assert done in file.getvalue()
+
+
+@pytest.mark.more
+@pytest.mark.ray
+def test_a_suggestion_runs_to_its_end_and_leaves_finished_trials_as_they_are(typed: Callable, tmp_path: Path) -> None:
+    sections = sections_of("a factorial", tmp_path / "runs")
+    sections["measure"] |= {"vary": {"model.hidden_size": [8, 16], "model.supervision_steps": [1, 4]}}
+    (tmp_path / "sweep.yaml").write_text(write_yaml(sections))
+    assert typed("run", "sweep.yaml").returncode == 0
+    store = Store(tmp_path / "runs/tiny")
+    before = store.results()
+    text = next(fit.suggestion for fit in fit_laws(load(store.location)) if fit.law == "test_time" and fit.suggestion)
+    assert "model.supervision_steps: [8], eval.max_depth: [16]" in text
+    (tmp_path / "suggestion.yaml").write_text(text)
+    ended = typed("run", "suggestion.yaml")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    after = store.results()
+    assert len(after) == len(before) + 4 and before.items() <= after.items()
