@@ -1,6 +1,7 @@
 """YAML as users expect it: `1e-4` is a number, a key stands once, an empty section is a mistake."""
 
 import json
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -63,7 +64,25 @@ _Loader.yaml_constructors = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would take for a number."""
+    """Quotes what `_Loader` would take for a number; a list that is used twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _BriefDumper(_Dumper):
+    """Writes a section on one line that holds nothing deeper than lists and sections of plain values."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = all(_is_flat(value) for _, value in node.value)
+        return node
+
+
+def _is_flat(node: yaml.Node) -> bool:
+    """Whether a node is a value, or holds values alone."""
+    children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+    return isinstance(node, yaml.ScalarNode) or all(isinstance(child, yaml.ScalarNode) for child in children)
 
 
 for _side in (_Loader, _Dumper):
@@ -126,6 +145,7 @@ def reject_nulls(value: Any, path: str) -> None:
         reject_nulls(child, join_keys(path, key) if path else join_keys(key))
 
 
-def write_yaml(value: dict[str, Any]) -> str:
-    """`value` as YAML text that `parse_yaml` reads back equal."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+def write_yaml(value: dict[str, Any], *, brief: bool = False) -> str:
+    """`value` as YAML text that `parse_yaml` reads back equal; `brief` puts inner sections and lists on one line each."""
+    dumper, style, width = (_BriefDumper, None, math.inf) if brief else (_Dumper, False, None)
+    return yaml.dump(value, Dumper=dumper, sort_keys=False, default_flow_style=style, width=width, allow_unicode=True)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.groups import SCORING, name_rows
 from sweeps.design.short_names import axis_name
+from sweeps.store.open_backend import URI
 from sweeps.store.store import Store
 
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # first parts of the dotted paths of a TrialConfig
@@ -44,6 +45,7 @@ class Tables:
     settings: frozenset[str] = frozenset()  # columns that are settings beside the dotted paths of a trial
     asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
+    specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(
@@ -193,6 +195,7 @@ def merge(tables: list[Tables]) -> Tables:
         lambda: _items_of(ordered, owners),
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
+        specs=tuple(spec for table in ordered for spec in table.specs),
         notes=tuple(note for table in ordered for note in table.notes),
     )
 
@@ -226,14 +229,24 @@ def _from_store(store: Store) -> Tables:
         points += [{"fingerprint": fingerprint, **point} for point in curves]
         times = [point["time"] for point in curves] or [1000 * attempt["time"] for attempt in store.attempts(fingerprint)]
         ended[fingerprint] = max(times, default=0.0)
+    spec = parse_yaml(store.spec() or "", store.location) or {}
     return Tables(
         _trials(records),
         split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)),
-        "search" if "search" in parse_yaml(store.spec() or "", store.location) else "measure",
+        "search" if "search" in spec else "measure",
         lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == "completed"]),
         asked=frozenset(asked),
         ended=ended,
+        specs=(_at(store, spec),) if "measure" in spec else (),
     )
+
+
+def _at(store: Store, spec: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec whose storage is where the store lies now: its folder may have been moved, or another one is the current."""
+    storage, _, name = store.location.rpartition("/")
+    given = expand_home(str(spec.get("storage", "runs")))
+    is_there = URI.match(store.location) or Path(given, name).resolve() == Path(store.location).resolve()
+    return spec if is_there else spec | {"storage": storage}
 
 
 def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -251,7 +264,9 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
     curves = split_bins(found.curves.to_pandas())
-    return Tables(_trials(records), curves, found.kind, lambda: read_item_files(tracking_uri, sweep), ended=found.ended)
+    specs = (parse_yaml(found.spec, sweep),) if found.spec is not None and found.kind == "measure" else ()
+    read_items = partial(read_item_files, tracking_uri, sweep)
+    return Tables(_trials(records), curves, found.kind, read_items, ended=found.ended, specs=specs)
 
 
 def _trials(records: list[dict[str, Any]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from analysis.laws.iso_flop import fit_iso_flop
 from analysis.laws.power import fit_log_depth, fit_power
 from analysis.laws.recurrence import fit_recurrence
 from analysis.laws.required_depth import fit_required_depth
-from analysis.laws.suggest_design import suggest_design
+from analysis.laws.suggest_design import Suggestions
 
 BUDGET = ("fit.budget.amount",)  # iso-FLOP spans sweeps of several budgets
 LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [
@@ -37,6 +37,7 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
         return []
     found = [(group, _fit_group(group, tables.curves, budgets)) for group in groups_of(tables.completed, (), tables.settings)]
     found += [(group, iter(fit_iso_flop(group))) for group in groups_of(tables.completed, BUDGET, tables.settings)]
+    suggestions = Suggestions(tables.specs, set(map(str, tables.trials.get("sweep", []))))
     fits = []
     for group, fits_of_group in found:
         lost = survivors(tables.trials, group)
@@ -44,7 +45,7 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
             if lost and "survivors_only" not in fit.flags:
                 fit.flags.append("survivors_only")
             if not fit.is_fitted:
-                fit.suggestion = suggest_design(group.trials, fit)
+                fit.suggestion = suggestions.suggest(group.trials, fit, lost)
             fits.append(fit)
     return fits
 

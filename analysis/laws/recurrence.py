@@ -15,17 +15,16 @@ from scipy import stats
 from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit import Fit, Reason
 from analysis.laws.groups import CELL, Group
-from analysis.statistics.regression import LACKING, Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from analysis.statistics.regression import Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS
 from sweeps.design.identifiability import find_refusal, find_refusal_of_three
 from sweeps.design.slopes import centre, law_matrix
 from sweeps.design.thresholds import LEVEL, MIN_SIZE_SLOPE_T
+from sweeps.planning.evidence import Measured, find_flat, find_misfit, is_size_clear
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 THREE = {"h_cycles": CYCLES, "l_cycles": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}
 SHOWN = 24  # points of a curve over the design
-CEILING = 0.98  # exact accuracy, where a table has it
-MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is refused
 SIGNIFICANT = 0.05  # p of the curvature term
 
 
@@ -42,6 +41,11 @@ class Cells:
     log_recursed: np.ndarray  # [G] centred
     variance: float  # of one seed, pooled within cells
     replicates: int  # its degrees of freedom
+
+    @property
+    def measured(self) -> Measured:
+        """What the rules of refusals look at."""
+        return Measured(self.log_loss, self.seeds, self.variance, self.replicates)
 
     @property
     def axes(self) -> np.ndarray:
@@ -113,23 +117,9 @@ def refuse(group: Group, cells: Cells) -> Reason | None:
 
 def flat(group: Group, cells: Cells) -> Reason | None:
     """Whether no cell differs from another, at the floor or at the ceiling of the task."""
-    if ACCURACY not in group.trials:
-        return None if _cells_differ(cells) else "floor"
-    accuracy = group.trials.groupby(CELL)[ACCURACY].mean()
-    if (accuracy > CEILING).all():
-        return "ceiling"
-    if _cells_differ(cells):
-        return None
-    return "ceiling" if accuracy.mean() > 0.5 else "floor"
-
-
-def _cells_differ(cells: Cells) -> bool:
-    """F test of the cell means against seed noise."""
-    mean = np.average(cells.log_loss, weights=cells.seeds)
-    between = float((cells.seeds * (cells.log_loss - mean) ** 2).sum()) / (len(cells.names) - 1)
-    if cells.variance == 0:
-        return between > 0
-    return bool(stats.f.sf(between / cells.variance, len(cells.names) - 1, cells.replicates) < LACKING)
+    known = ACCURACY in group.trials
+    accuracy = group.trials.groupby(CELL, sort=True)[ACCURACY].mean().to_numpy(dtype=float) if known else None
+    return find_flat(cells.measured, accuracy)
 
 
 def linear_fit(cells: Cells, quadratic: bool = False) -> Linear:
@@ -183,10 +173,9 @@ def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
     saturates = _aicc(law.squares, number_of_cells, 3 + count) < _aicc(unsaturated.squares, number_of_cells, 2 + count)
     drawn = law.parameters if saturates else unsaturated.parameters
     fit.add("alpha", _around(law.profile(1, 0.05), drawn[1]))
-    if abs(line.t(1)) > MIN_SIZE_SLOPE_T:
+    if is_size_clear(line.t(1), line.freedom):
         for number, name in enumerate(names):
-            bounded = fieller(line, 2 + number, 1) is not None
-            phi = _around(law.profile(2 + number, 0.05), drawn[2 + number]) if bounded else None
+            phi = _around(law.profile(2 + number, 0.05), drawn[2 + number])
             fit.add("phi" if count == 1 else f"phi_{name}", phi)
             if phi is not None and count == 1:
                 low, middle, high = 2 ** phi[1], 2 ** phi[0], 2 ** phi[2]
@@ -222,17 +211,14 @@ def _around(interval: tuple[float, float, float] | None, estimate: float) -> tup
 
 def check_fit(fit: Fit, cells: Cells, residual: np.ndarray, parameters: int) -> None:
     """Lack of fit against the replicates: always flagged, and refused where it also matters."""
-    freedom = len(cells.names) - parameters
-    if freedom < 1 or not cells.replicates or not cells.variance:
+    misfit = find_misfit(cells.measured, residual, parameters)
+    if misfit is None:
         return
-    misfit = float((cells.seeds * residual**2).sum()) / freedom
-    p = float(stats.f.sf(misfit / cells.variance, freedom, cells.replicates))
-    fit.lack_of_fit = {"test": "F", "p": p, "flagged": p < LACKING}
-    if p < LACKING:
+    fit.lack_of_fit = {"test": "F", "p": misfit.p, "flagged": misfit.is_clear}
+    if misfit.is_clear:
         fit.flags.append("lack_of_fit")
-        beyond = np.sqrt(max(0.0, (misfit - cells.variance) / cells.seeds.mean()))
-        if beyond > MISFIT_SHARE * np.ptp(cells.log_loss):
-            fit.reason = "lack_of_fit"
+    if misfit.is_refused:
+        fit.reason = "lack_of_fit"
 
 
 def bend(one: Fit, curved: Fit, cells: Cells, free: pd.DataFrame, centre: float) -> pd.DataFrame:

@@ -1,152 +1,199 @@
 """A refusal's way out: the smallest design around a sweep that would identify the law, as a spec ready to paste.
 
-Under the name of the sweep only what is missing is run: finished trials are never run again.
+A suggestion is the spec of the sweep itself with more levels or seeds. Under the name of the sweep it contains every finished
+trial, and `rrm-sweep run` adds what is missing; where the budget of all trials changes, it has another name.
 """
 
+import copy
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.data.file_names import slug
-from analysis.data.tables import SECTIONS, is_parameter
+from analysis.laws.draft import Draft, Parent, is_valid
 from analysis.laws.fit import Fit
+from analysis.laws.sketch import sketch
 from lightning_modules.yaml_file import write_yaml
-from sweeps.design.axes import AXES, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
+from rrm.errors import UserError
+from sweeps.design.axes import AXIS_SETTINGS, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
+from sweeps.design.thresholds import MIN_SEEDS
+from sweeps.spec.space import Scalar
+from sweeps.spec.sweep import Block, parse_stored_spec
 
-UNIT, BUDGET, MAX_DEPTH = "fit.budget.unit", "fit.budget.amount", "eval.max_depth"
 SCALES = 4  # of an axis: enough for every law
-MOST_LEVELS = 5  # kept of an axis that has enough
+SIZES_OF_CORNERS = 3
 SEEDS = 3
 WIDTHS_AT_EQUAL_COMPUTE = 5  # of iso_flop
 LONGER, SHORTER = 4, 0.25  # budgets, off the floor and off the ceiling
-LEAST_DEPTH = 8  # supervision steps that a test-time curve is seen over
+MIN_DEPTH = 8  # supervision steps that a test-time curve is seen over
+MIN_DEPTHS = 4  # points of a depth curve that the required-depth law needs
 
 AT_ONE_BUDGET = "# one level of training compute; three make a law: rrm-analyze takes several sweeps together\n"
+CORNERS = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)  # axes of the form three_exponents
+SIZE_LAWS = {"recurrence", "power_params", "compute_optimal"}
+DEPTH_LAWS = {"recurrence", "power_depth", "log_depth", "compute_optimal"}
+CURVE_LAWS = {"test_time", "required_depth"}
 
-Levels = dict[str, list[Any]]
+
+class Suggestions:
+    """Suggestions for the refusals of one table."""
+
+    def __init__(self, specs: Sequence[dict[str, Any]], sweeps: Collection[str]) -> None:
+        """`specs` are stored specs of the sweeps in the table, `sweeps` their names, which no new sweep may have."""
+        self.parents = [parent for sections in specs if (parent := _read_parent(sections)) is not None]
+        self.taken = set(sweeps)
+
+    def suggest(self, trials: pd.DataFrame, fit: Fit, lost: bool) -> str | None:
+        """The spec of a design that does not fail for the reason of this refusal.
+
+        None where no design of this model and task would: a one-pass model has no recursion.
+
+        Args:
+            trials: of the group that was refused.
+            lost: whether trials of the group failed.
+        """
+        if _needs_another_task(fit):
+            return None
+        names = set(trials["fingerprint"])
+        parent = max(self.parents, key=lambda parent: len(parent.trials & names), default=None)
+        if parent is None or not parent.trials & names:
+            parent = Parent(sketch(trials, max(SEEDS, fit.seeds)), is_ours=False)
+        text = self._draft(parent, trials, fit, lost, tied=True)
+        if text is None and parent.spec.ties:
+            text = self._draft(parent, trials, fit, lost, tied=False)
+        return text
+
+    def _draft(self, parent: Parent, trials: pd.DataFrame, fit: Fit, lost: bool, tied: bool) -> str | None:
+        draft = Draft(parent, trials)
+        if not tied:
+            draft.rename("without_ties", self.taken)
+            draft.drop_ties()
+        elif _solves_an_axis(parent) and fit.law in SIZE_LAWS | DEPTH_LAWS and fit.reason not in {"floor", "ceiling"}:
+            return None
+        _add_seeds(draft, fit, lost)
+        if fit.reason in {"floor", "ceiling"}:
+            _change_budget(draft, LONGER if fit.reason == "floor" else SHORTER, self.taken)
+        elif fit.law == "iso_flop" and fit.reason != "too_few_seeds":
+            _equalize_compute(draft, fit, self.taken)
+        elif fit.reason != "too_few_seeds" and not _extend(draft, fit):
+            return None
+        text = draft.write()
+        if not is_valid(text):
+            return None
+        return f"{AT_ONE_BUDGET}{text}" if fit.law == "iso_flop" else text
 
 
-def suggest_design(trials: pd.DataFrame, fit: Fit) -> str:
-    """The spec of a design that does not fail for the reason of this refusal.
+def _read_parent(sections: dict[str, Any]) -> Parent | None:
+    """None for a stored spec that this version cannot read any more."""
+    try:
+        return Parent(parse_stored_spec(write_yaml(sections), "spec.yaml", {}), is_ours=True)
+    except UserError:
+        return None
 
-    Args:
-        trials: of the group that was refused.
-    """
-    fixed, vary = _settings(trials), _varied(trials)
-    blocks: Any = vary
+
+def _needs_another_task(fit: Fit) -> bool:
+    """Whether the puzzles have too few levels of difficulty, which no design of a model changes."""
+    return fit.law == "required_depth" and fit.reason == "too_few_scales" and fit.fitted_range["depth"][1] >= MIN_DEPTHS
+
+
+def _solves_an_axis(parent: Parent) -> bool:
+    return any(tie.solve in AXIS_SETTINGS for tie in parent.spec.ties)
+
+
+def _add_seeds(draft: Draft, fit: Fit, lost: bool) -> None:
+    """As many seeds as a law needs; more where those that are there failed."""
+    seeds = draft.parent.measure.seeds
+    if seeds < MIN_SEEDS or fit.reason == "too_few_seeds":
+        seeds = seeds + SEEDS - fit.seeds if lost else max(SEEDS, seeds)
+    draft.share("measure.seeds", max(SEEDS, seeds) if seeds < MIN_SEEDS else seeds)
+
+
+def _change_budget(draft: Draft, factor: float, taken: Collection[str]) -> None:
+    """Longer or shorter training, under a new name."""
+    budget = draft.parent.spec.base.fit.budget
+    draft.rename("longer" if factor > 1 else "shorter", taken)
+    draft.share("trial.fit.budget", {"unit": budget.unit, "amount": max(1, _round(budget.amount * factor))})
+    for tie in draft.sections["measure"].get("tie", []):
+        if tie["so_that"] == "train_flops":
+            tie["equals"] *= factor
+
+
+def _round(amount: float) -> float:
+    """Three digits, without a point where the number is whole."""
+    rounded = float(f"{amount:.3g}")
+    return int(rounded) if rounded.is_integer() and rounded < 1e9 else rounded
+
+
+def _extend(draft: Draft, fit: Fit) -> bool:
+    """More levels along the axes that the law needs; False where the model does not have such an axis."""
+    more = 1 if fit.reason == "lack_of_fit" else 0
     if fit.form == "three_exponents":
-        blocks = _corners(trials, vary)
-    elif fit.law == "iso_flop":
-        _equal_compute(trials, fixed, vary, fit)
-    else:
-        _extend(trials, vary, fit)
-    if fit.reason in {"floor", "ceiling"}:
-        fixed[BUDGET] = float(fixed.get(BUDGET, 1000)) * (LONGER if fit.reason == "floor" else SHORTER)
-    for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS):
-        if isinstance(blocks, list) or path in blocks:
-            fixed.pop(path, None)
-    deepest = max(int(step) for step in vary.get(SUPERVISION_STEPS, [fixed.get(SUPERVISION_STEPS, 1) or 1]))
-    fixed[MAX_DEPTH] = max(int(fixed.get(MAX_DEPTH, 16)), 2 * deepest)
-    fixed.setdefault("task.kind", "sudoku")
-    matching = str(trials["matching"].iloc[0]) if "matching" in trials else "steps"
-    measure = {"vary": blocks, "seeds": max(SEEDS, _seeds(trials)), "matching": fixed.get(UNIT, matching)}
-    spec = write_yaml({"name": _name(trials, fit), "trial": _nested(fixed), "measure": measure})
-    return f"{AT_ONE_BUDGET}{spec}" if fit.law == "iso_flop" else spec
+        return _add_corners(draft, more)
+    if fit.law in CURVE_LAWS:
+        steps = draft.levels(SUPERVISION_STEPS)
+        if not steps:
+            return False
+        draft.cross(SUPERVISION_STEPS, [*steps, MIN_DEPTH if steps[-1] < MIN_DEPTH else 2 * steps[-1]])
+        return True
+    axes = [_size_axis(draft)] if fit.law in SIZE_LAWS else []
+    if fit.law in DEPTH_LAWS:
+        depth = _depth_axis(draft)
+        if depth is None:
+            return False
+        axes.append(depth)
+    for axis in axes:
+        draft.cross(axis, draft.grow(axis, max(SCALES, len(draft.levels(axis)) + more)))
+    return True
 
 
-def _name(trials: pd.DataFrame, fit: Fit) -> str:
-    """The sweep's own, unless what all trials share changes: its trials could not be gone on with."""
-    name = slug(trials["sweep"].iloc[0]) if "sweep" in trials else "more"
-    changes = {"floor": "longer", "ceiling": "shorter"}.get(str(fit.reason), "iso_flop" if fit.law == "iso_flop" else "")
-    return f"{name}_{changes}" if changes else name
+def _size_axis(draft: Draft) -> str:
+    return max((WIDTH, LAYERS), key=lambda path: len(draft.levels(path)))
 
 
-def _settings(trials: pd.DataFrame) -> dict[str, Any]:
-    """What all trials share."""
-    paths = [name for name in map(str, trials) if name.startswith(SECTIONS) and is_parameter(name)]
-    shared: dict[str, Any] = {}
-    for path in paths:
-        values = trials[path].dropna()
-        if len(values) == len(trials) and values.astype(str).nunique() == 1 and values.iloc[0] not in ("", None):
-            value = values.iloc[0]
-            shared[path] = value.item() if hasattr(value, "item") else value
-    return shared
+def _depth_axis(draft: Draft) -> str | None:
+    """The axis of recursion that the group varies most; None for a model without recursion."""
+    if all(cell.model.kind in {"direct", "untied"} for cells in draft.cells.values() for _, cell in cells):
+        return None
+    counts = {path: len(draft.levels(path)) for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES)}
+    return max(counts, key=lambda path: counts[path])
 
 
-def _varied(trials: pd.DataFrame) -> Levels:
-    """The axes that the table varies, with their levels."""
-    present = [path for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if path in trials and trials[path].nunique() > 1]
-    return {path: _levels(trials, path, 1, min(MOST_LEVELS, trials[path].nunique())) for path in present}
+def _add_corners(draft: Draft, more: int) -> bool:
+    """Three sizes, both ends of T, n and N_sup, and a centre (docs/laws.md, "Three exponents")."""
+    size = _size_axis(draft)
+    levels = draft.grow(size, max(SIZES_OF_CORNERS, len(draft.levels(size)) + more))
+    ends: Block = {path: _ends(draft.grow(path, 2)) for path in CORNERS}
+    centre: Block = {path: [_middle(both)] for path, both in ends.items()}
+    blocks = copy.deepcopy(draft.blocks)
+    draft.cross(size, levels)
+    crossed, draft.blocks = draft.blocks, blocks
+    for number in draft.cells:
+        for depths in (ends, centre):
+            draft.append({**crossed[number], **depths})
+    return True
 
 
-def _extend(trials: pd.DataFrame, vary: Levels, fit: Fit) -> None:
-    """More levels along the axes that the law needs."""
-    if fit.law in {"recurrence", "power_params", "compute_optimal"}:
-        vary[WIDTH] = _levels(trials, WIDTH, 32, max(SCALES, len(vary.get(WIDTH, []))))
-    if fit.law in {"recurrence", "power_depth", "log_depth", "compute_optimal"}:
-        axis = _depth_axis(trials)
-        vary[axis] = _levels(trials, axis, 1, max(SCALES, len(vary.get(axis, []))))
-    if fit.law in {"test_time", "required_depth"}:
-        there = [int(step) for step in trials[SUPERVISION_STEPS].dropna() if step] if SUPERVISION_STEPS in trials else []
-        deeper = max(LEAST_DEPTH, 2 * max(there, default=1)) if fit.reason == "too_few_scales" else max(there, default=LEAST_DEPTH)
-        vary[SUPERVISION_STEPS] = sorted({*vary.get(SUPERVISION_STEPS, []), deeper})
+def _ends(levels: list[int]) -> list[Scalar]:
+    return [levels[0], levels[-1]]
 
 
-def _corners(trials: pd.DataFrame, vary: Levels) -> list[Levels]:
-    """Three widths, both ends of T, n and N_sup, and a centre (docs/laws.md, "Three exponents")."""
-    vary[WIDTH] = _levels(trials, WIDTH, 32, SCALES)[:3]
-    axes = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
-    for path in axes:
-        vary[path] = _levels(trials, path, 1, 2)
-    return [dict(vary), {WIDTH: vary[WIDTH], **{path: [_middle(vary[path])] for path in axes}}]
-
-
-def _equal_compute(trials: pd.DataFrame, fixed: dict[str, Any], vary: Levels, fit: Fit) -> None:
-    """Five widths at one more budget of training compute: all trials of a sweep have the same."""
-    for path in (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS):
-        if path in vary:
-            fixed[path] = vary.pop(path)[-1]
-    widths = _levels(trials, WIDTH, 32, WIDTHS_AT_EQUAL_COMPUTE)
-    if fit.reason == "no_interior_optimum":
-        widths = [*widths, 2 * widths[-1]]
-    vary[WIDTH] = widths
-    fixed[UNIT] = "train_flops"
-    fixed[BUDGET] = float(f"{trials['train_flops'].max() * (1 if fit.reason == 'no_interior_optimum' else LONGER):.3g}")
-
-
-def _levels(trials: pd.DataFrame, path: str, first: int, count: int) -> list[int]:
-    """The levels that a table has, with as many doublings as are missing."""
-    there = sorted({int(value) for value in trials[path].dropna() if value}) if path in trials else []
-    levels = there or [first]
-    while len(levels) < count:
-        levels.append(2 * levels[-1])
-    if len(levels) > count:  # evenly over what is there
-        levels = [levels[round(number * (len(levels) - 1) / (count - 1))] for number in range(count)]
-    return sorted(set(levels))
-
-
-def _middle(levels: list[int]) -> int:
+def _middle(levels: Sequence[Any]) -> int:
     return max(1, round((levels[0] * levels[-1]) ** 0.5)) if levels[-1] > levels[0] + 1 else levels[0]
 
 
-def _depth_axis(trials: pd.DataFrame) -> str:
-    """The axis of recursion that the table varies most."""
-    varied = {path: trials[path].nunique() for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES) if path in trials}
-    return max(varied, key=lambda path: varied[path]) if varied and max(varied.values()) > 1 else SUPERVISION_STEPS
-
-
-def _seeds(trials: pd.DataFrame) -> int:
-    axes = [name for name in AXES if name in trials]
-    return int(trials.groupby(axes).size().max()) if axes else SEEDS
-
-
-def _nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Dotted paths as sections."""
-    sections: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, last = path.split(".")
-        section = sections
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[last] = value
-    return sections
+def _equalize_compute(draft: Draft, fit: Fit, taken: Collection[str]) -> None:
+    """Five widths at one more budget of training compute, under a new name: all trials of a sweep have the same budget."""
+    widths, trials = draft.grow(WIDTH, WIDTHS_AT_EQUAL_COMPUTE), draft.trials
+    factor: float = LONGER
+    if fit.reason == "no_interior_optimum":
+        losses = trials.groupby("params_recursed")["test/nll"].mean()
+        if losses.idxmin() != losses.index.min():  # the best size is the largest: wider, at the same compute
+            widths, factor = [*widths, 2 * widths[-1]], 1
+    draft.drop_ties()
+    draft.rename("iso_flop", taken)
+    last = max(draft.cells, key=lambda number: max(draft.values(number, WIDTH)))
+    block = draft.blocks[last]
+    deepest: Block = {path: [draft.levels(path)[-1]] for path in (LAYERS, *CORNERS) if path in block}
+    draft.blocks = [{**block, **deepest, WIDTH: list(widths)}]
+    draft.share("trial.fit.budget", {"unit": "train_flops", "amount": _round(float(trials["train_flops"].max()) * factor)})
+    draft.share("measure.matching", "train_flops")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from sweeps.design.thresholds import LEVEL
+from sweeps.design.thresholds import LACKING, LEVEL
 
-LACKING = 0.01  # p of a lack of fit that is flagged
 STEPS = 60  # of a search for the end of an interval, before it counts as unbounded
 
 

@@ -126,11 +126,12 @@ def doctor(storage: Storage = None) -> None:
 
 def _load(path: Path, overrides: list[str] | None, storage: str | None) -> "SweepSpec":
     """The spec with its overrides, every trial and every data file checked."""
-    from sweeps.spec.sweep import load_spec  # torch takes seconds to import
+    from sweeps.spec.data import check_data  # torch takes seconds to import
+    from sweeps.spec.sweep import load_spec
 
     stored = [f"storage={json.dumps(storage)}"] if storage else []
     spec = load_spec(path, [*(overrides or []), *stored])
-    spec.check_data()
+    check_data(spec)
     return spec
 
 

@@ -68,14 +68,15 @@ class Ledger:
         if self.spec.search:
             self.study = Study(self.spec, self.store.driver_folder / STUDY, identity, self.store.begun())
             self._claim_study(self.study)
-        self.store.write_spec(write_yaml(stored_sections(self.spec)))
+        text = write_yaml(stored_sections(self.spec))
+        self.store.write_spec(text)
         self._open_again(results)
         members = self._reconcile_study(results, warm) if self.study else self._reconcile_design(results)
         self.results = {fingerprint: results[fingerprint] for fingerprint in members if fingerprint in results}
         for row in self.store.rows():
             self._with_rows.add(row["fingerprint"])
             self._replay(row["fingerprint"], row["row"])
-        self.tracker.sweep(self.spec)
+        self.tracker.sweep(self.spec, text)
         for fingerprint, record in self.results.items():
             config = self.stored_trial(fingerprint)
             self.tracker.end(config, *_split(record))

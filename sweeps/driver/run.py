@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
-import torch
 from rich.console import Console
 
 from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.live_table import LiveTable, best_record, failures, starting
+from sweeps.planning.machine import check_resources
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -56,7 +56,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
             of this name, a node of the cluster cannot take part, or the storage takes no more.
     """
     if address is None:
-        check_resources(spec)
+        check_resources(spec.resources)
         check_ray_folder()
     else:
         check_address(address)
@@ -98,20 +98,6 @@ def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str,
         for line in behind:
             _say(console, line)
         return code
-
-
-def check_resources(spec: SweepSpec) -> None:
-    """Refuse a trial that this machine could never start.
-
-    Raises:
-        UserError: it asks for more than there is.
-    """
-    for name, asked, there in (
-        ("cpus", spec.resources.cpus, os.cpu_count() or 1),
-        ("gpus", spec.resources.gpus, torch.cuda.device_count()),
-    ):
-        if asked > there:
-            raise UserError(f"must be at most what this machine has, {there}, got {asked:g}", f"resources.{name}")
 
 
 def _say(console: Console, text: str) -> None:

@@ -1,6 +1,5 @@
 """What a trial costs: FLOPs and memory in closed form, seconds extrapolated from timed steps."""
 
-import os
 import time
 from dataclasses import dataclass
 
@@ -120,17 +119,3 @@ def _time_steps(config: TrialConfig, device: torch.device) -> list[float]:
         wait_for(device)
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def concurrent_trials(resources: Resources) -> int:
-    """How many trials of these resources run at once on this machine."""
-    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count()), "memory": machine_bytes()}
-    if not there["GPU"]:
-        there["GPU"] = resources.gpus * there["CPU"]  # the plan is that of a CPU
-    fitting, limit = resources.fit_into(there), resources.max_concurrent
-    return max(1, fitting if limit == "auto" else min(fitting, limit))
-
-
-def machine_bytes() -> float:
-    """Memory of this machine."""
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

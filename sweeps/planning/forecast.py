@@ -1,6 +1,8 @@
 """How sharp the exponent of a measure sweep will be, and the cells that would sharpen it most."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,14 +14,28 @@ from rrm.compute import count_parameters
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, independent_axes
 from sweeps.design.groups import find_splitting, name_rows
-from sweeps.design.identifiability import Rule
-from sweeps.design.thresholds import MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
+from sweeps.design.identifiability import COEFFICIENTS, Rule
+from sweeps.design.short_names import axis_name
+from sweeps.design.thresholds import MAX_MISFIT_SHARE, MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
 from sweeps.planning.costs import train_flops
-from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, fit_slopes, pool_noise
+from sweeps.planning.evidence import (
+    LAW_PARAMETERS,
+    Measured,
+    Misfit,
+    find_flat,
+    find_misfit,
+    is_size_clear,
+    law_residual,
+    size_slope_t,
+)
+from sweeps.planning.power import Design, HalfWidths, Slopes, detectable_difference, expect_half_widths, fit_slopes, pool_noise
 from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
+ACCURACY = "test/exact_accuracy"
+UNTRAINED = {"eval.max_depth", "eval.validations"}  # settings that leave a trained model as it is
 ASSUMED_NOISE_SD = 0.1  # of log NLL over seeds
+ASSUMED_ACCURACY_SD = 0.1  # of exact accuracy over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)
 MOST_ADDITIONS = 3  # that are printed
 CROSSED = "every width at every recursion: both as lists in one block of measure.vary"
@@ -42,6 +58,11 @@ class Group:
     seeds: int
 
     @property
+    def params_once(self) -> np.ndarray:
+        """Parameters outside the recursion, [cells]."""
+        return np.array([count_parameters(cell.model, cell.task.shape).once for cell in self.cells], dtype=float)
+
+    @property
     def design(self) -> Design:
         sizes = [count_parameters(cell.model, cell.task.shape).recursed for cell in self.cells]
         return Design(np.array(sizes, dtype=float), np.array([cell.model.recursion for cell in self.cells]), self.seeds)
@@ -54,10 +75,15 @@ class Expectation:
     noise_sd: float
     slopes: Slopes
     ground: str
+    misfit_sd: float = 0.0  # of log NLL of cells around the law
+    refusal: str = ""  # why the report refuses the law on the finished cells, as a sentence; empty where it does not
+    has_clear_a: bool | None = None  # as the report finds it; None before all trials have finished
 
     def half_widths(self, group: Group) -> HalfWidths | None:
         """None where no law can be fitted."""
-        return None if group.design.refusal else expect_half_widths(group.design, self.noise_sd, self.slopes)
+        if group.design.refusal:
+            return None
+        return expect_half_widths(group.design, self.noise_sd, self.slopes, self.misfit_sd)
 
 
 @dataclass(frozen=True)
@@ -94,10 +120,13 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
     refusal = group.design.refusal
     if refusal:
         return [f"no exponent: {refusal.reason}: {refusal.text}", f"  add {REMEDIES[refusal.rule]}"]
-    slopes, half = expected.slopes, expect_half_widths(group.design, expected.noise_sd, expected.slopes)
+    if expected.refusal:
+        return [f"no exponent: {expected.refusal}", f"  {expected.ground}"]
+    slopes, half = expected.slopes, expected.half_widths(group)
+    assert half is not None
     phi = f"phi = b / a = {slopes.phi:.2f} +- {half.phi:.2f}"
-    if not half.has_clear_a:
-        phi = f"no phi: |t| of a will be below {MIN_SIZE_SLOPE_T:g}"
+    if not (half.has_clear_a if expected.has_clear_a is None else expected.has_clear_a):
+        phi = f"no phi: |t| of a {'will be' if expected.has_clear_a is None else 'is'} below {MIN_SIZE_SLOPE_T:g}"
     return [
         f"to expect from {len(group.cells)} cells x {group.seeds} seeds, 95 %: slope in log params_recursed "
         f"a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
@@ -107,6 +136,8 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
 
 def _addition_lines(group: Group, expected: Expectation, additions: list[Addition]) -> list[str]:
     """The best additions to a group, by the half-width behind them; nothing where none makes a law possible."""
+    if expected.refusal:
+        return []
     before = expected.half_widths(group)
     found: list[tuple[HalfWidths, str]] = []
     for addition in [addition for addition in additions if addition.cells or addition.seeds]:
@@ -132,24 +163,100 @@ def _change(before: HalfWidths | None, after: HalfWidths) -> str:
 
 def _expect(group: Group, results: Records) -> Expectation:
     """Noise and slopes from the finished trials of a group where they tell them, else assumed."""
-    scores = [_log_nll(cell, group.seeds, results) for cell in group.cells]
-    finished = replace(group, cells=[cell for cell, values in zip(group.cells, scores, strict=True) if len(values)])
-    noise, slopes = pool_noise(scores), None
-    if len(finished.cells) >= len(group.cells) / 2 and finished.design.refusal is None:
-        slopes = fit_slopes(finished.design, np.array([values.mean() for values in scores if len(values)]))
+    records = [_completed(cell, group.seeds, results) for cell in group.cells]
+    scores = [np.log(_scores(found, "test/nll")) for found in records]
+    number = [number for number, values in enumerate(scores) if len(values)]
+    finished = replace(group, cells=[group.cells[index] for index in number])
+    noise = pool_noise(scores)
     noise_sd = ASSUMED_NOISE_SD if noise is None else noise
-    ground = (
-        f"sd of log NLL over seeds {noise_sd:.2f} {'assumed' if noise is None else 'from finished trials'}, "
-        f"slopes {'assumed' if slopes is None else f'from {len(finished.cells)} finished cells'}"
-    )
-    return Expectation(noise_sd, slopes or ASSUMED_SLOPES, ground)
+    said = f"sd of log NLL over seeds {noise_sd:.2f} {'assumed' if noise is None else 'from finished trials'}"
+    if len(number) < len(group.cells) / 2 or finished.design.refusal is not None:
+        return Expectation(noise_sd, ASSUMED_SLOPES, f"{said}, slopes assumed")
+    design, cells = finished.design, _measure([scores[index] for index in number])
+    slopes = fit_slopes(design, cells.log_loss)
+    ground = f"{said}, slopes from {len(number)} finished cells"
+    misfit = find_misfit(cells, law_residual(cells, finished.params_once, design.params_recursed, design.recursion), LAW_PARAMETERS)
+    is_done = all(len(values) == group.seeds for values in scores)
+    t = size_slope_t(cells, design.params_recursed, design.recursion)
+    return Expectation(
+        noise_sd, slopes, ground, misfit.beyond if misfit else 0.0,
+        _refusal(cells, [records[index] for index in number], misfit),
+        is_size_clear(t, len(number) - COEFFICIENTS) if is_done else None,
+    )  # fmt: skip
 
 
-def _log_nll(cell: TrialConfig, seeds: int, results: Records) -> np.ndarray:
-    """log NLL on the test split of the completed seeds of a cell."""
-    trials = [cell.model_copy(update={"seed": seed}).fingerprint for seed in range(seeds)]
-    records = [results[name] for name in trials if name in results and results[name]["outcome"] == "completed"]
-    return np.array([math.log(record["test/nll"]) for record in records if record["test/nll"] > 0])
+def _refusal(cells: Measured, records: list[list[dict[str, Any]]], misfit: Misfit | None) -> str:
+    """Why the report refuses the law on finished cells, by its own rules."""
+    accuracies = [_scores(found, ACCURACY) for found in records]
+    flat = find_flat(cells, np.array([values.mean() for values in accuracies]) if all(map(len, accuracies)) else None)
+    if flat is not None:
+        return f"{flat}: the finished cells do not differ beyond the noise of their seeds"
+    if misfit is not None and misfit.is_refused:
+        range_text = f"more than {MAX_MISFIT_SHARE:.0%} of its range over the finished cells"
+        return f"lack_of_fit: the law misses log NLL by {misfit.beyond:.2f} beyond the noise of seeds, {range_text}"
+    return ""
+
+
+def _measure(scores: list[np.ndarray]) -> Measured:
+    """Cell means and pooled variance of log NLL ([seeds] each)."""
+    replicates = sum(len(values) - 1 for values in scores)
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in scores)
+    means, seeds = np.array([values.mean() for values in scores]), np.array([len(values) for values in scores])
+    return Measured(means, seeds, squares / replicates if replicates else math.nan, replicates)
+
+
+def _completed(cell: TrialConfig, seeds: int, results: Records) -> list[dict[str, Any]]:
+    """Records of the completed seeds of a cell that have a loss."""
+    names = [cell.model_copy(update={"seed": seed}).fingerprint for seed in range(seeds)]
+    records = [results[name] for name in names if name in results and results[name]["outcome"] == "completed"]
+    return [record for record in records if record.get("test/nll", 0) > 0]
+
+
+def _scores(records: list[dict[str, Any]], metric: str) -> np.ndarray:
+    return np.array([record[metric] for record in records if record.get(metric) is not None], dtype=float)
+
+
+# -- differences of accuracy ----------------------------------------------------------------------------------------
+
+
+def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
+    """For people: the least difference of exact accuracy that this design is likely to show, of two cells and along each axis."""
+    assert spec.measure is not None
+    seeds, cells = spec.measure.seeds, [trial for trial in spec.design() if trial.seed == 0]
+    if len(cells) < 2:
+        return []
+    if seeds < MIN_SEEDS:
+        return ["no difference of accuracy will be clear: one seed a cell does not show the noise; measure.seeds: 2 or more"]
+    scores = [_scores(_completed(cell, seeds, results), ACCURACY) for cell in cells]
+    noise = pool_noise(scores) or None  # cells at the floor or the ceiling do not show it
+    sd = ASSUMED_ACCURACY_SD if noise is None else noise
+    pairs = count_pairs(cells, [path for path in spec.varied_paths if path not in UNTRAINED])
+    least = [f"{detectable_difference(sd, seeds, 1):.2g} between two cells"]
+    least += [
+        f"{detectable_difference(sd, seeds, count):.2g} between two levels of {axis_name(path)}" for path, count in pairs.items()
+    ]
+    ground = "assumed" if noise is None else "from finished trials"
+    return [
+        f"a difference of exact accuracy is likely to be clear (95 %, power 80 %) from {', '.join(least)}",
+        f"  sd of accuracy over seeds {sd:.2g} {ground}; cells with the same seeds on both sides",
+    ]
+
+
+def count_pairs(cells: list[TrialConfig], paths: list[str]) -> dict[str, int]:
+    """For each setting, how many pairs of cells differ in it alone, at the two levels that have the fewest of them.
+
+    A setting that never differs alone, such as a learning rate for each width, is left out.
+    """
+    rows = [cell.flat() for cell in cells]
+    counts = {}
+    for path in paths:
+        rest: dict[Any, set[str]] = {}  # levels by the values of all others
+        for row in rows:
+            rest.setdefault(tuple(str(row.get(other)) for other in paths if other != path), set()).add(str(row.get(path)))
+        shared = Counter(pair for levels in rest.values() for pair in itertools.combinations(sorted(levels), 2))
+        if shared:
+            counts[path] = min(shared.values())
+    return counts
 
 
 # -- which cells belong to one fit --------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.record import describe
+from lightning_modules.record import describe, step_flops
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name
-from sweeps.planning.costs import Costs, concurrent_trials, measure_costs, train_flops
-from sweeps.planning.forecast import forecast_lines
+from sweeps.planning.costs import Costs, measure_costs, train_flops
+from sweeps.planning.forecast import difference_lines, forecast_lines
+from sweeps.planning.machine import check_resources, concurrent_trials
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -34,13 +35,14 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     warm_results(spec)
     trials = spec.design() if spec.measure else corners(spec)
     results = _results(spec)
-    costs = measure_costs(trials, spec.resources)
+    refusal = _find_refusal(spec)
+    costs = None if refusal else measure_costs(trials, spec.resources)
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
     console.print(_table(spec, trials, costs))
-    lines = [_left(spec, trials, costs, results), *_warnings(spec, trials, costs)]
+    lines = [_left(spec, trials, costs, results), *_warnings(spec, trials, costs, refusal)]
     if spec.measure:
-        lines += forecast_lines(spec, results)
+        lines += [*difference_lines(spec, results), *forecast_lines(spec, results)]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -65,9 +67,9 @@ def _results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
     return Store(spec.location).results()
 
 
-def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs) -> Table:
+def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> Table:
     table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    memory = "GPU memory" if costs.on_gpu else "memory"
+    memory = "GPU memory" if costs is None or costs.on_gpu else "memory"
     columns = ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", memory, "time")
     for column in (*map(axis_name, spec.varied_paths), *columns):
         table.add_column(column, justify="right")
@@ -79,8 +81,8 @@ def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs) -> Table:
             str(record["layers_executed"]),
             f"{train_flops(trial):.1e}",
             f"{record['inference_flops']:.1e}",
-            gigabytes(costs.memory_bytes(trial)),
-            duration(costs.trial_seconds(trial)),
+            gigabytes(costs.memory_bytes(trial)) if costs else "-",
+            duration(costs.trial_seconds(trial)) if costs else "-",
         )
     return table
 
@@ -93,7 +95,7 @@ def _headline(spec: SweepSpec) -> str:
     return f"{spec.name}: search, {spec.search.num_trials} trials by {spec.search.sampler.kind}; corners of the space"
 
 
-def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs, results: Records) -> str:
+def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records) -> str:
     """Trials that are done, and the wall time and hours of those that are left, extrapolated from the measured steps.
 
     Of a search nobody knows which trials come: each counts as the dearest corner.
@@ -101,21 +103,24 @@ def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs, results: Rec
     if spec.measure:
         done = {trial.fingerprint for trial in trials if trial.fingerprint in results}
         total, roughly = len(trials), "about"
-        seconds = [costs.trial_seconds(trial) for trial in trials if trial.fingerprint not in done]
+        left = [trial for trial in trials if trial.fingerprint not in done]
     else:
         assert spec.search is not None
         confirm = spec.search.confirm
         total, roughly = spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0), "at most about"
         done = set(results)
-        seconds = [max(map(costs.trial_seconds, trials))] * max(0, total - len(done))
-    if not seconds:
+        left = [max(trials, key=costs.trial_seconds if costs else step_flops)] * max(0, total - len(done))
+    if not left:
         return f"{_done(done, total, results)}; nothing to run"
+    counted = f"{_done(done, total, results)}; {len(left)} to run" if done else f"{total} trials"
+    if costs is None:
+        return f"{counted}; memory and time are not known here: a trial asks for more than this machine has"
+    seconds = list(map(costs.trial_seconds, left))
     together = concurrent_trials(spec.resources)
     wall = max([*seconds, sum(seconds) / together])
     unit, share = ("GPU", spec.resources.gpus) if spec.resources.gpus else ("core", spec.resources.cpus)
-    left = f"{_done(done, total, results)}; {len(seconds)} to run" if done else f"{total} trials"
     return (
-        f"{left}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps; start-up comes on top), "
+        f"{counted}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps; start-up comes on top), "
         f"{roughly} {sum(seconds) * share / 3600:.2g} {unit}-hours"
     )
 
@@ -126,22 +131,55 @@ def _done(done: set[str], total: int, results: Records) -> str:
     return f"{len(done)} of {total} trials are finished{f' ({others})' if others else ''}"
 
 
-def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs) -> list[str]:
-    """Where the dearest trial may not fit, and where the clock is another machine's."""
+def _find_refusal(spec: SweepSpec) -> UserError | None:
+    """Why `rrm-sweep run` refuses the sweep on this machine; None where it does not."""
+    try:
+        check_resources(spec.resources)
+    except UserError as error:
+        return error
+    return None
+
+
+def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, refusal: UserError | None) -> list[str]:
+    """What `run` will refuse on this machine, where the dearest trial may not fit, and settings without effect."""
     found, resources = [], spec.resources
-    most_bytes = max(map(costs.memory_bytes, trials))
-    if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:
-        found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
-    if costs.on_gpu:
-        room_bytes = torch.cuda.get_device_properties(0).total_memory * min(1.0, resources.gpus)
-        if most_bytes > room_bytes:
-            found.append(
-                f"warning: resources.gpus {resources.gpus:g} leaves a trial {gigabytes(room_bytes)} of this GPU, "
-                f"the dearest needs about {gigabytes(most_bytes)}"
-            )
-    if resources.gpus and not costs.on_gpu:
-        found.append(f"warning: resources.gpus is {resources.gpus:g} and there is no GPU here: time, hours and memory are a CPU's")
-    return found
+    if refusal is not None:
+        found.append(f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}; with --address it runs on a cluster")
+    if costs is not None:
+        most_bytes = max(map(costs.memory_bytes, trials))
+        if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:
+            found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
+        if costs.on_gpu:
+            found += _warn_of_memory(most_bytes, resources.gpus)
+    return found + idle_lines(trials)
+
+
+def _warn_of_memory(most_bytes: float, gpus: float) -> list[str]:
+    """Whether a trial fits its share of a GPU."""
+    room_bytes = torch.cuda.get_device_properties(0).total_memory * min(1.0, gpus)
+    if most_bytes <= room_bytes:
+        return []
+    room, needed = gigabytes(room_bytes), gigabytes(most_bytes)
+    return [f"warning: resources.gpus {gpus:g} leaves a trial {room} of this GPU, the dearest needs about {needed}"]
+
+
+def idle_lines(trials: list[TrialConfig]) -> list[str]:
+    """Settings that act between supervision steps, of trials that are trained with one: a warning for each."""
+    cells = [trial for trial in trials if trial.seed == trials[0].seed]
+    idle: dict[str, int] = {}
+    for model in [cell.model for cell in cells if cell.model.supervision_steps == 1]:
+        acting = {
+            "state_reset": model.state_reset != "carry" and model.medium != "tokens",  # of the medium tokens it is a part
+            "state_noise": bool(model.state_noise) and model.state_noise_at == "carry",
+            "medium": model.medium == "tokens",
+        }
+        for name in [name for name, acts in acting.items() if acts]:
+            idle[name] = idle.get(name, 0) + 1
+    return [
+        f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {len(cells)} cells): "
+        "it acts between supervision steps, so that these models differ at inference depths above 1 alone"
+        for name, count in idle.items()
+    ]
 
 
 def gigabytes(count: float) -> str:

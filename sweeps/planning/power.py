@@ -1,7 +1,7 @@
 """How precisely a design will estimate the slopes of the recurrence law, before it is run.
 
-The law is that of `sweeps.design.slopes`; phi = b / a. A row of a fit is a cell: the mean of log L over its seeds. Seed noise
-alone is counted here, so intervals are wider where cells differ from the law itself.
+The law is that of `sweeps.design.slopes`; phi = b / a. A row of a fit is a cell: the mean of log L over its seeds. It scatters by
+the noise of its seeds, and by what the law itself misses where finished cells show that.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from sweeps.design.identifiability import COEFFICIENTS, Refusal, find_refusal
 from sweeps.design.slopes import centre, law_matrix
-from sweeps.design.thresholds import LEVEL, MIN_SEEDS, MIN_SIZE_SLOPE_T
+from sweeps.design.thresholds import LEVEL, MIN_SEEDS
+from sweeps.planning.evidence import is_size_clear
 
+POWER = 0.8  # probability with which a difference that is there is found clear
 MIN_NOISE_CELLS = 3  # with two seeds each, before their scatter is used as the noise
 
 
@@ -57,10 +59,10 @@ class HalfWidths:
     a: float
     b: float
     phi: float
-    has_clear_a: bool  # |t| of a is above 4, without which phi is not reported
+    has_clear_a: bool  # as `sweeps.planning.evidence.is_size_clear` has it; without it phi is not reported
 
 
-def expect_half_widths(design: Design, noise_sd: float, slopes: Slopes) -> HalfWidths:
+def expect_half_widths(design: Design, noise_sd: float, slopes: Slopes, misfit_sd: float = 0.0) -> HalfWidths:
     """Half-widths of a least-squares fit: Student's t on cells minus coefficients; phi by the delta method.
 
     Var phi = (Var b + phi^2 Var a - 2 phi Cov(a, b)) / a^2.
@@ -69,17 +71,19 @@ def expect_half_widths(design: Design, noise_sd: float, slopes: Slopes) -> HalfW
         design: one on which a law can be fitted.
         noise_sd: standard deviation of log L over the seeds of a cell.
         slopes: the law that is expected.
+        misfit_sd: standard deviation of log L of cells around the law, which more seeds do not shrink.
     """
-    covariance = noise_sd**2 / design.seeds * np.linalg.inv(design.matrix.T @ design.matrix)[1:, 1:]
+    covariance = (noise_sd**2 / design.seeds + misfit_sd**2) * np.linalg.inv(design.matrix.T @ design.matrix)[1:, 1:]
     gradient = np.array([-slopes.phi, 1.0]) / slopes.a
     deviation_a, deviation_b = np.sqrt(np.diag(covariance))
     deviation_phi = np.sqrt(gradient @ covariance @ gradient)
-    quantile = stats.t.ppf(0.5 + LEVEL / 2, len(design.recursion) - COEFFICIENTS)
+    freedom = len(design.recursion) - COEFFICIENTS
+    quantile = stats.t.ppf(0.5 + LEVEL / 2, freedom)
     return HalfWidths(
         a=float(quantile * deviation_a),
         b=float(quantile * deviation_b),
         phi=float(quantile * deviation_phi),
-        has_clear_a=bool(abs(slopes.a) > MIN_SIZE_SLOPE_T * deviation_a),
+        has_clear_a=is_size_clear(slopes.a / deviation_a, freedom),
     )
 
 
@@ -90,9 +94,26 @@ def fit_slopes(design: Design, log_nll: np.ndarray) -> Slopes:
 
 
 def pool_noise(cells: Sequence[np.ndarray]) -> float | None:
-    """Standard deviation of log L over seeds, pooled over cells ([seeds] each); None where too few have two seeds."""
+    """Standard deviation of a score over seeds, pooled over cells ([seeds] each); None where too few have two seeds."""
     replicated = [scores for scores in cells if len(scores) >= MIN_SEEDS]
     if len(replicated) < MIN_NOISE_CELLS:
         return None
     squares = sum(float(((scores - scores.mean()) ** 2).sum()) for scores in replicated)
     return float(np.sqrt(squares / sum(len(scores) - 1 for scores in replicated)))
+
+
+def detectable_difference(noise_sd: float, seeds: int, pairs: int) -> float:
+    """The least difference that is clear at 95 % in four of five such sweeps: two-sided t test with a power of 80 %.
+
+    Each of `pairs` of cells differs in one setting alone and has the same seeds on both sides, so that a difference has
+    `seeds - 1` degrees of freedom a pair (noncentral t). Adjusting for several comparisons makes it larger.
+
+    Args:
+        noise_sd: of a score over the seeds of a cell.
+        seeds: of each cell, 2 or more.
+        pairs: that the difference is averaged over.
+    """
+    freedom = pairs * (seeds - 1)
+    critical = stats.t.ppf(0.5 + LEVEL / 2, freedom)
+    noncentral = optimize.brentq(lambda shift: stats.nct.sf(critical, freedom, shift) - POWER, 0, 10 * critical)
+    return float(noncentral * noise_sd * np.sqrt(2 / (pairs * seeds)))

@@ -16,10 +16,7 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.errors import UserError, from_validation, join_keys, suggest
 from rrm.files import PLAIN_NAME, expand_home
-from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
-from rrm.tasks.cache import load_data
-from rrm.weights import read_weights
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.search import Search
 from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
@@ -242,18 +239,6 @@ class SweepSpec(StrictConfig):
             self.design()
         if self.search is not None:
             self._check_search()
-
-    def check_data(self) -> None:
-        """Build the data of every task that the spec names, or find that it is there; read the weights that trials start from.
-
-        Raises:
-            UserError: a file is missing or has a bad row.
-        """
-        trials = self.design() if self.measure else [self.base]
-        for task in {trial.task for trial in trials}:
-            load_data(build_task(task))
-        for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:
-            read_weights(path)
 
     def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
         """One value of one path, all other paths of its block at their first value."""

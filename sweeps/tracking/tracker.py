@@ -42,9 +42,8 @@ class Tracker:
         self._tags = {} if destination else provenance_tags()
         self._diff = "" if destination else read_diff()
 
-    def sweep(self, spec: SweepSpec) -> None:
-        """The sweep is being run."""
-        text = write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True))
+    def sweep(self, spec: SweepSpec, text: str) -> None:
+        """The sweep is being run; `text` is the spec as the store holds it."""
         first = spec.search.objectives[0].model_dump() if spec.search else {"metric": "val/exact_accuracy", "goal": "maximize"}
         self.spool.add_once(
             {

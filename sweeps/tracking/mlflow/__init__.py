@@ -28,4 +28,4 @@ SWEEP = "rrm.sweep"  # on the parent run only
 ATTEMPT = "rrm.attempt"  # on a child run whose trial was begun anew: 2 for the second time
 IDENTITY, LOCATION = "rrm.identity", "rrm.location"  # on the experiment: which store it holds, and where that lies
 KIND = "rrm.kind"  # search or measure; on the parent run only
-CURVES = "curves.parquet"  # artifact of the parent run
+SPEC, CURVES = "spec.yaml", "curves.parquet"  # artifacts of the parent run

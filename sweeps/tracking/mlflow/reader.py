@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
-from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SWEEP
+from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
@@ -28,6 +28,7 @@ class Found(NamedTuple):
     records: list[dict[str, Any]]
     curves: pa.Table  # of `sweeps.tracking.curves_file.SCHEMA`
     kind: str  # search or measure
+    spec: str | None  # as YAML; None where the sweep's run does not have it
     ended: dict[str, float]  # by fingerprint, in milliseconds since 1970; runs that have not ended are absent
 
 
@@ -64,7 +65,8 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
     ended = {run.data.tags[FINGERPRINT]: run.info.end_time for run in children if run.info.end_time}
-    return Found([_record(run) for run in children], _curves(client, parent, children), kind, ended)
+    curves, spec = _curves(client, parent, children), _read_text(client, parent, SPEC)
+    return Found([_record(run) for run in children], curves, kind, spec, ended)
 
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
@@ -76,6 +78,14 @@ def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(client.download_artifacts(run.info.run_id, ITEMS, folder))
                 yield run.data.tags[FINGERPRINT], path.read_bytes()
+
+
+def _read_text(client: MlflowClient, run: Run | None, name: str) -> str | None:
+    """A text file among a run's artifacts; None where it is not there."""
+    if run is None or not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run.info.run_id, name, folder)).read_text(encoding="utf-8")
 
 
 def _record(run: Run) -> dict[str, Any]:

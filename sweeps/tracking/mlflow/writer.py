@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from lightning_modules.trial_folder import TRIAL
 from sweeps.tracking.curves_file import axis_of, write_curves
 from sweeps.tracking.destination import Destination
-from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SWEEP
+from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.experiment import DELETED, check_active, claim, move_artifacts, open_experiment
 from sweeps.tracking.mlflow.model_logging import log_best
 from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_divisible, is_refused
@@ -35,7 +35,7 @@ MAX_METRICS = 800  # in one log_batch, which takes 1000 metrics, params and tags
 MAX_PARAMS = 100
 MAX_TAGS = 100
 TERMINAL = {"FINISHED", "FAILED", "KILLED"}
-SPEC, DIFF, VIEW, DATASET, MODELS = "spec.yaml", "code.diff", "view", "dataset", "models"  # optional parts
+DIFF, VIEW, DATASET, MODELS = "code.diff", "view", "dataset", "models"  # optional parts
 Part = tuple[str, str]  # fingerprint and name
 Item = Metric | Param | RunTag
 ReadFile = Callable[[str, str], bytes | None]  # fingerprint and name of a trial's file to its content, None if it is absent

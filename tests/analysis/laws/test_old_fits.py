@@ -1,4 +1,7 @@
-"""Every number of every fit is the one that commit e399d62 gave for the same table (tests/fixtures/laws_e399d62)."""
+"""Every number of every fit is the one that commit e399d62 gave for the same table (tests/fixtures/laws_e399d62).
+
+Suggestions are other ones: those of that commit were not valid.
+"""
 
 import json
 from typing import Any
@@ -33,4 +36,6 @@ def test_fits_have_the_digits_of_the_old_code(table: str) -> None:
     old = json.loads((FOLDER / f"{table}.json").read_text())
     new = [json.loads(json.dumps(fit.to_json())) for fit in fit_laws(load_csv(FOLDER / f"{table}.csv"))]
     assert {"one_exponent", "curvature", "three_exponents" if table == "three_exponents" else None} <= {fit["form"] for fit in old}
+    for fit in (*old, *new):
+        del fit["suggestion"]
     assert_equal(new, old, table)

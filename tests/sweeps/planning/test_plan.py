@@ -1,6 +1,8 @@
 """A plan says what a sweep costs, what of it is done, and how sharp its exponent will be; it writes nothing."""
 
 import io
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,19 @@ import pytest
 import torch
 from rich.console import Console
 
+import analysis
+from analysis.laws.groups import groups_of
+from analysis.laws.recurrence import fit_recurrence
 from lightning_modules.config import TrialConfig
+from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, describe
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+from sweeps.driver.ledger import stored_sections
+from sweeps.driver.run import run_sweep
 from sweeps.planning.costs import measure_costs
-from sweeps.planning.forecast import forecast_lines
-from sweeps.planning.plan import print_plan
+from sweeps.planning.forecast import count_pairs, difference_lines, forecast_lines
+from sweeps.planning.plan import idle_lines, print_plan
 from sweeps.planning.power import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
 from sweeps.store.store import Store
@@ -108,9 +118,86 @@ def test_too_little_memory_is_said_in_one_line(load: Callable) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_hours_of_a_gpu_that_is_not_here_are_marked(load: Callable) -> None:
-    text = printed(load(law_sections() | {"resources": {"gpus": 1}}))
-    assert "GPU-hours" in text and "warning: resources.gpus is 1 and there is no GPU here" in text
+@pytest.mark.parametrize("sections", [law_sections(), search_sections()], ids=["measure", "search"])
+def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_refuses(load: Callable, sections: Sections) -> None:
+    text = printed(load(sections | {"resources": {"gpus": 1}}))
+    assert "-hours" not in text and "memory and time are not known here: a trial asks for more than this machine has" in text
+    refusal = "resources.gpus: must be at most what this machine has, 0, got 1"
+    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}; with --address it runs on a cluster" in text
+    with pytest.raises(UserError, match=re.escape(refusal)):
+        run_sweep(load(sections | {"resources": {"gpus": 1}}), Console(), "")
+
+
+def test_a_plan_says_that_run_refuses_more_cores_than_there_are(load: Callable) -> None:
+    assert "run refuses" not in printed(load(law_sections()))
+    text = printed(load(law_sections() | {"resources": {"cpus": 4096}}))
+    assert "run refuses this sweep on this machine: resources.cpus: must be at most" in text
+
+
+# -- settings without effect in training --------------------------------------------------------------------------
+
+
+RESETS = {"model.state_reset": ["carry", "latent", "all"]}
+TWO_OF_SIX = "warning: model.state_reset has no effect in training with model.supervision_steps 1 (2 of 6 cells)"
+
+
+@pytest.mark.parametrize(
+    ("vary", "model", "expected"),
+    [
+        (RESETS | {"model.supervision_steps": [1, 2]}, {}, [TWO_OF_SIX]),
+        (RESETS | {"model.supervision_steps": [2, 4]}, {}, []),
+        ({"model.supervision_steps": [1]}, {}, []),
+        ({"model.supervision_steps": [1]}, {"state_noise": 0.1, "state_noise_at": "carry"}, ["warning: model.state_noise has no"]),
+        ({"model.supervision_steps": [1]}, {"state_noise": 0.1, "state_noise_at": "call"}, []),
+        ({"model.supervision_steps": [1]}, {"damping": 0.1}, []),
+        ({"model.medium": ["latent", "tokens"], "model.supervision_steps": [1]}, {}, ["warning: model.medium has no effect"]),
+    ],
+)
+def test_settings_that_act_between_supervision_steps_are_named_where_there_is_one(
+    load: Callable, vary: dict[str, Any], model: dict[str, Any], expected: list[str]
+) -> None:
+    sections = law_sections(vary=vary)
+    sections["trial"]["model"] |= model
+    lines = idle_lines(load(sections).design())
+    assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True))
+
+
+def test_a_reset_changes_nothing_in_training_with_one_supervision_step_but_deeper_answers(tmp_path: Path) -> None:
+    """What the warning states."""
+    curves = {}
+    for reset in ("carry", "all"):
+        trial = tiny_trial(model__supervision_steps=1, model__state_reset=reset, optim={"lr": 1e-2})
+        points = fit(trial, tmp_path / reset, lambda row: True).curves
+        curves[reset] = {point["at"]: point["value"] for point in points if point["metric"] == "depth/nll"}
+    assert curves["carry"][1] == curves["all"][1] and curves["carry"][4] != curves["all"][4]
+
+
+# -- differences of accuracy --------------------------------------------------------------------------------------
+
+
+def test_a_plan_says_which_difference_of_accuracy_its_design_can_show(load: Callable) -> None:
+    vary = RESETS | {"model.hidden_size": [16, 24, 32], "model.supervision_steps": 2}
+    first, second = difference_lines(load(law_sections(vary=vary)), {})
+    assert first.startswith("a difference of exact accuracy is likely to be clear (95 %, power 80 %) from ")
+    cells, resets, widths = (float(part.split()[0]) for part in first.split("from ")[1].split(", "))
+    assert cells > 2 * resets and resets == widths, "three pairs of cells each"
+    assert "sd of accuracy over seeds 0.1 assumed" in second
+    (line,) = difference_lines(load(law_sections(vary=vary, seeds=1)), {})
+    assert "one seed a cell" in line
+
+
+def test_the_scatter_of_accuracy_comes_from_finished_trials(load: Callable) -> None:
+    spec, random = load(law_sections()), np.random.default_rng(0)
+    results = {trial.fingerprint: {"outcome": "completed", "test/nll": 1.0, "test/exact_accuracy": 0.5 + random.normal(0, 0.02)}
+               for trial in spec.design()}  # fmt: skip
+    assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[1]
+
+
+def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings_are_no_pairs(load: Callable) -> None:
+    blocks = [{"model.hidden_size": width, "optim.lr": rate, "model.l_cycles": [1, 2]} for width, rate in ((16, 1e-3), (32, 5e-4))]
+    spec = load(law_sections(vary=blocks))
+    cells = [trial for trial in spec.design() if trial.seed == 0]
+    assert count_pairs(cells, spec.varied_paths) == {"model.l_cycles": 2}
 
 
 # -- the exponent to expect ---------------------------------------------------------------------------------------
@@ -141,11 +228,44 @@ def test_noise_and_slopes_come_from_finished_trials_where_these_tell_them(load: 
 
 
 def test_phi_is_not_promised_where_a_will_not_be_clear(load: Callable) -> None:
-    spec = load(law_sections(vary={"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 2, 4]}))
-    random = np.random.default_rng(0)
-    noise = {trial.fingerprint: float(np.exp(random.normal())) for trial in spec.design()}
+    spec = load(law_sections(vary={"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 2, 4, 8]}))
+    random, design = np.random.default_rng(0), spec.design()
+    noise = {trial.fingerprint: float(trial.model.recursion**-0.5 * np.exp(random.normal(0, 0.05))) for trial in design}
     results = {name: {"outcome": "completed", "test/nll": nll} for name, nll in noise.items()}
-    assert "no phi: |t| of a will be below 4" in forecast_lines(spec, results)[0]
+    assert "no phi: |t| of a is below 4" in forecast_lines(spec, results)[0]
+
+
+LOSSES: dict[str, Callable[[float, float, np.random.Generator], float]] = {
+    "straight": lambda size, times, random: size**-0.3 * times**-0.15 * math.exp(random.normal(0, 0.01)),
+    "saturating": lambda size, times, random: (0.05 + 20 * size**-0.6 * times**-0.3) * math.exp(random.normal(0, 0.01)),
+    "noisy": lambda size, times, random: size**-0.1 * times**-0.5 * math.exp(random.normal(0, 0.2)),
+    "flat": lambda size, times, random: math.exp(random.normal(0, 0.05)),
+    "uneven": lambda size, times, random: math.exp(math.sin(size * times) + random.normal(0, 0.01)),
+    "width does nothing": lambda size, times, random: times**-0.5 * math.exp(random.normal(0, 0.05)),
+    "width harms": lambda size, times, random: size**0.05 * times**-0.2 * math.exp(random.normal(0, 0.03)),
+}
+
+
+CASES = [(shape, 0.5, seeds) for shape in LOSSES for seeds in (2, 3)] + [("flat", 0.0, 3), ("flat", 0.99, 3), ("straight", 0.99, 3)]
+
+
+@pytest.mark.parametrize(("shape", "accuracy", "seeds"), CASES)
+def test_a_plan_refuses_what_the_report_refuses_on_the_same_trials(load: Callable, shape: str, accuracy: float, seeds: int) -> None:
+    spec = load(law_sections(vary={"model.hidden_size": [16, 24, 32, 48], "model.l_cycles": [1, 2, 4]}))
+    store, random = Store(spec.location), np.random.default_rng(1)
+    store.create()
+    store.write_spec(write_yaml(stored_sections(spec)))
+    for trial in [trial for trial in spec.design() if trial.seed < seeds]:
+        record = describe(trial)
+        nll = LOSSES[shape](record["params_recursed"], record["recursion"], random)
+        scores = {"test/nll": nll, "test/exact_accuracy": accuracy, "outcome": "completed", "sweep": "tiny"}
+        store.write_result(trial.fingerprint, FitResult(record | scores).to_json())
+    (group,) = groups_of(analysis.load(spec.location).completed)
+    reported, first = fit_recurrence(group)[0], forecast_lines(spec, store.results())[0]
+    if reported.reason is not None:
+        assert first.startswith(f"no exponent: {reported.reason}")
+    elif seeds == 3:
+        assert ("no phi" in first) == ("phi" not in reported.estimates)
 
 
 def test_a_confounded_design_is_told_its_rule_and_the_remedy(load: Callable) -> None:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeps.planning.power import Design, HalfWidths, Slopes, expect_half_widths, fit_slopes, pool_noise
+from sweeps.planning.power import (
+    POWER,
+    Design,
+    HalfWidths,
+    Slopes,
+    detectable_difference,
+    expect_half_widths,
+    fit_slopes,
+    pool_noise,
+)
 
 WIDTHS, RECURSIONS = np.array([3328.0, 7296.0, 12544.0, 50176.0]), np.array([2.0, 4.0, 8.0, 16.0])
 LAW, NOISE_SD = Slopes(a=0.4, b=0.2), 0.08
@@ -91,3 +100,14 @@ def test_noise_is_pooled_over_cells_and_needs_three_of_them() -> None:
     cells = [row - 3.0 for row in np.random.default_rng(2).normal(0, 0.2, (200, 3))]
     assert pool_noise(cells) == pytest.approx(0.2, rel=0.1)
     assert pool_noise([*cells[:2], cells[2][:1]]) is None
+
+
+@pytest.mark.parametrize(("seeds", "pairs"), [(2, 3), (3, 1), (5, 1), (3, 6)])
+def test_a_difference_that_a_design_can_show_is_clear_in_four_of_five_sweeps(seeds: int, pairs: int) -> None:
+    random, sd = np.random.default_rng(0), 0.05
+    change = detectable_difference(sd, seeds, pairs)
+    low, high = (random.normal(level, sd, (20_000, pairs, seeds)) for level in (0, change))
+    difference = high - low
+    error = np.sqrt(difference.var(axis=2, ddof=1).mean(axis=1) / (pairs * seeds))
+    t = difference.mean(axis=(1, 2)) / error
+    assert np.mean(t > stats.t.ppf(0.975, pairs * (seeds - 1))) == pytest.approx(POWER, abs=0.015)

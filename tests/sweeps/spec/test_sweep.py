@@ -9,6 +9,7 @@ import pytest
 
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
+from sweeps.spec.data import check_data
 from sweeps.spec.sweep import load_spec
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Sections, assert_refused, measure_sections, run_command, search_sections
@@ -488,7 +489,7 @@ def test_the_9x9_spec_is_valid_with_data(tmp_path: Path) -> None:
     data.write_text("source,question,answer,rating\n" + f"x,{question},{answer},0\n" * 5)
     path = ROOT / "sweeps/specs/sudoku_hard.yaml"
     spec = load_spec(path, [f"trial.task.train={data}", f"trial.task.test={data}"])
-    spec.check_data()
+    check_data(spec)
     assert spec.base.task.train == data
 
 
@@ -567,4 +568,4 @@ def test_weights_that_cannot_be_read_are_refused_before_anything_is_spent(write_
     (tmp_path / "weights.pt").touch()
     spec = load_spec(write_spec(measure_sections(fit__start_from="weights.pt")))
     with pytest.raises(UserError, match=r"weights\.pt: is empty, and must be a file of weights"):
-        spec.check_data()
+        check_data(spec)

@@ -1,0 +1,179 @@
+"""`Draft`: the design of a sweep while it is extended, block by block, and its text as a spec."""
+
+import copy
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from lightning_modules.config import EvalConfig, TrialConfig
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+from sweeps.design.axes import CAPACITY_AXES, SUPERVISION_STEPS
+from sweeps.spec.space import Scalar, factorial, with_values
+from sweeps.spec.sweep import Block, SweepSpec, parse_stored_spec
+
+MAX_DEPTH = "eval.max_depth"
+MAX_NAME_LETTERS = 80  # of the name of a sweep, before a word is added to it
+
+Cell = tuple[dict[str, Scalar], TrialConfig]  # what a block varies, and the whole trial; seed 0
+
+
+class Parent:
+    """A measure sweep that suggestions start from, with its cells and the fingerprints of their seeds, block by block."""
+
+    def __init__(self, spec: SweepSpec, *, is_ours: bool) -> None:
+        """`is_ours` is false for a sketch of a table that this project did not write: it has no finished trials."""
+        assert spec.measure is not None
+        self.spec, self.measure, self.is_ours = spec, spec.measure, is_ours
+        self.blocks = [[(values, spec.trial_with(values, "trial")) for values in factorial(block)] for block in self.measure.vary]
+        self.known_steps = {cell.model.supervision_steps for block in self.blocks for _, cell in block if is_ours}
+        seeds = range(self.measure.seeds)
+        self.fingerprints = [
+            [{cell.model_copy(update={"seed": seed}).fingerprint for seed in seeds} for _, cell in block] for block in self.blocks
+        ]
+        self.trials = set[str]().union(*(names for block in self.fingerprints for names in block))
+
+
+class Draft:
+    """A copy of a parent's design that changes in place.
+
+    Blocks keep their order, and new values stand behind those that are there: the first trial of the first block, which stands
+    for what all trials share, stays the same.
+    """
+
+    def __init__(self, parent: Parent, trials: pd.DataFrame) -> None:
+        """`trials` are those of a group that was refused."""
+        self.parent, self.trials = parent, trials
+        self.sections: dict[str, Any] = parent.spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True, by_alias=True)
+        self.sections["measure"] |= {"seeds": parent.measure.seeds, "matching": parent.measure.matching}
+        self.blocks: list[Block] = copy.deepcopy(parent.measure.vary)
+        names = set(trials["fingerprint"])
+        self.cells: dict[int, list[Cell]] = {}  # by number of the block, the cells that the group has trials of
+        for number, (cells, fingerprints) in enumerate(zip(parent.blocks, parent.fingerprints, strict=True)):
+            own = [cell for cell, seeds in zip(cells, fingerprints, strict=True) if not parent.is_ours or seeds & names]
+            if own:
+                self.cells[number] = own
+
+    # -- levels of axes -------------------------------------------------------------------------------------------
+
+    def levels(self, path: str) -> list[int]:
+        """Values of an axis that the group has completed trials of, rising; none where its model does not have the axis."""
+        there = self.trials[path].dropna() if path in self.trials else self._known(path)
+        return sorted({int(value) for value in there if value})
+
+    def grow(self, path: str, count: int) -> list[int]:
+        """The levels of an axis with doublings behind the largest that the design has until there are `count`."""
+        levels = self.levels(path)
+        largest = max([*levels, *map(int, self._known(path))], default=0)
+        while levels and len(levels) < count:
+            largest *= 2
+            levels.append(largest)
+        return levels
+
+    def _known(self, path: str) -> set[Any]:
+        return {value for number in self.cells for value in self.values(number, path)}
+
+    def cross(self, path: str, levels: Sequence[int]) -> None:
+        """Give every block of the group these levels; a new size only to the blocks that have the largest one.
+
+        Blocks may differ in what follows from the width, such as a learning rate: a new width gets that of the largest.
+        """
+        there = {number: self.values(number, path) for number in self.cells}
+        largest = max(max(values) for values in there.values())
+        for number, values in there.items():
+            if path not in CAPACITY_AXES:
+                new = [level for level in levels if level not in values]
+            else:
+                new = [level for level in levels if level > largest] if largest in values else []
+            if new:
+                self.blocks[number][path] = [*values, *new]
+
+    def append(self, block: Block) -> None:
+        """Add a block, unless another one has all of its cells."""
+        if not any(_covers(other, block) for other in self.blocks):
+            self.blocks.append(block)
+
+    def values(self, number: int, path: str) -> list[Any]:
+        """Values of a path in a block, in the order of the block; of a path that it does not vary those of its trials."""
+        if path in self.blocks[number]:
+            return list(self.blocks[number][path])
+        return list(dict.fromkeys(value for _, cell in self.cells[number] if (value := cell.flat().get(path)) is not None))
+
+    # -- what all trials share ------------------------------------------------------------------------------------
+
+    def rename(self, word: str, taken: Collection[str]) -> None:
+        """Another name, as what all trials share changes; cells outside the group are left out."""
+        name = f"{self.parent.spec.name[:MAX_NAME_LETTERS]}_{word}"
+        names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 2))]
+        self.sections["name"] = next(other for other in names if other not in taken)
+        self.sections.pop("description", None)
+        self.blocks = [self._restrict(number) for number in self.cells]
+        self.cells = dict(enumerate(self.cells.values()))
+
+    def _restrict(self, number: int) -> Block:
+        """A block with the values alone that occur in the group."""
+        cells = [varied for varied, _ in self.cells[number]]
+        return {
+            path: [value for value in values if any(cell.get(path, value) == value for cell in cells)]
+            for path, values in self.blocks[number].items()
+        }
+
+    def share(self, path: str, value: Any) -> None:
+        """Give all trials a value, such as `trial.fit.budget.amount`."""
+        self.sections = with_values(self.sections, {path: value})
+
+    def drop_ties(self) -> None:
+        """Vary what was solved for, over the values that came out."""
+        for tie in self.parent.spec.ties:
+            for number, cells in self.cells.items():
+                self.blocks[number][tie.solve] = sorted({cell.flat()[tie.solve] for _, cell in cells})
+        self.sections["measure"].pop("tie", None)
+
+    # -- the text -------------------------------------------------------------------------------------------------
+
+    def write(self) -> str:
+        """The draft as YAML."""
+        self._deepen()
+        self.sections["measure"]["vary"] = self.blocks if len(self.blocks) > 1 else self.blocks[0]
+        return write_yaml(self.sections, brief=True)
+
+    def _deepen(self) -> None:
+        """Have depth curves reach twice as deep as new trials are supervised.
+
+        Finished trials keep their depth: what needs a larger one is a block of its own.
+        """
+        shared = self.sections["trial"].get("eval", {}).get("max_depth", EvalConfig().max_depth)
+        if not self.parent.is_ours:
+            steps = [int(step) for block in self.blocks for step in block.get(SUPERVISION_STEPS, [])]
+            self.share(f"trial.{MAX_DEPTH}", max([shared, *(2 * step for step in steps)]))
+            return
+        for block in list(self.blocks):
+            limit = min(map(int, block.get(MAX_DEPTH, [shared])))
+            steps = [int(step) for step in block.get(SUPERVISION_STEPS, [])]
+            deep = [step for step in steps if step > limit or (2 * step > limit and step not in self.parent.known_steps)]
+            if not deep:
+                continue
+            own: Block = {**block, SUPERVISION_STEPS: [*deep], MAX_DEPTH: [2 * max(deep)]}
+            shallow: list[Scalar] = [step for step in steps if step not in deep]
+            if shallow:
+                block[SUPERVISION_STEPS] = shallow
+                self.blocks.append(own)
+            else:
+                block |= own
+
+
+def _covers(outer: Block, inner: Block) -> bool:
+    """Whether a block has all values of another one."""
+    return outer.keys() == inner.keys() and all(set(inner[path]) <= set(outer[path]) for path in inner)
+
+
+@cache
+def is_valid(text: str) -> bool:
+    """Whether a spec leads to valid trials alone; data files are not looked for."""
+    try:
+        parse_stored_spec(text, "a suggested spec", {}).validate_trials()
+    except UserError:
+        return False
+    return True
