@@ -90,7 +90,7 @@ def _fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> 
 def _restore(tracker: Tracker, spec: SweepSpec, store: Store, members: set[str]) -> None:
     """Spool what the copy of the spool lacks of the sweep and its finished trials."""
     if not tracker.spool.holds_sweep():
-        tracker.sweep(spec)
+        tracker.sweep(spec, store.spec() or "")
     absent = {fingerprint for fingerprint in members if not tracker.spool.holds_end(fingerprint)}
     for fingerprint, record in store.results().items() if absent else ():
         if fingerprint in absent:
