@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import LossConfig, ModelConfig, OptimConfig, StrictConfig
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
-from rrm.errors import UserError, from_validation
+from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks import TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
@@ -173,6 +173,7 @@ def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
     Raises:
         UserError: a key or a value is wrong; the path of the field starts with `prefix`.
     """
+    require_sections(sections, TrialConfig, prefix)
     try:
         # Through JSON, where a list may stand for a tuple and 1 for 1.0, but nothing else is converted.
         return TrialConfig.model_validate_json(json.dumps(sections))

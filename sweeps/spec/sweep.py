@@ -15,7 +15,7 @@ from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
-from rrm.errors import UserError, from_validation, join_keys, suggest
+from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
 from rrm.files import PLAIN_NAME, expand_home
 from rrm.tasks import build_task
 from rrm.tasks.arc_sets import NAMED
@@ -55,6 +55,9 @@ class Measure(StrictConfig):
         blocks = vary if isinstance(vary, list) else [vary]
         if not all(isinstance(block, dict) for block in blocks):
             raise ValueError(f"vary must be paths and their values, or a list of such blocks, got {vary!r}")
+        nested = [(path, values) for block in blocks for path, values in block.items() if isinstance(values, dict)]
+        if nested:
+            raise ValueError(f"vary.{nested[0][0]} must be a list of values, got a section: write {_dotted(*nested[0])}")
         return [{path: values if isinstance(values, list) else [values] for path, values in block.items()} for block in blocks]
 
     @model_validator(mode="after")
@@ -64,6 +67,11 @@ class Measure(StrictConfig):
                 if not values or not all_differ(values):
                     raise ValueError(f"vary.{path} must be a list of different values, got {values}")
         return self
+
+
+def _dotted(path: str, section: dict[str, Any]) -> str:
+    """A section below a path as the lines of a design: `model.l_cycles: [1, 2]`."""
+    return ", ".join(f"{join_keys(path, key)}: {value}" for key, value in section.items()) or f"{path}: [...]"
 
 
 class Resources(StrictConfig):
@@ -302,12 +310,12 @@ class SweepSpec(StrictConfig):
                 if path in SAME_IN_ALL:
                     raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
-                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", join_keys(where, path))
+                    raise UserError(f"is not a field of a trial; {suggest_field(path, known)}", join_keys(where, path))
         section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             where = f"{section}.tie.{number}.solve"
             if tie.solve not in known:
-                raise UserError(f"is not a field of a trial that can be solved for; {_suggest_path(tie.solve, known)}", where)
+                raise UserError(f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}", where)
             if not _is_whole(tie.solve):
                 raise UserError(f"must be a field of whole numbers, got {tie.solve}", where)
             if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
@@ -346,15 +354,14 @@ def _anchor(block: Block) -> dict[str, Scalar]:
     return {path: values[0] for path, values in block.items()}
 
 
-def _suggest_path(path: str, known: list[str]) -> str:
-    """The nearest field, or the fields of the same section."""
-    same_section = [other for other in known if other.split(".")[0] == path.split(".")[0]]
-    return suggest(path, same_section or known)
-
-
 def _paths(model: type, prefix: str = "") -> list[str]:
     """Dotted paths of all fields of a config class."""
     return list(fields_by_path(model, prefix))
+
+
+def _known_paths() -> list[str]:
+    """Dotted paths of all fields of a spec, those of its trial included."""
+    return [*_paths(SweepSpec), *(f"trial.{path}" for path in _paths(TrialConfig))]
 
 
 def _is_whole(path: str) -> bool:
@@ -417,10 +424,13 @@ def stored_defaults(sections: Sections, where: str) -> int:
 
 
 def _parse(sections: dict[str, Any]) -> SweepSpec:
+    require_sections(sections, SweepSpec)
+    if isinstance(sections.get("trial"), dict):
+        require_sections(sections["trial"], TrialConfig, "trial")
     try:
         return SweepSpec.model_validate_json(json.dumps(sections))
     except ValidationError as error:
-        raise _as_written(from_validation(error, SweepSpec), sections) from None
+        raise _as_written(from_validation(error, SweepSpec, known=_known_paths()), sections) from None
 
 
 def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
