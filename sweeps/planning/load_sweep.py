@@ -24,4 +24,4 @@ def begun_with(location: str) -> int | None:
     """
     store = Store(location)
     text, where = store.spec(), f"{store.location}/{SPEC}"
-    return None if text is None else stored_defaults(parse_yaml(text, where) or {}, where)
+    return None if text is None else stored_defaults(parse_yaml(text, where), where)

@@ -408,18 +408,20 @@ def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepS
     Raises:
         UserError: the text is not a valid sweep; `where` names it.
     """
-    sections = parse_yaml(text, where) or {}
-    spec = _parse(sections | {"defaults": stored_defaults(sections, where)})
+    sections = parse_yaml(text, where)
+    spec = _parse({"defaults": stored_defaults(sections, where)} | sections)
     spec._moved_files = files
     return spec
 
 
-def stored_defaults(sections: Sections, where: str) -> int:
+def stored_defaults(sections: Any, where: str) -> int:
     """The version of the defaults in a stored spec, which named none at first.
 
     Raises:
-        UserError: it is a later version than there is here; `where` names the spec.
+        UserError: it is a later version than there is here, or no spec at all; `where` names the spec.
     """
+    if not isinstance(sections, dict):
+        raise UserError("is damaged (no sections of key: value lines): restore it", where)
     return parse_version(sections.get("defaults", FIRST_DEFAULTS), f"{where}: defaults")
 
 
