@@ -190,6 +190,22 @@ def test_a_version_of_later_code_is_one_line_in_a_file_and_in_a_store(begin: Cal
         assert f"{SPEC}: defaults: is {NEWER}, written by a newer rrm-sweeps" in refused.stderr
 
 
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"just a word", b"a: [1", None])
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_stored_spec_that_is_damaged_is_one_line(
+    begin: Callable, typed: Callable, tmp_path: Path, command: str, damage: bytes | None
+) -> None:
+    path, stored = begin(measure_sections()), tmp_path / "runs/tiny" / SPEC
+    stored.unlink()
+    if damage is None:
+        stored.mkdir()
+    else:
+        stored.write_bytes(damage)
+    refused = typed(command, str(path))
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert f"runs/tiny/{SPEC}" in refused.stderr and any(word in refused.stderr for word in ("damaged", "YAML", "cannot be read"))
+
+
 def test_a_submitted_spec_leaves_the_version_to_the_job_that_sees_the_storage(write_spec: Callable) -> None:
     path = write_spec(measure_sections())
     assert "defaults" not in submitted_sections(load_spec(path))

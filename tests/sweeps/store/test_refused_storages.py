@@ -3,15 +3,19 @@
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import analysis.cli
+from analysis.data.tables import load
 from rrm.errors import UserError
+from sweeps.cli.status import find_store
+from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.object_store import ObjectStore
 from sweeps.store.store import Store
-from tests.sweeps.conftest import measure_sections
+from tests.sweeps.conftest import measure_sections, run_command
 
 SWEEP = "s3://bucket/sweeps/tiny"
 COMMANDS = {
@@ -85,12 +89,25 @@ def refused_line(typed: Callable, write_spec: Callable, command: str) -> str:
     return str(ended.stderr)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_refuses_a_server_that_denies_access_in_one_line(
-    typed: Callable, write_spec: Callable, answering: Callable, command: str
-) -> None:
+def test_status_of_a_server_that_denies_access_is_one_line(answering: Callable, tmp_path: Path) -> None:
+    """In a process of its own: the client's threads do not live on in a forked one."""
     answering(403)
-    assert refused_line(typed, write_spec, command).startswith(f"{SWEEP}: cannot be read: ")
+    ended = run_command(*COMMANDS["status"], cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stdout) == (2, 1, "")
+    assert ended.stderr.startswith(f"{SWEEP}: cannot be read: ")
+
+
+def test_what_other_commands_begin_with_refuses_a_server_that_denies_access(answering: Callable, write_spec: Callable) -> None:
+    answering(403)
+    spec = write_spec(measure_sections())
+    first_calls = (
+        lambda: load_sweep(spec, ["storage=s3://bucket/sweeps"]),  # plan, run
+        lambda: find_store(SWEEP),  # ui
+        lambda: load(SWEEP),  # rrm-analyze
+    )
+    for call in first_calls:
+        with pytest.raises(UserError, match=rf"^{SWEEP}: cannot be read: "):
+            call()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
