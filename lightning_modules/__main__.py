@@ -14,6 +14,7 @@ from lightning_modules.config import TrialConfig, load_trial, validate_trial
 from lightning_modules.record import Record, Row
 from lightning_modules.trial_folder import RESULT, TRIAL
 from lightning_modules.yaml_file import read_yaml, write_yaml
+from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
 
@@ -22,8 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 done, 1 the trial failed, 2 the user can mend it, 130 stopped (the same command continues)."""
     try:
         options = _parser().parse_args(arguments)
-        config = load_trial(options.trial)
-        folder = Path(expand_home(options.out or Path("runs/trials") / config.fingerprint))
+        config, folder = _find_trial(options.trial, options.out)
         record = _run(config, folder, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -54,6 +54,26 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: runs/trials/<fingerprint>)")
     return parser
+
+
+def _find_trial(path: Path, out: Path | None) -> tuple[TrialConfig, Path]:
+    """The trial in a file, and its folder. A folder with this trial under older defaults goes on with them."""
+    found: list[tuple[TrialConfig, Path]] = []
+    for version in range(NEWEST_DEFAULTS, FIRST_DEFAULTS - 1, -1):
+        config = load_trial(path, version)
+        folder = Path(expand_home(out or Path("runs/trials") / config.fingerprint))
+        if _stored_fingerprint(folder) == config.fingerprint:
+            if found and config != found[0][0]:
+                print(f"{folder} was begun with {describe_defaults(version)}: the trial keeps them")
+            return config, folder
+        found.append((config, folder))
+    return found[0]
+
+
+def _stored_fingerprint(folder: Path) -> str | None:
+    """Of the trial that lies in a folder; None where there is none."""
+    trial_file = folder / TRIAL
+    return validate_trial(read_yaml(trial_file)).fingerprint if trial_file.exists() else None
 
 
 def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
@@ -93,12 +113,11 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
 
 def _prepare(folder: Path, config: TrialConfig) -> Path:
     """Make the folder, unless it holds another trial."""
-    trial_file = folder / TRIAL
-    if trial_file.exists() and validate_trial(read_yaml(trial_file)).fingerprint != config.fingerprint:
+    if _stored_fingerprint(folder) not in {None, config.fingerprint}:
         raise UserError("holds another trial: choose another --out", str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(trial_file, write_yaml(config.resolved()))
+        write_atomically(folder / TRIAL, write_yaml(config.resolved()))
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
     return folder

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import LossConfig, ModelConfig, OptimConfig, StrictConfig
-from rrm.errors import UserError, from_validation
+from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
+from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks import TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
@@ -172,6 +173,7 @@ def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
     Raises:
         UserError: a key or a value is wrong; the path of the field starts with `prefix`.
     """
+    require_sections(sections, TrialConfig, prefix)
     try:
         # Through JSON, where a list may stand for a tuple and 1 for 1.0, but nothing else is converted.
         return TrialConfig.model_validate_json(json.dumps(sections))
@@ -179,8 +181,11 @@ def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
         raise from_validation(error, TrialConfig, prefix) from None
 
 
-def load_trial(path: Path) -> TrialConfig:
+def load_trial(path: Path, defaults: int = NEWEST_DEFAULTS) -> TrialConfig:
     """The trial in a YAML file.
+
+    Args:
+        defaults: version of the defaults where the file names none (rrm/defaults.py).
 
     Raises:
         UserError: the file is not a valid trial; a sweep is refused with the command to use.
@@ -189,4 +194,5 @@ def load_trial(path: Path) -> TrialConfig:
     sections = read_yaml(path)
     if "trial" in sections or "measure" in sections or "search" in sections:
         raise UserError(f"is a sweep, not a trial: use rrm-sweep run {path}", str(path))
-    return parse_trial(sections, path.parent)
+    version = parse_version(sections.pop("defaults", defaults), "defaults")
+    return parse_trial(with_defaults(sections, version), path.parent)

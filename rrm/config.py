@@ -86,7 +86,7 @@ class ModelConfig(StrictConfig):
     mixer: Literal["attention", "mlp"] = "attention"  # what mixes the positions of a grid
     expansion: float = Field(4.0, gt=0)  # SwiGLU's inner width is 2/3 expansion hidden_size, rounded up to ...
     mlp_multiple: int = Field(8, ge=1)  # ... a multiple of this (256 in the papers)
-    positions: Literal["rotary", "learned", "none"] | None = None  # rotary, with the mlp mixer none
+    positions: Literal["rotary", "learned", "none"] | None = None  # learned, with the mlp mixer none (rotary in the papers)
     prefix_length: int = Field(0, ge=0)  # puzzle-embedding slots before the grid (16 in TRM's recipes)
     puzzle_embedding_size: int | None = Field(None, ge=1)  # of the vector that fills the prefix; hidden_size where absent
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: bfloat16 on a GPU that has it
@@ -128,7 +128,7 @@ class ModelConfig(StrictConfig):
         if kind == "hrm" or filled.get("networks") == "separate":
             filled["answer_layers"] = filled["answer_layers"] or filled["num_layers"]
         cls._drop_without_effect(given, filled)
-        filled.setdefault("positions", "rotary" if filled.get("mixer", "attention") == "attention" else "none")
+        filled.setdefault("positions", "learned" if filled.get("mixer", "attention") == "attention" else "none")
         if filled.get("prefix_length"):
             filled.setdefault("puzzle_embedding_size", filled.get("hidden_size", 128))
         return filled

@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from io import TextIOWrapper
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -13,9 +13,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rrm.config import fields_by_key
+from rrm.aliases import MEANINGS, fields_called
+from rrm.config import fields_by_key, fields_by_path, sections_in
 
 MAX_SHOWN = 200  # characters of a value, or of another library's message
+MAX_LISTED = 12  # choices that are all listed ...
+SOME_LISTED = 8  # ... and how many of more
+MAX_MEANT = 3  # fields of one name that are suggested
+SAME, VERY_NEAR, NEAR = 1.0, 0.85, 0.65  # share of two words that is alike, as difflib counts it
 
 
 class UserError(Exception):
@@ -55,12 +60,86 @@ def exit_on_user_error(command: Callable[[], object]) -> None:
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """`did you mean ...?` when a choice lies close to `name`, and all the choices in any case."""
+    """`did you mean ...?` when a choice lies close to `name`, and the choices in any case."""
     known = sorted(choices)
-    spelt = [choice for choice in known if choice.replace("_", "-") == name.lower().replace("_", "-")]
-    near = spelt or difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}choose from: {', '.join(known)}"
+    near = _nearest(name, known, NEAR)
+    return (f"did you mean {near!r}? " if near else "") + _list_choices(known)
+
+
+def suggest_field(path: str, known: Collection[str], keys: Collection[str] | None = None, prefix: str = "") -> str:
+    """`did you mean ...?` for a dotted path that is no field: by its meaning, its name elsewhere or its spelling; else some fields.
+
+    Args:
+        known: dotted paths of all fields.
+        keys: what may stand in the section that holds the last key; None where a whole path is one key.
+        prefix: dotted path under which `known` stands in the user's file.
+    """
+    section = path.rpartition(".")[0]
+    beside = [other for other in known if section and other.rpartition(".")[0] == section]
+    choices = {key: join_keys(*filter(None, (section, key))) for key in keys} if keys is not None else _by_name(beside)
+    found = _meant(path, known, choices)
+    if not found and not choices:
+        found = [near for near in [_nearest(path, known, NEAR)] if near]
+    if found:
+        named = fields_called(path.rpartition(".")[2])  # each is shown with its meaning
+        labels = [_label(other, section if keys is not None else None, prefix, named) for other in found]
+        return f"did you mean {' or '.join(labels)}?"
+    if keys is not None:
+        return _list_choices(sorted(keys), [name for name in _by_name(MEANINGS) if MEANINGS.keys() & {choices.get(name)}])
+    below = [other for other in known if other.startswith(f"{path}.")] or beside or list(known)
+    return _list_choices(sorted(below), [field for field in MEANINGS if field in below])
+
+
+def _by_name(paths: Iterable[str]) -> dict[str, str]:
+    """Dotted paths by their last key."""
+    return {path.rpartition(".")[2]: path for path in paths}
+
+
+def _nearest(name: str, choices: Iterable[str], least: float) -> str | None:
+    """The choice whose spelling, dashes and upper case aside, is like `name` at least to this share; None where there is none."""
+    known = {choice.lower().replace("_", "-"): choice for choice in choices}
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), known, n=1, cutoff=least)
+    return known[near[0]] if near else None
+
+
+def _meant(path: str, known: Collection[str], choices: Mapping[str, str]) -> list[str]:
+    """The fields, or sections of fields, that a path may mean.
+
+    Args:
+        choices: the fields of its section by name.
+    """
+    section, _, name = path.rpartition(".")
+    if (same := _nearest(name, choices, SAME)) is not None:
+        return [choices[same]]
+    if ends := [other for other in known if path.endswith(f".{other}")]:
+        return ends
+    if (kind := f"{path}.kind") in known:
+        return [kind]
+    if called := [other for field in fields_called(name) for other in known if f".{other}".endswith(f".{field}")]:
+        return [other for other in called if section and other.startswith(f"{section}.")] or called
+    if (near := _nearest(name, choices, VERY_NEAR)) is not None:
+        return [choices[near]]
+    parents = {other[:at] for other in known for at, letter in enumerate(other) if letter == "."}
+    if elsewhere := [other for other in [*known, *sorted(parents)] if other.rpartition(".")[2] == name and other != path]:
+        return elsewhere[:MAX_MEANT]
+    near = _nearest(name, choices, NEAR)
+    return [] if near is None else [choices[near]]
+
+
+def _label(path: str, section: str | None, prefix: str, explained: Collection[str]) -> str:
+    """How a field is named to somebody who wrote in `section`, with its meaning where it is one of `explained`."""
+    own, _, name = path.rpartition(".")
+    meaning = next((MEANINGS[field] for field in explained if f".{path}".endswith(f".{field}")), None)
+    shown = name if own == section else ".".join(filter(None, (prefix, path)))
+    return f"{shown!r}" + (f" ({meaning})" if meaning else "")
+
+
+def _list_choices(known: Sequence[str], first: Sequence[str] = ()) -> str:
+    """All choices where they are few; else some, with those in `first` before others."""
+    if len(known) <= MAX_LISTED:
+        return f"choose from: {', '.join(known)}"
+    shown = [*first, *(choice for choice in known if choice not in first)][:SOME_LISTED]
+    return f"choose from: {', '.join(shown)} and {len(known) - len(shown)} more (docs/formats.md)"
 
 
 def first_line(error: BaseException, hide: Callable[[str], str] = str) -> str:
@@ -78,13 +157,14 @@ def join_keys(*keys: int | str) -> str:
     return ".".join(str(key) if str(key).strip() else repr(key) for key in keys)
 
 
-def from_validation(error: ValidationError, root: type, prefix: str = "") -> UserError:
+def from_validation(error: ValidationError, root: type, prefix: str = "", known: Collection[str] = ()) -> UserError:
     """Turn pydantic's report into one line.
 
     Args:
         error: what pydantic raised while it built `root`.
         root: the pydantic model class, from which the names allowed beside an unknown key are read.
         prefix: dotted path under which `root` stands in the user's file.
+        known: dotted paths of fields below `root` that are suggested for an unknown key; those of `root` where absent.
     """
     # An unknown key is shown first: it usually explains the "missing" field beside it.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
@@ -92,7 +172,61 @@ def from_validation(error: ValidationError, root: type, prefix: str = "") -> Use
     same = [problem for problem in problems if _locate(root, problem)[0] == keys]  # what each member of a union says
     path = ".".join(filter(None, (prefix, join_keys(*keys), "kind" if first["type"] == "union_tag_invalid" else "")))
     others = len(problems) - len(same)
+    if first["type"] == "extra_forbidden":
+        hint = suggest_field(join_keys(*keys), known or list(fields_by_path(root)), fields_by_key(section), prefix)
+        return UserError(f"unknown key; {hint}" + (f" (and {others} more)" if others else ""), path)
     return UserError(_sentence(same, section) + (f" (and {others} more)" if others else ""), path)
+
+
+def require_sections(given: Mapping[str, Any], root: type, prefix: str = "") -> None:
+    """Refuse a word, a number or a list in the place of a section.
+
+    Args:
+        given: what a file has below `prefix`.
+        root: the config class for it.
+
+    Raises:
+        UserError: with the line to write.
+    """
+    for key, field in fields_by_key(root).items():
+        if key not in given:
+            continue
+        value = given[key]
+        members = [member for member in _union_members(field.annotation) if member is not type(None)]
+        by_name = [section for member in members if get_origin(member) is dict for section in sections_in(get_args(member)[1])]
+        if by_name and isinstance(value, dict):
+            for name, inner in value.items():
+                _require_section(inner, by_name, join_keys(*filter(None, (prefix, key))), name)
+        elif all(isinstance(member, type) and issubclass(member, BaseModel) for member in members):
+            _require_section(value, members, prefix, key)
+
+
+def _require_section(value: Any, classes: list[Any], prefix: str, key: str) -> None:
+    path = join_keys(*filter(None, (prefix, key)))
+    if isinstance(value, dict):
+        return require_sections(value, classes[0], path) if len(classes) == 1 else None
+    remedy = f"; write {key}: {{{example}}}" if (example := _example(value, classes)) else ""
+    raise UserError(f"must be a section of key: value lines, got {_shortened(repr(value))}{remedy}", path)
+
+
+def _example(value: Any, classes: list[Any]) -> str:
+    """Fields of a section as somebody who wrote `value` in its place may have meant them."""
+    kinds = [kind for section in classes if "kind" in section.model_fields for kind in _kinds(section)]
+    if kinds:
+        return f"kind: {value if value in kinds else kinds[0]}"
+    fields = fields_by_key(classes[0])
+    shown = {key: "..." if field.is_required() else field.default for key, field in fields.items()}
+    plain = [f"{key}: {str(default).lower()}" for key, default in shown.items() if isinstance(default, str | int | float)]
+    if not plain and isinstance(value, list):
+        return f"{next(iter(fields))}: {value}"
+    return ", ".join(plain[:2])
+
+
+def _kinds(section: Any) -> list[Any]:
+    """The words that `kind` may be in a section, its default first."""
+    field = section.model_fields["kind"]
+    words = [word for member in _union_members(field.annotation) for word in get_args(member)]
+    return [field.default, *(word for word in words if word != field.default)]
 
 
 def _locate(root: type, problem: ErrorDetails) -> tuple[list[int | str], type]:
@@ -141,8 +275,6 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
     """Rule, then value, then choices; several problems are those of one value in the eyes of the members of a union."""
     problem = problems[0]
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"unknown key; {suggest(str(problem['loc'][-1]), fields_by_key(section))}"
     if kind == "union_tag_invalid":
         return f"got {context['tag']!r}; {suggest(context['tag'], context['expected_tags'].replace(chr(39), '').split(', '))}"
     if kind == "missing":

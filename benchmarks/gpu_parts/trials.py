@@ -13,9 +13,9 @@ from lightning_modules.config import TrialConfig, parse_trial
 PAPER_SLOTS, TINY_SLOTS = 768, 2
 PREFIX_LENGTH = 16  # with a grid of 81 tokens: 97
 MODELS: dict[str, dict[str, Any]] = {  # TRM paper, section 5; HRM paper, section 3
-    "TRM-Att": {"kind": "trm", "num_layers": 2, "h_cycles": 3, "l_cycles": 6},
+    "TRM-Att": {"kind": "trm", "num_layers": 2, "h_cycles": 3, "l_cycles": 6, "positions": "rotary"},
     "TRM-MLP": {"kind": "trm", "num_layers": 2, "h_cycles": 3, "l_cycles": 6, "mixer": "mlp"},
-    "HRM": {"kind": "hrm", "num_layers": 4, "h_cycles": 2, "l_cycles": 2},
+    "HRM": {"kind": "hrm", "num_layers": 4, "h_cycles": 2, "l_cycles": 2, "positions": "rotary"},
 }
 FEW_EXAMPLES = {"validation_examples": 16, "test_examples": 16}
 TINY_CYCLES = {"h_cycles": 2, "l_cycles": 1, "num_layers": 1}

@@ -77,7 +77,7 @@ def submit(
 
     The nodes must have this project installed and see the storage and every data file by the same path.
     """
-    loaded = _load(spec, overrides, storage)
+    loaded = _load(spec, overrides, storage, sees_storage=False)  # the job sees it
     from sweeps.cli.submit import submit_sweep
 
     raise typer.Exit(submit_sweep(loaded, address, wait, Console()))
@@ -124,14 +124,21 @@ def doctor(storage: Storage = None) -> None:
     raise typer.Exit(any(finding.state == "bad" for finding in findings))
 
 
-def _load(path: Path, overrides: list[str] | None, storage: str | None) -> "SweepSpec":
-    """The spec with its overrides, every trial and every data file checked."""
+def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_storage: bool = True) -> "SweepSpec":
+    """The spec with its overrides, every trial and every data file checked.
+
+    Args:
+        sees_storage: whether a sweep that was begun is to be found from this machine.
+    """
+    from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
     from sweeps.spec.sweep import load_spec
 
     stored = [f"storage={json.dumps(storage)}"] if storage else []
-    spec = load_spec(path, [*(overrides or []), *stored])
+    spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
+    if spec.kept_defaults:
+        typer.echo(spec.kept_defaults)
     return spec
 
 

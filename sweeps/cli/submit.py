@@ -51,7 +51,7 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"is not a cluster that answers: {first_line(error)}", address) from None
     with tempfile.TemporaryDirectory() as folder:
-        write_atomically(Path(folder) / SPEC_FILE, write_yaml(stored_sections(spec)))
+        write_atomically(Path(folder) / SPEC_FILE, write_yaml(submitted_sections(spec)))
         job = client.submit_job(
             # The driver has the credentials that the report takes into MLflow.
             entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto && rrm-analyze {shlex.quote(spec.location)}",
@@ -76,6 +76,12 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     how = ENDINGS[status.value] if status else "is out of sight: the cluster does not answer"
     console.print(f"the job {how}; submit the same spec again to go on", markup=False, highlight=False, soft_wrap=True)
     return 1
+
+
+def submitted_sections(spec: SweepSpec) -> dict[str, Any]:
+    """The spec for the job, which finds the version of the defaults in the storage where the user names none."""
+    sections = stored_sections(spec)
+    return sections if "defaults" in spec.model_fields_set else {key: sections[key] for key in sections if key != "defaults"}
 
 
 async def _follow(client: Any, job: str) -> None:

@@ -5,6 +5,7 @@ tracking; `reconcile` at every start settles what a driver that died in between 
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
+from rrm.defaults import describe_defaults, older_defaults
 from rrm.errors import UserError
 from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.early_stopping import build_judge
@@ -153,15 +155,17 @@ class Ledger:
         stored = parse_stored_spec(text, f"{self.store.location}/{SPEC}", self._files)
         before, now = self._stored_digests(results) | _meaning(stored), _meaning(self.spec)
         varied = _varied(stored) | _varied(self.spec)
-        differing = sorted(
-            path
+        differing = {
+            path: (before.get(path), now.get(path))
             for path in before.keys() | now.keys()
             if path.removeprefix("trial.") not in varied and before.get(path) != now.get(path)
-        )
+        }
+        differing |= _changed_by_defaults(stored, self.spec)
         if differing:
-            changes = ", ".join(f"{path} was {before.get(path)!r} and is {now.get(path)!r}" for path in differing)
+            changes = ", ".join(f"{path} was {old!r} and is {new!r}" for path, (old, new) in sorted(differing.items()))
+            begun = f"it was begun with {describe_defaults(stored.defaults)}; " if stored.defaults != self.spec.defaults else ""
             raise UserError(
-                f"has finished trials under other settings ({changes}); give the new sweep another name: name=NEW",
+                f"has finished trials under other settings ({changes}); {begun}give the new sweep another name: name=NEW",
                 self.store.location,
             )
 
@@ -350,6 +354,19 @@ def _meaning(spec: SweepSpec) -> dict[str, Any]:
         else {}
     )
     return flatten({"kind": "search" if spec.search else "measure", **how}) | base
+
+
+def _changed_by_defaults(stored: SweepSpec, spec: SweepSpec) -> dict[str, tuple[Any, Any]]:
+    """Settings in which trials of the same values differ because their defaults have other versions: before and now."""
+    if stored.defaults == spec.defaults:
+        return {}
+    changed: dict[str, tuple[Any, Any]] = {}
+    for _, _, values in stored.corners():
+        with suppress(UserError):  # values that the spec does not take any more
+            before, now = (sweep.trial_with(values, "trial").flat() for sweep in (stored, spec))
+            paths = older_defaults(min(stored.defaults, spec.defaults)).keys()
+            changed |= {f"trial.{path}": (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
+    return changed
 
 
 def _varied(spec: SweepSpec) -> set[str]:

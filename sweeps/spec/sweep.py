@@ -3,18 +3,19 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from lightning_modules.config import BudgetUnit, TrialConfig, validate_trial
+from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
 from lightning_modules.record import step_flops
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
-from rrm.errors import UserError, from_validation, join_keys, suggest
+from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
+from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
 from rrm.files import PLAIN_NAME, expand_home
 from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
@@ -51,6 +52,9 @@ class Measure(StrictConfig):
         blocks = vary if isinstance(vary, list) else [vary]
         if not all(isinstance(block, dict) for block in blocks):
             raise ValueError(f"vary must be paths and their values, or a list of such blocks, got {vary!r}")
+        nested = [(path, values) for block in blocks for path, values in block.items() if isinstance(values, dict)]
+        if nested:
+            raise ValueError(f"vary.{nested[0][0]} must be a list of values, got a section: write {_dotted(*nested[0])}")
         return [{path: values if isinstance(values, list) else [values] for path, values in block.items()} for block in blocks]
 
     @model_validator(mode="after")
@@ -60,6 +64,11 @@ class Measure(StrictConfig):
                 if not values or not all_differ(values):
                     raise ValueError(f"vary.{path} must be a list of different values, got {values}")
         return self
+
+
+def _dotted(path: str, section: dict[str, Any]) -> str:
+    """A section below a path as the lines of a design: `model.l_cycles: [1, 2]`."""
+    return ", ".join(f"{join_keys(path, key)}: {value}" for key, value in section.items()) or f"{path}: [...]"
 
 
 class Resources(StrictConfig):
@@ -102,6 +111,7 @@ class SweepSpec(StrictConfig):
 
     name: str
     description: str = ""
+    defaults: int = Field(NEWEST_DEFAULTS, ge=FIRST_DEFAULTS, le=NEWEST_DEFAULTS)  # version of the defaults of absent fields
     trial: dict[str, Any]
     measure: Measure | None = None
     search: Search | None = None
@@ -109,6 +119,7 @@ class SweepSpec(StrictConfig):
     tracking: Tracking = Tracking()
     storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
     _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
+    _is_begun: bool = PrivateAttr(False)  # whether the version of the defaults is that of a store
     _moved_files: Mapping[str, str] | None = PrivateAttr(None)  # of a stored spec, whose data files are not read: path by digest
 
     @model_validator(mode="after")
@@ -178,7 +189,7 @@ class SweepSpec(StrictConfig):
 
     def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced, and what is tied solved for; errors name the field below `prefix`."""
-        sections = with_values(self.trial, values)
+        sections = with_defaults(with_values(self.trial, values), self.defaults)
         for number, tie in enumerate(self.ties):
             where = f"{'measure' if self.measure else 'search'}.tie.{number}"
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
@@ -201,6 +212,28 @@ class SweepSpec(StrictConfig):
                 for value in block[path]:
                     files |= self.trial_with(_anchor(block) | {path: value}, "trial").files_by_digest
         return files
+
+    def corners(self) -> Iterator[tuple[str, str, dict[str, Scalar]]]:
+        """Every value that is varied, the other paths of its block at their first values: the block, the path, all values."""
+        for where, block in self._blocks.items():
+            for path, values in block.items():
+                for value in values:
+                    yield where, path, _anchor(block) | {path: value}
+
+    @property
+    def kept_defaults(self) -> str | None:
+        """The line about older defaults that the sweep keeps because it was begun with them; None where they change nothing."""
+        stated = {path for path in older_defaults(self.defaults) if self._states(path)}
+        if not self._is_begun or stated == older_defaults(self.defaults).keys():
+            return None
+        kept = f"{self.location} was begun with {describe_defaults(self.defaults)} and keeps them"
+        return f"{kept}; a sweep of another name (name=NEW) has those of today (defaults: {NEWEST_DEFAULTS})"
+
+    def _states(self, path: str) -> bool:
+        """Whether a field has no default in any trial: it is given, varied everywhere or solved for."""
+        always = [self.search.space.keys()] if self.search else [block.keys() for block in self._blocks.values()]
+        given = path in flatten(self.trial) or path in [tie.solve for tie in self.ties]
+        return given or all(path in paths for paths in always)
 
     def design(self) -> list[TrialConfig]:
         """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short.
@@ -226,10 +259,8 @@ class SweepSpec(StrictConfig):
         self._check_paths()
         if "seed" in self.trial:
             raise UserError("is set by the sweep: leave it out (measure.seeds says how many)", "trial.seed")
-        for where, block in self._blocks.items():
-            for path, values in block.items():
-                for value in values:
-                    self._check_value(_anchor(block) | {path: value}, path, where)
+        for where, path, values in self.corners():
+            self._check_value(values, path, where)
         if self.measure is not None:
             if self.measure.matching != self.budget_unit:
                 raise UserError(
@@ -264,12 +295,12 @@ class SweepSpec(StrictConfig):
                 if path in SAME_IN_ALL:
                     raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
                 if path not in known:
-                    raise UserError(f"is not a field of a trial; {_suggest_path(path, known)}", join_keys(where, path))
+                    raise UserError(f"is not a field of a trial; {suggest_field(path, known)}", join_keys(where, path))
         section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             where = f"{section}.tie.{number}.solve"
             if tie.solve not in known:
-                raise UserError(f"is not a field of a trial that can be solved for; {_suggest_path(tie.solve, known)}", where)
+                raise UserError(f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}", where)
             if not _is_whole(tie.solve):
                 raise UserError(f"must be a field of whole numbers, got {tie.solve}", where)
             if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
@@ -308,15 +339,14 @@ def _anchor(block: Block) -> dict[str, Scalar]:
     return {path: values[0] for path, values in block.items()}
 
 
-def _suggest_path(path: str, known: list[str]) -> str:
-    """The nearest field, or the fields of the same section."""
-    same_section = [other for other in known if other.split(".")[0] == path.split(".")[0]]
-    return suggest(path, same_section or known)
-
-
 def _paths(model: type, prefix: str = "") -> list[str]:
     """Dotted paths of all fields of a config class."""
     return list(fields_by_path(model, prefix))
+
+
+def _known_paths() -> list[str]:
+    """Dotted paths of all fields of a spec, those of its trial included."""
+    return [*_paths(SweepSpec), *(f"trial.{path}" for path in _paths(TrialConfig))]
 
 
 def _is_whole(path: str) -> bool:
@@ -324,8 +354,14 @@ def _is_whole(path: str) -> bool:
     return all(annotation in (int, int | None) for annotation in fields_by_path(TrialConfig)[path])
 
 
-def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
+def load_spec(
+    path: Path, overrides: list[str] | None = None, begun_with: Callable[[str], int | None] = lambda location: None
+) -> SweepSpec:
     """The sweep in a YAML file, with `dotted.path=value` overrides, checked down to every trial and data file.
+
+    Args:
+        begun_with: version of the defaults of the sweep at a location, None where there is no sweep; it holds where the file
+            names no version.
 
     Raises:
         UserError: anything that the user can mend, in one line.
@@ -336,7 +372,13 @@ def load_spec(path: Path, overrides: list[str] | None = None) -> SweepSpec:
         raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
     for override in overrides or []:
         sections = _override(sections, override)
+    if "defaults" in sections:
+        parse_version(sections["defaults"], "defaults")
     spec = _parse(sections)
+    version = begun_with(spec.location)
+    if version is not None and "defaults" not in sections:
+        spec = _parse(sections | {"defaults": version})
+        spec._is_begun = True
     spec._folder = path.parent.resolve()
     spec.validate_trials()
     return spec
@@ -351,16 +393,31 @@ def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepS
     Raises:
         UserError: the text is not a valid sweep; `where` names it.
     """
-    spec = _parse(parse_yaml(text, where) or {})
+    sections = parse_yaml(text, where)
+    spec = _parse({"defaults": stored_defaults(sections, where)} | sections)
     spec._moved_files = files
     return spec
 
 
+def stored_defaults(sections: Any, where: str) -> int:
+    """The version of the defaults in a stored spec, which named none at first.
+
+    Raises:
+        UserError: it is a later version than there is here, or no spec at all; `where` names the spec.
+    """
+    if not isinstance(sections, dict):
+        raise UserError("is damaged (no sections of key: value lines): restore it", where)
+    return parse_version(sections.get("defaults", FIRST_DEFAULTS), f"{where}: defaults")
+
+
 def _parse(sections: dict[str, Any]) -> SweepSpec:
+    require_sections(sections, SweepSpec)
+    if isinstance(sections.get("trial"), dict):
+        require_sections(sections["trial"], TrialConfig, "trial")
     try:
         return SweepSpec.model_validate_json(json.dumps(sections))
     except ValidationError as error:
-        raise _as_written(from_validation(error, SweepSpec), sections) from None
+        raise _as_written(from_validation(error, SweepSpec, known=_known_paths()), sections) from None
 
 
 def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:

@@ -31,6 +31,8 @@ class Folder(Backend):
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", str(self.path / name)) from None
 
     def write(self, name: str, data: bytes) -> None:
         path = self.path / name

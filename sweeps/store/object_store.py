@@ -6,6 +6,7 @@ when the date has passed.
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -22,6 +23,51 @@ from sweeps.store.json_lines import parse_json
 LEASE_SECONDS = 60.0  # a driver that has not renewed its lock for this long counts as dead
 FLUSH_SECONDS = 5.0  # lines wait at most this long before they go up
 PARALLEL_READS = 32
+# In errors of a client without credentials: addresses that a cloud's machine asks for them, and what it lacks.
+WITHOUT_CREDENTIALS = ("169.254.", "metadata.google", "Missing SecretAccessKey", "Missing AccessKeyId", "Account must be specified")
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_SERVICE_ACCOUNT (the path of a key file)",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"}
+ENDPOINT = re.compile(r"https?://[\w.\[\]:-]+(/\S*)?")
+
+
+def check_environment() -> None:
+    """Refuse what the client would end the process for.
+
+    Raises:
+        UserError: a variable of a cloud is not an endpoint's address, or has a line break in it.
+    """
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith(("AWS_", "AZURE_", "GOOGLE_")) or not value:
+            continue
+        if "ENDPOINT" in name and not ENDPOINT.fullmatch(value):
+            raise UserError(f"must be the address of a server such as http://localhost:9000, got {value!r}", name)
+        if name in SECRETS and not value.isprintable():
+            raise UserError("must be one line without control characters: set it anew, without a line break", name)
+
+
+@contextmanager
+def one_line(location: str, problem: str) -> Iterator[None]:
+    """Turn what the client raises into a line that begins with `problem`.
+
+    Raises:
+        UserError: the object store does not answer, refuses, or cannot be asked.
+    """
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except BaseException as error:
+        is_panic = type(error).__module__ == "pyo3_runtime"  # of the client's Rust code; no Exception
+        if not is_panic and not isinstance(error, BaseError | OSError | ValueError):
+            raise
+        lacks_credentials = any(sign in str(error) for sign in WITHOUT_CREDENTIALS)
+        variables = CREDENTIALS.get(location.split(":")[0]) if lacks_credentials else None
+        remedy = f"no credentials are found: set {variables} in the environment; " if variables else ""
+        raise UserError(f"{problem}: {remedy}{first_line(error)}", location) from None
 
 
 class ObjectStore(Backend):
@@ -34,26 +80,21 @@ class ObjectStore(Backend):
             from obstore.store import from_url
         except ImportError:
             raise UserError("needs the extra s3: pip install 'rrm-sweeps[s3]'", self.location) from None
-        try:
+        check_environment()
+        with one_line(self.location, "is not a storage that can be opened"):
             # An endpoint without TLS is used where the environment names one.
             self._objects: Any = from_url(self.location, client_options={"allow_http": True, "timeout": "30s"})
-        except (BaseError, ValueError) as error:
-            raise UserError(f"is not a storage that can be opened: {first_line(error)}", self.location) from None
         self.errors = (BaseError, OSError)
         self._waiting: dict[str, list[str]] = {}  # appended lines that have not gone up yet
         self._next_part: dict[str, int] = {}
         self._flushed_at = time.monotonic()
 
     def prepare(self) -> None:
-        from obstore.exceptions import BaseError
-
-        try:
+        with one_line(self.location, "cannot be written"):
             self._objects.put("writable", b"")
-        except (BaseError, OSError) as error:
-            raise UserError(f"cannot be written: {first_line(error)}", self.location) from None
 
     def read(self, name: str) -> bytes | None:
-        with self._readable():
+        with one_line(self.location, "cannot be read"):
             try:
                 return bytes(self._objects.get(name).bytes())
             except FileNotFoundError:
@@ -70,22 +111,8 @@ class ObjectStore(Backend):
         self._objects.delete(name)
 
     def names(self, prefix: str) -> list[str]:
-        with self._readable():
+        with one_line(self.location, "cannot be read"):
             return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turn what the client raises into a line.
-
-        Raises:
-            UserError: the object store does not answer, or refuses.
-        """
-        from obstore.exceptions import BaseError
-
-        try:
-            yield
-        except BaseError as error:
-            raise UserError(f"cannot be read: {first_line(error)}", self.location) from None
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""

@@ -25,6 +25,7 @@ from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
+from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
@@ -90,9 +91,16 @@ class Store:
         return identity
 
     def spec(self) -> str | None:
-        """The spec as last run, or None for a sweep that has never been run."""
+        """The spec as last run, or None for a sweep that has never been run.
+
+        Raises:
+            UserError: it is damaged.
+        """
         text = self.backend.read(SPEC)
-        return None if text is None else text.decode()
+        try:
+            return None if text is None else text.decode()
+        except UnicodeDecodeError:
+            raise UserError("is damaged (not text in UTF-8): restore it", f"{self.location}/{SPEC}") from None
 
     def write_spec(self, text: str) -> None:
         self.backend.write(SPEC, text.encode())

@@ -243,7 +243,7 @@ def golden_checkpoint(folder: Path, prefix: str = "_orig_mod.model.inner.") -> P
 OFFICIAL: Changes = {
     "model": {
         "kind": "trm", "hidden_size": 32, "head_size": 16, "num_layers": 2, "h_cycles": 2, "l_cycles": 3,
-        "supervision_steps": 3, "prefix_length": 4, "mlp_multiple": 256,
+        "supervision_steps": 3, "prefix_length": 4, "mlp_multiple": 256, "positions": "rotary",
     }
 }  # fmt: skip
 

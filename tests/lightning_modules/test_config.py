@@ -14,8 +14,8 @@ BAD = {
     "dash for underscore": ({"fit__batch-size": 8}, "fit.batch-size: unknown key; did you mean 'batch_size'?"),
     "upper case": ({"model__Hidden_Size": 8}, "model.Hidden_Size: unknown key; did you mean 'hidden_size'?"),
     "empty key": ({"": 1}, "'': unknown key; choose from: eval, fit"),
-    "empty key in a section": ({"model__": 1}, "model.'': unknown key; choose from: answer_layers"),
-    "key that is a type": ({"model__int": 1}, "model.int: unknown key; choose from: answer_layers"),
+    "empty key in a section": ({"model__": 1}, "model.'': unknown key; choose from: hidden_size, num_layers, h_cycles"),
+    "key that is a type": ({"model__int": 1}, "model.int: unknown key; choose from: hidden_size, num_layers, h_cycles"),
     "keys that are types": ({"task": {"int": 1, "float": 2, "str": 3}}, "task.int: unknown key; choose from: augment"),
     "key that looks like a type": ({"model__list[int]": 1}, "model.list[int]: unknown key"),
     "key that is a kind": ({"task__sudoku": 1}, "task.sudoku: unknown key"),
@@ -32,7 +32,12 @@ BAD = {
     "width without heads": ({"model__hidden_size": 20}, "model: hidden_size must be a multiple of head_size, got hidden_size 20"),
     "short curve": ({"eval__max_depth": 1}, "eval.max_depth must be at least model.supervision_steps, got 1 and 2"),
     "section for value": ({"optim__lr": {"min": 1}}, "optim.lr: must be a valid number"),
-    "value for section": ({"optim": 3}, "optim: must be a section of key: value lines, got 3"),
+    "value for section": ({"optim": 3}, "optim: must be a section of key: value lines, got 3; write optim: {kind: adam_atan2}"),
+    "kind for section": ({"model": "hrm"}, "model: must be a section of key: value lines, got 'hrm'; write model: {kind: hrm}"),
+    "list for section": ({"task": ["maze"]}, "task: must be a section of key: value lines, got ['maze']; write task: {kind: "),
+    "list for value": ({"model__h_cycles": [1, 2]}, "model.h_cycles: must be a valid integer, got [1, 2]"),
+    "letter of the papers": ({"model__n_sup": 4}, "model.n_sup: unknown key; did you mean 'supervision_steps' (N_sup, supervision"),
+    "name from elsewhere": ({"model__learning_rate": 1e-3}, "unknown key; did you mean 'optim.lr' (learning rate)?"),
 }
 
 

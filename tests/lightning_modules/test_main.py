@@ -82,3 +82,30 @@ def test_curves_have_a_point_for_every_bin_and_depth() -> None:
         assert {(f"depth/exact_accuracy/k{k}", depth) for k in range(1, 5)} <= found
         assert {(f"ood_depth/exact_accuracy/k{k}", depth) for k in range(5, 9)} <= found
         assert ("ood_depth/nll", depth) in found
+
+
+def test_a_folder_that_older_defaults_began_goes_on_with_them(
+    trial_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # without --out the folder bears the fingerprint
+    for out in (["--out", "out"], []):
+        trial_file.write_text(write_yaml(tiny_sections() | {"defaults": 1}))
+        assert main([str(trial_file), *out]) == 0
+        trial_file.write_text(write_yaml(tiny_sections()))
+        capsys.readouterr()
+        assert main([str(trial_file), *out]) == 0
+        shown = capsys.readouterr().out
+        assert "was begun with defaults 1 (model.positions: rotary): the trial keeps them" in shown and "already finished" in shown
+    trial_file.write_text(write_yaml(tiny_sections() | {"defaults": 2}))
+    assert main([str(trial_file), "--out", "out"]) == 2
+    assert "holds another trial" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("version", "message"), [(99, "is 99, written by a newer rrm-sweeps"), ("new", "must be a version of")])
+def test_a_version_that_is_not_known_is_one_line(
+    trial_file: Path, capsys: pytest.CaptureFixture[str], version: object, message: str
+) -> None:
+    trial_file.write_text(write_yaml(tiny_sections() | {"defaults": version}))
+    assert main([str(trial_file)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"defaults: {message}") and shown.count("\n") == 1

@@ -77,11 +77,12 @@ def test_inference_flops_equal_torch_s(config: ModelConfig) -> None:
 
 
 PAPERS = {"hidden_size": 512, "head_size": 64, "mlp_multiple": 256, "prefix_length": 16}
+ROTARY = {"positions": "rotary"}
 
 
 @pytest.mark.parametrize(
     ("changes", "total"),
-    [({"kind": "hrm", "prefix_length": 1}, 27_275_266), ({}, 6_828_034), ({"mixer": "mlp"}, 5_028_866)],
+    [(ROTARY | {"kind": "hrm", "prefix_length": 1}, 27_275_266), (ROTARY, 6_828_034), ({"mixer": "mlp"}, 5_028_866)],
     ids=["hrm", "trm attention", "trm mlp"],
 )
 def test_the_papers_models_have_their_parameters(changes: dict, total: int) -> None:
@@ -92,7 +93,8 @@ def test_width_follows_the_official_ladder_of_parameters() -> None:
     """The official rounding to 256 makes a staircase (TRM with attention, 2 layers)."""
     ladder = {64: 132_610, 128: 527_362, 192: 889_346, 256: 1_710_082, 768: 14_174_210}
     counted = {
-        width: count_parameters(ModelConfig(hidden_size=width, mlp_multiple=256), PuzzleShape(81, 11, 1)).total for width in ladder
+        width: count_parameters(ModelConfig(hidden_size=width, mlp_multiple=256, positions="rotary"), PuzzleShape(81, 11, 1)).total
+        for width in ladder
     }
     assert counted == ladder
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from rrm.errors import first_line
+from lightning_modules.config import TrialConfig
+from rrm.aliases import ALIASES
+from rrm.config import fields_by_path
+from rrm.errors import MAX_LISTED, first_line, suggest, suggest_field
+
+FIELDS = list(fields_by_path(TrialConfig))
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,70 @@ def test_secrets_are_hidden_before_a_line_is_shortened() -> None:
     error = ValueError("a" * 197 + "secret")
     shown = first_line(error, lambda text: text.replace("secret", "***"))
     assert shown == "a" * 197 + "***"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("model.n_sup", ["model.supervision_steps"]),
+        ("model.N_sup", ["model.supervision_steps"]),
+        ("n_sup", ["model.supervision_steps"]),
+        ("trial.model.n-sup", ["model.supervision_steps"]),
+        ("model.n", ["model.l_cycles"]),
+        ("model.T", ["model.h_cycles"]),
+        ("model.t", ["model.h_cycles"]),
+        ("model.l", ["model.num_layers", "model.l_cycles"]),
+        ("model.d", ["model.hidden_size"]),
+        ("d", ["model.hidden_size", "eval.max_depth"]),
+        ("model.width", ["model.hidden_size"]),
+        ("model.d_model", ["model.hidden_size"]),
+        ("model.hidden", ["model.hidden_size"]),
+        ("model.hidden_dim", ["model.hidden_size"]),
+        ("model.depth", ["model.num_layers", "model.supervision_steps"]),
+        ("eval.depth", ["eval.max_depth"]),
+        ("model.layers", ["model.num_layers"]),
+        ("model.n_layers", ["model.num_layers"]),
+        ("model.loops", ["model.l_cycles"]),
+        ("model.cycles", ["model.h_cycles", "model.l_cycles"]),
+        ("model.heads", ["model.head_size"]),
+        ("model.lr", ["optim.lr"]),
+        ("optim.learning_rate", ["optim.lr"]),
+        ("fit.batch", ["fit.batch_size"]),
+        ("batch_size", ["fit.batch_size", "eval.batch_size"]),
+        ("fit.epochs", ["fit.budget.amount"]),
+        ("fit.steps", ["fit.budget.amount"]),
+        ("fit.budget.steps", ["fit.budget.amount"]),
+        ("model.hiden_size", ["model.hidden_size"]),
+        ("model.hidden-size", ["model.hidden_size"]),
+        ("modle.hidden_size", ["model.hidden_size"]),
+        ("hiden_size", ["model.hidden_size"]),
+        ("task.kindd", ["task.kind"]),
+        ("model", ["model.kind"]),
+        ("optim", ["optim.kind"]),
+        ("eval.max_detph", ["eval.max_depth"]),
+    ],
+)
+def test_a_field_is_suggested_by_its_meaning_its_place_or_its_spelling(written: str, meant: list[str]) -> None:
+    hint = suggest_field(written, FIELDS)
+    assert hint.startswith("did you mean ") and hint.endswith("?")
+    assert [field for field in FIELDS if f"'{field}'" in hint] == [field for field in FIELDS if field in meant]
+
+
+@pytest.mark.parametrize("written", ["model.foo", "foo", "", "task.zzz"])
+def test_where_no_field_is_near_a_short_list_shows_some(written: str) -> None:
+    hint = suggest_field(written, FIELDS)
+    assert hint.startswith("choose from: ") and hint.count(", ") < MAX_LISTED
+    assert hint.endswith(" more (docs/formats.md)")
+
+
+def test_a_short_list_of_choices_is_whole_and_a_long_one_is_not() -> None:
+    assert suggest("z", ["a", "b"]) == "choose from: a, b"
+    assert suggest("speed", ["sped", "b"]) == "did you mean 'sped'? choose from: b, sped"
+    assert suggest("z", map(str, range(20))).endswith("and 12 more (docs/formats.md)")
+
+
+def test_the_table_of_aliases_names_fields_and_no_alias_is_a_field_of_the_same_section() -> None:
+    assert ALIASES.keys() <= set(FIELDS)
+    for path, (_, names) in ALIASES.items():
+        section = path.rpartition(".")[0]
+        assert not {f"{section}.{name}" for name in names.split()} & set(FIELDS)

@@ -17,7 +17,7 @@ from lightning_modules.config import load_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import Record
 from sweeps.driver.run import DONE, run_sweep
-from sweeps.spec.sweep import load_spec
+from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.reader import read_runs
 from tests.conftest import ROOT
@@ -60,7 +60,7 @@ def assert_digits(record: Record, old: Record, tolerance: float) -> None:
 
 
 def run_old(sweep: str) -> int:
-    return run_sweep(load_spec(FIXTURE / f"{sweep}.yaml", ["tracking.models=0"]), Console(), "again")
+    return run_sweep(load_sweep(FIXTURE / f"{sweep}.yaml", ["tracking.models=0"]), Console(), "again")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,20 @@ def changed(sections: Sections, path: str, value: Any) -> Sections:
 
 MEASURE, SEARCH = measure_sections(), search_sections()
 BAD: dict[str, tuple[Sections, str]] = {
+    "section of the trial beside it": (changed(MEASURE, "model", {}), "model: unknown key; did you mean 'trial.model'?"),
+    "seeds outside the design": (changed(MEASURE, "seeds", 3), "seeds: unknown key; did you mean 'measure.seeds' or"),
+    "letter in a space": (
+        changed(SEARCH, "search/space/model.T", {"choice": [1, 2]}),
+        "search.space.model.T: is not a field of a trial; did you mean 'model.h_cycles' (T, cycles a supervision step)?",
+    ),
+    "list for a domain": (
+        changed(SEARCH, "search/space/optim.lr", [1e-3, 1e-2]),
+        "search.space.optim.lr: must be a section of key: value lines, got [0.001, 0.01]; write optim.lr: {choice: [0.001, 0.01]}",
+    ),
+    "word for a sampler": (
+        changed(SEARCH, "search/sampler", "gp"),
+        "search.sampler: must be a section of key: value lines, got 'gp'; write sampler: {kind: gp}",
+    ),
     "unknown key": (changed(MEASURE, "mesure", {}), "mesure: unknown key; did you mean 'measure'?"),
     "empty key of a design": (changed(MEASURE, "measure/vary", {"": [1]}), "measure.vary.'': is not a field of a trial"),
     "key of a space that is a type": (changed(SEARCH, "search/space/int", {"int": [1, "a"]}), "search.space.int.int.1: must be"),
@@ -143,7 +157,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     "storage of nothing": (changed(MEASURE, "storage", ""), "storage: must have at least 1 character, got ''"),
     "objectives of a design": (
         changed(MEASURE, "measure/objectives", []),
-        "measure.objectives: unknown key; choose from: matching",
+        "measure.objectives: unknown key; did you mean 'search.objectives'?",
     ),
     "design that is a list": (changed(MEASURE, "measure", [1]), "measure: must be a section of key: value lines, got [1]"),
     "vary without values": (
@@ -152,7 +166,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     ),
     "vary with sections": (
         changed(MEASURE, "measure/vary", {"model": {"l_cycles": [1, 2]}}),
-        "measure.vary.model.0: must be a number, a word, true or false, got {'l_cycles': [1, 2]}",
+        "measure.vary: vary.model must be a list of values, got a section: write model.l_cycles: [1, 2]",
     ),
     "level that is a list": (
         changed(MEASURE, "measure/vary", {"optim.betas": [[0.9, 0.95]]}),
@@ -271,7 +285,10 @@ BAD: dict[str, tuple[Sections, str]] = {
         changed(MEASURE, "trial/fit/start_from", "no.pt"),
         "no.pt: cannot be read: No such file or directory",
     ),
-    "seeds of a search": (changed(SEARCH, "search/seeds", 3), "search.seeds: unknown key; choose from: confirm"),
+    "seeds of a search": (
+        changed(SEARCH, "search/seeds", 3),
+        "search.seeds: unknown key; did you mean 'measure.seeds' or",
+    ),
     "no space": (changed(SEARCH, "search/space", ...), "search.space: is required, and absent"),
     "budget sampled": (
         changed(SEARCH, "search/space/fit.budget.amount", {"int": [10, 20]}),
@@ -450,6 +467,12 @@ def test_a_trial_is_refused_with_the_command_to_use(write_spec: Callable) -> Non
         ("measure.vary.model.l_cycles=[1, ~]", "measure.vary.model.l_cycles.1: is empty"),
         ("trial.task.train={a: 1}", "trial.task: validation_examples has no effect where puzzles come from CSV files"),
         ("seeds=3", "seeds: unknown key"),
+        ("trial.model.n_sup=4", "trial.model.n_sup: unknown key; did you mean 'supervision_steps' (N_sup, supervision steps an"),
+        (
+            "measure.vary.model.width=[8, 16]",
+            "model.width: is not a field of a trial; did you mean 'model.hidden_size' (width)",
+        ),
+        ("lr=1e-3", "lr: unknown key; did you mean 'trial.optim.lr'?"),
         ("trial.model.num_layers=2024-01-01", "must be a valid integer, got '2024-01-01'"),
     ],
 )
@@ -457,6 +480,33 @@ def test_a_bad_override_is_one_line(write_spec: Callable, override: str, message
     with pytest.raises(UserError) as error:
         load_spec(write_spec(MEASURE), [override])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("sections", [MEASURE, SEARCH], ids=["measure", "search"])
+@pytest.mark.parametrize(
+    ("path", "value", "remedy"),
+    [
+        ("trial/model", "trm", "write model: {kind: trm}"),
+        ("trial/model", ["hrm"], "write model: {kind: trm}"),
+        ("trial/task", "maze", "write task: {kind: maze}"),
+        ("trial/optim", "adamw", "write optim: {kind: adamw}"),
+        ("trial/loss", "softmax", "write loss: {kind: softmax}"),
+        ("trial/fit", 750, "write fit: {batch_size: 128, "),
+        ("trial/fit/budget", 750, "write budget: {unit: steps, amount: 1000}"),
+        ("trial/eval", 16, "write eval: {validations: 10, max_depth: 16}"),
+        ("resources", 2, "write resources: {cpus: 1, gpus: 0}"),
+        ("tracking", False, "write tracking: {models: 1, system_metrics: false}"),
+        ("measure", 3, "write measure: {vary: ..., seeds: 3}"),
+        ("search", "tpe", "write search: {space: ..., objectives: ...}"),
+    ],
+)
+def test_a_word_or_number_in_the_place_of_a_section_is_blamed_itself(
+    write_spec: Callable, sections: Sections, path: str, value: Any, remedy: str
+) -> None:
+    """And not a value of a path that the design varies below that section."""
+    with pytest.raises(UserError) as error:
+        load_spec(write_spec(changed(sections, path, value)))
+    assert str(error.value).startswith(f"{path.replace('/', '.')}: must be a section of key: value lines, got {value!r}; {remedy}")
 
 
 def test_overrides_reach_any_field(write_spec: Callable) -> None:

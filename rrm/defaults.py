@@ -1,0 +1,77 @@
+"""Versions of the defaults of a trial: a sweep keeps the version that it was begun with, and a new one gets the newest."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rrm.errors import UserError
+
+Sections = dict[str, Any]
+
+FIRST_DEFAULTS = 1  # of specs that were stored before they named a version
+
+
+class ChangedDefault(NamedTuple):
+    """A default that a version has changed; the new one is in the config class of the field."""
+
+    path: str  # dotted, of a field of a trial
+    before: Any  # the default in all earlier versions
+    unless: Mapping[str, Any] = {}  # where a field has such a value, the default is the same in all versions
+
+
+CHANGED_DEFAULTS: dict[int, list[ChangedDefault]] = {
+    2: [ChangedDefault("model.positions", "rotary", unless={"model.mixer": "mlp"})],
+}
+NEWEST_DEFAULTS = max(CHANGED_DEFAULTS)
+
+
+def parse_version(version: Any, where: str) -> int:
+    """A version of the defaults, as a file has it.
+
+    Raises:
+        UserError: there is no such version here; `where` names the field.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or version < FIRST_DEFAULTS:
+        raise UserError(f"must be a version of the defaults, {FIRST_DEFAULTS} to {NEWEST_DEFAULTS}, got {version!r}", where)
+    if version > NEWEST_DEFAULTS:
+        known = f"this version has the defaults {FIRST_DEFAULTS} to {NEWEST_DEFAULTS}"
+        raise UserError(f"is {version}, written by a newer rrm-sweeps: {known}; install the newer one", where)
+    return version
+
+
+def older_defaults(version: int) -> dict[str, ChangedDefault]:
+    """The fields whose default in `version` is not that of today."""
+    later = [change for number in sorted(CHANGED_DEFAULTS, reverse=True) if number > version for change in CHANGED_DEFAULTS[number]]
+    return {change.path: change for change in later}  # of several changes of a field the first behind `version` remains
+
+
+def with_defaults(trial: Sections, version: int) -> Sections:
+    """A copy of a trial's sections in which absent fields have the defaults of `version` that differ from those of today."""
+    filled = copy.deepcopy(trial)
+    for change in older_defaults(version).values():
+        if not any(_value_at(trial, path) == value for path, value in change.unless.items()):
+            _fill(filled, change.path, change.before)
+    return filled
+
+
+def describe_defaults(version: int) -> str:
+    """What is different in a version, for people: `defaults 1 (model.positions: rotary)`."""
+    differing = ", ".join(f"{path}: {change.before}" for path, change in older_defaults(version).items())
+    return f"defaults {version}" + (f" ({differing})" if differing else "")
+
+
+def _value_at(sections: Any, path: str) -> Any:
+    """The value at a dotted path; None where there is none."""
+    for key in path.split("."):
+        sections = sections.get(key) if isinstance(sections, dict) else None
+    return sections
+
+
+def _fill(sections: Sections, path: str, value: Any) -> None:
+    """Set a field that is absent; a word in the place of a section stays, for the validation to refuse."""
+    *parents, last = path.split(".")
+    section: Any = sections
+    for parent in parents:
+        section = section.setdefault(parent, {}) if isinstance(section, dict) else None
+    if isinstance(section, dict):
+        section.setdefault(last, value)
