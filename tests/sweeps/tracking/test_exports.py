@@ -60,11 +60,11 @@ def assert_same_report(exported: Tables, stored: Tables) -> None:
     assert len(one.effects) > 0 and [str(sentence) for sentence in one.answer] == [str(sentence) for sentence in other.answer]
 
 
-def test_an_export_of_mlflow_gives_what_the_store_gives(swept: Ledger, tmp_path: Path) -> None:
+def test_an_export_of_mlflow_gives_what_the_store_gives(swept: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept.close()
     swept.tracker.delivery.start()
     assert swept.tracker.delivery.close()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs/mlflow.db")
     runs = mlflow.search_runs(experiment_names=["tiny"])
     runs.to_csv(tmp_path / "plain.csv", index=False)
     runs.to_csv(tmp_path / "row names.csv")
