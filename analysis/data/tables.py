@@ -59,30 +59,41 @@ class Tables:
         return summarise_items(self.read_items())
 
     @property
+    def _counts(self) -> pd.Series:
+        """Which rows are completed trials that the spec asks for."""
+        return (self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]
+
+    @property
     def completed(self) -> pd.DataFrame:
         """The trials that may be compared: neither pruned, failed nor unfinished, and asked for by the spec.
 
         A parameter that a model does not have (a one-pass model has no N_sup) is 0, or "" where it is a word.
         """
-        chosen = self.trials[(self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]].copy()
+        chosen = self.trials[self._counts].copy()
         for name in [name for name in map(str, chosen) if is_parameter(name) or name in self.settings]:
             if chosen[name].isna().any():
                 numeric = pd.api.types.is_numeric_dtype(chosen[name])
                 whole = numeric and (chosen[name].dropna() % 1 == 0).all()
                 chosen[name] = chosen[name].fillna(0 if numeric else "")
                 chosen[name] = chosen[name].astype(int) if whole else chosen[name]
-        return self._deepest(chosen)
+        return chosen.drop(index=self.scored_again)
 
-    def _deepest(self, trials: pd.DataFrame) -> pd.DataFrame:
-        """One trial for each trained model: of trials that differ in `SCORING` alone, the one scored deepest, and most often."""
+    @cached_property
+    def scored_again(self) -> pd.Index:
+        """Rows of completed trials whose model was trained in another trial too, which scored it deeper, or more often.
+
+        They differ from it in `SCORING` alone. A row without a seed is a model of its own.
+        """
+        trials = self.trials[self._counts]
         scoring = [name for name in SCORING if name in trials]
         if not scoring or "seed" not in trials or len(trials[scoring].drop_duplicates()) < 2:
-            return trials
+            return trials.index[:0]
+        trials = trials[trials["seed"].notna()].fillna(dict.fromkeys(scoring, 0))
         settings = [name for name in map(str, trials) if self.is_setting(name) or name in ("matching", "seed")]
         ranked = trials.sort_values(scoring, ascending=False, kind="stable")
         model = name_rows({name: ranked[name].tolist() for name in settings}, len(ranked))
         is_best = (ranked[scoring] == ranked.groupby(model)[scoring].transform("first")).all(axis=1)
-        return trials[is_best.reindex(trials.index)]
+        return ranked.index[~is_best]
 
     def is_setting(self, column: str) -> bool:
         """Whether a column tells cells apart: a setting of the model, its data or its training, not one of its scoring alone."""

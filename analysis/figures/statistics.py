@@ -1,5 +1,7 @@
 """What the axes do and account for, and whether tasks agree."""
 
+import math
+
 from analysis.data.tables import is_parameter
 from analysis.figures.data import FigureData, Heatmap, Series
 from analysis.statistics.effects import Effect, describe_step
@@ -10,10 +12,11 @@ from sweeps.design.short_names import axis_name
 
 def effects_figure(effects: list[Effect]) -> FigureData | None:
     """What each axis does, on average and at each width."""
-    if not effects:
+    known = [effect for effect in effects if math.isfinite(effect.change.high)]
+    if not known:
         return None
-    ordered = list(reversed(effects))
-    axes = list(dict.fromkeys(effect.axis for effect in effects))
+    ordered = list(reversed(known))
+    axes = list(dict.fromkeys(effect.axis for effect in known))
     series = [
         Series(
             effect.where,

@@ -20,16 +20,19 @@ from analysis.report.sentences import (
     describe_effects,
     describe_fits,
     describe_search,
+    describe_unknown_words,
     describe_word_effects,
     warn,
 )
 from analysis.statistics.cells import summarise_cells, summarise_outcomes
 from analysis.statistics.effects import (
+    TASK,
     Difference,
     Effect,
     Interaction,
     adjust,
     cell_differences,
+    is_categorical,
     measure_effects,
     measure_interactions,
 )
@@ -64,16 +67,25 @@ class Report:
         laws = describe_fits(self.fits)
         words = describe_word_effects(self.effects, self.interactions, self._matching)
         axes = describe_effects(self.effects, self._matching)
-        # Each effect is one sentence for many pairs of cells; pair by pair is for designs in which no cells differ in one setting.
-        effects = axes if words or axes else describe_differences(self.differences, self.tables.varied)
+        unknown = self._unknown_words if words or axes else []
+        # An effect is one sentence for many pairs of cells; pair by pair is for settings that change together.
+        pairwise = unknown or not (words or axes)
+        effects = axes + (describe_differences(self.differences, self.tables.varied) if pairwise else [])
         if not words and not effects and not laws:
             option = self.tables.columns_option
             renamed = f" Columns look like ours under other names: {option} reads them as such." if option else ""
             effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
         # A law that was fitted says more than an effect; a refusal says less.
         fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
-        said = [*words, *(laws + effects if fitted else effects + laws)]
+        said = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
         return said + describe_agreements(self.agreements) + warn(self.tables, self.cells)
+
+    @property
+    def _unknown_words(self) -> list[str]:
+        """Settings of words that are varied and have no effect."""
+        completed, measured = self.tables.completed, {effect.axis for effect in self.effects}
+        words = [name for name in self.tables.varied if name != TASK and is_categorical(completed[name])]
+        return [name for name in words if name not in measured]
 
     @property
     def _matching(self) -> str:

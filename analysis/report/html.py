@@ -1,5 +1,6 @@
 """The report on disk: one self-contained HTML file, the figures, the tables."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
 from analysis.figures.render import interactive, write_static
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
-from analysis.report.sentences import REASONS
+from analysis.report.sentences import REASONS, signed
 from analysis.statistics.cells import wilson
 from analysis.statistics.effects import describe_step, name_level
 from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
+from sweeps.design.axes import AXIS_SETTINGS
 from sweeps.design.short_names import axis_name
 
+SHOWN_SETTINGS = ("task.kind", "task.size", "model.kind", *AXIS_SETTINGS, "model.state_reset", "fit.batch_size", "optim.lr")
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
     "fresh_examples", VALIDATION, ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
@@ -51,6 +54,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     html = environment.get_template("report.html").render(
         title=title,
+        shared=_shared_settings(report.tables),
         answer=report.answer,
         table_notes=report.tables.notes,
         drawn={figure.name for figure in report.figures},
@@ -90,6 +94,16 @@ NOTES = {
     "Laws": "Each with its 95 % interval; left out: error at scales that the fit has not seen. "
     "What a law is, and why one is refused, is in docs/laws.md; fits.json has more.",
 }
+
+
+def _shared_settings(tables: Tables) -> str:
+    """The settings that all completed trials share and that a reader needs in order to place the answer."""
+    completed = tables.completed
+    shared = [name for name in SHOWN_SETTINGS if name in completed and name not in tables.varied and completed[name].nunique() == 1]
+    named = [name_level(name, completed[name].iloc[0]) for name in shared]
+    if "fit.budget.amount" in completed and completed["fit.budget.amount"].nunique() == 1 and "matching" in completed:
+        named.append(f"{completed['fit.budget.amount'].iloc[0]:,.10g} {str(completed['matching'].iloc[0]).replace('_', ' ')}")
+    return ", ".join(named)
 
 
 def _write_tables(report: Report, folder: Path) -> None:
@@ -159,7 +173,12 @@ def _intervals(report: Report) -> list[str]:
 
 def _readable_effects(report: Report) -> pd.DataFrame:
     rows = [
-        {"axis": describe_step(effect), "where": effect.where, "pairs of cells": effect.pairs}
+        {
+            "axis": describe_step(effect),
+            "where": effect.where,
+            "pairs of cells": effect.pairs,
+            "seeds": "compared one by one" if effect.is_blocked else "independent",
+        }
         | _change(effect.change, effect.p_holm)
         for effect in report.effects
     ]
@@ -168,8 +187,8 @@ def _readable_effects(report: Report) -> pd.DataFrame:
 
 def _readable_interactions(report: Report) -> pd.DataFrame:
     rows = [
-        {"axis": describe_step(one), "at": name_level(one.other, level), "change of test exact accuracy": f"{change.estimate:+.3f}",
-         "low": f"{change.low:+.3f}", "high": f"{change.high:+.3f}", "p (equal)": f"{one.p:.2g}", "p (Holm)": f"{one.p_holm:.2g}"}
+        {"axis": describe_step(one), "at": name_level(one.other, level), "change of test exact accuracy": signed(change.estimate),
+         "low": _end(change.low), "high": _end(change.high), "p (equal)": f"{one.p:.2g}", "p (Holm)": f"{one.p_holm:.2g}"}
         for one in report.interactions
         for level, change in one.changes
     ]  # fmt: skip
@@ -186,9 +205,14 @@ def _readable_differences(report: Report) -> pd.DataFrame:
 
 def _change(change: Any, p_holm: float) -> dict[str, str]:
     return {
-        "change of test exact accuracy": f"{change.estimate:+.3f}", "low": f"{change.low:+.3f}", "high": f"{change.high:+.3f}",
+        "change of test exact accuracy": signed(change.estimate), "low": _end(change.low), "high": _end(change.high),
         "p": f"{change.p:.2g}", "p (Holm)": f"{p_holm:.2g}",
     }  # fmt: skip
+
+
+def _end(value: float) -> str:
+    """One end of an interval; empty where the noise is not known."""
+    return signed(value) if math.isfinite(value) else ""
 
 
 def _readable_importances(report: Report) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What the report says, in sentences; each number with its interval, each sentence with the figure that shows it."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from sweeps.design.short_names import axis_name
 ACCURACY = "test/exact_accuracy"
 FLOOR, CEILING = 0.05, 0.95
 MIN_LISTED = 3  # settings that an effect does not depend on, from which one sentence names them all
-MAX_LEVELS_SHOWN = 4  # of a setting that an effect may depend on; of more, the first and the last are given
+MAX_LEVELS_SHOWN = 4  # in a sentence on what an effect depends on; beyond it the first and the last level stand for all
 REASONS = {
     "too_few_scales": "the design has too few sizes or depths",
     "too_few_seeds": "most cells have a single seed",
@@ -51,15 +52,19 @@ def describe_fits(fits: list[Fit]) -> list[Sentence]:
     said += [_iso_flop(fit) for fit in fits if fit.law == "iso_flop" and "optimal_params_exponent" in fit.estimates]
     said += [_required_depth(fit) for fit in fits if fit.law == "required_depth" and "exponent" in fit.estimates]
     said += _collapses([fit for fit in fits if fit.law == "test_time" and "collapse" in fit.flags])
-    said += [
-        Sentence(
-            f"{_where(fit)}the recurrence law is not fitted: {REASONS[str(fit.reason)]}.",
-            f"exchange_rate{fit.suffix}",
-        )
-        for fit in one
-        if not fit.is_fitted
-    ]
+    said += _refusals([fit for fit in one if not fit.is_fitted])
     return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in said]
+
+
+def _refusals(fits: list[Fit]) -> list[Sentence]:
+    """One sentence for all groups of trials in which the recurrence law is refused for the same reason."""
+    said = []
+    for reason in dict.fromkeys(fit.reason for fit in fits):
+        group = [fit for fit in fits if fit.reason == reason]
+        places = "; ".join(dict.fromkeys(_where(fit).removesuffix(", ").removeprefix("On ") for fit in group))
+        text = f"{f'on {places}, ' if places else ''}the recurrence law is not fitted: {REASONS[str(reason)]}."
+        said.append(Sentence(text, f"exchange_rate{group[0].suffix}"))
+    return said
 
 
 def _recurrence(fit: Fit) -> list[Sentence]:
@@ -203,10 +208,19 @@ def _interactions(asked: list[Interaction]) -> list[str]:
         else:
             *names, last = (axis_name(one.other) for one in group)
             smallest = min(one.p_holm for one in group)
-            said.append(
-                f"The effect of {step} does not clearly depend on {', '.join(names)} or {last} (p = {smallest:.2g} or more)."
-            )
+            p = f"adjusted p = {smallest:.2g}" + (" or more" if smallest < 1 else "")
+            said.append(f"The effect of {step} does not clearly depend on {', '.join(names)} or {last} ({p}).")
     return said
+
+
+def describe_unknown_words(settings: Iterable[str]) -> list[Sentence]:
+    """One sentence on settings of words that have no effect, because they change together with other settings."""
+    names = [axis_name(setting) for setting in settings]
+    if not names:
+        return []
+    return [
+        Sentence(f"What {' and '.join(names)} {'do' if len(names) > 1 else 'does'} is not known: no two cells differ in it alone.")
+    ]
 
 
 def _clear_first(effects: Iterable[Effect]) -> list[Effect]:
@@ -217,9 +231,10 @@ def _effect(effect: Effect) -> str:
     """`n 1 to 3 raises exact accuracy by 0.20 (95 % interval 0.15 to 0.25)`."""
     change = effect.change
     pairs = f"mean over {effect.pairs} pairs of cells" if effect.pairs > 1 else "one pair of cells"
-    interval = f"95 % interval {change.low:+.3f} to {change.high:+.3f}, {pairs}"
+    interval = f"95 % interval {_range_of(change)}, {pairs}"
     if not effect.is_clear:
-        return f"{describe_step(effect)} has no clear effect on test exact accuracy ({change.estimate:+.3f}; {interval})"
+        many = "; not clear among all the comparisons made" if change.is_clear else ""
+        return f"{describe_step(effect)} has no clear effect on test exact accuracy ({signed(change.estimate)}; {interval}{many})"
     verb = "raises" if change.estimate > 0 else "lowers"
     return f"{describe_step(effect)} {verb} test exact accuracy by {abs(change.estimate):.3f} ({interval})"
 
@@ -228,22 +243,36 @@ def _interaction(one: Interaction) -> str:
     """Whether the effect of a level depends on another setting, with the effect at the levels of that setting."""
     shown = one.changes if len(one.changes) <= MAX_LEVELS_SHOWN else (one.changes[0], one.changes[-1])
     verdict = "depends" if one.is_clear else "does not clearly depend"
-    p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.2g}"
+    p = "adjusted p < 0.001" if one.p_holm < 0.001 else f"adjusted p = {one.p_holm:.2g}"
     effects = ", ".join(
-        f"{change.estimate:+.3f} ({change.low:+.3f} to {change.high:+.3f}) at {name_level(one.other, level)}"
-        for level, change in shown
+        f"{signed(change.estimate)} ({_range_of(change)}) at {name_level(one.other, level)}" for level, change in shown
     )
     return f"The effect of {describe_step(one)} {verdict} on {axis_name(one.other)} ({p}): {effects}."
 
 
+def signed(value: float) -> str:
+    """`+0.203`; a value that rounds to 0 has no minus."""
+    return f"{round(value, 3) + 0.0:+.3f}"
+
+
+def _range_of(change: Interval) -> str:
+    """`+0.15 to +0.25`."""
+    if math.isinf(change.high):
+        return "not known, because no score differs between seeds"
+    return f"{signed(change.low)} to {signed(change.high)}"
+
+
 def describe_differences(differences: Iterable[Difference], names: list[str]) -> list[Sentence]:
     """A sentence for each pair of cells."""
-    return [Sentence(f"{label(names, d.cell)} against {label(names, d.other)}: {_signed(d.change)}.", "seeds") for d in differences]
+    return [
+        Sentence(f"{label(names, d.cell)} against {label(names, d.other)}: {_with_interval(d.change)}.", "seeds")
+        for d in differences
+    ]
 
 
-def _signed(change: Interval) -> str:
-    """`+0.20 (95 % interval +0.15 to +0.25)`."""
-    return f"{change.estimate:+.3f} test exact accuracy (95 % interval {change.low:+.3f} to {change.high:+.3f})"
+def _with_interval(change: Interval) -> str:
+    """`+0.20 test exact accuracy (95 % interval +0.15 to +0.25)`."""
+    return f"{signed(change.estimate)} test exact accuracy (95 % interval {_range_of(change)})"
 
 
 def describe_agreements(agreements: Iterable[Agreement]) -> list[Sentence]:
@@ -276,9 +305,18 @@ def describe_search(tables: Tables) -> list[Sentence]:
 
 
 def warn(tables: Tables, cells: pd.DataFrame) -> list[Sentence]:
-    """Unequal examples, cells at floor or ceiling, trials that failed."""
+    """Cells at floor or ceiling, unequal examples, models trained twice, trials that failed."""
     floor = [Sentence(text, "seeds") for text in _floor_and_ceiling(cells)]
-    return [*floor, *(Sentence(text) for text in (*_unequal_examples(tables), *_failed(tables)))]
+    return [*floor, *(Sentence(text) for text in (*_unequal_examples(tables), *_scored_again(tables), *_failed(tables)))]
+
+
+def _scored_again(tables: Tables) -> list[str]:
+    """Trials of one trained model that were scored to several depths are one replicate."""
+    count = len(tables.scored_again)
+    if not count:
+        return []
+    one = "1 trial is" if count == 1 else f"{count} trials are"
+    return [f"{one} not counted: the same model was trained in another trial, which scored it deeper or more often."]
 
 
 def _unequal_examples(tables: Tables) -> list[str]:

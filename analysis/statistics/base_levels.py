@@ -16,7 +16,7 @@ def base_level(setting: str, levels: Sequence[Any], trials: pd.DataFrame) -> Any
     """One pass among kinds of models; else the default of the trials' kind of model; else the level that comes first.
 
     Args:
-        levels: of the setting, sorted.
+        levels: of the setting, sorted; at least one.
         trials: completed trials, with their kind of model if they have one.
     """
     if setting == KIND:

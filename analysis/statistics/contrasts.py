@@ -1,7 +1,7 @@
 """Differences between cells, with seeds as replicates: the seed is a block wherever two cells have seeds in common."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ class Change:
     estimate: float
     variances: tuple[float, ...]
     freedoms: tuple[float, ...]
+    is_blocked: bool = False  # whether it is a mean of differences within seeds, in every pair of cells
 
     @property
     def variance(self) -> float:
@@ -43,19 +44,27 @@ class Change:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of the variance, after Satterthwaite (1946); infinite where the variance is 0."""
+        """Degrees of freedom of the variance, after Satterthwaite (1946); NaN where the variance is 0."""
         below = sum(variance**2 / freedom for variance, freedom in zip(self.variances, self.freedoms, strict=True))
-        return self.variance**2 / below if below else math.inf
+        return self.variance**2 / below if below else math.nan
 
     @property
     def interval(self) -> Interval:
-        """Student's t interval of the estimate."""
+        """Student's t interval of the estimate; without ends where nothing in the table varies over seeds."""
         error = math.sqrt(self.variance)
         if error == 0:
-            return Interval(self.estimate, self.estimate, self.estimate, p=0.0 if self.estimate else 1.0)
+            return Interval(self.estimate, -math.inf, math.inf, p=1.0)
         half = error * float(stats.t.ppf(0.5 + LEVEL / 2, self.freedom))
         p = float(2 * stats.t.sf(abs(self.estimate) / error, self.freedom))
         return Interval(self.estimate, self.estimate - half, self.estimate + half, p)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The variance of a score over seeds, pooled over the cells of a table."""
+
+    variance: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -86,18 +95,22 @@ class Pair:
         differences = self.differences
         return len(differences) - 1 if differences.nunique() > 1 else 0
 
-    def change(self, is_blocked: bool) -> Change:
+    def change(self, noise: Noise, *, is_blocked: bool) -> Change:
         """From base to other.
 
         Args:
+            noise: that of two cells that do not vary over their own seeds, as where few test items are solved.
             is_blocked: the mean of the differences within seeds; otherwise the difference of two independent means (Welch).
         """
         if is_blocked:
             differences = self.differences
-            return Change(float(differences.mean()), (differences.var() / len(differences),), (self.freedom,))
+            return Change(float(differences.mean()), (float(differences.var()) / len(differences),), (self.freedom,), True)
         sides = (self.base, self.other)
-        variances = tuple(float(side.var() / len(side)) for side in sides)
-        return Change(float(self.other.mean() - self.base.mean()), variances, tuple(len(side) - 1 for side in sides))
+        estimate = float(self.other.mean() - self.base.mean())
+        variances = tuple(float(side.var()) / len(side) for side in sides)
+        if any(variances) or noise.freedom == 0:
+            return Change(estimate, variances, tuple(len(side) - 1 for side in sides))
+        return Change(estimate, (sum(noise.variance / len(side) for side in sides),), (noise.freedom,))
 
 
 def scores_by_seed(trials: pd.DataFrame, response: str) -> pd.Series:
@@ -107,7 +120,23 @@ def scores_by_seed(trials: pd.DataFrame, response: str) -> pd.Series:
     return pd.Series(trials[response].to_numpy(dtype=float), index=index)
 
 
-def average_change(pairs: Sequence[Pair]) -> Change | None:
+def pool_noise(cells: Iterable[pd.Series]) -> Noise:
+    """The noise of a score over the seeds of cells."""
+    replicated = [scores for scores in cells if len(scores) >= MIN_SEEDS]
+    freedom = sum(len(scores) - 1 for scores in replicated)
+    squares = sum(float(scores.var()) * (len(scores) - 1) for scores in replicated)
+    return Noise(squares / freedom if freedom else 0.0, freedom)
+
+
+def average_scores(cells: Sequence[pd.Series]) -> pd.Series:
+    """The mean score over cells of each seed that all of them have; a series as `scores_by_seed` has them."""
+    if len(cells) == 1:
+        return cells[0]
+    name = SEED if all(scores.index.name == SEED for scores in cells) else None
+    return pd.concat([scores.rename_axis(name) for scores in cells], axis=1).dropna().mean(axis=1).rename_axis(name)
+
+
+def average_change(pairs: Sequence[Pair], noise: Noise) -> Change | None:
     """The mean change over pairs of cells that have no cell in common; None where no pair has replicates.
 
     The seed is a block in every pair that has common seeds. The exception is one pair with two common seeds in all: its
@@ -117,27 +146,28 @@ def average_change(pairs: Sequence[Pair]) -> Change | None:
     if not usable:
         return None
     may_block = sum(pair.freedom for pair in usable) > 1
-    changes = [pair.change(is_blocked=may_block and pair.freedom > 0) for pair in usable]
+    changes = [pair.change(noise, is_blocked=may_block and pair.freedom > 0) for pair in usable]
     count = len(changes)
     return Change(
         sum(change.estimate for change in changes) / count,
         tuple(variance / count**2 for change in changes for variance in change.variances),
         tuple(freedom for change in changes for freedom in change.freedoms),
+        all(change.is_blocked for change in changes),
     )
 
 
 def equality_p(changes: Sequence[Change]) -> float:
     """The p of two or more independent changes being equal (Welch's analysis of variance, 1951).
 
-    A change without any variance, as between cells that solve nothing, has no weight of its own: all then count as equally noisy.
+    Where one of them has no variance, all count as equally noisy.
     """
     estimates = np.array([change.estimate for change in changes])
     variances = np.array([change.variance for change in changes])
     freedoms = np.array([change.freedom for change in changes])
     if not variances.any():
-        return 1.0 if np.ptp(estimates) == 0 else 0.0
+        return 1.0
     if not variances.all():
-        pooled = Change(0.0, tuple(variances), tuple(freedoms))
+        pooled = Change(0.0, tuple(variances), tuple(np.nan_to_num(freedoms, nan=1.0)))
         variances, freedoms = np.full(len(changes), variances.mean()), np.full(len(changes), pooled.freedom)
     weights, count = 1 / variances, len(changes)
     shares = weights / weights.sum()

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +15,17 @@ import pandas as pd
 
 from analysis.data.tables import label
 from analysis.statistics.base_levels import base_level
-from analysis.statistics.contrasts import Change, Interval, Pair, average_change, equality_p, scores_by_seed
+from analysis.statistics.contrasts import (
+    Change,
+    Interval,
+    Noise,
+    Pair,
+    average_change,
+    average_scores,
+    equality_p,
+    pool_noise,
+    scores_by_seed,
+)
 from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, independent_axes
 from sweeps.design.groups import find_splitting
 from sweeps.design.short_names import axis_name
@@ -35,6 +46,7 @@ class Effect:
     where: str  # the cells that it is averaged over
     pairs: int  # pairs of cells that differ in the axis alone
     change: Interval
+    is_blocked: bool = False  # whether each pair of cells is compared within seeds
     p_holm: float = math.nan  # adjusted for the comparisons that were made together
 
     @property
@@ -56,7 +68,7 @@ class Interaction:
     level: Any
     other: str
     changes: tuple[tuple[Any, Interval], ...]  # by level of `other`
-    p: float  # of the changes being equal
+    p: float  # probability of such changes if all were equal
     p_holm: float = math.nan
 
     @property
@@ -92,68 +104,122 @@ def measure_effects(trials: pd.DataFrame, varied: Sequence[str], response: str) 
     Returns:
         In the order of `varied`, the effects over all cells first; p is adjusted within each of the two families.
     """
-    settings = _independent(trials, varied)
+    design = Design(trials, _independent(trials, varied), response)
     overall, within = [], []
-    for axis in _compared(settings):
-        others = [name for name in settings if name != axis]
-        overall += axis_effects(trials, axis, others, response)
-        for other in _other_settings(trials, axis, others):
-            rest = [name for name in others if name != other]
+    for axis in design.compared:
+        overall += design.effects(axis, trials, ())
+        for other in design.others_of(axis):
             for level, part in trials.groupby(other, sort=True):
-                within += axis_effects(part, axis, rest, response, name_level(other, level))
+                within += design.effects(axis, part, (other,), name_level(other, level))
     adjusted = [*adjust(overall), *adjust(within)]
-    return sorted(adjusted, key=lambda effect: settings.index(effect.axis))
+    return sorted(adjusted, key=lambda effect: design.settings.index(effect.axis))
 
 
 def measure_interactions(trials: pd.DataFrame, varied: Sequence[str], response: str) -> list[Interaction]:
     """Whether the effects of settings of words depend on the other settings; p is adjusted over all that were asked."""
-    settings = _independent(trials, varied)
-    found = []
-    for axis in [name for name in _compared(settings) if is_categorical(trials[name])]:
-        others = [name for name in settings if name != axis]
-        for other in others:
-            if other != TASK:
-                found += axis_interactions(trials, axis, other, [name for name in others if name != other], response)
-    return adjust(found)
+    design = Design(trials, _independent(trials, varied), response)
+    return adjust(
+        [found for axis in design.contrasts for other in design.others_of(axis) for found in design.interactions(axis, other)]
+    )
 
 
-def axis_effects(trials: pd.DataFrame, axis: str, others: Sequence[str], response: str, where: str = ALL_CELLS) -> list[Effect]:
-    """Effects of an axis, averaged over the settings of the other axes.
+@dataclass(frozen=True)
+class Design:
+    """Completed trials, the settings that tell their cells apart, and the score that is compared."""
 
-    Each cell is compared with the one that differs in `axis` alone; trials without a response are left out. A numeric axis
-    has one effect, over the widest range for which there are such cells. Empty without pairs, or without replicates.
-    """
-    if not is_categorical(trials[axis]):
-        ranges = _ranges(sorted(trials[axis].unique()))
-        found = (_effect(trials, axis, low, high, others, response, where) for low, high in ranges)
-        return list(itertools.islice((effect for effect in found if effect is not None), 1))
-    base, *levels = _levels(trials, axis)
-    effects = [_effect(trials, axis, base, level, others, response, where) for level in levels]
-    return [effect for effect in effects if effect is not None]
+    trials: pd.DataFrame
+    settings: Sequence[str]
+    response: str
 
+    @cached_property
+    def noise(self) -> Noise:
+        return pool_noise(_cells(self.trials, self.settings, self.response).values())
 
-def axis_interactions(trials: pd.DataFrame, axis: str, other: str, rest: Sequence[str], response: str) -> list[Interaction]:
-    """Whether the effect of each level of an axis of words is the same at every level of another setting."""
-    base, *levels = _levels(trials, axis)
-    found = []
-    for level in levels:
-        changes = [
-            (at, average_change(_pairs(part, axis, base, level, rest, response))) for at, part in trials.groupby(other, sort=True)
-        ]
-        known: list[tuple[Any, Change]] = [(at, change) for at, change in changes if change is not None]
-        if len(known) > 1:
-            p = equality_p([change for _, change in known])
-            found.append(Interaction(axis, base, level, other, tuple((at, change.interval) for at, change in known), p))
-    return found
+    @property
+    def compared(self) -> list[str]:
+        return [name for name in self.settings if name != TASK]
+
+    def others_of(self, axis: str) -> list[str]:
+        """The settings by whose levels an effect is given apart."""
+        others = [name for name in self.compared if name != axis]
+        if is_categorical(self.trials[axis]):
+            return others
+        return [name for name in others if name in CAPACITY_AXES] if axis in DEPTH_AXES else []
+
+    def effects(self, axis: str, part: pd.DataFrame, fixed: Sequence[str], where: str = ALL_CELLS) -> list[Effect]:
+        """Effects of an axis on some of the trials, averaged over the settings of the other axes.
+
+        Each cell is compared with the one that differs in `axis` alone. A numeric axis has one effect, over the widest range for
+        which there are such cells. Empty without pairs, or without replicates.
+
+        Args:
+            fixed: settings that are equal in all of these trials.
+        """
+        if is_categorical(self.trials[axis]):
+            found = [self._effect(axis, base, level, part, fixed, where) for base, level in self.contrasts[axis]]
+            return [effect for effect in found if effect is not None]
+        levels = sorted(level for level in part[axis].unique() if level != 0 or axis not in AXES)
+        ranges = (self._effect(axis, low, high, part, fixed, where) for low, high in _ranges(levels))
+        return list(itertools.islice((effect for effect in ranges if effect is not None), 1))
+
+    @cached_property
+    def contrasts(self) -> dict[str, list[tuple[Any, Any]]]:
+        """The base and the level of every effect of each setting of words."""
+        return {axis: self._find_contrasts(axis) for axis in self.compared if is_categorical(self.trials[axis])}
+
+    def _find_contrasts(self, axis: str) -> list[tuple[Any, Any]]:
+        """Levels that have no cells to compare with the base are compared among each other, with a base of their own."""
+        left, found = sorted(self.trials[axis].unique(), key=str), []
+        while len(left) > 1:
+            base = base_level(axis, left, self.trials)
+            left.remove(base)
+            reached = [level for level in left if self._effect(axis, base, level, self.trials, (), ALL_CELLS) is not None]
+            found += [(base, level) for level in reached]
+            left = [level for level in left if level not in reached]
+        return found
+
+    def interactions(self, axis: str, other: str) -> list[Interaction]:
+        """Whether the effect of each level of a setting of words is the same at every level of another setting."""
+        found = []
+        for base, level in self.contrasts[axis]:
+            parts = self.trials.groupby(other, sort=True)
+            changes = [(at, average_change(self._pairs(axis, base, level, part, (other,)), self.noise)) for at, part in parts]
+            known: list[tuple[Any, Change]] = [(at, change) for at, change in changes if change is not None]
+            if len(known) > 1:
+                p = equality_p([change for _, change in known])
+                found.append(Interaction(axis, base, level, other, tuple((at, change.interval) for at, change in known), p))
+        return found
+
+    def _effect(self, axis: str, base: Any, level: Any, part: pd.DataFrame, fixed: Sequence[str], where: str) -> Effect | None:
+        pairs = self._pairs(axis, base, level, part, fixed)
+        change = average_change(pairs, self.noise)
+        usable = sum(pair.has_replicates for pair in pairs)
+        return None if change is None else Effect(axis, base, level, where, usable, change.interval, change.is_blocked)
+
+    def _pairs(self, axis: str, base: Any, level: Any, part: pd.DataFrame, fixed: Sequence[str]) -> list[Pair]:
+        """The cells at two levels of an axis that are alike in all other settings that both models have.
+
+        A model of one pass has neither n nor N_sup: it is compared with the mean over the cells that differ in these alone.
+        """
+        others = [name for name in self.settings if name != axis and name not in fixed]
+        bases, levels = (_cells(part[part[axis] == value], others, self.response) for value in (base, level))
+        pairs = []
+        for key, scores in bases.items():
+            had = [place for place, value in enumerate(key) if not _is_absent(others[place], value)]
+            alike = [cell for other, cell in levels.items() if all(other[place] == key[place] for place in had)]
+            if alike:
+                pairs.append(Pair(scores, average_scores(alike)))
+        return pairs
 
 
 def cell_differences(trials: pd.DataFrame, by: Sequence[str], response: str) -> list[Difference]:
     """Every pair of cells with at least two seeds each: the difference of their scores, the second minus the first."""
     cells = _cells(trials, by, response)
+    noise = pool_noise(cells.values())
     replicated = {key: scores for key, scores in cells.items() if len(scores) >= MIN_SEEDS}
     differences = []
     for (key, scores), (other, others) in itertools.combinations(replicated.items(), 2):
-        change = average_change([Pair(scores, others)])
+        change = average_change([Pair(scores, others)], noise)
         assert change is not None  # both have replicates
         differences.append(Difference(other, key, change.interval))
     return differences
@@ -198,43 +264,15 @@ def _independent(trials: pd.DataFrame, varied: Sequence[str]) -> list[str]:
     return [name for name in varied if name in axes or name in splitting]
 
 
-def _compared(settings: Sequence[str]) -> list[str]:
-    return [name for name in settings if name != TASK]
-
-
-def _other_settings(trials: pd.DataFrame, axis: str, others: Sequence[str]) -> list[str]:
-    """The settings by whose levels an effect is given apart."""
-    if is_categorical(trials[axis]):
-        return [name for name in others if name != TASK]
-    return [name for name in others if name in CAPACITY_AXES] if axis in DEPTH_AXES else []
-
-
-def _levels(trials: pd.DataFrame, axis: str) -> list[Any]:
-    """The levels of a setting of words, the base level first."""
-    levels = sorted(trials[axis].unique(), key=str)
-    base = base_level(axis, levels, trials)
-    return [base, *(level for level in levels if level != base)]
-
-
 def _ranges(levels: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Pairs of a lower and a higher level, the widest first."""
     places = [(low, high) for low in range(len(levels)) for high in range(low + 1, len(levels))]
     return [(levels[low], levels[high]) for low, high in sorted(places, key=lambda place: (place[0] - place[1], place[0]))]
 
 
-def _effect(
-    trials: pd.DataFrame, axis: str, base: Any, level: Any, others: Sequence[str], response: str, where: str
-) -> Effect | None:
-    pairs = _pairs(trials, axis, base, level, others, response)
-    change = average_change(pairs)
-    usable = sum(pair.has_replicates for pair in pairs)
-    return None if change is None else Effect(axis, base, level, where, usable, change.interval)
-
-
-def _pairs(trials: pd.DataFrame, axis: str, base: Any, level: Any, others: Sequence[str], response: str) -> list[Pair]:
-    """The cells at two levels of an axis that are alike in all other settings."""
-    bases, levels = (_cells(trials[trials[axis] == value], others, response) for value in (base, level))
-    return [Pair(scores, levels[key]) for key, scores in bases.items() if key in levels]
+def _is_absent(setting: str, value: Any) -> bool:
+    """Whether a value stands for a setting that a model does not have, as `Tables.completed` fills it."""
+    return bool(value == "" or (value == 0 and setting in AXES))
 
 
 def _cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> dict[tuple, pd.Series]:

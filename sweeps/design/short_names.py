@@ -2,7 +2,10 @@
 
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 
-LABELS = {WIDTH: "width", LAYERS: "layers", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "N_sup"}  # tables and figures
+LABELS = {WIDTH: "width", LAYERS: "layers", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "N_sup"} | {
+    "task.kind": "task",
+    "model.kind": "model",
+}  # tables and figures
 LETTERS = {WIDTH: "h", LAYERS: "L", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "S"}  # names of MLflow runs
 
 

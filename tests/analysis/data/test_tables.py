@@ -124,6 +124,13 @@ def test_trials_that_differ_in_how_they_are_scored_are_one_replicate_the_one_sco
     assert "eval.max_depth" not in both.varied
     cells = build_report(both).cells
     assert len(cells) == 8 and set(cells["seeds"]) == {3}
+    assert any(str(sentence).startswith("12 trials are not counted: the same model") for sentence in build_report(both).answer)
+
+
+def test_rows_without_a_seed_are_models_of_their_own() -> None:
+    tables = made_tables()
+    trials = tables.trials.assign(**{"eval.max_depth": [4, 8, 16] * 8, "seed": None})
+    assert len(dataclasses.replace(tables, trials=trials).completed) == 24
 
 
 def test_how_often_a_model_is_validated_does_not_split_cells_or_laws() -> None:

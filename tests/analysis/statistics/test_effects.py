@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.tables import Tables
-from analysis.statistics.effects import ALL_CELLS, Effect, axis_effects, describe_step, measure_effects, measure_interactions
+from analysis.statistics.effects import ALL_CELLS, Effect, describe_step, measure_effects, measure_interactions
 from benchmarks.coverage import judge_effects
 
 WIDTH, N, STEPS, RESET = "model.hidden_size", "model.l_cycles", "model.supervision_steps", "model.state_reset"
@@ -15,9 +15,14 @@ RESPONSE = "test/exact_accuracy"
 
 
 def effect_of(trials: pd.DataFrame, axis: str, others: list[str]) -> Effect:
-    """The only effect of an axis."""
-    (effect,) = axis_effects(trials, axis, others, RESPONSE)
+    """The only effect of an axis over all cells."""
+    (effect,) = effects_of(trials, axis, others)
     return effect
+
+
+def effects_of(trials: pd.DataFrame, axis: str, others: list[str]) -> list[Effect]:
+    effects = measure_effects(trials, [*others, axis], RESPONSE)
+    return [effect for effect in effects if effect.axis == axis and effect.where == ALL_CELLS]
 
 
 def test_an_effect_compares_cells_that_differ_in_one_axis(tables: Tables) -> None:
@@ -41,7 +46,7 @@ def test_a_cell_without_its_partner_is_left_out(tables: Tables) -> None:
 
 def test_without_replicates_nothing_is_claimed(tables: Tables) -> None:
     trials = tables.completed[tables.completed["seed"] == 0]
-    assert axis_effects(trials, N, [WIDTH, STEPS], RESPONSE) == []
+    assert effects_of(trials, N, [WIDTH, STEPS]) == []
 
 
 def test_the_only_axis_is_compared_directly(tables: Tables) -> None:
@@ -136,6 +141,55 @@ def test_the_widest_range_that_has_pairs_of_cells_is_compared() -> None:
 def test_tasks_are_not_compared_with_each_other() -> None:
     trials = reset_trials(HARMS).rename(columns={RESET: "task.kind"})
     assert {effect.axis for effect in measure_effects(trials, [WIDTH, "task.kind"], RESPONSE)} == {WIDTH}
+
+
+KIND = "model.kind"
+
+
+def kind_trials(kinds: dict[str, tuple[int, ...]], seeds: int = 3) -> pd.DataFrame:
+    """Kinds of models at two widths, each at its numbers of supervision steps; 0 where it has none. Recursion adds 0.2."""
+    rng = np.random.default_rng(5)
+    rows = [
+        {
+            KIND: kind,
+            WIDTH: width,
+            STEPS: n,
+            "seed": seed,
+            RESPONSE: 0.3 + 0.2 * (n > 0) + width / 200 + 0.01 * rng.standard_normal(),
+        }
+        for kind, width, seed in itertools.product(kinds, (16, 32), range(seeds))
+        for n in kinds[kind]
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_model_of_one_pass_is_compared_with_the_mean_over_the_recursions_of_the_others() -> None:
+    effects = effects_of(kind_trials({"direct": (0,), "trm": (1, 4), "hrm": (1, 4)}), KIND, [WIDTH, STEPS])
+    assert {(effect.base, effect.level, effect.pairs) for effect in effects} == {("direct", "hrm", 2), ("direct", "trm", 2)}
+    assert all(effect.change.estimate == pytest.approx(0.2, abs=0.02) and effect.is_clear for effect in effects)
+
+
+def test_levels_without_cells_like_those_of_the_base_are_compared_with_each_other() -> None:
+    trials = kind_trials({"trm": (1, 4), "hrm": (1, 4), "looped": (8,)})
+    (effect,) = effects_of(trials, KIND, [WIDTH, STEPS])
+    assert {effect.base, effect.level} == {"hrm", "trm"}
+
+
+def test_a_level_that_a_model_does_not_have_is_no_end_of_a_range() -> None:
+    (effect,) = effects_of(kind_trials({"direct": (0,), "trm": (1, 4)}), STEPS, [KIND, WIDTH])
+    assert (effect.base, effect.level) == (1, 4)
+
+
+def test_cells_whose_seeds_score_the_same_take_the_noise_of_the_table() -> None:
+    trials = reset_trials(HARMS).sort_values([WIDTH, RESET, "seed"])
+    flat = trials.assign(**{RESPONSE: np.where(trials[WIDTH] == 16, np.where(trials[RESET] == "all", 0.01, 0.0), trials[RESPONSE])})
+    at_16 = next(effect for effect in measure_effects(flat, [WIDTH, RESET], RESPONSE) if effect.where == "width 16")
+    assert at_16.change.estimate == pytest.approx(0.01) and at_16.change.low < 0 < at_16.change.high and not at_16.is_clear
+
+
+def test_without_any_noise_over_seeds_nothing_is_clear() -> None:
+    effect = effect_of(reset_trials(HARMS, noise=0.0).assign(**{RESPONSE: [0.0] * 6 + [0.01] * 6}), RESET, [WIDTH])
+    assert not effect.is_clear and np.isinf(effect.change.high)
 
 
 @pytest.mark.parametrize("name", ["effects, 3 seeds, unequal noise", "effects, 2 seeds"])
