@@ -225,7 +225,7 @@ def judge_effects(name: str, seed: int) -> tuple[dict[str, bool], bool | None, s
     covered = {}
     for effect in measure_effects(trials, varied, RESPONSE):
         truth = RESET_EFFECTS[effect.level] if effect.axis == RESET else (effect.level - effect.base) / 200
-        if effect.where in (ALL_CELLS, "width 16"):  # of the effects at one width the first: they are alike
+        if effect.where in (ALL_CELLS, "width 16"):  # the effects at one width are alike
             covered[f"{effect.level} / {effect.base}, {effect.where}"] = effect.change.low <= truth <= effect.change.high
     interactions = measure_interactions(trials, varied, RESPONSE)
     return covered, any(one.is_clear for one in interactions) if interactions else None, "measured"

@@ -71,7 +71,7 @@ def _find_trial(path: Path, out: Path | None) -> tuple[TrialConfig, Path]:
 
 
 def _stored_fingerprint(folder: Path) -> str | None:
-    """Of the trial that lies in a folder; None where there is none."""
+    """The fingerprint of the trial that lies in a folder; None where there is none."""
     trial_file = folder / TRIAL
     return validate_trial(read_yaml(trial_file)).fingerprint if trial_file.exists() else None
 

@@ -8,7 +8,7 @@ from rrm.errors import UserError
 
 Sections = dict[str, Any]
 
-FIRST_DEFAULTS = 1  # of specs that were stored before they named a version
+FIRST_DEFAULTS = 1  # version of stored specs that name none
 
 
 class ChangedDefault(NamedTuple):
@@ -42,7 +42,7 @@ def parse_version(version: Any, where: str) -> int:
 def older_defaults(version: int) -> dict[str, ChangedDefault]:
     """The fields whose default in `version` is not that of today."""
     later = [change for number in sorted(CHANGED_DEFAULTS, reverse=True) if number > version for change in CHANGED_DEFAULTS[number]]
-    return {change.path: change for change in later}  # of several changes of a field the first behind `version` remains
+    return {change.path: change for change in later}  # the first change behind `version` wins
 
 
 def with_defaults(trial: Sections, version: int) -> Sections:

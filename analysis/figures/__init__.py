@@ -94,7 +94,7 @@ RECIPES = [
         axes=(CYCLES,),
     ),
     Recipe(state_reset, (ACCURACY,), "one that varies model.state_reset, state_init, state_noise or medium", axes=STATE_AXES),
-    Recipe(accuracy_by_difficulty, (), "one with depth curves on a task that tells difficulties apart", curve=DEPTH_CURVES),
+    Recipe(accuracy_by_difficulty, (), "one with depth curves on a task with bins of difficulty", curve=DEPTH_CURVES),
     Recipe(required_depth, (), "one whose depths solve half of the items at two difficulties or more", curve=DEPTH_CURVES),
     Recipe(inference_frontier, ("inference_flops",), "one with depth curves", curve=DEPTH_CURVES),
     Recipe(breadth_depth, ("inference_flops",), "one with eval.rollouts above 1 and noise in evaluation or a random initial state"),

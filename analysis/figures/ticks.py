@@ -12,10 +12,10 @@ MAX_VALUES = 8  # that occur, and are marked themselves
 MIN_GAP = 0.09  # between marks, as a share of the axis: the width of a label
 STEPS_OF_A_DECADE = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,))
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-LETTER_WIDTH, LETTER_HEIGHT = 0.0095, 0.034  # of a text beside a point, as shares of the axes
-MARK_WIDTH, MARK_HEIGHT = 0.012, 0.018  # of a point, likewise
+LETTER_WIDTH, LETTER_HEIGHT = 0.0095, 0.034  # size of a letter beside a point, as shares of the axes
+MARK_WIDTH, MARK_HEIGHT = 0.012, 0.018  # size of a point, as shares of the axes
 Y_MARGIN = 0.02  # that renderers add to `FigureData.y_range`
-SAMPLES = 12  # of a line between two points
+SAMPLES = 12  # places along a line between two points that a text must not hide
 PLACES = ("bottom right", "top left", "top right", "bottom left", "middle right", "middle left", "top center", "bottom center")
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 

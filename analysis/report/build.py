@@ -48,7 +48,7 @@ class Report:
 
     tables: Tables
     effects: list[Effect]
-    interactions: list[Interaction]  # of settings of words with the other settings
+    interactions: list[Interaction]  # between settings of words and the other settings
     cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
     outcomes: pd.DataFrame  # one row a cell, failed trials counted: see `summarise_outcomes`
     differences: list[Difference]  # between cells, where these are few

@@ -147,13 +147,13 @@ def _collapses(fits: list[Fit]) -> list[Sentence]:
 
 
 def _where(fit: Fit) -> str:
-    """`On sudoku (trm, state reset all), `: what tells the group of trials from the other groups."""
+    """`On sudoku (trm, state reset all), `: the settings by which the group of trials differs from others."""
     task, kind = fit.group.get("task.kind"), fit.group.get("model.kind")
     if task is None:
         return ""
     settings = [name for name in fit.group if is_parameter(name) and name not in ("task.kind", "model.kind", *AXES)]
-    told = ", ".join([*([str(kind)] if kind else []), *(name_level(name, fit.group[name]) for name in settings)])
-    return f"On {task}{f' ({told})' if told else ''}, "
+    names = ", ".join([*([str(kind)] if kind else []), *(name_level(name, fit.group[name]) for name in settings)])
+    return f"On {task}{f' ({names})' if names else ''}, "
 
 
 def _interval(estimate: Estimate, scale: float = 1.0) -> str:

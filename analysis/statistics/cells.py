@@ -47,7 +47,7 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
 
 
 def summarise_outcomes(trials: pd.DataFrame, by: Sequence[str], response: str, threshold: float = SOLVES) -> pd.DataFrame:
-    """Of each cell, how many of its seeds completed, failed, diverged, and reached a response.
+    """How many seeds of each cell completed, failed, diverged, and reached a response.
 
     Args:
         trials: completed and failed ones; a law is conditional on the completed.
