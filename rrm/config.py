@@ -194,6 +194,11 @@ class ModelConfig(StrictConfig):
         return self.kind == "hrm" or self.networks == "separate"
 
     @property
+    def passes_nothing(self) -> bool:
+        """Whether a supervision step receives nothing from the step before: neither a state nor an answer."""
+        return self.state_reset == "all" and self.medium == "latent"
+
+    @property
     def trained_depth(self) -> int:
         """N_sup; 1 for the models that answer in one pass."""
         return self.supervision_steps or 1

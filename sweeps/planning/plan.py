@@ -151,7 +151,7 @@ def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, r
             found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
         if costs.on_gpu:
             found += _warn_of_memory(most_bytes, resources.gpus)
-    return found + idle_lines(trials)
+    return found + idle_lines(trials) + repeating_lines(trials)
 
 
 def _warn_of_memory(most_bytes: float, gpus: float) -> list[str]:
@@ -179,6 +179,20 @@ def idle_lines(trials: list[TrialConfig]) -> list[str]:
         f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {len(cells)} cells): "
         "it acts between supervision steps, so that these models differ at inference depths above 1 alone"
         for name, count in idle.items()
+    ]
+
+
+def repeating_lines(trials: list[TrialConfig]) -> list[str]:
+    """A warning where N_sup is above 1 and no supervision step receives anything from the step before."""
+    cells = [trial for trial in trials if trial.seed == trials[0].seed]
+    repeating = [cell.model for cell in cells if cell.model.passes_nothing and cell.model.trained_depth > 1]
+    if not repeating:
+        return []
+    is_random = any(model.state_init == "random" or model.state_noise for model in repeating)
+    return [
+        f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {len(cells)} cells): "
+        f"each step repeats the first{' with another random draw' if is_random else ''}, so that eval.max_depth and D have "
+        "no effect, and N_sup adds passes over a batch, not recursion, although layers executed counts it"
     ]
 
 

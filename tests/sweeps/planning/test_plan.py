@@ -24,7 +24,7 @@ from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import run_sweep
 from sweeps.planning.costs import measure_costs
 from sweeps.planning.forecast import count_pairs, difference_lines, forecast_lines
-from sweeps.planning.plan import idle_lines, print_plan
+from sweeps.planning.plan import idle_lines, print_plan, repeating_lines
 from sweeps.planning.power import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
 from sweeps.store.store import Store
@@ -160,6 +160,41 @@ def test_settings_that_act_between_supervision_steps_are_named_where_there_is_on
     sections["trial"]["model"] |= model
     lines = idle_lines(load(sections).design())
     assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("vary", "model", "counted"),
+    [
+        (RESETS | {"model.supervision_steps": [1, 2]}, {}, "1 of 6 cells"),
+        (RESETS | {"model.supervision_steps": [2, 4]}, {}, "2 of 6 cells"),
+        ({"model.supervision_steps": [2]}, {"state": "single", "state_reset": "all", "state_init": "zeros"}, "1 of 1 cells"),
+        ({"model.supervision_steps": [1]}, {"state_reset": "all"}, None),
+        ({"model.state_reset": ["carry", "latent", "answer"], "model.supervision_steps": [2]}, {}, None),
+        ({"model.supervision_steps": [2]}, {"medium": "tokens"}, None),
+    ],
+)
+def test_supervision_steps_that_repeat_the_first_are_named(
+    load: Callable, vary: dict[str, Any], model: dict[str, Any], counted: str | None
+) -> None:
+    sections = law_sections(vary=vary)
+    sections["trial"]["model"] |= model
+    lines = repeating_lines(load(sections).design())
+    assert [f"({counted})" in line and "D have no effect" in line and "random" not in line for line in lines] == [True] * bool(
+        counted
+    )
+
+
+def test_supervision_steps_that_differ_in_a_random_draw_alone_are_named_as_such(load: Callable) -> None:
+    sections = law_sections(vary={"model.state_init": ["random", "zeros"]})
+    sections["trial"]["model"] |= {"state_reset": "all", "supervision_steps": 2}
+    (line,) = repeating_lines(load(sections).design())
+    assert "repeats the first with another random draw" in line
+
+
+def test_a_plan_prints_that_supervision_steps_repeat_the_first(load: Callable) -> None:
+    assert "model.state_reset all passes nothing to the next supervision step" in printed(
+        load(law_sections(vary={"model.state_reset": ["carry", "all"], "model.supervision_steps": [2]}))
+    )
 
 
 def test_a_reset_changes_nothing_in_training_with_one_supervision_step_but_deeper_answers(tmp_path: Path) -> None:
