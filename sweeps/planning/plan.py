@@ -191,7 +191,7 @@ def repeating_lines(trials: list[TrialConfig]) -> list[str]:
     is_random = any(model.state_init == "random" or model.state_noise for model in repeating)
     return [
         f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {len(cells)} cells): "
-        f"each step repeats the first{' with another random draw' if is_random else ''}, so that eval.max_depth and D have "
+        f"each step repeats the first{' with another random draw' if is_random else ''}, so that D (eval.max_depth) has "
         "no effect, and N_sup adds passes over a batch, not recursion, although layers executed counts it"
     ]
 

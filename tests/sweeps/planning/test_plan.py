@@ -179,9 +179,9 @@ def test_supervision_steps_that_repeat_the_first_are_named(
     sections = law_sections(vary=vary)
     sections["trial"]["model"] |= model
     lines = repeating_lines(load(sections).design())
-    assert [f"({counted})" in line and "D have no effect" in line and "random" not in line for line in lines] == [True] * bool(
-        counted
-    )
+    assert [f"({counted})" in line and "D (eval.max_depth) has no effect" in line and "random" not in line for line in lines] == [
+        True
+    ] * bool(counted)
 
 
 def test_supervision_steps_that_differ_in_a_random_draw_alone_are_named_as_such(load: Callable) -> None:
