@@ -23,7 +23,7 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import run_sweep
 from sweeps.planning.costs import measure_costs
-from sweeps.planning.forecast import count_pairs, difference_lines, forecast_lines
+from sweeps.planning.forecast import count_interactions, count_pairs, difference_lines, forecast_lines
 from sweeps.planning.plan import idle_lines, print_plan, repeating_lines
 from sweeps.planning.power import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
@@ -212,10 +212,12 @@ def test_a_reset_changes_nothing_in_training_with_one_supervision_step_but_deepe
 
 def test_a_plan_says_which_difference_of_accuracy_its_design_can_show(load: Callable) -> None:
     vary = RESETS | {"model.hidden_size": [16, 24, 32], "model.supervision_steps": 2}
-    first, second = difference_lines(load(law_sections(vary=vary)), {})
+    first, dependence, second = difference_lines(load(law_sections(vary=vary)), {})
     assert first.startswith("a difference of exact accuracy is likely to be clear (95 %, power 80 %) from ")
     cells, resets, widths = (float(part.split()[0]) for part in first.split("from ")[1].split(", "))
     assert cells > 2 * resets and resets == widths, "three pairs of cells each"
+    found = re.search(r"of the effect of state reset on width from ([\d.]+)$", dependence)
+    assert found and resets < float(found[1]), "the difference of two effects, one pair of cells each"
     assert "sd of accuracy over seeds 0.1 assumed" in second
     (line,) = difference_lines(load(law_sections(vary=vary, seeds=1)), {})
     assert "one seed a cell" in line
@@ -225,7 +227,7 @@ def test_the_scatter_of_accuracy_comes_from_finished_trials(load: Callable) -> N
     spec, random = load(law_sections()), np.random.default_rng(0)
     results = {trial.fingerprint: {"outcome": "completed", "test/nll": 1.0, "test/exact_accuracy": 0.5 + random.normal(0, 0.02)}
                for trial in spec.design()}  # fmt: skip
-    assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[1]
+    assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[-1]
 
 
 def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings_are_no_pairs(load: Callable) -> None:
@@ -233,6 +235,34 @@ def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings
     spec = load(law_sections(vary=blocks))
     cells = [trial for trial in spec.design() if trial.seed == 0]
     assert count_pairs(cells, spec.varied_paths) == {"model.l_cycles": 2}
+
+
+def interactions(spec: SweepSpec) -> dict[tuple[str, str], int]:
+    return count_interactions([trial for trial in spec.design() if trial.seed == 0], spec.varied_paths)
+
+
+def test_effects_of_words_and_of_depth_by_size_are_those_whose_dependence_is_given(load: Callable) -> None:
+    numbers = {"model.hidden_size": [16, 32], "model.l_cycles": [1, 2, 4], "optim.lr": [1e-3, 1e-2]}
+    depth_by_size = {("model.l_cycles", "model.hidden_size"): 2}
+    assert interactions(load(law_sections(vary=numbers))) == depth_by_size
+    words = RESETS | {"model.medium": ["latent"], "optim.kind": ["adamw", "adam_atan2"], "model.l_cycles": [1, 2]}
+    pairs = {
+        ("model.state_reset", "optim.kind"): 2,
+        ("model.state_reset", "model.l_cycles"): 2,
+        ("optim.kind", "model.l_cycles"): 3,
+    }
+    assert interactions(load(law_sections(vary=words))) == pairs
+    text = difference_lines(load(law_sections(vary=numbers)), {})[1]
+    assert text.startswith("a dependence (difference between the effects at two levels) of the effect of n on width from ")
+
+
+def test_a_dependence_needs_both_levels_of_both_settings(load: Callable) -> None:
+    blocks = [
+        {"model.state_reset": "carry", "model.hidden_size": [16, 32]},
+        {"model.state_reset": "all", "model.hidden_size": [32, 48]},
+    ]
+    spec = load(law_sections(vary=blocks))
+    assert interactions(spec) == {} and len(difference_lines(spec, {})) == 2
 
 
 # -- the exponent to expect ---------------------------------------------------------------------------------------
