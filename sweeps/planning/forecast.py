@@ -15,7 +15,7 @@ from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, independent_axes
 from sweeps.design.groups import find_splitting, name_rows
 from sweeps.design.identifiability import COEFFICIENTS, Rule
-from sweeps.design.short_names import axis_name
+from sweeps.design.short_names import axis_name, count_of
 from sweeps.design.thresholds import MAX_MISFIT_SHARE, MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
 from sweeps.planning.costs import train_flops
 from sweeps.planning.evidence import (
@@ -137,7 +137,7 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
     if not (half.has_clear_a if expected.has_clear_a is None else expected.has_clear_a):
         phi = f"no phi: |t| of a {'will be' if expected.has_clear_a is None else 'is'} below {MIN_SIZE_SLOPE_T:g}"
     return [
-        f"to expect from {len(group.cells)} cells x {group.seeds} seeds, 95 %: slope in log params_recursed "
+        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: slope in log params_recursed "
         f"a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
         f"  {expected.ground}; where the law itself misses cells, intervals are wider",
     ]

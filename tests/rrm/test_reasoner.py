@@ -264,6 +264,11 @@ REFUSED = [
     ({"answer_layers": 2}, "answer_layers has no effect where one network has both roles"),
     ({"puzzle_embedding_size": 8}, "puzzle_embedding_size has no effect without a prefix"),
     ({"prefix_length": 1, "puzzle_embedding_size": 4000}, "puzzle_embedding_size must fit the prefix"),
+    ({"hidden_size": 24}, "got hidden_size 24 and head_size 16: choose model.head_size: 8, or model.hidden_size: 32"),
+    ({"hidden_size": 40}, "got hidden_size 40 and head_size 16: choose model.head_size: 8, or model.hidden_size: 48"),
+    ({"hidden_size": 8}, "got hidden_size 8 and head_size 16: choose model.head_size: 8, or model.hidden_size: 16"),
+    ({"hidden_size": 36, "head_size": 24}, "choose model.head_size: 12, or model.hidden_size: 48"),
+    ({"hidden_size": 25}, "got hidden_size 25 and head_size 16: choose model.hidden_size: 32"),
     ({"kind": "looped", "h_cycles": 2}, "h_cycles has no effect on the kind 'looped'"),
 ]
 

@@ -86,7 +86,8 @@ def test_a_plan_counts_what_is_done_and_costs_what_is_left(load: Callable) -> No
     finish(spec, spec.design()[6:7], "failed")
     assert "7 of 27 trials are finished (1 failed); 20 to run, about" in printed(spec)
     finish(spec, spec.design()[7:])
-    assert "27 of 27 trials are finished (1 failed); nothing to run" in printed(spec)
+    text = printed(spec)
+    assert "27 of 27 trials are finished (1 failed); nothing to run" in text and "time" not in text, "no step is timed for it"
 
 
 def test_results_outside_the_design_are_not_counted(load: Callable) -> None:
@@ -122,8 +123,8 @@ def test_too_little_memory_is_said_in_one_line(load: Callable) -> None:
 def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_refuses(load: Callable, sections: Sections) -> None:
     text = printed(load(sections | {"resources": {"gpus": 1}}))
     assert "-hours" not in text and "memory and time are not known here: a trial asks for more than this machine has" in text
-    refusal = "resources.gpus: must be at most what this machine has, 0, got 1"
-    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}; with --address it runs on a cluster" in text
+    refusal = "resources.gpus: must be at most what this machine has, 0, got 1; with --address the sweep runs on a cluster"
+    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}" in text
     with pytest.raises(UserError, match=re.escape(refusal)):
         run_sweep(load(sections | {"resources": {"gpus": 1}}), Console(), "")
 
@@ -167,7 +168,7 @@ def test_settings_that_act_between_supervision_steps_are_named_where_there_is_on
     [
         (RESETS | {"model.supervision_steps": [1, 2]}, {}, "1 of 6 cells"),
         (RESETS | {"model.supervision_steps": [2, 4]}, {}, "2 of 6 cells"),
-        ({"model.supervision_steps": [2]}, {"state": "single", "state_reset": "all", "state_init": "zeros"}, "1 of 1 cells"),
+        ({"model.supervision_steps": [2]}, {"state": "single", "state_reset": "all", "state_init": "zeros"}, "1 of 1 cell"),
         ({"model.supervision_steps": [1]}, {"state_reset": "all"}, None),
         ({"model.state_reset": ["carry", "latent", "answer"], "model.supervision_steps": [2]}, {}, None),
         ({"model.supervision_steps": [2]}, {"medium": "tokens"}, None),

@@ -590,7 +590,7 @@ def test_paths_start_at_the_spec(write_spec: Callable, tmp_path: Path) -> None:
 def test_plan_prints_the_design_and_writes_nothing(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
     ended = typed("plan", str(write_spec(MEASURE)))
     assert ended.returncode == 0, ended.stderr
-    assert "4 cells x 1 seeds" in ended.stdout and "4 trials, about" in ended.stdout
+    assert "4 cells x 1 seed at" in ended.stdout and "4 trials, about" in ended.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
@@ -605,7 +605,7 @@ def test_plan_of_models_of_several_kinds_leaves_out_what_one_does_not_have(write
     sections["trial"]["eval"] = {"max_depth": 16, "validations": 1}
     ended = typed("plan", str(write_spec(sections)))
     assert ended.returncode == 0, ended.stderr
-    assert "4 cells x 1 seeds" in ended.stdout and "direct  -" in ended.stdout
+    assert "4 cells x 1 seed" in ended.stdout and "direct  -" in ended.stdout
 
 
 def test_a_sweep_may_go_over_tasks(write_spec: Callable) -> None:
