@@ -145,6 +145,11 @@ def reject_nulls(value: Any, path: str) -> None:
         reject_nulls(child, join_keys(path, key) if path else join_keys(key))
 
 
+def write_flow(value: Any) -> str:
+    """YAML text of a value on one line."""
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True).strip()
+
+
 def write_yaml(value: dict[str, Any], *, brief: bool = False) -> str:
     """`value` as YAML text that `parse_yaml` reads back equal; `brief` puts inner sections and lists on one line each."""
     dumper, style, width = (_BriefDumper, None, math.inf) if brief else (_Dumper, False, None)

@@ -154,7 +154,10 @@ class ModelConfig(StrictConfig):
     def _broken_width(self) -> str | None:
         if self.hidden_size % self.head_size:
             sizes = f"hidden_size {self.hidden_size} and head_size {self.head_size}"
-            return f"hidden_size must be a multiple of head_size, got {sizes}"
+            shared = math.gcd(self.hidden_size, self.head_size)  # also fits every width that head_size fits
+            remedy = "choose" if shared % 2 else f"choose model.head_size: {shared}, or"
+            wider = math.ceil(self.hidden_size / self.head_size) * self.head_size
+            return f"hidden_size must be a multiple of head_size, got {sizes}: {remedy} model.hidden_size: {wider}"
         if self.mixer == "mlp" and self.positions == "rotary":
             return "positions rotary has no effect with the mixer mlp: choose learned or none"
         return None
@@ -192,6 +195,11 @@ class ModelConfig(StrictConfig):
     def separate_networks(self) -> bool:
         """Whether the answer's updates have a network of their own."""
         return self.kind == "hrm" or self.networks == "separate"
+
+    @property
+    def passes_nothing(self) -> bool:
+        """Whether a supervision step receives nothing from the step before: neither a state nor an answer."""
+        return self.state_reset == "all" and self.medium == "latent"
 
     @property
     def trained_depth(self) -> int:

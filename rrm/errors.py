@@ -19,6 +19,7 @@ from rrm.config import fields_by_key, fields_by_path, sections_in
 MAX_SHOWN = 200  # characters of a value, or of another library's message
 MAX_LISTED = 12  # choices that are all listed ...
 SOME_LISTED = 8  # ... and how many of more
+MAX_OTHERS = 4  # further fields with problems that are named
 MAX_MEANT = 3  # fields of one name that are suggested
 SAME, VERY_NEAR, NEAR = 1.0, 0.85, 0.65  # share of two words that is alike, as difflib counts it
 
@@ -117,6 +118,10 @@ def _meant(path: str, known: Collection[str], choices: Mapping[str, str]) -> lis
         return [kind]
     if called := [other for field in fields_called(name) for other in known if f".{other}".endswith(f".{field}")]:
         return [other for other in called if section and other.startswith(f"{section}.")] or called
+    words = sorted(name.lower().replace("-", "_").split("_"))
+    reordered = [other for other in known if len(words) > 1 and sorted(other.rpartition(".")[2].split("_")) == words]
+    if reordered:
+        return ([other for other in reordered if section and other.startswith(f"{section}.")] or reordered)[:MAX_MEANT]
     if (near := _nearest(name, choices, VERY_NEAR)) is not None:
         return [choices[near]]
     parents = {other[:at] for other in known for at, letter in enumerate(other) if letter == "."}
@@ -171,11 +176,20 @@ def from_validation(error: ValidationError, root: type, prefix: str = "", known:
     first, (keys, section) = problems[0], _locate(root, problems[0])
     same = [problem for problem in problems if _locate(root, problem)[0] == keys]  # what each member of a union says
     path = ".".join(filter(None, (prefix, join_keys(*keys), "kind" if first["type"] == "union_tag_invalid" else "")))
-    others = len(problems) - len(same)
+    places = [_locate(root, problem)[0] for problem in problems]
+    others = _name_others([".".join(filter(None, (prefix, join_keys(*place)))) for place in places if place != keys])
     if first["type"] == "extra_forbidden":
         hint = suggest_field(join_keys(*keys), known or list(fields_by_path(root)), fields_by_key(section), prefix)
-        return UserError(f"unknown key; {hint}" + (f" (and {others} more)" if others else ""), path)
-    return UserError(_sentence(same, section) + (f" (and {others} more)" if others else ""), path)
+        return UserError(f"unknown key; {hint}{others}", path)
+    return UserError(f"{_sentence(same, section)}{others}", path)
+
+
+def _name_others(paths: list[str]) -> str:
+    """The fields that have problems too, by name where they are few."""
+    named = list(dict.fromkeys(paths))
+    if not named:
+        return ""
+    return f" (and {len(named)} more{': ' + ', '.join(named) if len(named) <= MAX_OTHERS else ''})"
 
 
 def require_sections(given: Mapping[str, Any], root: type, prefix: str = "") -> None:

@@ -12,10 +12,11 @@ from analysis.laws.fit import Estimate, Fit
 from analysis.statistics.contrasts import Interval
 from analysis.statistics.effects import ALL_CELLS, Difference, Effect, Interaction, describe_step, is_word, name_level
 from analysis.statistics.task_agreement import Agreement
-from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES
+from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, SUPERVISION_STEPS
 from sweeps.design.short_names import axis_name
 
 ACCURACY = "test/exact_accuracy"
+RESET, MEDIUM = "model.state_reset", "model.medium"
 FLOOR, CEILING = 0.05, 0.95
 MIN_LISTED = 3  # settings that an effect does not depend on, from which one sentence names them all
 MAX_LEVELS_SHOWN = 4  # in a sentence on what an effect depends on; beyond it the first and the last level stand for all
@@ -305,9 +306,10 @@ def describe_search(tables: Tables) -> list[Sentence]:
 
 
 def warn(tables: Tables, cells: pd.DataFrame) -> list[Sentence]:
-    """Cells at floor or ceiling, unequal examples, models trained twice, trials that failed."""
+    """What limits the claims: cells at floor or ceiling, unequal examples, steps that repeat the first, lost trials."""
     floor = [Sentence(text, "seeds") for text in _floor_and_ceiling(cells)]
-    return [*floor, *(Sentence(text) for text in (*_unequal_examples(tables), *_scored_again(tables), *_failed(tables)))]
+    texts = (*_repeating_steps(tables), *_unequal_examples(tables), *_scored_again(tables), *_failed(tables))
+    return [*floor, *map(Sentence, texts)]
 
 
 def _scored_again(tables: Tables) -> list[str]:
@@ -329,6 +331,22 @@ def _unequal_examples(tables: Tables) -> list[str]:
         return []
     seen = ", ".join(f"N_sup {level} saw {mean:,.0f}" for level, mean in means.items() if level)
     return [f"Fresh examples are not equal: {seen} on average."]
+
+
+def _repeating_steps(tables: Tables) -> list[str]:
+    """Trials with N_sup above 1 in which no supervision step receives anything from the step before."""
+    completed = tables.completed
+    if not {RESET, SUPERVISION_STEPS} <= set(completed):
+        return []
+    repeating = (completed[RESET] == "all") & (completed[SUPERVISION_STEPS] > 1)
+    if MEDIUM in completed:
+        repeating &= completed[MEDIUM] != "tokens"  # which pass the answer
+    if not repeating.any():
+        return []
+    return [
+        f"State reset all: in {int(repeating.sum())} of {len(completed)} trials each supervision step repeats the first; there, "
+        "N_sup adds passes over a batch and no recursion, although R and layers executed count it, and D has no effect."
+    ]
 
 
 def _floor_and_ceiling(cells: pd.DataFrame) -> list[str]:

@@ -52,7 +52,9 @@ def find_store(target: str) -> Store:
         folder = Path(store.location)
         inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))
         sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
-        raise UserError(f"has never been run (no {SPEC} in it){sweeps}", target)
+        is_absent = "://" not in store.location and not folder.exists()
+        reason = "there is no such folder or spec" if is_absent else f"no {SPEC} in it"
+        raise UserError(f"has never been run ({reason}){sweeps}", target)
     return store
 
 

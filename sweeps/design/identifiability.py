@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from sweeps.design.short_names import count_of
 from sweeps.design.thresholds import MAX_CORRELATION, MIN_SCALES, MIN_SEEDS
 
 COEFFICIENTS = 3  # level, slope in log size, slope in log recursion
@@ -38,7 +39,7 @@ def find_refusal(sizes: np.ndarray, recursions: np.ndarray, seeds: np.ndarray) -
         return Refusal("too_few_scales", "recursions", text)
     if _lack_seeds(seeds):
         few = round(float(np.median(seeds)))
-        return Refusal("too_few_seeds", "seeds", f"{few} seed{'' if few == 1 else 's'} a cell, a law needs {MIN_SEEDS}")
+        return Refusal("too_few_seeds", "seeds", f"{count_of(few, 'seed')} a cell, a law needs {MIN_SEEDS}")
     correlation = max_correlation(np.column_stack((sizes, recursions)))
     if correlation > MAX_CORRELATION:
         text = f"|correlation| of log params_recursed and log recursion is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
@@ -88,5 +89,4 @@ def _count(values: np.ndarray) -> int:
 
 
 def _values(values: np.ndarray) -> str:
-    count = _count(values)
-    return f"{count} value{'s' if count > 1 else ''}"
+    return count_of(_count(values), "value")

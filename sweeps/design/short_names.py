@@ -12,3 +12,8 @@ LETTERS = {WIDTH: "h", LAYERS: "L", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISIO
 def axis_name(path: str) -> str:
     """The name of a setting in tables and figures: a short name for an axis, else the last part of its path."""
     return LABELS.get(path, path.split(".")[-1].replace("_", " "))
+
+
+def count_of(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -12,10 +12,10 @@ import numpy as np
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS, independent_axes
+from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, independent_axes
 from sweeps.design.groups import find_splitting, name_rows
 from sweeps.design.identifiability import COEFFICIENTS, Rule
-from sweeps.design.short_names import axis_name
+from sweeps.design.short_names import axis_name, count_of
 from sweeps.design.thresholds import MAX_MISFIT_SHARE, MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
 from sweeps.planning.costs import train_flops
 from sweeps.planning.evidence import (
@@ -28,7 +28,16 @@ from sweeps.planning.evidence import (
     law_residual,
     size_slope_t,
 )
-from sweeps.planning.power import Design, HalfWidths, Slopes, detectable_difference, expect_half_widths, fit_slopes, pool_noise
+from sweeps.planning.power import (
+    Design,
+    HalfWidths,
+    Slopes,
+    detectable_dependence,
+    detectable_difference,
+    expect_half_widths,
+    fit_slopes,
+    pool_noise,
+)
 from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
@@ -128,7 +137,7 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
     if not (half.has_clear_a if expected.has_clear_a is None else expected.has_clear_a):
         phi = f"no phi: |t| of a {'will be' if expected.has_clear_a is None else 'is'} below {MIN_SIZE_SLOPE_T:g}"
     return [
-        f"to expect from {len(group.cells)} cells x {group.seeds} seeds, 95 %: slope in log params_recursed "
+        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: slope in log params_recursed "
         f"a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
         f"  {expected.ground}; where the law itself misses cells, intervals are wider",
     ]
@@ -230,14 +239,20 @@ def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     scores = [_scores(_completed(cell, seeds, results), ACCURACY) for cell in cells]
     noise = pool_noise(scores) or None  # cells at the floor or the ceiling do not show it
     sd = ASSUMED_ACCURACY_SD if noise is None else noise
-    pairs = count_pairs(cells, [path for path in spec.varied_paths if path not in UNTRAINED])
+    paths = [path for path in spec.varied_paths if path not in UNTRAINED]
+    pairs = count_pairs(cells, paths)
     least = [f"{detectable_difference(sd, seeds, 1):.2g} between two cells"]
     least += [
         f"{detectable_difference(sd, seeds, count):.2g} between two levels of {axis_name(path)}" for path, count in pairs.items()
     ]
+    dependences = [
+        f"of the effect of {axis_name(path)} on {axis_name(other)} from {detectable_dependence(sd, seeds, count):.2g}"
+        for (path, other), count in count_interactions(cells, paths).items()
+    ]
     ground = "assumed" if noise is None else "from finished trials"
     return [
         f"a difference of exact accuracy is likely to be clear (95 %, power 80 %) from {', '.join(least)}",
+        *([f"a dependence (difference between the effects at two levels) {', '.join(dependences)}"] if dependences else []),
         f"  sd of accuracy over seeds {sd:.2g} {ground}; cells with the same seeds on both sides",
     ]
 
@@ -257,6 +272,37 @@ def count_pairs(cells: list[TrialConfig], paths: list[str]) -> dict[str, int]:
         if shared:
             counts[path] = min(shared.values())
     return counts
+
+
+def count_interactions(cells: list[TrialConfig], paths: list[str]) -> dict[tuple[str, str], int]:
+    """For two settings, how many pairs of cells show the effect of the first at each of two levels of the second.
+
+    The pairs at both levels are alike in all other settings; the levels are those that have the fewest. The first is a setting of
+    words or an axis of depth, the second any setting or, for an axis of depth, one of size. No pair of settings stands twice.
+    """
+    rows = [cell.flat() for cell in cells]
+    words = [path for path in paths if any(isinstance(row.get(path), str | bool) for row in rows)]
+    asked = [(path, other) for path in words for other in paths if other not in words or paths.index(other) > paths.index(path)]
+    asked += [(path, other) for path in paths if path in DEPTH_AXES for other in paths if other in CAPACITY_AXES]
+    counts = {}
+    for path, other in asked:
+        rest: dict[Any, set[tuple[str, str]]] = {}  # levels of both by the values of all others
+        for row in rows:
+            rest.setdefault(tuple(str(row.get(third)) for third in paths if third not in (path, other)), set()).add(
+                (str(row.get(path)), str(row.get(other)))
+            )
+        squares = Counter(square for levels in rest.values() for square in _squares(levels))
+        if squares:
+            counts[path, other] = min(squares.values())
+    return counts
+
+
+def _squares(levels: set[tuple[str, str]]) -> Iterator[tuple[str, ...]]:
+    """Two levels of one setting and two of another that occur in all four combinations."""
+    firsts, seconds = (sorted({pair[place] for pair in levels}) for place in (0, 1))
+    for low, high in itertools.combinations(firsts, 2):
+        shared = [second for second in seconds if {(low, second), (high, second)} <= levels]
+        yield from ((low, high, *two) for two in itertools.combinations(shared, 2))
 
 
 # -- which cells belong to one fit --------------------------------------------------------------------------------

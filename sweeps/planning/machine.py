@@ -19,7 +19,8 @@ def check_resources(resources: Resources) -> None:
         ("gpus", resources.gpus, torch.cuda.device_count()),
     ):
         if asked > there:
-            raise UserError(f"must be at most what this machine has, {there}, got {asked:g}", f"resources.{name}")
+            problem = f"must be at most what this machine has, {there}, got {asked:g}; with --address the sweep runs on a cluster"
+            raise UserError(problem, f"resources.{name}")
 
 
 def concurrent_trials(resources: Resources) -> int:

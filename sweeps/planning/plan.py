@@ -13,7 +13,7 @@ from rich.table import Table
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe, step_flops
 from rrm.errors import UserError
-from sweeps.design.short_names import axis_name
+from sweeps.design.short_names import axis_name, count_of
 from sweeps.planning.costs import Costs, measure_costs, train_flops
 from sweeps.planning.forecast import difference_lines, forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
@@ -36,11 +36,12 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     trials = spec.design() if spec.measure else corners(spec)
     results = _results(spec)
     refusal = _find_refusal(spec)
-    costs = None if refusal else measure_costs(trials, spec.resources)
+    done, total = _done_of(spec, trials, results)
+    costs = measure_costs(trials, spec.resources) if len(done) < total and refusal is None else None
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
     console.print(_table(spec, trials, costs))
-    lines = [_left(spec, trials, costs, results), *_warnings(spec, trials, costs, refusal)]
+    lines = [_left(spec, trials, costs, results, done, total), *_warnings(spec, trials, costs, refusal)]
     if spec.measure:
         lines += [*difference_lines(spec, results), *forecast_lines(spec, results)]
     for line in lines:
@@ -69,8 +70,8 @@ def _results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
 
 def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> Table:
     table = Table(title=_headline(spec), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    memory = "GPU memory" if costs is None or costs.on_gpu else "memory"
-    columns = ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", memory, "time")
+    measured = (["GPU memory" if costs.on_gpu else "memory", "time"]) if costs else []
+    columns = ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", *measured)
     for column in (*map(axis_name, spec.varied_paths), *columns):
         table.add_column(column, justify="right")
     for trial in [trial for trial in trials if trial.seed == 0]:
@@ -81,8 +82,7 @@ def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> T
             str(record["layers_executed"]),
             f"{train_flops(trial):.1e}",
             f"{record['inference_flops']:.1e}",
-            gigabytes(costs.memory_bytes(trial)) if costs else "-",
-            duration(costs.trial_seconds(trial)) if costs else "-",
+            *([gigabytes(costs.memory_bytes(trial)), duration(costs.trial_seconds(trial))] if costs else []),
         )
     return table
 
@@ -90,25 +90,29 @@ def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> T
 def _headline(spec: SweepSpec) -> str:
     if spec.measure:
         cells = len(spec.design()) // spec.measure.seeds
-        return f"{spec.name}: measure, {cells} cells x {spec.measure.seeds} seeds at equal {spec.measure.matching}"
+        size = f"{count_of(cells, 'cell')} x {count_of(spec.measure.seeds, 'seed')}"
+        return f"{spec.name}: measure, {size} at equal {spec.measure.matching}"
     assert spec.search is not None
     return f"{spec.name}: search, {spec.search.num_trials} trials by {spec.search.sampler.kind}; corners of the space"
 
 
-def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records) -> str:
+def _done_of(spec: SweepSpec, trials: list[TrialConfig], results: Records) -> tuple[set[str], int]:
+    """Fingerprints of the sweep's trials that have ended, and how many trials there are to be."""
+    if spec.search is None:
+        return {trial.fingerprint for trial in trials if trial.fingerprint in results}, len(trials)
+    confirm = spec.search.confirm
+    return set(results), spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
+
+
+def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records, done: set[str], total: int) -> str:
     """Trials that are done, and the wall time and hours of those that are left, extrapolated from the measured steps.
 
     Of a search nobody knows which trials come: each counts as the dearest corner.
     """
     if spec.measure:
-        done = {trial.fingerprint for trial in trials if trial.fingerprint in results}
-        total, roughly = len(trials), "about"
-        left = [trial for trial in trials if trial.fingerprint not in done]
+        roughly, left = "about", [trial for trial in trials if trial.fingerprint not in done]
     else:
-        assert spec.search is not None
-        confirm = spec.search.confirm
-        total, roughly = spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0), "at most about"
-        done = set(results)
+        roughly = "at most about"
         left = [max(trials, key=costs.trial_seconds if costs else step_flops)] * max(0, total - len(done))
     if not left:
         return f"{_done(done, total, results)}; nothing to run"
@@ -144,14 +148,14 @@ def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, r
     """What `run` will refuse on this machine, where the dearest trial may not fit, and settings without effect."""
     found, resources = [], spec.resources
     if refusal is not None:
-        found.append(f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}; with --address it runs on a cluster")
+        found.append(f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}")
     if costs is not None:
         most_bytes = max(map(costs.memory_bytes, trials))
         if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:
             found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
         if costs.on_gpu:
             found += _warn_of_memory(most_bytes, resources.gpus)
-    return found + idle_lines(trials)
+    return found + idle_lines(trials) + repeating_lines(trials)
 
 
 def _warn_of_memory(most_bytes: float, gpus: float) -> list[str]:
@@ -176,9 +180,23 @@ def idle_lines(trials: list[TrialConfig]) -> list[str]:
         for name in [name for name, acts in acting.items() if acts]:
             idle[name] = idle.get(name, 0) + 1
     return [
-        f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {len(cells)} cells): "
+        f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {count_of(len(cells), 'cell')}): "
         "it acts between supervision steps, so that these models differ at inference depths above 1 alone"
         for name, count in idle.items()
+    ]
+
+
+def repeating_lines(trials: list[TrialConfig]) -> list[str]:
+    """A warning where N_sup is above 1 and no supervision step receives anything from the step before."""
+    cells = [trial for trial in trials if trial.seed == trials[0].seed]
+    repeating = [cell.model for cell in cells if cell.model.passes_nothing and cell.model.trained_depth > 1]
+    if not repeating:
+        return []
+    is_random = any(model.state_init == "random" or model.state_noise for model in repeating)
+    return [
+        f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {count_of(len(cells), 'cell')}): "
+        f"each step repeats the first{' with another random draw' if is_random else ''}, so that D (eval.max_depth) has "
+        "no effect, and N_sup adds passes over a batch, not recursion, although layers executed counts it"
     ]
 
 

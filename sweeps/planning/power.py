@@ -113,7 +113,19 @@ def detectable_difference(noise_sd: float, seeds: int, pairs: int) -> float:
         seeds: of each cell, 2 or more.
         pairs: that the difference is averaged over.
     """
-    freedom = pairs * (seeds - 1)
+    return float(_noncentrality(pairs * (seeds - 1)) * noise_sd * np.sqrt(2 / (pairs * seeds)))
+
+
+def detectable_dependence(noise_sd: float, seeds: int, pairs: int) -> float:
+    """The least dependence of an effect on another setting that is clear at 95 % in four of five such sweeps.
+
+    A dependence is the difference between the effects at two levels of the other setting, each averaged over `pairs` of cells
+    as in `detectable_difference`: twice the degrees of freedom and twice the variance.
+    """
+    return float(_noncentrality(2 * pairs * (seeds - 1)) * noise_sd * np.sqrt(4 / (pairs * seeds)))
+
+
+def _noncentrality(freedom: int) -> float:
+    """The true value, in standard errors, at which a two-sided t test finds it clear with a power of 80 %."""
     critical = stats.t.ppf(0.5 + LEVEL / 2, freedom)
-    noncentral = optimize.brentq(lambda shift: stats.nct.sf(critical, freedom, shift) - POWER, 0, 10 * critical)
-    return float(noncentral * noise_sd * np.sqrt(2 / (pairs * seeds)))
+    return float(optimize.brentq(lambda shift: stats.nct.sf(critical, freedom, shift) - POWER, 0, 10 * critical))

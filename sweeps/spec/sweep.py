@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
 from lightning_modules.record import step_flops
-from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls
+from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, write_flow
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
@@ -175,6 +175,15 @@ class SweepSpec(StrictConfig):
     def base(self) -> TrialConfig:
         """One trial of the sweep, for what all of them share; seed 0."""
         return self.trial_with(_anchor(next(iter(self._blocks.values()))), "trial")
+
+    def setter_of(self, path: str) -> str | None:
+        """The part of the file that sets this field in every trial, whatever `trial` holds; None where there is none."""
+        section = "measure" if self.measure else "search"
+        for number, tie in enumerate(self.ties):
+            if tie.solve == path:
+                return f"{section}.tie.{number}"
+        always = {"search.space": self.search.space} if self.search else self._blocks
+        return next(iter(always)) if all(path in paths for paths in always.values()) else None
 
     @property
     def budget_unit(self) -> BudgetUnit:
@@ -380,6 +389,8 @@ def load_spec(
         spec = _parse(sections | {"defaults": version})
         spec._is_begun = True
     spec._folder = path.parent.resolve()
+    for override in overrides or []:
+        _check_effect(spec, override)
     spec.validate_trials()
     return spec
 
@@ -433,6 +444,31 @@ def _here(path: Any) -> Any:
     return str(Path(expand_home(path)).resolve()) if isinstance(path, str) and path not in NAMED else path
 
 
+def _check_effect(spec: SweepSpec, override: str) -> None:
+    """Refuse an override below `trial` of a field that the sweep sets in every trial.
+
+    Raises:
+        UserError: with the override that has an effect.
+    """
+    dotted, _, text = override.partition("=")
+    given = flatten(with_values({}, {dotted: parse_yaml(text, dotted)}))
+    below_trial = {path.removeprefix("trial."): value for path, value in given.items() if path.startswith("trial.")}
+    for path, value in below_trial.items():
+        setter = spec.setter_of(path)
+        if setter is None:
+            continue
+        shown = write_flow([value])
+        if ".tie." in setter:
+            problem = f"has no effect, {setter} solves for it in every trial: leave it out"
+        elif setter == "search.space":
+            problem = f"has no effect, {setter} sets it; override {setter}.{path}={{choice: {shown}}}"
+        elif setter == "measure.vary":
+            problem = f"has no effect, {setter} sets it; override {setter}.{path}={shown}"
+        else:
+            problem = "has no effect, every block of measure.vary sets it: change it there"
+        raise UserError(problem, f"trial.{path}")
+
+
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
     dotted, separator, text = override.partition("=")
@@ -448,6 +484,8 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
             section, name = mapping.split(".")
             outer = sections.get(section, {})
             before = outer.get(name, {}) if isinstance(outer, dict) else None
+            if isinstance(before, list) and len(before) == 1:
+                before = before[0]  # a list of one block is that block
             if not isinstance(before, dict):
                 raise UserError(f"cannot be overridden: {mapping} is not a section of paths", dotted)
             inner = before | {dotted.removeprefix(f"{mapping}."): value}

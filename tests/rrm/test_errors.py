@@ -2,10 +2,10 @@
 
 import pytest
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import TrialConfig, validate_trial
 from rrm.aliases import ALIASES
 from rrm.config import fields_by_path
-from rrm.errors import MAX_LISTED, first_line, suggest, suggest_field
+from rrm.errors import MAX_LISTED, UserError, first_line, suggest, suggest_field
 
 FIELDS = list(fields_by_path(TrialConfig))
 
@@ -34,6 +34,11 @@ def test_secrets_are_hidden_before_a_line_is_shortened() -> None:
     ("written", "meant"),
     [
         ("model.n_sup", ["model.supervision_steps"]),
+        ("model.reset_state", ["model.state_reset"]),
+        ("model.steps-supervision", ["model.supervision_steps"]),
+        ("trial.model.size_hidden", ["model.hidden_size"]),
+        ("eval.depth_max", ["eval.max_depth"]),
+        ("reset_state", ["model.state_reset"]),
         ("model.N_sup", ["model.supervision_steps"]),
         ("n_sup", ["model.supervision_steps"]),
         ("trial.model.n-sup", ["model.supervision_steps"]),
@@ -95,3 +100,12 @@ def test_the_table_of_aliases_names_fields_and_no_alias_is_a_field_of_the_same_s
     for path, (_, names) in ALIASES.items():
         section = path.rpartition(".")[0]
         assert not {f"{section}.{name}" for name in names.split()} & set(FIELDS)
+
+
+def test_further_fields_with_problems_are_named_where_they_are_few() -> None:
+    keys = ["heads", "layers", "width", "n_sup", "loops", "foo"]
+    for count, others in ((1, ""), (2, " (and 1 more: trial.model.layers)"), (6, " (and 5 more)")):
+        with pytest.raises(UserError) as error:
+            validate_trial({"model": dict.fromkeys(keys[:count], 1)}, "trial")
+        assert str(error.value).startswith("trial.model.heads: unknown key; did you mean 'head_size'")
+        assert str(error.value).endswith(f"?{others}")

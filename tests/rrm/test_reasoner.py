@@ -147,6 +147,25 @@ class TestAxesOfTheState:
         first, second, third = self.logits_by_depth(build(model_config(kind, state_reset="all")))
         assert torch.equal(first, second) and torch.equal(second, third)
 
+    def test_training_that_resets_all_passes_over_the_same_rows_again(self, kind: str) -> None:
+        """Each supervision step equals the first step of rows that have just entered, also after the weights have changed."""
+        model, batch = build(model_config(kind, state_reset="all", halting="fixed")).train(), make_batch(0)
+        assert model.config.passes_nothing
+        carry = model.initial_carry(batch)
+        for _ in range(3):
+            carry, outputs = model(carry, batch)
+            _, fresh = model(model.initial_carry(batch), batch)
+            assert torch.equal(outputs.logits, fresh.logits)
+            with torch.no_grad():
+                model.lm_head.weight.mul_(1.1)
+                model.embed_tokens.embedding_weight.mul_(1.1)
+
+    @pytest.mark.parametrize("changes", [{}, {"state_reset": "all", "medium": "tokens"}])
+    def test_a_step_that_receives_the_state_or_the_answer_differs_from_the_first(self, kind: str, changes: dict) -> None:
+        model = build(model_config(kind, **changes))
+        first, second, _ = self.logits_by_depth(model)
+        assert not model.config.passes_nothing and not torch.equal(first, second)
+
     def test_carrying_the_state_makes_them_differ(self, kind: str) -> None:
         first, second, _ = self.logits_by_depth(build(model_config(kind)))
         assert not torch.equal(first, second)
@@ -245,6 +264,11 @@ REFUSED = [
     ({"answer_layers": 2}, "answer_layers has no effect where one network has both roles"),
     ({"puzzle_embedding_size": 8}, "puzzle_embedding_size has no effect without a prefix"),
     ({"prefix_length": 1, "puzzle_embedding_size": 4000}, "puzzle_embedding_size must fit the prefix"),
+    ({"hidden_size": 24}, "got hidden_size 24 and head_size 16: choose model.head_size: 8, or model.hidden_size: 32"),
+    ({"hidden_size": 40}, "got hidden_size 40 and head_size 16: choose model.head_size: 8, or model.hidden_size: 48"),
+    ({"hidden_size": 8}, "got hidden_size 8 and head_size 16: choose model.head_size: 8, or model.hidden_size: 16"),
+    ({"hidden_size": 36, "head_size": 24}, "choose model.head_size: 12, or model.hidden_size: 48"),
+    ({"hidden_size": 25}, "got hidden_size 25 and head_size 16: choose model.hidden_size: 32"),
     ({"kind": "looped", "h_cycles": 2}, "h_cycles has no effect on the kind 'looped'"),
 ]
 

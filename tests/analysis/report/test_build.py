@@ -20,6 +20,7 @@ from analysis.figures.scaling import accuracy_by_depth, accuracy_by_parameters, 
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import Report, build_report
 from analysis.report.html import published_table, readable_cells, write_report
+from analysis.report.sentences import warn
 from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
 from tests.analysis.conftest import made_tables
@@ -278,6 +279,23 @@ def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
     trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
     notes = said(build_report(dataclasses.replace(tables, trials=trials)))
     assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_noted"),
+    [
+        ({"model.state_reset": "all"}, True),
+        ({"model.state_reset": "all", "model.medium": "latent"}, True),
+        ({"model.state_reset": "all", "model.medium": "tokens"}, False),
+        ({"model.state_reset": "latent"}, False),
+        ({"model.state_reset": "all", "model.supervision_steps": 1}, False),
+    ],
+)
+def test_supervision_steps_that_repeat_the_first_are_pointed_out(tables: Tables, settings: dict, is_noted: bool) -> None:
+    notes = [sentence.text for sentence in warn(Tables(tables.trials.assign(**settings), tables.curves), pd.DataFrame())]
+    note = "State reset all: in 12 of 24 trials each supervision step repeats the first"
+    assert any(text.startswith(note) for text in notes) == is_noted
+    assert is_noted or not any(text.startswith("State reset all") for text in notes)
 
 
 @pytest.mark.parametrize("typed", ["runs/demo", "runs/demo/", "./runs/demo"])

@@ -26,7 +26,7 @@ MISTYPED = {
     "left over": ("schema a.yaml", "error: Got unexpected extra argument(s) (a.yaml) (rrm-sweep schema --help)"),
     "missing spec": ("plan missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
     "folder for a spec": ("plan .", ".: cannot be read: Is a directory"),
-    "missing sweep": ("status runs/missing", "runs/missing: has never been run"),
+    "missing sweep": ("status runs/missing", "runs/missing: has never been run (there is no such folder or spec)"),
 }  # fmt: skip
 MISTYPED_ANALYZE = {
     "no sweep": ("", "error: Missing argument 'SWEEP...', or --csv FILE (rrm-analyze --help)"),

@@ -23,8 +23,8 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import run_sweep
 from sweeps.planning.costs import measure_costs
-from sweeps.planning.forecast import count_pairs, difference_lines, forecast_lines
-from sweeps.planning.plan import idle_lines, print_plan
+from sweeps.planning.forecast import count_interactions, count_pairs, difference_lines, forecast_lines
+from sweeps.planning.plan import idle_lines, print_plan, repeating_lines
 from sweeps.planning.power import Slopes
 from sweeps.spec.sweep import Resources, SweepSpec, load_spec
 from sweeps.store.store import Store
@@ -86,7 +86,8 @@ def test_a_plan_counts_what_is_done_and_costs_what_is_left(load: Callable) -> No
     finish(spec, spec.design()[6:7], "failed")
     assert "7 of 27 trials are finished (1 failed); 20 to run, about" in printed(spec)
     finish(spec, spec.design()[7:])
-    assert "27 of 27 trials are finished (1 failed); nothing to run" in printed(spec)
+    text = printed(spec)
+    assert "27 of 27 trials are finished (1 failed); nothing to run" in text and "time" not in text, "no step is timed for it"
 
 
 def test_results_outside_the_design_are_not_counted(load: Callable) -> None:
@@ -122,8 +123,8 @@ def test_too_little_memory_is_said_in_one_line(load: Callable) -> None:
 def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_refuses(load: Callable, sections: Sections) -> None:
     text = printed(load(sections | {"resources": {"gpus": 1}}))
     assert "-hours" not in text and "memory and time are not known here: a trial asks for more than this machine has" in text
-    refusal = "resources.gpus: must be at most what this machine has, 0, got 1"
-    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}; with --address it runs on a cluster" in text
+    refusal = "resources.gpus: must be at most what this machine has, 0, got 1; with --address the sweep runs on a cluster"
+    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}" in text
     with pytest.raises(UserError, match=re.escape(refusal)):
         run_sweep(load(sections | {"resources": {"gpus": 1}}), Console(), "")
 
@@ -162,6 +163,41 @@ def test_settings_that_act_between_supervision_steps_are_named_where_there_is_on
     assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("vary", "model", "counted"),
+    [
+        (RESETS | {"model.supervision_steps": [1, 2]}, {}, "1 of 6 cells"),
+        (RESETS | {"model.supervision_steps": [2, 4]}, {}, "2 of 6 cells"),
+        ({"model.supervision_steps": [2]}, {"state": "single", "state_reset": "all", "state_init": "zeros"}, "1 of 1 cell"),
+        ({"model.supervision_steps": [1]}, {"state_reset": "all"}, None),
+        ({"model.state_reset": ["carry", "latent", "answer"], "model.supervision_steps": [2]}, {}, None),
+        ({"model.supervision_steps": [2]}, {"medium": "tokens"}, None),
+    ],
+)
+def test_supervision_steps_that_repeat_the_first_are_named(
+    load: Callable, vary: dict[str, Any], model: dict[str, Any], counted: str | None
+) -> None:
+    sections = law_sections(vary=vary)
+    sections["trial"]["model"] |= model
+    lines = repeating_lines(load(sections).design())
+    assert [f"({counted})" in line and "D (eval.max_depth) has no effect" in line and "random" not in line for line in lines] == [
+        True
+    ] * bool(counted)
+
+
+def test_supervision_steps_that_differ_in_a_random_draw_alone_are_named_as_such(load: Callable) -> None:
+    sections = law_sections(vary={"model.state_init": ["random", "zeros"]})
+    sections["trial"]["model"] |= {"state_reset": "all", "supervision_steps": 2}
+    (line,) = repeating_lines(load(sections).design())
+    assert "repeats the first with another random draw" in line
+
+
+def test_a_plan_prints_that_supervision_steps_repeat_the_first(load: Callable) -> None:
+    assert "model.state_reset all passes nothing to the next supervision step" in printed(
+        load(law_sections(vary={"model.state_reset": ["carry", "all"], "model.supervision_steps": [2]}))
+    )
+
+
 def test_a_reset_changes_nothing_in_training_with_one_supervision_step_but_deeper_answers(tmp_path: Path) -> None:
     """What the warning states."""
     curves = {}
@@ -177,10 +213,12 @@ def test_a_reset_changes_nothing_in_training_with_one_supervision_step_but_deepe
 
 def test_a_plan_says_which_difference_of_accuracy_its_design_can_show(load: Callable) -> None:
     vary = RESETS | {"model.hidden_size": [16, 24, 32], "model.supervision_steps": 2}
-    first, second = difference_lines(load(law_sections(vary=vary)), {})
+    first, dependence, second = difference_lines(load(law_sections(vary=vary)), {})
     assert first.startswith("a difference of exact accuracy is likely to be clear (95 %, power 80 %) from ")
     cells, resets, widths = (float(part.split()[0]) for part in first.split("from ")[1].split(", "))
     assert cells > 2 * resets and resets == widths, "three pairs of cells each"
+    found = re.search(r"of the effect of state reset on width from ([\d.]+)$", dependence)
+    assert found and resets < float(found[1]), "the difference of two effects, one pair of cells each"
     assert "sd of accuracy over seeds 0.1 assumed" in second
     (line,) = difference_lines(load(law_sections(vary=vary, seeds=1)), {})
     assert "one seed a cell" in line
@@ -190,7 +228,7 @@ def test_the_scatter_of_accuracy_comes_from_finished_trials(load: Callable) -> N
     spec, random = load(law_sections()), np.random.default_rng(0)
     results = {trial.fingerprint: {"outcome": "completed", "test/nll": 1.0, "test/exact_accuracy": 0.5 + random.normal(0, 0.02)}
                for trial in spec.design()}  # fmt: skip
-    assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[1]
+    assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[-1]
 
 
 def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings_are_no_pairs(load: Callable) -> None:
@@ -198,6 +236,34 @@ def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings
     spec = load(law_sections(vary=blocks))
     cells = [trial for trial in spec.design() if trial.seed == 0]
     assert count_pairs(cells, spec.varied_paths) == {"model.l_cycles": 2}
+
+
+def interactions(spec: SweepSpec) -> dict[tuple[str, str], int]:
+    return count_interactions([trial for trial in spec.design() if trial.seed == 0], spec.varied_paths)
+
+
+def test_effects_of_words_and_of_depth_by_size_are_those_whose_dependence_is_given(load: Callable) -> None:
+    numbers = {"model.hidden_size": [16, 32], "model.l_cycles": [1, 2, 4], "optim.lr": [1e-3, 1e-2]}
+    depth_by_size = {("model.l_cycles", "model.hidden_size"): 2}
+    assert interactions(load(law_sections(vary=numbers))) == depth_by_size
+    words = RESETS | {"model.medium": ["latent"], "optim.kind": ["adamw", "adam_atan2"], "model.l_cycles": [1, 2]}
+    pairs = {
+        ("model.state_reset", "optim.kind"): 2,
+        ("model.state_reset", "model.l_cycles"): 2,
+        ("optim.kind", "model.l_cycles"): 3,
+    }
+    assert interactions(load(law_sections(vary=words))) == pairs
+    text = difference_lines(load(law_sections(vary=numbers)), {})[1]
+    assert text.startswith("a dependence (difference between the effects at two levels) of the effect of n on width from ")
+
+
+def test_a_dependence_needs_both_levels_of_both_settings(load: Callable) -> None:
+    blocks = [
+        {"model.state_reset": "carry", "model.hidden_size": [16, 32]},
+        {"model.state_reset": "all", "model.hidden_size": [32, 48]},
+    ]
+    spec = load(law_sections(vary=blocks))
+    assert interactions(spec) == {} and len(difference_lines(spec, {})) == 2
 
 
 # -- the exponent to expect ---------------------------------------------------------------------------------------

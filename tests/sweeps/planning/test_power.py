@@ -9,6 +9,7 @@ from sweeps.planning.power import (
     Design,
     HalfWidths,
     Slopes,
+    detectable_dependence,
     detectable_difference,
     expect_half_widths,
     fit_slopes,
@@ -111,3 +112,15 @@ def test_a_difference_that_a_design_can_show_is_clear_in_four_of_five_sweeps(see
     error = np.sqrt(difference.var(axis=2, ddof=1).mean(axis=1) / (pairs * seeds))
     t = difference.mean(axis=(1, 2)) / error
     assert np.mean(t > stats.t.ppf(0.975, pairs * (seeds - 1))) == pytest.approx(POWER, abs=0.015)
+
+
+@pytest.mark.parametrize(("seeds", "pairs"), [(2, 3), (3, 1), (5, 1)])
+def test_a_dependence_that_a_design_can_show_is_clear_in_four_of_five_sweeps(seeds: int, pairs: int) -> None:
+    random, sd = np.random.default_rng(0), 0.05
+    change = detectable_dependence(sd, seeds, pairs)
+    cells = random.normal(0, sd, (20_000, 2, 2, pairs, seeds))  # levels of the other setting, then of the first
+    cells[:, 1, 1] += change
+    effects = cells[:, :, 1] - cells[:, :, 0]
+    dependence = effects[:, 1].mean(axis=(1, 2)) - effects[:, 0].mean(axis=(1, 2))
+    error = np.sqrt(2 * effects.var(axis=3, ddof=1).mean(axis=(1, 2)) / (pairs * seeds))
+    assert np.mean(dependence / error > stats.t.ppf(0.975, 2 * pairs * (seeds - 1))) == pytest.approx(POWER, abs=0.015)

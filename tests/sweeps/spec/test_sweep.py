@@ -509,6 +509,41 @@ def test_a_word_or_number_in_the_place_of_a_section_is_blamed_itself(
     assert str(error.value).startswith(f"{path.replace('/', '.')}: must be a section of key: value lines, got {value!r}; {remedy}")
 
 
+TIED = changed(MEASURE, "measure/tie", [{"solve": "model.hidden_size", "so_that": "params", "equals": 3000, "within": 0.9}])
+RESETS = {"model.state_reset": ["carry", "all"]}
+
+
+@pytest.mark.parametrize(
+    ("sections", "override", "remedy"),
+    [
+        (changed(MEASURE, "measure/vary", RESETS), "trial.model.state_reset=latent", "override measure.vary.model.state_reset=[latent]"),
+        (changed(MEASURE, "measure/vary", [RESETS]), "trial.model={state_reset: all}", "override measure.vary.model.state_reset=[all]"),
+        (changed(MEASURE, "measure/vary", [RESETS, RESETS | {"model.l_cycles": [4]}]), "trial.model.state_reset=all", "change it there"),
+        (SEARCH, "trial.optim.lr=1e-3", "override search.space.optim.lr={choice: [0.001]}"),
+        (changed(TIED, "measure/vary", RESETS), "trial.model.hidden_size=16", "measure.tie.0 solves for it in every trial: leave it out"),
+    ],
+)  # fmt: skip
+def test_an_override_of_a_field_that_every_trial_has_from_the_design_is_refused(
+    write_spec: Callable, sections: Sections, override: str, remedy: str
+) -> None:
+    with pytest.raises(UserError, match=r"^trial\.\w+\.\w+: has no effect, ") as error:
+        load_spec(write_spec(sections), [override])
+    assert str(error.value).endswith(remedy)
+    if "override " in remedy:
+        load_spec(write_spec(sections), [remedy.split(" ", 1)[1]])
+
+
+def test_an_override_of_a_field_that_one_block_of_several_varies_has_an_effect(write_spec: Callable) -> None:
+    vary = [{"model.l_cycles": [1, 2]}, RESETS]
+    spec = load_spec(write_spec(changed(MEASURE, "measure/vary", vary)), ["trial.model.l_cycles=4"])
+    assert {trial.model.l_cycles for trial in spec.design()} == {1, 2, 4}
+
+
+def test_a_field_that_stands_in_the_file_under_trial_and_in_the_design_is_allowed(write_spec: Callable) -> None:
+    sections = changed(changed(MEASURE, "measure/vary", RESETS), "trial/model/state_reset", "latent")
+    assert load_spec(write_spec(sections), ["trial.optim.lr=1e-3"]).varied_paths == ["model.state_reset"]
+
+
 def test_overrides_reach_any_field(write_spec: Callable) -> None:
     spec = load_spec(write_spec(MEASURE), ["trial.optim.lr=3e-4", "measure.seeds=2", "measure.vary.model.l_cycles=[1, 3]"])
     assert spec.base.optim.lr == 3e-4
@@ -555,7 +590,7 @@ def test_paths_start_at_the_spec(write_spec: Callable, tmp_path: Path) -> None:
 def test_plan_prints_the_design_and_writes_nothing(write_spec: Callable, typed: Callable, tmp_path: Path) -> None:
     ended = typed("plan", str(write_spec(MEASURE)))
     assert ended.returncode == 0, ended.stderr
-    assert "4 cells x 1 seeds" in ended.stdout and "4 trials, about" in ended.stdout
+    assert "4 cells x 1 seed at" in ended.stdout and "4 trials, about" in ended.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
@@ -570,7 +605,7 @@ def test_plan_of_models_of_several_kinds_leaves_out_what_one_does_not_have(write
     sections["trial"]["eval"] = {"max_depth": 16, "validations": 1}
     ended = typed("plan", str(write_spec(sections)))
     assert ended.returncode == 0, ended.stderr
-    assert "4 cells x 1 seeds" in ended.stdout and "direct  -" in ended.stdout
+    assert "4 cells x 1 seed" in ended.stdout and "direct  -" in ended.stdout
 
 
 def test_a_sweep_may_go_over_tasks(write_spec: Callable) -> None:
