@@ -19,7 +19,7 @@ from analysis.data.exports import (
     trials_of_export,
     unpack_dictionaries,
 )
-from analysis.data.lookalikes import columns_option, find_lookalikes, percent_option
+from analysis.data.lookalikes import columns_option, find_lookalikes, percent_option, settings_option
 from analysis.data.names import COUNTS, NUMBERS, RECORD, SCORES, SETTINGS, TEXTS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
@@ -32,6 +32,7 @@ RESPONSES = ("test/exact_accuracy", "test/nll")  # what cells are compared by
 SHARE_ERROR = 1e-6  # a mean of ones in float32 may exceed 1 by a few units of 1e-7
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
+MAX_LISTED_VALUES = 4  # of a column in a note
 Names = str | Sequence[str]  # commas separate names, double quotes keep a comma in a name; several texts are one list
 
 
@@ -74,7 +75,8 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
         raise UserError("has no rows", str(trials))
     renamed, notes = _rename(whole, _parse_columns(columns, whole), trials)
     further = {ours for name in _split(settings, whole) for ours in _find_setting(renamed, name)}
-    lookalikes = find_lookalikes(renamed.table.drop(columns=[*further]))
+    assumed = [] if renamed.has_outcomes else ["outcome"]
+    lookalikes = find_lookalikes(renamed.table.drop(columns=[*further, *assumed]))
     options = f"{columns_option(lookalikes)} {percent_option(lookalikes, renamed.table)}".strip() if lookalikes else ""
     others = [name for name in map(str, renamed.table) if is_parameter(name) and name not in {*SETTINGS, *renamed.given, *further}]
     table = renamed.table.drop(columns=others)
@@ -156,13 +158,19 @@ def _rename(whole: pd.DataFrame, given: dict[str, str], where: Path) -> tuple[Re
         raise UserError("has no row with a setting or a score of a trial", str(where))
     table = rows[[theirs for theirs, ours in carried.items() if ours not in given]].rename(columns=carried)
     table = table.assign(**{ours: rows[theirs] for ours, theirs in given.items()})
-    has_outcomes = "outcome" in table or find_status(rows) is not None
+    status = find_status(rows)
+    has_outcomes = "outcome" in table or status is not None
+    is_read = status is not None and "outcome" not in table
     table["outcome"] = outcomes_of(rows, table, where)
     table["fingerprint"] = _fingerprints(rows, table, where)
     table["sweep"] = table["sweep"].fillna(where.stem).astype(str) if "sweep" in table else where.stem
     left = len(whole) - len(rows)
     note = f"{left} {'row is' if left == 1 else 'rows are'} left out: a run that holds others, or has no setting and no score"
-    return Renamed(table, given, carried, has_outcomes), [note] if left else []
+    notes = [note] if left else []
+    if is_read and not is_export(whole.columns):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in table["outcome"].value_counts().items())
+        notes.append(f"{status} is read as outcome: {counts}; --columns outcome=THEIRS names another column")
+    return Renamed(table, given, carried, has_outcomes), notes
 
 
 def _fingerprints(rows: pd.DataFrame, table: pd.DataFrame, where: Path) -> pd.Series:
@@ -393,9 +401,19 @@ def notes_on(tables: Tables) -> list[str]:
     others = [name for name in others if name not in tables.lookalikes.values()]
     within = [name for name in others if _tells_apart(trials, cells, name)]
     if within:
-        how = "--settings takes them as settings, --columns gives them a name of ours, such as optim.lr=THEIRS"
-        notes.append(f"not used: {', '.join(within)}, which differ within cells; {how}")
+        mixed = ", ".join(f"{name} ({_list_values(trials[name])})" for name in within)
+        how = "takes it as a setting" if len(within) == 1 else "takes them as settings"
+        notes.append(
+            f"cells mix rows of different {mixed} as if these were seeds: {settings_option(within)} {how}; "
+            "--columns gives a column a name of ours, such as optim.lr=THEIRS"
+        )
     return notes
+
+
+def _list_values(values: pd.Series) -> str:
+    """The different values, so many that a line holds them."""
+    found = [f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(values.dropna().unique(), key=str)]
+    return ", ".join([*found[:MAX_LISTED_VALUES], "..."] if len(found) > MAX_LISTED_VALUES else found)
 
 
 def _tells_apart(trials: pd.DataFrame, cells: list[str], name: str) -> bool:

@@ -28,6 +28,7 @@ LITERALS = {"nan": "None", "inf": "1e999", "null": "None", "true": "True", "fals
 NO_LITERAL = re.compile(rf"""(?<![\w'"])(?:{"|".join(LITERALS)})(?![\w'"])""")  # words that are no literals of Python
 RUN_IDS = ("run_id", "Run ID", "ID", "id")
 STATUSES = ("status", "Status", "State", "state")
+STATUS_WORDS = {"status", "state", "result", "outcome"}  # last words of the name of a column of states in other tables
 
 
 def unpack_dictionaries(table: pd.DataFrame, where: Path) -> pd.DataFrame:
@@ -96,8 +97,16 @@ def run_names(table: pd.DataFrame) -> pd.Series:
 
 
 def find_status(table: pd.DataFrame) -> str | None:
-    """The column of an export that holds the states of its runs."""
-    return next((name for name in STATUSES if name in table), None) if is_export(table.columns) else None
+    """The column that holds the states of the runs: in an export by its name, in another table if every cell is a state."""
+    if is_export(table.columns):
+        return next((name for name in STATUSES if name in table), None)
+    named = [name for name in map(str, table) if re.split(r"[^a-z]+", name.lower())[-1] in STATUS_WORDS]
+    return next((name for name in named if known_outcomes(table[name]).notna().all()), None)
+
+
+def known_outcomes(states: pd.Series) -> pd.Series:
+    """The outcome that each state stands for; NaN for what is no state."""
+    return states.astype(str).str.strip().str.lower().map({name: name for name in OUTCOMES} | STATES)
 
 
 def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.Series:
@@ -112,8 +121,7 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
         states = table[status] if states is None else states.fillna(table[status])
     if states is None:
         return pd.Series("completed", index=table.index)
-    words = states.astype(str).str.lower()
-    outcomes = words.map({name: name for name in OUTCOMES} | STATES)
+    outcomes = known_outcomes(states)
     wrong = outcomes.isna()
     if wrong.any():
         row = states.index[wrong][0]

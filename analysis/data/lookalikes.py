@@ -3,10 +3,11 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from analysis.data.exports import known_outcomes
 from analysis.data.names import ALIASES, NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
 from sweeps.design.axes import AXES, AXIS_SETTINGS
 
@@ -14,17 +15,20 @@ SECTION_WORDS = {
     "arch", "args", "cfg", "config", "eval", "final", "hparams", "hyperparameters", "loss", "metrics", "model", "net", "network",
     "optim", "optimizer", "params", "results", "summary", "task", "train", "training",
 }  # fmt: skip
+ANSWER_WORDS = {"eval", "model", "net", "network"}  # FLOPs after one of them may be those of an answer
 TRAINING_WORDS = {"train", "training"}  # a score with one of them is that of no split here
 
 
 def find_lookalikes(table: pd.DataFrame) -> dict[str, str]:
     """Columns of others by the name here that they seem to mean, where the table has no column of that name.
 
-    A column counts if its values fit: numbers for a number; for a setting that is no axis, at least two values.
+    A column counts if its values fit: numbers for a number; for a setting that is no axis, at least two values. A column of states
+    of runs, one of them not completed, is the outcome under any name.
     """
     found: dict[str, str] = {}
     for column in map(str, table):
         ours = None if column in SETTINGS or column in RECORD or '"' in column else _meaning(column)
+        ours = ours or ("outcome" if column not in {*SETTINGS, *RECORD} and _are_states(table[column]) else None)
         if ours and ours not in table and ours not in found and _fits(table[column], ours):
             found[ours] = column
     return found
@@ -34,6 +38,12 @@ def columns_option(theirs_by_ours: Mapping[str, str]) -> str:
     """The option of `rrm-analyze` that gives columns of others names here, as a shell takes it."""
     pairs = (f'{ours}="{theirs}"' if "," in theirs else f"{ours}={theirs}" for ours, theirs in theirs_by_ours.items())
     return f"--columns {shlex.quote(','.join(pairs))}"
+
+
+def settings_option(columns: Sequence[str]) -> str:
+    """The option that takes columns as settings, as a shell takes it."""
+    names = (f'"{name}"' if "," in name else name for name in columns)
+    return f"--settings {shlex.quote(','.join(names))}"
 
 
 def percent_option(lookalikes: Mapping[str, str], table: pd.DataFrame) -> str:
@@ -49,14 +59,24 @@ def _meaning(column: str) -> str | None:
         if not set(words[:start]) <= SECTION_WORDS:
             return None
         ours = _NAMES.get("".join(words[start:]))
-        is_score = ours is not None and "/" in ours
-        if ours is not None and not (is_score and TRAINING_WORDS & set(words[:start])):
+        if ours is None:
+            continue
+        others = ANSWER_WORDS if ours == "train_flops" else TRAINING_WORDS if "/" in ours else set()
+        if not others & set(words[:start]):
             return ours
     return None
 
 
+def _are_states(values: pd.Series) -> bool:
+    """Whether most cells are states of runs, one of them not completed."""
+    outcomes = known_outcomes(values.dropna())
+    return bool(outcomes.notna().mean() > 0.5 and (outcomes.dropna() != "completed").any())
+
+
 def _fits(values: pd.Series, ours: str) -> bool:
     present = values.dropna()
+    if ours == "outcome":
+        return True
     if ours in NUMBERS or ours in AXES:
         return len(present) > 0 and bool(_numbers(present).notna().all())
     return ours in AXIS_SETTINGS or present.astype(str).nunique() > 1

@@ -33,8 +33,9 @@ ALIASES = {
     "model.supervision_steps": ("nsup", "haltmaxsteps", "maxsupervisionsteps"),
     "recursion": ("recursions", "recurrence", "numrecursions", "loops", "nloops", "numloops", "iterations", "numiterations"),
     "params": ("nparams", "numparams", "parameters", "numparameters", "totalparams"),
-    "train_flops": ("trainingflops", "totalflops"),
-    "seed": ("randomseed", "rngseed"),
+    "params_recursed": ("coreparams", "recurrentparams", "numparamsrecursed", "nparamsrecursed"),
+    "train_flops": ("trainingflops", "totalflops", "flops", "compute", "traincompute", "trainingcompute", "totalcompute"),
+    "seed": ("randomseed", "rngseed", "rng", "randomstate", "seedid", "replicate"),
     "optim.lr": ("lr", "learningrate"),
     "task.kind": ("task", "dataset"),
 }

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.data.tables import Tables
+from analysis.data.tables import Tables, label
 from analysis.figures.data import ACCURACY_LABEL, BLACK, FigureData, Series, chosen_cell, curves_of
 from analysis.figures.recursion import DEPTH_CURVE
+from analysis.statistics.effects import is_word
 from sweeps.design.axes import CAPACITY_AXES, SUPERVISION_STEPS, WIDTH
 from sweeps.design.short_names import axis_name
 
@@ -82,9 +83,10 @@ def _rows(tables: Tables, table: pd.DataFrame) -> pd.DataFrame:
     table["cost"] = table["flops"] * table["used"]
     names = tables.varied
     means = table.groupby([*names, "depth"])[["cost", "value", "choice", "width"]].mean().reset_index()
-    means["name"] = [f"D {depth:g}" for depth in means["depth"]]
-    if WIDTH in names:
-        means["name"] = [f"width {width:g}, {name}" for width, name in zip(means[WIDTH], means["name"], strict=True)]
+    named = [name for name in names if name == WIDTH or any(map(is_word, means[name]))]
+    keys = means[named].itertuples(index=False, name=None)
+    labels = [label(named, key) for key in keys] if named else [""] * len(means)
+    means["name"] = [", ".join(filter(None, (text, f"D {depth:g}"))) for text, depth in zip(labels, means["depth"], strict=True)]
     return means
 
 

@@ -14,6 +14,7 @@ from analysis.laws.fit import Fit
 LOSS_LABEL = "test NLL of the unknown tokens (nats)"
 BOTH_AXES = ("recurrence", "iso_flop")
 MOST_LINES = 8  # of a figure; of more, so many are shown
+MAX_LISTED_LINES = 4  # of those left out, in a caption
 R_LABEL = "R, times that a recursed parameter is applied"
 
 
@@ -118,7 +119,10 @@ def _lines(fits: list[Fit]) -> tuple[list[tuple[str, pd.DataFrame]], str]:
     if len(lines) <= MOST_LINES:
         return lines, ""
     shown = sorted({round(number * (len(lines) - 1) / (MOST_LINES - 1)) for number in range(MOST_LINES)})
-    return [lines[number] for number in shown], f" {len(shown)} of {len(lines)} lines are shown."
+    left = [name for number, (name, _) in enumerate(lines) if number not in shown]
+    others = f" and {len(left) - MAX_LISTED_LINES} others" if len(left) > MAX_LISTED_LINES else ""
+    note = f" {len(shown)} of {len(lines)} lines are shown, without {'; '.join(left[:MAX_LISTED_LINES])}{others}."
+    return [lines[number] for number in shown], note
 
 
 def _plain(value: object) -> object:

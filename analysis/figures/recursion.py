@@ -1,5 +1,8 @@
 """Where depth is spent: training against inference, T against n, supervision steps, and what happens to the state."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -17,7 +20,9 @@ from analysis.figures.data import (
     lines_of,
     powers_of_two,
 )
+from analysis.statistics.base_levels import base_level
 from analysis.statistics.cells import summarise_cells
+from analysis.statistics.effects import is_word
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS
 
 DEPTH_CURVE = "depth/exact_accuracy"
@@ -110,16 +115,29 @@ def state_reset(tables: Tables) -> FigureData | None:
         return None
     others = [name for name in tables.varied if name not in state]
     cells = summarise_cells(tables.completed, [*state, *others], ACCURACY)
-    places = {key: float(place) for place, (key, _) in enumerate(cells.groupby(state, sort=True))}
-    keys = [as_tuple(key) for key in cells[state].itertuples(index=False, name=None)]
-    cells["place"] = [places[key] if key in places else places[key[0]] for key in keys]
+    keys = list(cells[state].itertuples(index=False, name=None))
+    ranks = [_rank_levels(name, tables.completed) for name in state]
+    order = sorted(set(keys), key=lambda key: [rank[level] for rank, level in zip(ranks, key, strict=True)])
+    places = {key: float(place) for place, key in enumerate(order)}
+    cells["place"] = [places[key] for key in keys]
+    lines = lines_of(cells, others, x="place", colors=others[:1], dashes=others[1:])
+    are_ordered = not any(is_word(level) for key in keys for level in key)
     return FigureData(
         "state_reset",
         "The state between supervision steps",
         "Each colour keeps all other settings. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
         "",
         ACCURACY_LABEL,
-        lines_of(cells, others, x="place", colors=others[:1], dashes=others[1:]),
+        lines if are_ordered else [replace(line, style="points") for line in lines],
         y_range=(0, 1),
-        x_marks=[(place, label(state, as_tuple(key))) for key, place in places.items()],
+        x_marks=[(place, label(state, key)) for key, place in places.items()],
     )
+
+
+def _rank_levels(setting: str, trials: pd.DataFrame) -> dict[Any, int]:
+    """The place of each level: numbers rise; of words the base level is first, the others follow the alphabet."""
+    levels = sorted(trials[setting].unique(), key=lambda level: (isinstance(level, str), level))
+    if any(map(is_word, levels)):
+        base = base_level(setting, levels, trials)
+        levels = [base, *(level for level in levels if level != base)]
+    return {level: rank for rank, level in enumerate(levels)}

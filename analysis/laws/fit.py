@@ -13,7 +13,7 @@ from lightning_modules.atomic_write import write_atomically
 from sweeps.design.thresholds import LEVEL
 
 Reason = Literal[
-    "too_few_scales", "too_few_seeds", "confounded", "floor", "ceiling", "lack_of_fit", "no_interior_optimum"
+    "too_few_scales", "too_few_seeds", "confounded", "floor", "ceiling", "flat", "lack_of_fit", "no_interior_optimum"
 ]  # of a refusal; the first that applies, in this order
 
 

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from analysis.laws.fit import Fit
 from analysis.laws.groups import CELL, Group
-from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from analysis.statistics.regression import aic, is_constant, lack_of_fit_over_seeds, r_squared, root_mean_square, t_interval
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SIZE, SUPERVISION_STEPS, WIDTH
 
 ERROR, ACCURACY = "depth/error", "depth/exact_accuracy"
@@ -69,6 +69,8 @@ def _fit_cell(group: Group, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
         fit.reason = "floor"
     elif max(curve.max() for curve in used) < CEILING:
         fit.reason = "ceiling"
+    elif any(is_constant(curve.to_numpy()) for curve in used):
+        fit.reason = "flat"  # any tau fits such a seed
     else:
         fit.fitted_range = {"depth": [1.0, float(max(curve.index.max() for curve in used))]}
         _estimate(fit, used)
@@ -76,28 +78,31 @@ def _fit_cell(group: Group, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
 
 
 def _estimate(fit: Fit, used: list[pd.Series]) -> None:
-    """Parameters of each seed, then their means."""
+    """Parameters of each seed, then their means; a refusal where a constant describes the curves as well."""
     found = np.array([_fit_seed(curve) for curve in used])
-    spans = np.array([float(np.ptp(curve.index)) for curve in used])
-    if np.median(found[:, 2] / spans) > 0.5:
-        fit.reason = "too_few_scales"  # the curve still falls where it ends: its floor is not seen
-        return
-    fit.add("e", t_interval(found[:, 0]))
-    fit.add("first_error", t_interval(found[:, 1]))
-    tau = t_interval(np.log(found[:, 2]))
-    if tau is not None:
-        fit.add("tau", tuple(float(np.exp(value)) for value in tau))  # type: ignore[arg-type]
     fitted = [_law(curve.index.to_numpy(), *row) for curve, row in zip(used, found, strict=True)]
     residual = [curve.to_numpy() - values for curve, values in zip(used, fitted, strict=True)]
     total = np.concatenate([curve.to_numpy() - curve.mean() for curve in used])
     squares, count = float((np.concatenate(residual) ** 2).sum()), len(total)
-    fit.r_squared = float(1 - squares / max((total**2).sum(), 1e-300))
-    fit.aic = aic(squares, count, 3 * len(used))
+    of_law, of_constant = aic(squares, count, 3 * len(used)), aic(float((total**2).sum()), count, len(used))
+    if of_constant <= of_law:
+        fit.reason = "flat"
+        return
+    spans = np.array([float(np.ptp(curve.index)) for curve in used])
+    if np.median(found[:, 2] / spans) > 0.5:
+        fit.reason = "too_few_scales"  # the curve still falls where it ends: its floor is not seen
+        return
+    fit.add("e", _share_interval(found[:, 0]))
+    fit.add("first_error", _share_interval(found[:, 1]))
+    tau = t_interval(np.log(found[:, 2]))
+    if tau is not None:
+        fit.add("tau", tuple(float(np.exp(value)) for value in tau))  # type: ignore[arg-type]
+    fit.r_squared, fit.aic = r_squared(np.concatenate(residual), total), of_law
     lines = [np.polyval(np.polyfit(np.log(curve.index), curve, 1), np.log(curve.index)) - curve for curve in used]
     straight = float((np.concatenate(lines) ** 2).sum())
     fit.aic_simpler = {
         "log_linear": aic(straight, count, 2 * len(used)),
-        "constant": aic(float((total**2).sum()), count, len(used)),
+        "constant": of_constant,
     }
     shortest = min(map(len, residual))
     fit.lack_of_fit = lack_of_fit_over_seeds(np.array([values[:shortest] for values in residual]))
@@ -110,6 +115,18 @@ def _estimate(fit: Fit, used: list[pd.Series]) -> None:
             for curve, values in zip(used, fitted, strict=True)]  # fmt: skip
     means = pd.concat(rows).groupby("x").mean().reset_index()
     fit.seen = means[means["x"] <= depth].assign(line="")
+
+
+def _share_interval(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Student's interval of a share, cut to [0, 1]: it loses no share that is possible, so that it covers as often.
+
+    One that lies outside as a whole is left as it is, as no share agrees with the law.
+    """
+    interval = t_interval(values)
+    if interval is None or interval[1] > 1 or interval[2] < 0:
+        return interval
+    estimate, low, high = (min(1.0, max(0.0, end)) for end in interval)
+    return estimate, low, high
 
 
 def _deepest_left_out(curve: pd.Series) -> list[float]:

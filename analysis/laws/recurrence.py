@@ -15,7 +15,7 @@ from scipy import stats
 from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit import Fit, Reason
 from analysis.laws.groups import CELL, Group
-from analysis.statistics.regression import Curve, Linear, aic, fieller, fit_curve, fit_linear, root_mean_square
+from analysis.statistics.regression import Curve, Linear, aic, fieller, fit_curve, fit_linear, r_squared, root_mean_square
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS
 from sweeps.design.identifiability import find_refusal, find_refusal_of_three
 from sweeps.design.slopes import centre, law_matrix
@@ -192,7 +192,7 @@ def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
             "half": stats.t.ppf(0.5 + LEVEL / 2, max(1, cells.replicates)) * np.sqrt(cells.variance / cells.seeds),
         }
     ).iloc[np.argsort(times, kind="stable")]
-    fit.r_squared = float(1 - (residual**2).sum() / ((cells.log_loss - cells.log_loss.mean()) ** 2).sum())
+    fit.r_squared = r_squared(residual, cells.log_loss)
     fit.aic = aic(law.squares, len(cells.names), len(law.parameters))
     width = fit_linear(np.column_stack([np.ones(len(cells.names)), -cells.log_recursed]), cells.log_loss, cells.names)
     fit.aic_simpler = {
@@ -250,7 +250,7 @@ def bend(one: Fit, curved: Fit, cells: Cells, free: pd.DataFrame, centre: float)
             if best is not None:
                 curved.add("best_recursion", tuple(float(np.exp(centre + value)) for value in best))  # type: ignore[arg-type]
     residual = cells.log_loss - _predict_line(cells, line)
-    curved.r_squared = float(1 - (residual**2).sum() / ((cells.log_loss - cells.log_loss.mean()) ** 2).sum())
+    curved.r_squared = r_squared(residual, cells.log_loss)
     curved.aic = aic(float((cells.seeds * residual**2).sum()), len(cells.names), 4)
     curved.aic_simpler = {"log_linear": aic(_squares(cells, linear_fit(cells), 3), len(cells.names), 3)}
     curved.leave_one_scale_out_error = leave_one_scale_out(cells, quadratic=True)

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from analysis.laws.fit import Fit
 from analysis.laws.groups import CELL, Group
-from analysis.statistics.regression import aic, lack_of_fit_over_seeds, root_mean_square, t_interval
+from analysis.statistics.regression import aic, lack_of_fit_over_seeds, r_squared, root_mean_square, t_interval
 from rrm.tasks.task import EASE
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
 
@@ -116,7 +116,7 @@ def _judge(fit: Fit, seeds: list[Seed], fitted: list[np.ndarray]) -> None:
     residual = [seed.y - values for seed, values in zip(seeds, fitted, strict=True)]
     y = np.concatenate([seed.y - seed.y.mean() for seed in seeds])
     squares, count = float((np.concatenate(residual) ** 2).sum()), len(y)
-    fit.r_squared = float(1 - squares / max((y**2).sum(), 1e-300))
+    fit.r_squared = r_squared(np.concatenate(residual), y)
     fit.aic = aic(squares, count, 3 * len(seeds))
     for name, columns in {"no_difficulty": [0, 1], "no_depth": [0, 2]}.items():
         simpler = [fractional_logit(seed.x[:, columns], seed.y, seed.weights) for seed in seeds]

@@ -46,13 +46,13 @@ class Suggestions:
     def suggest(self, trials: pd.DataFrame, fit: Fit, lost: bool) -> str | None:
         """The spec of a design that does not fail for the reason of this refusal.
 
-        None where no design of this model and task would: a one-pass model has no recursion.
+        None where no design of this model and task would: a one-pass model has no recursion, and some models ignore D.
 
         Args:
             trials: of the group that was refused.
             lost: whether trials of the group failed.
         """
-        if _needs_another_task(fit):
+        if fit.reason == "flat" or _needs_another_task(fit):
             return None
         names = set(trials["fingerprint"])
         parent = max(self.parents, key=lambda parent: len(parent.trials & names), default=None)

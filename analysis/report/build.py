@@ -72,8 +72,12 @@ class Report:
         pairwise = unknown or not (words or axes)
         effects = axes + (describe_differences(self.differences, self.tables.varied) if pairwise else [])
         if not words and not effects and not laws:
-            option = self.tables.columns_option
-            renamed = f" Columns look like ours under other names: {option} reads them as such." if option else ""
+            # The note on the table has the option, once.
+            renamed = (
+                " Columns look like ours under other names: a note has the option that reads them."
+                if self.tables.lookalikes
+                else ""
+            )
             effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
         # A law that was fitted says more than an effect; a refusal says less.
         fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)

@@ -26,6 +26,7 @@ REASONS = {
     "confounded": "depth rises with width, so that neither can be told from the other",
     "floor": "no cell differs from another beyond seed noise: all are at the floor",
     "ceiling": "no cell differs from another beyond seed noise: all are at the ceiling",
+    "flat": "the accuracy of a seed or of all does not change with D",
     "lack_of_fit": "the cells differ from it by more than seed noise",
     "no_interior_optimum": "the best size is an edge of the design",
 }

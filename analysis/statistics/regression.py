@@ -8,6 +8,7 @@ from scipy import optimize, stats
 
 from sweeps.design.thresholds import LACKING, LEVEL
 
+ROUNDING = 1e-9  # share of a value by which rounding may change it
 STEPS = 60  # of a search for the end of an interval, before it counts as unbounded
 
 
@@ -149,9 +150,14 @@ def aic(squares: float, count: int, parameters: int) -> float:
     return float(count * np.log(max(squares, 1e-300) / count) + 2 * (parameters + 1))
 
 
-def r_squared(residual: np.ndarray, y: np.ndarray) -> float:
-    """Share of the variance of y that is explained."""
-    return float(1 - (residual**2).sum() / max(((y - y.mean()) ** 2).sum(), 1e-300))
+def r_squared(residual: np.ndarray, y: np.ndarray) -> float | None:
+    """Share of the variance of y that is explained; None where y does not vary."""
+    return None if is_constant(y) else float(1 - (residual**2).sum() / ((y - y.mean()) ** 2).sum())
+
+
+def is_constant(y: np.ndarray) -> bool:
+    """Whether values differ by no more than rounding."""
+    return bool(np.ptp(y) <= ROUNDING * max(1.0, np.abs(y).max()))
 
 
 def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> dict[str, object] | None:

@@ -30,6 +30,7 @@ class LiveTable:
         self.started = time.monotonic()
         self.done_before = len(ledger.results)
         self.flops_before = self._flops_done()
+        self.at_once = 1  # most trials that were seen to run together
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -112,10 +113,15 @@ class LiveTable:
         ]
 
     def _time_left(self) -> str:
-        """Extrapolated from the training FLOPs done since this driver started."""
+        """Extrapolated from the training FLOPs done since this driver started.
+
+        There is no time left before as many trials have ended as run at once: the first ones start up together.
+        """
         elapsed = time.monotonic() - self.started
+        self.at_once = max(self.at_once, len(self.ledger.live))
+        ended = len(self.ledger.results) - self.done_before
         done = self._flops_done() - self.flops_before
-        if done <= 0:
+        if ended < self.at_once or done <= 0:
             return f"{clock(elapsed)} elapsed"
         return f"{clock(elapsed)} elapsed, {clock(elapsed * self._flops_left() / done)} left"
 

@@ -175,7 +175,9 @@ def test_what_a_table_lacks_and_what_is_not_used_is_said(tmp_path: Path) -> None
     trials.drop(columns=["seed", "params_recursed"]).to_csv(tmp_path / "runs.csv", index=False)
     law, seed, unused = notes_on(load_csv(tmp_path / "runs.csv"))
     assert (
-        "the table has no params_recursed" in law and "no seed" in seed and "not used: puzzles, which differ within cells" in unused
+        "the table has no params_recursed" in law
+        and "no seed" in seed
+        and "cells mix rows of different puzzles (maze, sudoku)" in unused
     )
     table([16, 32, 64], [1, 2, 4]).trials.to_csv(tmp_path / "whole.csv", index=False)
     assert notes_on(load_csv(tmp_path / "whole.csv")) == []

@@ -13,6 +13,7 @@ from analysis.data.csv_import import load_csv, notes_on
 from analysis.figures import RECIPES, draw_all
 from analysis.report.build import Report, build_report
 from analysis.report.html import readable_cells, write_report
+from rrm.errors import UserError
 
 OURS = ("model.hidden_size", "model.l_cycles", "model.supervision_steps", "seed", "test/exact_accuracy")
 
@@ -48,7 +49,8 @@ def test_columns_under_other_names_come_with_the_option_that_reads_them(tmp_path
     report = read(tmp_path / "runs.csv", grid(names, scale))
     (refusal,) = [sentence.text for sentence in report.answer if "nothing is claimed" in sentence.text]
     option = report.tables.columns_option
-    assert option in refusal and any(option in note for note in notes_on(report.tables))
+    assert "under other names: a note has the option" in refusal
+    assert [option in text for text in (*notes_on(report.tables), *map(str, report.answer))].count(True) == 1
     again = read(tmp_path / "runs.csv", grid(names, scale), *shlex.split(option))
     assert len(again.cells) == 27 and set(again.cells["seeds"]) == {3} and not again.tables.columns_option
     assert "width 16 to 64 raises test exact accuracy by 0.09" in " ".join(sentence.text for sentence in again.answer)
@@ -119,3 +121,61 @@ def test_each_figure_that_lacks_a_column_names_it_with_the_option_that_gives_it(
     assert any("(--columns params=n_params)" in line for line in left_out)
     assert any("the recurrence law" in line and "(--columns test/nll=THEIRS,params_recursed=THEIRS)" in line for line in left_out)
     assert any("state between" in line and "(--columns model.state_reset=THEIRS)" in line for line in left_out)
+
+
+@pytest.mark.parametrize("name", ["status", "state", "result", "Run state", "run_status"])
+def test_a_column_of_states_is_read_as_the_outcome_with_a_note(tmp_path: Path, name: str) -> None:
+    table = grid().assign(**{name: ["finished"] * 77 + ["crashed", "FAILED", "running", "killed"]})
+    report = read(tmp_path / "runs.csv", table)
+    assert report.tables.trials["outcome"].value_counts().to_dict() == {"completed": 77, "failed": 3, "running": 1}
+    (note,) = [note for note in notes_on(report.tables) if "outcome" in note]
+    assert note.startswith(f"{name} is read as outcome: 77 completed, 3 failed, 1 running; --columns outcome=")
+
+
+@pytest.mark.parametrize(("name", "last"), [("ended", "crashed"), ("how it went", "failed"), ("status", "exploded")])
+def test_states_under_another_name_or_with_an_unknown_one_come_with_the_option(tmp_path: Path, name: str, last: str) -> None:
+    table = grid().assign(**{name: ["finished"] * 79 + ["killed", last]})
+    report = read(tmp_path / "runs.csv", table)
+    (note,) = [note for note in notes_on(report.tables) if "outcome" in note]
+    assert f"outcome={name}" in note and set(report.tables.trials["outcome"]) == {"completed"}
+    if last == "exploded":
+        with pytest.raises(UserError, match=r"must be one of .* got 'exploded' in row 81"):
+            read(tmp_path / "runs.csv", table, *shlex.split(report.tables.columns_option))
+    else:
+        again = read(tmp_path / "runs.csv", table, *shlex.split(report.tables.columns_option))
+        assert again.tables.trials["outcome"].value_counts().to_dict() == {"completed": 79, "failed": 2}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("rng", "seed"), ("random_state", "seed"), ("seed_id", "seed"), ("core_params", "params_recursed"),
+        ("n_params", "params"), ("num_params", "params"), ("flops", "train_flops"), ("compute", "train_flops"),
+        ("train/flops", "train_flops"), ("eval/flops", None), ("model.flops", None),
+    ],
+)  # fmt: skip
+def test_common_names_of_seeds_sizes_and_compute_are_suggested(tmp_path: Path, theirs: str, ours: str | None) -> None:
+    table = grid().drop(columns="seed").assign(**{theirs: np.arange(81) % 3 + 1})
+    assert read(tmp_path / "runs.csv", table).tables.lookalikes == ({ours: theirs} if ours else {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"state_mode": ["carry", "reset", "reset"]},
+            "state_mode (carry, reset) as if these were seeds: --settings state_mode takes it",
+        ),
+        ({"sigma": [0.1, 0.5, 0.5]}, "sigma (0.1, 0.5) as if these were seeds: --settings sigma takes it"),
+        (
+            {"a, b": ["x", "y", "z"], "c": [1, 2, 2]},
+            "a, b (x, y, z), c (1, 2) as if these were seeds: --settings '\"a, b\",c' takes them",
+        ),
+    ],
+)
+def test_cells_that_mix_rows_of_different_settings_say_so(tmp_path: Path, columns: dict[str, list], words: str) -> None:
+    table = grid().assign(**{name: values * 27 for name, values in columns.items()})
+    (note,) = [note for note in notes_on(read(tmp_path / "runs.csv", table).tables) if "settings" in note]
+    assert note.startswith(f"cells mix rows of different {words}")
+    option = shlex.split(note.split("seeds: ")[1].split(" takes")[0])[1]
+    assert not any("cells mix" in note for note in notes_on(load_csv(tmp_path / "runs.csv", settings=option)))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import analysis
 from analysis.data.tables import Tables, split_bins
 from analysis.laws.fit import Fit, write_fits
 from analysis.laws.fit_all import fit_laws
+from analysis.report.sentences import REASONS
 from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec.sweep import load_spec
 
@@ -161,6 +163,43 @@ def test_every_refusal_has_a_spec_with_more_of_what_is_missing(law: str, reason:
     if law == "iso_flop":
         assert len(widths) >= 4 and {config.fit.budget.unit for config in design} == {"train_flops"}
         assert design[0].fit.budget.amount >= tables.trials["train_flops"].max()
+
+
+def curves_over_depth(error: Callable[[int, int], float]) -> Fit:
+    """The test-time law of three seeds, whose error is a function of the seed and of D."""
+    tables = table([16], [8], seeds=3)
+    points = [{"fingerprint": name, "metric": "depth/exact_accuracy", "axis": "depth", "at": depth, "value": 1 - error(seed, depth)}
+              for seed, name in enumerate(tables.trials["fingerprint"]) for depth in range(1, 17)]  # fmt: skip
+    (fit,) = [fit for fit in fit_laws(Tables(tables.trials, split_bins(pd.DataFrame(points)))) if fit.law == "test_time"]
+    return fit
+
+
+FLAT = {
+    "all seeds": lambda seed, depth: 0.4 + 0.1 * seed,
+    "but for rounding": lambda seed, depth: 0.4 + 0.1 * seed + 1e-16 * depth,
+    "one seed": lambda seed, depth: 0.5 if seed == 1 else 0.2 + 0.6 * np.exp(-(depth - 1)),
+    "but for noise": lambda seed, depth: 0.4 + 0.01 * ((7 * depth + 3 * seed) % 5),
+}
+
+
+@pytest.mark.parametrize("error", FLAT)
+def test_accuracy_that_does_not_change_with_the_depth_has_no_law_and_no_suggestion(error: str) -> None:
+    fit = curves_over_depth(FLAT[error])
+    assert fit.reason == "flat" and not fit.estimates and fit.suggestion is None and fit.r_squared is None
+    assert "does not change with D" in REASONS[fit.reason]
+
+
+def test_shares_of_the_test_time_law_lie_between_0_and_1() -> None:
+    fit = curves_over_depth(
+        lambda seed, depth: 0.02 * seed + (0.95 - 0.02 * seed) * np.exp(-(depth - 1) / (2 + seed)) + 0.05 * seed
+    )
+    e, first = fit.estimates["e"], fit.estimates["first_error"]
+    assert 0 == e.low < e.estimate < e.high < 1 and 0 < first.low < first.estimate < first.high == 1
+
+
+def test_a_response_that_does_not_vary_has_no_r_squared() -> None:
+    tables = table([16, 32, 64], [1, 2, 4, 8])  # all have the same accuracy
+    assert {fit.r_squared for fit in fit_laws(tables) if fit.law == "log_depth" and fit.is_fitted} == {None}
 
 
 def test_sweeps_of_several_budgets_are_one_iso_flop_law() -> None:

@@ -157,8 +157,8 @@ def test_figures_say_what_was_measured(rich: Tables) -> None:
     split = {series.label: series.x for series in drawn["recursion_split"].series}
     assert set(map(tuple, split.values())) == {(1, 2)} and all(name.startswith("T(n+1) = 6") for name in split)
     reset = drawn["state_reset"]
-    assert [name for _, name in reset.x_marks] == ["state reset all", "state reset carry"]
-    assert all(series.y[0] < series.y[1] for series in reset.series)
+    assert [name for _, name in reset.x_marks] == ["state reset carry", "state reset all"]  # the base level first
+    assert all(series.y[0] > series.y[1] and series.style == "points" for series in reset.series)
     half, most = drawn["required_depth"].series
     assert half.x == sorted(half.x) and half.y == sorted(half.y) and len(most.x) <= len(half.x)
     rows = drawn["accuracy_by_difficulty"].heatmap
@@ -169,7 +169,12 @@ def test_the_frontier_is_chosen_on_validation_and_rises(rich: Tables) -> None:
     figure = inference_frontier(rich)
     assert figure is not None and "chosen on validation" in figure.caption
     fixed, adaptive, *widths = figure.series
-    assert fixed.x == sorted(fixed.x) and fixed.y == sorted(fixed.y) and fixed.texts and "width 16, D 1" in fixed.texts[0]
+    assert (
+        fixed.x == sorted(fixed.x)
+        and fixed.y == sorted(fixed.y)
+        and fixed.texts
+        and fixed.texts[0] == "width 16, state reset carry, D 1"
+    )
     assert adaptive.label == "halts by q" and {series.label for series in widths} == {"width 16, any D", "width 32, any D"}
     without = Tables(rich.trials, rich.curves[rich.curves["metric"] != "val_depth/exact_accuracy"])
     assert "optimistic" in inference_frontier(without).caption

@@ -15,8 +15,11 @@ from analysis.figures import render
 from analysis.figures.data import FigureData, Series
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
 from analysis.figures.inference import inference_frontier
+from analysis.figures.laws import law_figure
+from analysis.figures.recursion import state_reset
 from analysis.figures.render import interactive, write_static
 from analysis.figures.ticks import log_ticks, number_label, place_texts
+from analysis.laws.fit import Fit
 
 
 def log_figure(values: list[float]) -> FigureData:
@@ -135,3 +138,20 @@ def test_difficulties_stand_from_easy_to_hard_and_the_axis_says_which_are_hard(
         assert required_depth(tables) is None
     else:
         assert required_depth(tables).x_label == words
+
+
+def test_numbers_of_a_state_are_ordered_and_joined_by_lines(rich: Tables) -> None:
+    trials = rich.trials.drop(columns="model.state_reset").assign(
+        **{"model.state_noise": [0.1, 0.0, 0.5] * (len(rich.trials) // 3)}
+    )
+    figure = state_reset(Tables(trials, rich.curves))
+    assert figure is not None and {series.style for series in figure.series} == {"line"}
+    assert [name for _, name in figure.x_marks] == ["state noise 0.0", "state noise 0.1", "state noise 0.5"]
+
+
+@pytest.mark.parametrize(("count", "words"), [(9, "width 14."), (20, "width 11; width 12; width 14; width 16 and 8 others.")])
+def test_a_caption_names_the_lines_of_a_law_that_are_left_out(count: int, words: str) -> None:
+    seen = pd.DataFrame({"line": "", "x": [1, 2], "measured": [0.5, 0.4], "fitted": [0.5, 0.4], "residual": 0.0})
+    fits = [Fit("test_time", "depth/error", {"model.hidden_size": size}, 2, 1, 2, seen=seen) for size in range(10, 10 + count)]
+    assert law_figure(fits).caption.split("lines are shown, without ")[1].count("width") == min(4, count - 8)
+    assert law_figure(fits).caption.endswith(words)

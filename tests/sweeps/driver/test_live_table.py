@@ -29,6 +29,19 @@ def test_the_table_has_what_runs_what_ended_and_why_it_failed(open_ledger: Calla
     assert failure == f"failed: {failed.fingerprint}: the training loss is nan"
 
 
+def test_no_time_left_is_estimated_before_as_many_trials_have_ended_as_run_at_once(open_ledger: Callable) -> None:
+    ledger = open_ledger(measure_sections())
+    table = LiveTable(ledger, Console())
+    first, second = ledger.ask(), ledger.ask()
+    scores = {"val_curve/exact_accuracy": 0.25, "val_curve/nll": 1.5}
+    ledger.row(second.fingerprint, {"step": 4, "time": 0, "metrics": scores, "used": {"steps": 4, "train_flops": 1e6}})
+    assert table.summary().endswith(" elapsed")
+    ledger.end(first.fingerprint, ending(first, train_flops=2e6))
+    assert table.summary().endswith(" elapsed")  # one of two that ran at once
+    ledger.end(second.fingerprint, ending(second, train_flops=2e6))
+    assert table.summary().endswith(" left")
+
+
 def wait_for(text: str, printed: StringIO) -> list[str]:
     deadline = time.monotonic() + 20
     while text not in printed.getvalue():
