@@ -13,7 +13,7 @@ from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, independent_axes
-from sweeps.design.groups import find_splitting, name_rows
+from sweeps.design.groups import SCORING, find_splitting, name_rows
 from sweeps.design.identifiability import COEFFICIENTS, Rule
 from sweeps.design.short_names import axis_name, count_of
 from sweeps.design.thresholds import MAX_MISFIT_SHARE, MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
@@ -42,9 +42,9 @@ from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
 ACCURACY = "test/exact_accuracy"
-UNTRAINED = {"eval.max_depth", "eval.validations"}  # settings that leave a trained model as it is
-ASSUMED_NOISE_SD = 0.1  # of log NLL over seeds
-ASSUMED_ACCURACY_SD = 0.1  # of exact accuracy over seeds
+TASK = "task.kind"  # scores on two tasks are not compared
+ASSUMED_NOISE_SD = 0.1  # standard deviation of log NLL over seeds
+ASSUMED_ACCURACY_SD = 0.1  # standard deviation of exact accuracy over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)
 MOST_ADDITIONS = 3  # that are printed
 CROSSED = "every width at every recursion: both as lists in one block of measure.vary"
@@ -137,8 +137,8 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
     if not (half.has_clear_a if expected.has_clear_a is None else expected.has_clear_a):
         phi = f"no phi: |t| of a {'will be' if expected.has_clear_a is None else 'is'} below {MIN_SIZE_SLOPE_T:g}"
     return [
-        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: slope in log params_recursed "
-        f"a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
+        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: "
+        f"slope in log params_recursed a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
         f"  {expected.ground}; where the law itself misses cells, intervals are wider",
     ]
 
@@ -239,15 +239,18 @@ def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     scores = [_scores(_completed(cell, seeds, results), ACCURACY) for cell in cells]
     noise = pool_noise(scores) or None  # cells at the floor or the ceiling do not show it
     sd = ASSUMED_ACCURACY_SD if noise is None else noise
-    paths = [path for path in spec.varied_paths if path not in UNTRAINED]
+    paths = [path for path in spec.varied_paths if path not in SCORING]
     pairs = count_pairs(cells, paths)
     least = [f"{detectable_difference(sd, seeds, 1):.2g} between two cells"]
     least += [
-        f"{detectable_difference(sd, seeds, count):.2g} between two levels of {axis_name(path)}" for path, count in pairs.items()
+        f"{detectable_difference(sd, seeds, count):.2g} between two levels of {axis_name(path)}"
+        for path, count in pairs.items()
+        if path != TASK
     ]
     dependences = [
         f"of the effect of {axis_name(path)} on {axis_name(other)} from {detectable_dependence(sd, seeds, count):.2g}"
         for (path, other), count in count_interactions(cells, paths).items()
+        if TASK not in (path, other)
     ]
     ground = "assumed" if noise is None else "from finished trials"
     return [

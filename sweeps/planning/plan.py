@@ -173,14 +173,15 @@ def idle_lines(trials: list[TrialConfig]) -> list[str]:
     idle: dict[str, int] = {}
     for model in [cell.model for cell in cells if cell.model.supervision_steps == 1]:
         acting = {
-            "state_reset": model.state_reset != "carry" and model.medium != "tokens",  # of the medium tokens it is a part
+            "state_reset": model.state_reset != "carry" and model.medium != "tokens",  # the medium tokens includes it
             "state_noise": bool(model.state_noise) and model.state_noise_at == "carry",
             "medium": model.medium == "tokens",
         }
         for name in [name for name, acts in acting.items() if acts]:
             idle[name] = idle.get(name, 0) + 1
+    total = count_of(len(cells), "cell")
     return [
-        f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {count_of(len(cells), 'cell')}): "
+        f"warning: model.{name} has no effect in training with model.supervision_steps 1 ({count} of {total}): "
         "it acts between supervision steps, so that these models differ at inference depths above 1 alone"
         for name, count in idle.items()
     ]
@@ -192,9 +193,10 @@ def repeating_lines(trials: list[TrialConfig]) -> list[str]:
     repeating = [cell.model for cell in cells if cell.model.passes_nothing and cell.model.trained_depth > 1]
     if not repeating:
         return []
+    total = count_of(len(cells), "cell")
     is_random = any(model.state_init == "random" or model.state_noise for model in repeating)
     return [
-        f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {count_of(len(cells), 'cell')}): "
+        f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {total}): "
         f"each step repeats the first{' with another random draw' if is_random else ''}, so that D (eval.max_depth) has "
         "no effect, and N_sup adds passes over a batch, not recursion, although layers executed counts it"
     ]

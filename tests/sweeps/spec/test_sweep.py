@@ -511,16 +511,19 @@ def test_a_word_or_number_in_the_place_of_a_section_is_blamed_itself(
 
 TIED = changed(MEASURE, "measure/tie", [{"solve": "model.hidden_size", "so_that": "params", "equals": 3000, "within": 0.9}])
 RESETS = {"model.state_reset": ["carry", "all"]}
+IN_VARY = "override measure.vary.model.state_reset="
+TWO_BLOCKS = [RESETS, RESETS | {"model.l_cycles": [4]}]
 
 
 @pytest.mark.parametrize(
     ("sections", "override", "remedy"),
     [
-        (changed(MEASURE, "measure/vary", RESETS), "trial.model.state_reset=latent", "override measure.vary.model.state_reset=[latent]"),
-        (changed(MEASURE, "measure/vary", [RESETS]), "trial.model={state_reset: all}", "override measure.vary.model.state_reset=[all]"),
-        (changed(MEASURE, "measure/vary", [RESETS, RESETS | {"model.l_cycles": [4]}]), "trial.model.state_reset=all", "change it there"),
+        (changed(MEASURE, "measure/vary", RESETS), "trial.model.state_reset=latent", f"{IN_VARY}[latent]"),
+        (changed(MEASURE, "measure/vary", [RESETS]), "trial.model={state_reset: all}", f"{IN_VARY}[all]"),
+        (changed(MEASURE, "measure/vary", TWO_BLOCKS), "trial.model.state_reset=all", "change it there"),
         (SEARCH, "trial.optim.lr=1e-3", "override search.space.optim.lr={choice: [0.001]}"),
-        (changed(TIED, "measure/vary", RESETS), "trial.model.hidden_size=16", "measure.tie.0 solves for it in every trial: leave it out"),
+        (changed(TIED, "measure/vary", RESETS), "trial.model.hidden_size=16",
+         "measure.tie.0 solves for it in every trial: leave it out"),
     ],
 )  # fmt: skip
 def test_an_override_of_a_field_that_every_trial_has_from_the_design_is_refused(
