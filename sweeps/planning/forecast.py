@@ -137,8 +137,8 @@ def _expectation_lines(group: Group, expected: Expectation) -> list[str]:
     if not (half.has_clear_a if expected.has_clear_a is None else expected.has_clear_a):
         phi = f"no phi: |t| of a {'will be' if expected.has_clear_a is None else 'is'} below {MIN_SIZE_SLOPE_T:g}"
     return [
-        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: "
-        f"slope in log params_recursed a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
+        f"to expect from {count_of(len(group.cells), 'cell')} x {count_of(group.seeds, 'seed')}, 95 %: slope in log "
+        f"params_recursed a = {slopes.a:.2f} +- {half.a:.2f}, in log recursion b = {slopes.b:.2f} +- {half.b:.2f}, {phi}",
         f"  {expected.ground}; where the law itself misses cells, intervals are wider",
     ]
 
