@@ -151,7 +151,8 @@ class SweepSpec(StrictConfig):
     @property
     def location(self) -> str:
         """Where this sweep's store lies: a folder or a URI."""
-        return f"{self.storage.rstrip('/')}/{self.name}"
+        scheme, separator, rest = self.storage.rpartition("://")
+        return f"{scheme}{separator}{rest.rstrip('/')}/{self.name}"
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
