@@ -105,6 +105,7 @@ def assert_extends(spec: SweepSpec, text: str, folder: Path) -> None:
     suggestion, ledger = open_beside(spec, text, folder)
     pending = {trial.fingerprint for trial in suggestion.design()} - ledger.results.keys()
     assert pending, text
+    assert f"defaults: {spec.defaults}\n" in text
     if suggestion.name == spec.name:
         assert set(ledger.results) == finished, text
         assert pending.isdisjoint(finished)
