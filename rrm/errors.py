@@ -181,7 +181,8 @@ def from_validation(error: ValidationError, root: type, prefix: str = "", known:
     if first["type"] == "extra_forbidden":
         hint = suggest_field(join_keys(*keys), known or list(fields_by_path(root)), fields_by_key(section), prefix)
         return UserError(f"unknown key; {hint}{others}", path)
-    return UserError(f"{_sentence(same, section)}{others}", path)
+    example = _list_example(section, keys, first) if first["type"] in {"list_type", "tuple_type"} and len(same) == 1 else ""
+    return UserError(f"{_sentence(same, section)}{example}{others}", path)
 
 
 def _name_others(paths: list[str]) -> str:
@@ -234,6 +235,18 @@ def _example(value: Any, classes: list[Any]) -> str:
     if not plain and isinstance(value, list):
         return f"{next(iter(fields))}: {value}"
     return ", ".join(plain[:2])
+
+
+def _list_example(section: type, keys: list[int | str], problem: ErrorDetails) -> str:
+    """The line to write where a list is missing; empty where the values of the list are not known."""
+    field = fields_by_key(section).get(str(keys[-1])) if keys else None
+    if field is None:
+        return ""
+    held = [part for member in _union_members(field.annotation) for part in get_args(member)[:1]]
+    inner = [part for parts in held for part in _union_members(parts) if isinstance(part, type) and issubclass(part, BaseModel)]
+    if inner:
+        return f"; write {keys[-1]}: [{{{_example(problem['input'], inner)}}}]"
+    return f"; write {keys[-1]}: {list(field.default)}" if isinstance(field.default, list | tuple) and field.default else ""
 
 
 def _kinds(section: Any) -> list[Any]:

@@ -47,6 +47,7 @@ class Draft:
         """`trials` are those of a group that was refused."""
         self.parent, self.trials = parent, trials
         self.sections: dict[str, Any] = parent.spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True, by_alias=True)
+        self.sections["defaults"] = parent.spec.defaults  # a later version of this project may have other defaults
         self.sections["measure"] |= {"seeds": parent.measure.seeds, "matching": parent.measure.matching}
         self.blocks: list[Block] = copy.deepcopy(parent.measure.vary)
         names = set(trials["fingerprint"])

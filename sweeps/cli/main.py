@@ -102,7 +102,7 @@ def ui(
     """Open MLflow on a sweep, best trial first, and print the link. Serves the local database until Ctrl-C."""
     from sweeps.cli.ui import show_runs, show_study
 
-    (show_study if study else show_runs)(target, port, browser, Console())
+    raise typer.Exit((show_study if study else show_runs)(target, port, browser, Console()))
 
 
 @app.command()

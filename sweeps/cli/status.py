@@ -47,7 +47,7 @@ def find_store(target: str) -> Store:
     if Path(expand_home(target)).is_file():
         sections = read_yaml(Path(expand_home(target)))
         target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
-    store = Store(target.rstrip("/"))
+    store = Store(target)
     if store.spec() is None:
         folder = Path(store.location)
         inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))

@@ -1,10 +1,13 @@
 """`rrm-sweep ui`: MLflow on a sweep, or the Optuna dashboard on its study, until Ctrl-C."""
 
 import os
+import shlex
 import signal
 import socket
+import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from threading import Thread
 
@@ -12,39 +15,63 @@ from rich.console import Console
 
 from rrm.errors import UserError
 from sweeps.cli.status import find_store
-from sweeps.store.store import STUDY, local_root
+from sweeps.store.store import STUDY, Store, local_root
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
+DONE, STOPPED = 0, 130
 
 
-def show_runs(target: str, port: int | None, open_browser: bool, console: Console) -> None:
-    """Print the link to a sweep in the MLflow UI and open it; serve it until Ctrl-C, unless a team's server does.
+def show_runs(target: str, port: int | None, open_browser: bool, console: Console) -> int:
+    """Print the links to a sweep in the MLflow UI and open the first; serve them until Ctrl-C, unless a team's server does.
 
     MLflow gets from the store what it lacks of the sweep.
+
+    Returns:
+        Exit code: 130 after Ctrl-C before there were links, else 0.
 
     Raises:
         UserError: there is no such sweep, it has no finished trials, MLflow does not take it, or the port is taken.
     """
-    store = find_store(target)
+    store, links = find_store(target), dict[str, str]()
+    try:
+        with _served_links(store, port, console) as (links, is_own_server):
+            if is_own_server:
+                _wait(links, open_browser, console)
+            else:
+                _show(links, open_browser, console)
+    except KeyboardInterrupt:
+        if not links:
+            again = shlex.join(["rrm-sweep", *sys.argv[1:]])
+            _say(console, f"stopped before there were links; the same command goes on from what MLflow holds: {again}")
+            return STOPPED
+    return DONE
+
+
+@contextmanager
+def _served_links(store: Store, port: int | None, console: Console) -> Iterator[tuple[dict[str, str], bool]]:
+    """Links to a sweep by name, served while the block runs, and whether a server of our own serves them."""
     from sweeps.tracking.fill import filled_destination
     from sweeps.tracking.mlflow.server import find_links, running_server  # mlflow takes seconds to import
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    with filled_destination(store, say) as destination:
+    with filled_destination(store, lambda text: _say(console, text)) as destination:
         uri, name = destination.uri, destination.sweep
         if uri.startswith(("http:", "https:")):
-            _show(find_links(uri, uri.rstrip("/"), name), open_browser, console)
+            yield find_links(uri, uri.rstrip("/"), name), False
             return
         artifacts = destination.artifact_root or local_root(store.location.rpartition("/")[0]) / "mlartifacts"
-        with running_server(uri, artifacts, _free_port(port, MLFLOW_PORT)) as address:
-            _show(find_links(address, address, name), open_browser, console)
-            _wait(console)
+        free = _free_port(port, MLFLOW_PORT)
+        _say(console, "starting MLflow's server ...")
+        with running_server(uri, artifacts, free) as address:
+            yield find_links(address, address, name), True
 
 
-def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> None:
-    """Serve the Optuna dashboard on a search's study until Ctrl-C.
+def _say(console: Console, text: str) -> None:
+    """A line as it is: not wrapped, so that links and paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> int:
+    """Serve the Optuna dashboard on a search's study until Ctrl-C; returns exit code 0.
 
     Raises:
         UserError: it is not installed, the sweep has no study, its database cannot be used, or the port is taken.
@@ -63,8 +90,8 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
     # Its server swallows a Ctrl-C that comes during a request: beside the main thread, where signals do not go, it gets none.
     served = Thread(target=run_server, args=(storage, "127.0.0.1", free), daemon=True)
     served.start()
-    _show({"study": f"http://127.0.0.1:{free}/dashboard"}, open_browser, console)
-    _wait(console, served.join)
+    _wait({"study": f"http://127.0.0.1:{free}/dashboard"}, open_browser, console, served.join)
+    return DONE
 
 
 def _free_port(asked: int | None, usual: int) -> int:
@@ -83,17 +110,16 @@ def _free_port(asked: int | None, usual: int) -> int:
 def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:
     """Print links by name, and open the first."""
     for name, link in links.items():
-        console.print(f"{name:7} {link}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"{name:7} {link}")
     if open_browser:
         webbrowser.open(next(iter(links.values())))
 
 
-def _wait(console: Console, until: Callable[[], object] = signal.pause) -> None:
-    """Until Ctrl-C or a polite kill, or until what is served ends by itself."""
-    console.print("Ctrl-C ends it")
+def _wait(links: dict[str, str], open_browser: bool, console: Console, until: Callable[[], object] = signal.pause) -> None:
+    """Show links until Ctrl-C or a polite kill, or until what is served ends by itself."""
     for way in (signal.SIGINT, signal.SIGTERM):  # the first may have been ignored by whoever started this
         signal.signal(way, signal.default_int_handler)
-    try:
+    with suppress(KeyboardInterrupt):
+        _show(links, open_browser, console)
+        console.print("Ctrl-C ends it")
         until()
-    except KeyboardInterrupt:
-        return

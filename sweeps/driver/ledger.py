@@ -5,7 +5,6 @@ tracking; `reconcile` at every start settles what a driver that died in between 
 """
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,16 +13,16 @@ from lightning_modules.datamodule import data_columns
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
-from rrm.defaults import describe_defaults, older_defaults
 from rrm.errors import UserError
 from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.study import Study, objective_value
+from sweeps.planning.same_meaning import refuse_changed_meaning, varied_fields
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.space import with_values
-from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import count_losses, note_losses
-from sweeps.store.store import SPEC, STUDY, Store
+from sweeps.store.store import STUDY, Store
 from sweeps.tracking.tracker import Tracker
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
@@ -64,7 +63,7 @@ class Ledger:
             UserError: the spec gives another meaning to a sweep that has finished trials.
         """
         results = self.store.results()
-        self._refuse_changed_meaning(results)
+        refuse_changed_meaning(self.spec, self.store, results)
         warm = warm_results(self.spec)
         identity = self.store.identify()
         if self.spec.search:
@@ -146,33 +145,6 @@ class Ledger:
         if stopped:
             self._resumed.remove(config)
             self.end(fingerprint, None)
-
-    def _refuse_changed_meaning(self, results: dict[str, Record]) -> None:
-        """Finished trials keep what they stand for: only the design may change under a name."""
-        text = self.store.spec()
-        if not results or text is None:
-            return
-        stored = parse_stored_spec(text, f"{self.store.location}/{SPEC}", self._files)
-        before, now = self._stored_digests(results) | _meaning(stored), _meaning(self.spec)
-        varied = _varied(stored) | _varied(self.spec)
-        differing = {
-            path: (before.get(path), now.get(path))
-            for path in before.keys() | now.keys()
-            if path.removeprefix("trial.") not in varied and before.get(path) != now.get(path)
-        }
-        differing |= _changed_by_defaults(stored, self.spec)
-        if differing:
-            changes = ", ".join(f"{path} was {old!r} and is {new!r}" for path, (old, new) in sorted(differing.items()))
-            begun = f"it was begun with {describe_defaults(stored.defaults)}; " if stored.defaults != self.spec.defaults else ""
-            raise UserError(
-                f"has finished trials under other settings ({changes}); {begun}give the new sweep another name: name=NEW",
-                self.store.location,
-            )
-
-    def _stored_digests(self, results: dict[str, Record]) -> dict[str, Any]:
-        """Digests of data files that a finished trial holds: `spec.yaml` of an earlier version has none of its weights."""
-        trial = flatten(parse_yaml(self.store.trial(min(results)) or "", self.store.where(min(results))) or {})
-        return {f"trial.{name}": trial[name] for digests in FILE_PATHS.values() for name in digests if name in trial}
 
     # -- while it runs --------------------------------------------------------------------------------------------
 
@@ -343,40 +315,9 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
     return {**known, **last["used"], **scores, "outcome": "pruned", "curves": points}
 
 
-def _meaning(spec: SweepSpec) -> dict[str, Any]:
-    """All that a trial of this sweep stands for, by path: resolved settings, files by digest, how trials are chosen and stopped."""
-    base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
-    how = (
-        spec.search.model_dump(
-            mode="json", include={"sampler", "scheduler", "objectives", "constraints", "tie", "when"}, by_alias=True
-        )
-        if spec.search
-        else {}
-    )
-    return flatten({"kind": "search" if spec.search else "measure", **how}) | base
-
-
-def _changed_by_defaults(stored: SweepSpec, spec: SweepSpec) -> dict[str, tuple[Any, Any]]:
-    """Settings in which trials of the same values differ because their defaults have other versions: before and now."""
-    if stored.defaults == spec.defaults:
-        return {}
-    changed: dict[str, tuple[Any, Any]] = {}
-    for _, _, values in stored.corners():
-        with suppress(UserError):  # values that the spec does not take any more
-            before, now = (sweep.trial_with(values, "trial").flat() for sweep in (stored, spec))
-            paths = older_defaults(min(stored.defaults, spec.defaults)).keys()
-            changed |= {f"trial.{path}": (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
-    return changed
-
-
-def _varied(spec: SweepSpec) -> set[str]:
-    """The paths in which trials differ, and the digests of files that are among them."""
-    return {*spec.varied_paths, *(digest for path in spec.varied_paths for digest in FILE_PATHS.get(path, ()))}
-
-
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     located = flatten(spec.base.resolved())
-    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} - _varied(spec)
+    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} - varied_fields(spec)
     return with_values(sections, {f"trial.{field}": located[field] for field in sorted(fields) if field in located})

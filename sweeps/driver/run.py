@@ -62,12 +62,12 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
         check_address(address)
     warm_results(spec)  # refuses what a search cannot start from before anything is written
     store = Store(spec.location)
-    with suppress(*store.backend.errors):  # a storage that cannot be read has its own line
+    with suppress(OSError):  # a storage that cannot be read has its own line
         check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
     store.create()
     try:
         return _run(spec, store, console, continue_command, address)
-    except store.backend.errors as error:
+    except OSError as error:
         raise UserError(f"takes no more: {first_line(error)}; mend it and run the same command again", store.location) from None
 
 

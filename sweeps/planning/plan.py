@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from sweeps.design.short_names import axis_name, count_of
 from sweeps.planning.costs import Costs, measure_costs, train_flops
 from sweeps.planning.forecast import difference_lines, forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
+from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -34,14 +35,20 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     """
     warm_results(spec)
     trials = spec.design() if spec.measure else corners(spec)
-    results = _results(spec)
-    refusal = _find_refusal(spec)
+    store = Store(spec.location)
+    results = store.results()
+    refusals = [
+        _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
+        too_large := _find_refusal(lambda: check_resources(spec.resources)),
+    ]
     done, total = _done_of(spec, trials, results)
-    costs = measure_costs(trials, spec.resources) if len(done) < total and refusal is None else None
+    costs = measure_costs(trials, spec.resources) if len(done) < total and too_large is None else None
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
     console.print(_table(spec, trials, costs))
-    lines = [_left(spec, trials, costs, results, done, total), *_warnings(spec, trials, costs, refusal)]
+    lines = [_left(spec, trials, costs, results, done, total)]
+    lines += [f"warning: rrm-sweep run refuses this sweep: {refusal}" for refusal in refusals if refusal is not None]
+    lines += _warnings(spec, trials, costs)
     if spec.measure:
         lines += [*difference_lines(spec, results), *forecast_lines(spec, results)]
     for line in lines:
@@ -61,11 +68,6 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
             if not error.path.startswith("search.tie"):
                 raise
     return found or [spec.base]
-
-
-def _results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
-    """Finished trials of this sweep, by fingerprint; none where it was never run."""
-    return Store(spec.location).results()
 
 
 def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> Table:
@@ -135,20 +137,18 @@ def _done(done: set[str], total: int, results: Records) -> str:
     return f"{len(done)} of {total} trials are finished{f' ({others})' if others else ''}"
 
 
-def _find_refusal(spec: SweepSpec) -> UserError | None:
-    """Why `rrm-sweep run` refuses the sweep on this machine; None where it does not."""
+def _find_refusal(check: Callable[[], None]) -> UserError | None:
+    """Why `rrm-sweep run` refuses the sweep by one of its checks; None where it does not."""
     try:
-        check_resources(spec.resources)
+        check()
     except UserError as error:
         return error
     return None
 
 
-def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, refusal: UserError | None) -> list[str]:
-    """What `run` will refuse on this machine, where the dearest trial may not fit, and settings without effect."""
-    found, resources = [], spec.resources
-    if refusal is not None:
-        found.append(f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}")
+def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> list[str]:
+    """Where the dearest trial may not fit, and settings without effect."""
+    found, resources = list[str](), spec.resources
     if costs is not None:
         most_bytes = max(map(costs.memory_bytes, trials))
         if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:

@@ -51,7 +51,8 @@ class Measure(StrictConfig):
         """One block may stand without a list around it, and one value too."""
         blocks = vary if isinstance(vary, list) else [vary]
         if not all(isinstance(block, dict) for block in blocks):
-            raise ValueError(f"vary must be paths and their values, or a list of such blocks, got {vary!r}")
+            rule = f"must be paths and their values, or a list of such blocks, got {vary!r}"
+            raise ValueError(f"{rule}; write vary: {{model.hidden_size: [64, 128]}}")
         nested = [(path, values) for block in blocks for path, values in block.items() if isinstance(values, dict)]
         if nested:
             raise ValueError(f"vary.{nested[0][0]} must be a list of values, got a section: write {_dotted(*nested[0])}")
@@ -151,7 +152,8 @@ class SweepSpec(StrictConfig):
     @property
     def location(self) -> str:
         """Where this sweep's store lies: a folder or a URI."""
-        return f"{self.storage.rstrip('/')}/{self.name}"
+        scheme, separator, rest = self.storage.rpartition("://")
+        return f"{scheme}{separator}{rest.rstrip('/')}/{self.name}"
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
@@ -423,6 +425,8 @@ def stored_defaults(sections: Any, where: str) -> int:
 
 def _parse(sections: dict[str, Any]) -> SweepSpec:
     require_sections(sections, SweepSpec)
+    if not isinstance(trial := sections.get("trial", {}), dict):
+        raise UserError(f"must be a section of key: value lines, got {trial!r}; write trial: {{task: {{kind: sudoku}}}}", "trial")
     if isinstance(sections.get("trial"), dict):
         require_sections(sections["trial"], TrialConfig, "trial")
     try:

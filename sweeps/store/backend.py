@@ -14,7 +14,6 @@ class Backend(ABC):
     """Holds a store. Names are relative, with `/` between their parts."""
 
     location: str  # as people write it
-    errors: tuple[type[Exception], ...] = (OSError,)  # what it raises when it does not take or give something
 
     @abstractmethod
     def prepare(self) -> None:

@@ -31,6 +31,7 @@ CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"}
+TAKES_NO_MORE, RUN_AGAIN = "takes no more", "; mend it and run the same command again"
 ENDPOINT = re.compile(r"https?://[\w.\[\]:-]+(/\S*)?")
 
 
@@ -49,9 +50,20 @@ def check_environment() -> None:
             raise UserError("must be one line without control characters: set it anew, without a line break", name)
 
 
+def check_bucket(uri: str) -> None:
+    """Refuse a URI that names no bucket.
+
+    Raises:
+        UserError: nothing stands between its slashes.
+    """
+    scheme, _, rest = uri.partition("://")
+    if not rest.partition("/")[0]:
+        raise UserError(f"must name a bucket: {scheme}://BUCKET/FOLDER", uri)
+
+
 @contextmanager
-def one_line(location: str, problem: str) -> Iterator[None]:
-    """Turn what the client raises into a line that begins with `problem`.
+def one_line(location: str, problem: str, remedy: str = "") -> Iterator[None]:
+    """Turn what the client raises into a line that begins with `problem` and ends with `remedy`.
 
     Raises:
         UserError: the object store does not answer, refuses, or cannot be asked.
@@ -66,53 +78,88 @@ def one_line(location: str, problem: str) -> Iterator[None]:
             raise
         lacks_credentials = any(sign in str(error) for sign in WITHOUT_CREDENTIALS)
         variables = CREDENTIALS.get(location.split(":")[0]) if lacks_credentials else None
-        remedy = f"no credentials are found: set {variables} in the environment; " if variables else ""
-        raise UserError(f"{problem}: {remedy}{first_line(error)}", location) from None
+        credentials = f"no credentials are found: set {variables} in the environment; " if variables else ""
+        raise UserError(f"{problem}: {credentials}{first_line(error)}{remedy}", location) from None
+
+
+class Client:
+    """The client of an object store; each of its calls raises one line where the store does not answer or refuses."""
+
+    def __init__(self, uri: str) -> None:
+        try:
+            from obstore.store import from_url
+        except ImportError:
+            raise UserError("needs the extra s3: pip install 'rrm-sweeps[s3]'", uri) from None
+        check_bucket(uri)
+        check_environment()
+        self.location = uri
+        with one_line(uri, "is not a storage that can be opened"):
+            # An endpoint without TLS is used where the environment names one.
+            self._objects: Any = from_url(uri, client_options={"allow_http": True, "timeout": "30s"})
+
+    def get(self, name: str) -> tuple[bytes, str | None] | None:
+        """Content and tag of the version; None where there is nothing of that name."""
+        with one_line(self.location, "cannot be read"):
+            try:
+                found = self._objects.get(name)
+                return bytes(found.bytes()), found.meta["e_tag"]
+            except FileNotFoundError:
+                return None
+
+    def names(self, prefix: str) -> list[str]:
+        """All names below a prefix, sorted."""
+        with one_line(self.location, "cannot be read"):
+            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+
+    def put(self, name: str, data: bytes, problem: str = TAKES_NO_MORE, remedy: str = RUN_AGAIN) -> None:
+        with one_line(self.location, problem, remedy):
+            self._objects.put(name, data)
+
+    def put_if(self, mode: Any, name: str, data: bytes) -> str | None:
+        """Write over the version that `mode` requires; the tag of the new one, or None where another one is there."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with one_line(self.location, TAKES_NO_MORE, RUN_AGAIN):
+            try:
+                return str(self._objects.put(name, data, mode=mode)["e_tag"])
+            except (AlreadyExistsError, PreconditionError):
+                return None
+
+    def delete(self, name: str) -> None:
+        with one_line(self.location, TAKES_NO_MORE, RUN_AGAIN):
+            self._objects.delete(name)
 
 
 class ObjectStore(Backend):
     """A prefix of an object store: s3://, gs://, az://. Credentials and endpoint come from the environment."""
 
     def __init__(self, uri: str) -> None:
-        self.location = uri.rstrip("/")
-        try:
-            from obstore.exceptions import BaseError
-            from obstore.store import from_url
-        except ImportError:
-            raise UserError("needs the extra s3: pip install 'rrm-sweeps[s3]'", self.location) from None
-        check_environment()
-        with one_line(self.location, "is not a storage that can be opened"):
-            # An endpoint without TLS is used where the environment names one.
-            self._objects: Any = from_url(self.location, client_options={"allow_http": True, "timeout": "30s"})
-        self.errors = (BaseError, OSError)
+        scheme, _, rest = uri.partition("://")
+        self.location = f"{scheme}://{rest.rstrip('/')}"
+        self._client = Client(self.location)
         self._waiting: dict[str, list[str]] = {}  # appended lines that have not gone up yet
         self._next_part: dict[str, int] = {}
         self._flushed_at = time.monotonic()
 
     def prepare(self) -> None:
-        with one_line(self.location, "cannot be written"):
-            self._objects.put("writable", b"")
+        self._client.put("writable", b"", problem="cannot be written", remedy="")
 
     def read(self, name: str) -> bytes | None:
-        with one_line(self.location, "cannot be read"):
-            try:
-                return bytes(self._objects.get(name).bytes())
-            except FileNotFoundError:
-                return None
+        found = self._client.get(name)
+        return None if found is None else found[0]
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
             return list(pool.map(self.read, names))
 
     def write(self, name: str, data: bytes) -> None:
-        self._objects.put(name, data)
+        self._client.put(name, data)
 
     def remove(self, name: str) -> None:
-        self._objects.delete(name)
+        self._client.delete(name)
 
     def names(self, prefix: str) -> list[str]:
-        with one_line(self.location, "cannot be read"):
-            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+        return self._client.names(prefix)
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""
@@ -136,26 +183,40 @@ class ObjectStore(Backend):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        lease = Lease(self._objects, self.location)
+        lease = Lease(self._client)
         lease.take()
         try:
             yield
         finally:
-            self.flush()
-            lease.release()
+            try:
+                self.flush()
+            finally:
+                lease.release()
 
     def holder(self) -> str | None:
         text = self.read(LOCK)
-        held = json.loads(text) if text else None
-        return held["holder"] if held and held["expires"] > time.time() else None
+        return None if text is None else parse_lock(text, self.location)
+
+
+def parse_lock(text: bytes, location: str) -> str | None:
+    """Who holds a lock; None where it is free.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    where = f"{location}/{LOCK}"
+    held = parse_json(text, where)
+    if not isinstance(held, dict) or not isinstance(held.get("expires"), int | float):
+        raise UserError("is damaged (no holder and date of expiry): remove it once no driver runs the sweep", where)
+    return str(held.get("holder")) if held["expires"] > time.time() else None
 
 
 class Lease:
     """The lock of an object store: written only over what was read, renewed by a thread."""
 
-    def __init__(self, objects: Any, location: str, seconds: float = LEASE_SECONDS) -> None:
-        self.objects, self.location, self.seconds = objects, location, seconds
-        self._tag = ""  # of the version that this driver wrote last
+    def __init__(self, client: Client, seconds: float = LEASE_SECONDS) -> None:
+        self.client, self.seconds = client, seconds
+        self._tag: str | None = None  # of the version that this driver wrote last
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lock", daemon=True)
 
@@ -163,49 +224,38 @@ class Lease:
         """Take the lock and keep it.
 
         Raises:
-            UserError: another driver holds it, or takes it at the same moment.
+            UserError: another driver holds it, or takes it at the same moment; or it is damaged.
         """
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        try:
-            self._write("create", self.seconds)
-        except AlreadyExistsError:
-            found = self.objects.get(LOCK)
-            held = json.loads(bytes(found.bytes()))
-            if held["expires"] > time.time():
-                raise UserError(f"is being run by another driver ({held['holder']})", self.location) from None
-            try:
-                self._write({"e_tag": found.meta["e_tag"]}, self.seconds)
-            except PreconditionError:
-                raise UserError("is being run by another driver (that started at this moment)", self.location) from None
+        if not self._write("create", self.seconds):
+            found = self.client.get(LOCK)
+            holder = parse_lock(found[0], self.client.location) if found else None
+            if holder is not None:
+                raise UserError(f"is being run by another driver ({holder})", self.client.location)
+            if not self._write({"e_tag": found[1]} if found else "create", self.seconds):
+                raise UserError("is being run by another driver (that started at this moment)", self.client.location)
         self._thread.start()
 
     def release(self) -> None:
         """Free the lock, if it is still ours."""
-        from obstore.exceptions import PreconditionError
-
         self._over.set()
         self._thread.join()
-        try:
-            self._write({"e_tag": self._tag}, 0.0)
-        except PreconditionError:
-            return
+        self._write({"e_tag": self._tag}, 0.0)
 
     def _renew(self) -> None:
         """Renew at a third of the lease; a driver that cannot is stopped as by Ctrl-C, since another one may begin."""
-        from obstore.exceptions import BaseError, PreconditionError
-
         deadline = time.monotonic() + self.seconds
         while not self._over.wait(self.seconds / 3):
             try:
-                self._write({"e_tag": self._tag}, self.seconds)
+                if not self._write({"e_tag": self._tag}, self.seconds):
+                    return os.kill(os.getpid(), signal.SIGINT)
                 deadline = time.monotonic() + self.seconds
-            except PreconditionError:
-                return os.kill(os.getpid(), signal.SIGINT)
-            except (BaseError, OSError):
+            except UserError:
                 if time.monotonic() > deadline - self.seconds / 3:
                     return os.kill(os.getpid(), signal.SIGINT)
 
-    def _write(self, mode: Any, seconds: float) -> None:
+    def _write(self, mode: Any, seconds: float) -> bool:
+        """Lock for so many seconds, or free for 0; whether the version that `mode` requires was there."""
         text = json.dumps({"holder": driver_name(), "expires": time.time() + seconds if seconds else 0.0})
-        self._tag = self.objects.put(LOCK, text.encode(), mode=mode)["e_tag"]
+        tag = self.client.put_if(mode, LOCK, text.encode())
+        self._tag = tag or self._tag
+        return tag is not None

@@ -3,6 +3,7 @@
 import io
 import math
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def at_ceiling(record: dict[str, Any], random: np.random.Generator) -> tuple[flo
 def uneven(record: dict[str, Any], random: np.random.Generator) -> tuple[float, float]:
     """Cells differ by far more than the noise, and by no law."""
     key = (record["params_recursed"], record["recursion"], record["layers_executed"])
-    own = np.random.default_rng(abs(hash(key)) % 2**32)
+    own = np.random.default_rng(zlib.crc32(repr(key).encode()))
     nll = math.exp(own.normal(0, 1) + random.normal(0, 0.01))
     return nll, math.exp(-nll)
 
@@ -104,6 +105,7 @@ def assert_extends(spec: SweepSpec, text: str, folder: Path) -> None:
     suggestion, ledger = open_beside(spec, text, folder)
     pending = {trial.fingerprint for trial in suggestion.design()} - ledger.results.keys()
     assert pending, text
+    assert f"defaults: {spec.defaults}\n" in text
     if suggestion.name == spec.name:
         assert set(ledger.results) == finished, text
         assert pending.isdisjoint(finished)

@@ -26,6 +26,7 @@ from tests.sweeps.driver.test_run import ENVIRONMENT
 from tests.sweeps.servers import free_port
 
 PATIENCE_MILLISECONDS = 60_000
+STARTING = "starting MLflow's server ...\n"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def links(tracked: Ledger) -> Iterator[dict[str, str]]:
         command("ui", tracked.store.location, "--no-browser"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )
     assert served.stdout is not None
+    assert served.stdout.readline() == STARTING
     printed = dict(served.stdout.readline().split(None, 1) for _ in range(3))
     yield {name: link.strip() for name, link in printed.items()}
     served.send_signal(signal.SIGINT)
@@ -114,6 +116,19 @@ def test_the_link_to_compare_shows_the_score_on_test(look: Callable, links: dict
         "() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data.map(line => line.name))"
     )
     assert drawn and not any("depth/" in str(name) for name in drawn)
+
+
+def test_ctrl_c_before_mlflow_s_server_answers_ends_with_a_line_that_is_true(tracked: Ledger) -> None:
+    arguments = ("ui", tracked.store.location, "--no-browser")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command(*arguments), env=ENVIRONMENT, **pipes) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == STARTING
+        started.send_signal(signal.SIGTERM)  # as Ctrl-C, also where a shell has that ignored
+        printed, errors = started.communicate(timeout=60)
+    assert (started.returncode, errors) == (130, "")
+    again = f"rrm-sweep ui {tracked.store.location} --no-browser"
+    assert printed == f"stopped before there were links; the same command goes on from what MLflow holds: {again}\n"
 
 
 def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requests(open_ledger: Callable) -> None:

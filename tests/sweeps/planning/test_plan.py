@@ -124,7 +124,7 @@ def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_r
     text = printed(load(sections | {"resources": {"gpus": 1}}))
     assert "-hours" not in text and "memory and time are not known here: a trial asks for more than this machine has" in text
     refusal = "resources.gpus: must be at most what this machine has, 0, got 1; with --address the sweep runs on a cluster"
-    assert f"warning: rrm-sweep run refuses this sweep on this machine: {refusal}" in text
+    assert f"warning: rrm-sweep run refuses this sweep: {refusal}" in text
     with pytest.raises(UserError, match=re.escape(refusal)):
         run_sweep(load(sections | {"resources": {"gpus": 1}}), Console(), "")
 
@@ -132,7 +132,7 @@ def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_r
 def test_a_plan_says_that_run_refuses_more_cores_than_there_are(load: Callable) -> None:
     assert "run refuses" not in printed(load(law_sections()))
     text = printed(load(law_sections() | {"resources": {"cpus": 4096}}))
-    assert "run refuses this sweep on this machine: resources.cpus: must be at most" in text
+    assert "run refuses this sweep: resources.cpus: must be at most" in text
 
 
 # -- settings without effect in training --------------------------------------------------------------------------

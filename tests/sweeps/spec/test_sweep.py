@@ -162,7 +162,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     "design that is a list": (changed(MEASURE, "measure", [1]), "measure: must be a section of key: value lines, got [1]"),
     "vary without values": (
         changed(MEASURE, "measure/vary", "model.hidden_size"),
-        "measure.vary: vary must be paths and their values, or a list of such blocks, got 'model.hidden_size'",
+        "measure.vary: must be paths and their values, or a list of such blocks, got 'model.hidden_size'; write vary: {model.",
     ),
     "vary with sections": (
         changed(MEASURE, "measure/vary", {"model": {"l_cycles": [1, 2]}}),
@@ -463,7 +463,10 @@ def test_a_trial_is_refused_with_the_command_to_use(write_spec: Callable) -> Non
         ("name.x=1", "name is a value, not a section"),
         ("=1", "override: must be dotted.path=value, got '=1'"),
         ("trial..optim.lr=1", "override: must be dotted.path=value, got 'trial..optim.lr=1'"),
-        ("measure.vary=3", "measure.vary: vary must be paths and their values"),
+        ("measure.vary=3", "measure.vary: must be paths and their values, or a list of such blocks, got 3; write vary: {model."),
+        ("trial=3", "trial: must be a section of key: value lines, got 3; write trial: {task: {kind: sudoku}}"),
+        ("measure.tie=abc", "measure.tie: must be a list, got 'abc'; write tie: [{solve: ..., so_that: ...}]"),
+        ("trial.optim.betas=0.9", "trial.optim.betas: must be a list, got 0.9; write betas: [0.9, 0.95]"),
         ("measure.vary.model.l_cycles=[1, ~]", "measure.vary.model.l_cycles.1: is empty"),
         ("trial.task.train={a: 1}", "trial.task: validation_examples has no effect where puzzles come from CSV files"),
         ("seeds=3", "seeds: unknown key"),

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -79,9 +80,9 @@ class TestLease:
 
     def test_a_dead_drivers_lock_is_taken_when_it_has_expired(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        dead = Lease(objects._objects, objects.location, seconds=1)
+        dead = Lease(objects._client, seconds=1)
         dead._write("create", 1)  # and never renewed
-        later = Lease(objects._objects, objects.location)
+        later = Lease(objects._client)
         with pytest.raises(UserError, match="is being run by another driver"):
             later.take()
         time.sleep(1.1)
@@ -92,7 +93,7 @@ class TestLease:
 
     def test_a_living_drivers_lock_is_renewed(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        lease = Lease(objects._objects, objects.location, seconds=1)
+        lease = Lease(objects._client, seconds=1)
         lease.take()
         time.sleep(1.6)
         assert objects.holder() is not None
@@ -101,17 +102,32 @@ class TestLease:
     def test_of_two_that_find_an_expired_lock_one_gets_it(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
         objects.write(LOCK, json.dumps({"holder": "a dead one", "expires": 0}).encode())
-        tag = objects._objects.get(LOCK).meta["e_tag"]
-        first, second = (Lease(objects._objects, objects.location) for _ in range(2))
-        first._write({"e_tag": tag}, 60)
-        from obstore.exceptions import PreconditionError
+        _, tag = objects._client.get(LOCK) or (b"", None)
+        first, second = (Lease(objects._client) for _ in range(2))
+        assert first._write({"e_tag": tag}, 60)
+        assert not second._write({"e_tag": tag}, 60)
 
-        with pytest.raises(PreconditionError):
-            second._write({"e_tag": tag}, 60)
+    @pytest.mark.parametrize("text", [b"{", b"", b"[]", b'{"holder": "a"}', b"\xff", b"null"])
+    def test_a_damaged_lock_is_one_line_for_who_asks_and_for_who_wants_it(self, s3: str, text: bytes) -> None:
+        objects = ObjectStore(f"{s3}/sweep")
+        objects.write(LOCK, text)
+        for use in (objects.holder, lambda: objects.locked().__enter__()):
+            with pytest.raises(UserError, match=rf"^{s3}/sweep/lock: is damaged ") as error:
+                use()
+            assert "\n" not in str(error.value)
+
+    def test_a_storage_that_goes_away_while_a_driver_writes_is_one_line(self, s3: str, s3_server: str) -> None:
+        objects = ObjectStore(f"{s3}/sweep")
+        objects.append("rows.jsonl", {"n": 0})
+        objects.flush()
+        message = rf"^{s3}/sweep: takes no more: .*; mend it and run the same command again$"
+        with pytest.raises(UserError, match=message), objects.locked():
+            objects.append("rows.jsonl", {"n": 1})
+            urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
 
     def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str, ctrl_c_raises: None) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        lease = Lease(objects._objects, objects.location, seconds=3)
+        lease = Lease(objects._client, seconds=3)
         lease.take()
         with pytest.raises(KeyboardInterrupt):
             objects.write(LOCK, b'{"holder": "another", "expires": 1e12}')  # well before the first renewal, at 1 s
@@ -214,8 +230,6 @@ def ctrl_c_raises() -> Iterator[None]:
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty bucket on the server, as the environment names it."""
-    from urllib.request import Request, urlopen
-
     for name, value in {
         "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
     }.items():  # fmt: skip

@@ -13,9 +13,9 @@ from analysis.data.tables import load
 from rrm.errors import UserError
 from sweeps.cli.status import find_store
 from sweeps.planning.load_sweep import load_sweep
-from sweeps.store.object_store import ObjectStore
+from sweeps.store.object_store import Lease, ObjectStore
 from sweeps.store.store import Store
-from tests.sweeps.conftest import measure_sections, run_command
+from tests.sweeps.conftest import assert_refused, measure_sections, run_command
 
 SWEEP = "s3://bucket/sweeps/tiny"
 COMMANDS = {
@@ -121,6 +121,20 @@ def test_every_command_refuses_an_endpoint_that_is_no_address_in_one_line(
     assert line == f"AWS_ENDPOINT_URL: must be the address of a server such as http://localhost:9000, got {endpoint!r}\n"
 
 
+@pytest.mark.parametrize("uri", ["s3://", "s3:///", "s3:///folder", "S3://", "gs://", "az://"])
+def test_a_uri_without_a_bucket_is_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=rf"must name a bucket: {uri[:2].lower()}://BUCKET/FOLDER$"):
+        find_store(uri)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_a_uri_without_a_bucket(typed: Callable, write_spec: Callable, tmp_path: Path, command: str) -> None:
+    write_spec(measure_sections())
+    names = {"main": analysis.cli.main, "name": "rrm-analyze"} if command == "analyze" else {}
+    arguments = [word.replace(SWEEP, "s3://").replace("s3://bucket/sweeps", "s3://") for word in COMMANDS[command]]
+    assert_refused(typed(*arguments, **names), "must name a bucket: s3://BUCKET/FOLDER\n", tmp_path)
+
+
 def test_credentials_with_a_line_break_are_one_line_that_does_not_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
     set_credentials(monkeypatch, "http://127.0.0.1:1", key="planted\n")
     with pytest.raises(UserError, match=r"^AWS_ACCESS_KEY_ID: must be one line") as error:
@@ -143,6 +157,28 @@ def test_a_server_that_refuses_is_one_line_for_every_way_to_read_and_for_the_fir
             read()
     with pytest.raises(UserError, match="cannot be written"):
         store.create()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412])
+def test_a_server_that_refuses_later_is_one_line_for_every_way_to_write(answering: Callable, status: int) -> None:
+    answering(status)
+    store = Store(SWEEP)
+    writes = [lambda: store.write_spec("name: tiny"), lambda: store.write_result("a", "{}"), lambda: store.write_killed("a", "b")]
+    if status not in {404, 409, 412}:  # what is not there is removed, and another driver may have the lock
+        writes += [lambda: store.remove_result("a"), lambda: store.locked().__enter__()]
+    for write in writes:
+        with pytest.raises(UserError, match=rf"^{SWEEP}: takes no more: .*; mend it and run the same command again$"):
+            write()
+
+
+def test_appended_lines_that_do_not_go_up_and_a_lock_that_is_not_freed_are_one_line(answering: Callable) -> None:
+    answering(403)
+    backend = ObjectStore(SWEEP)
+    backend._next_part["rows.jsonl"] = 0
+    backend.append("rows.jsonl", {"n": 1})
+    for write in (backend.flush, lambda: Lease(backend._client)._write({"e_tag": "a"}, 0.0)):
+        with pytest.raises(UserError, match=rf"^{SWEEP}: takes no more: "):
+            write()
 
 
 def test_without_credentials_the_variables_to_set_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
