@@ -66,8 +66,8 @@ def _served_links(store: Store, port: int | None, console: Console) -> Iterator[
 
 
 def _say(console: Console, text: str) -> None:
-    """A line as it is: not wrapped, so that links and paths can be copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """A line as it is: not wrapped, so that links and paths can be copied. After a Ctrl-C within it rich would print it twice."""
+    print(text, file=console.file, flush=True)
 
 
 def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> int:
