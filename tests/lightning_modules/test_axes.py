@@ -21,6 +21,7 @@ VOLATILE = {"wall_seconds", "train_seconds", "examples_per_second", "peak_memory
 NOISY: Changes = {"model__state_noise": 0.3, "model__state_noise_in_evaluation": True}
 PREFIX: Changes = {"model__prefix_length": 2}
 ACT: Changes = {"model__halting": "act", "model__supervision_steps": 4}
+HALTS: Changes = {"model__halting": "act_continue", "model__supervision_steps": 4, "model__positions": "rotary", "optim__lr": 0.5}
 STAGE = {"until": 0.5, "h_cycles": 1, "l_cycles": 1}
 
 FITTED: dict[str, FitResult] = {}
@@ -73,8 +74,8 @@ NUMERIC: dict[str, tuple[Changes, Any]] = {
     "model.l_cycles": ({}, 3),
     "model.gradient": ({"model__gradient": 1}, 2),
     "model.supervision_steps": ({}, 3),
-    # A large step, so that some rows want to halt within twelve steps.
-    "model.halt_exploration": ({"model__halting": "act_continue", "model__supervision_steps": 4, "optim__lr": 0.5}, 1.0),
+    # A large step and rotary positions, so that some rows want to halt within twelve steps.
+    "model.halt_exploration": (HALTS, 1.0),
     "model.state_noise": (NOISY, 0.6),
     "model.damping": ({}, 0.5),
     "loss.q_weight": ({}, 2.0),

@@ -15,6 +15,7 @@ from rrm.models import build_reasoner
 from rrm.reasoner import Reasoner
 from tests.conftest import tiny_trial
 
+ROTARY = {"model__positions": "rotary"}  # with it the answers of these untrained models differ between puzzles
 MODELS: dict[str, dict[str, Any]] = {
     "trm": {},
     "hrm": {"model__kind": "hrm"},
@@ -22,9 +23,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixer": {"model__mixer": "mlp"},
     "tokens": {"model__medium": "tokens"},
     "reset": {"model__state_reset": "all"},
-    "learned_state": {"model__state_init": "learned", "model__gradient": "full"},
+    "learned_state": {"model__state_init": "learned", "model__gradient": "full", **ROTARY},
     "damped": {"model__damping": 0.2},
-    "prefix": {"model__prefix_length": 2},
+    "prefix": {"model__prefix_length": 2, **ROTARY},
     "one_step": {"model__supervision_steps": 1},
     "deep": {"model__supervision_steps": 12, "eval__max_depth": 12},
     "random_state": {"model__state_init": "random"},
