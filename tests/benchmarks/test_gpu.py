@@ -23,6 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.more
 def test_two_parts_print_a_table_and_write_their_figures(tmp_path: Path) -> None:
     path = tmp_path / "gpu.json"
     ended = run("--device", "cpu", "--only", "syncs,goldens", "--out", str(path))

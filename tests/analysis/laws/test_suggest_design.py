@@ -272,6 +272,7 @@ def test_a_sketch_leaves_out_what_is_no_valid_setting(columns: dict[str, Any], t
         assert {cell.model.hidden_size for cell in load_spec(tmp_path / "sketch.yaml").design()} >= {100, 200}
 
 
+@pytest.mark.more
 def test_a_suggestion_read_from_mlflow_is_that_of_the_store(tracked: Ledger, tmp_path: Path) -> None:
     spec = tracked.spec
     from_mlflow = fit_laws(load(spec.name, f"sqlite:///{Path(spec.storage) / 'mlflow.db'}"))

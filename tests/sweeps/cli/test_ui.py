@@ -118,6 +118,7 @@ def test_the_link_to_compare_shows_the_score_on_test(look: Callable, links: dict
     assert drawn and not any("depth/" in str(name) for name in drawn)
 
 
+@pytest.mark.more
 def test_ctrl_c_before_mlflow_s_server_answers_ends_with_a_line_that_is_true(tracked: Ledger) -> None:
     arguments = ("ui", tracked.store.location, "--no-browser")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
