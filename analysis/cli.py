@@ -66,7 +66,6 @@ def analyze(
 ) -> None:
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
     from analysis.data.csv_import import load_csv
-    from analysis.data.tables import load, merge
     from analysis.laws.fit import write_fits
     from analysis.laws.fit_all import fit_laws
 
@@ -74,12 +73,9 @@ def analyze(
     _check(sweeps or [], out, tracking_uri, csv, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
     if csv is not None:
-        names, tables = [], load_csv(csv, curves, columns or [], settings or [], percent or [])
+        names, tables = list[str](), load_csv(csv, curves, columns or [], settings or [], percent or [])
     else:
-        names = list(dict.fromkeys(sweeps or [])) if tracking_uri else _select_sweeps(sweeps or [])
-        if len(names) > 1 and out is None:
-            raise UserError("is needed for several sweeps: a folder for the report of all, such as --out report", "--out")
-        tables = merge([load(sweep, tracking_uri) for sweep in names])
+        names, tables = _read_sweeps(sweeps or [], out, tracking_uri)
     if tables.completed.empty:
         raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
     _check_costs(budgets, tables)
@@ -93,15 +89,34 @@ def analyze(
     if fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
+    _report(tables, fits, folder, is_default_folder=out is None)
+    if csv is None:
+        put_into_mlflow(names, tracking_uri, folder)
+
+
+def _read_sweeps(sweeps: list[str], out: Path | None, tracking_uri: str | None) -> "tuple[list[str], Tables]":
+    """The sweeps that are read, each once, and their tables as one.
+
+    Raises:
+        UserError: none of them is a sweep, one cannot be read, or several have no folder for their report.
+    """
+    from analysis.data.tables import load, merge
+
+    names = list(dict.fromkeys(sweeps)) if tracking_uri else _select_sweeps(sweeps)
+    if len(names) > 1 and out is None:
+        raise UserError("is needed for several sweeps: a folder for the report of all, such as --out report", "--out")
+    return names, merge([load(sweep, tracking_uri) for sweep in names])
+
+
+def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool) -> None:
+    """Write the report into a folder and print its cells and sentences."""
     from analysis.report.build import build_report
     from analysis.report.html import write_report  # plots take seconds to import
 
     report = build_report(tables, fits)
     titles = " and ".join(sorted(map(str, tables.trials["sweep"].unique())))
-    command = shlex.join(["rrm-analyze", *sys.argv[1:], *([] if out else ["--out", str(folder)])])
+    command = shlex.join(["rrm-analyze", *sys.argv[1:], *(["--out", str(folder)] if is_default_folder else [])])
     _print(report, write_report(report, folder, titles, [command]))
-    if csv is None:
-        put_into_mlflow(names, tracking_uri, folder)
 
 
 def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, *, has_parts: bool) -> None:

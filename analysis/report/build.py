@@ -26,7 +26,6 @@ from analysis.report.sentences import (
 )
 from analysis.statistics.cells import summarise_cells, summarise_outcomes
 from analysis.statistics.effects import (
-    TASK,
     Difference,
     Effect,
     Interaction,
@@ -38,6 +37,7 @@ from analysis.statistics.effects import (
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
 from analysis.statistics.task_agreement import Agreement, task_agreements
+from sweeps.design.axes import TASK
 
 MOST_CELLS_COMPARED = 6  # pair by pair
 

@@ -26,13 +26,12 @@ from analysis.statistics.contrasts import (
     pool_noise,
     scores_by_seed,
 )
-from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, independent_axes
+from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
 from sweeps.design.groups import find_splitting
 from sweeps.design.short_names import axis_name
 from sweeps.design.thresholds import LEVEL, MIN_SEEDS
 
 ALL_CELLS = "all cells"
-TASK = "task.kind"  # scores on two tasks are not compared
 SIGNIFICANT = 1 - LEVEL  # an adjusted p below it is called clear
 
 

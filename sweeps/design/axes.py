@@ -6,6 +6,7 @@ import numpy as np
 
 WIDTH, LAYERS = "model.hidden_size", "model.num_layers"
 CYCLES, LATENT_UPDATES, SUPERVISION_STEPS = "model.h_cycles", "model.l_cycles", "model.supervision_steps"
+TASK = "task.kind"  # scores on two tasks are not compared
 SIZE, RECURSION = "params_recursed", "recursion"  # columns that follow from the settings above, and axes where those are absent
 
 AXIS_SETTINGS = (WIDTH, LAYERS, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)

@@ -12,7 +12,7 @@ import numpy as np
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, independent_axes
+from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
 from sweeps.design.groups import SCORING, find_splitting, name_rows
 from sweeps.design.identifiability import COEFFICIENTS, Rule
 from sweeps.design.short_names import axis_name, count_of
@@ -42,7 +42,6 @@ from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
 
 ACCURACY = "test/exact_accuracy"
-TASK = "task.kind"  # scores on two tasks are not compared
 ASSUMED_NOISE_SD = 0.1  # standard deviation of log NLL over seeds
 ASSUMED_ACCURACY_SD = 0.1  # standard deviation of exact accuracy over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)

@@ -58,9 +58,9 @@ def test_parts_are_described_while_a_thread_changes_them(tmp_path: Path) -> None
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        for _ in range(2000):
-            progress.describe_aside(transient=False)
+        described = [line for _ in range(2000) for line in progress.describe_aside(transient=False)]
     finally:
         is_over.set()
         thread.join()
         sys.setswitchinterval(interval)
+    assert all("dataset of" in line and "HTTP 404" in line for line in described)
