@@ -77,7 +77,7 @@ def analyze(
     else:
         names, tables = _read_sweeps(sweeps or [], out, tracking_uri)
     if tables.completed.empty:
-        raise UserError("has no completed trial yet: nothing to compare", ", ".join(names) or str(csv))
+        raise UserError(", ".join(names) or str(csv), "has no completed trial yet: nothing to compare")
     _check_costs(budgets, tables)
     folder = Path(expand_home(out)) if out else _open_store(names[0]).driver_folder / "report"
     _make(folder)
@@ -104,7 +104,7 @@ def _read_sweeps(sweeps: list[str], out: Path | None, tracking_uri: str | None) 
 
     names = list(dict.fromkeys(sweeps)) if tracking_uri else _select_sweeps(sweeps)
     if len(names) > 1 and out is None:
-        raise UserError("is needed for several sweeps: a folder for the report of all, such as --out report", "--out")
+        raise UserError("--out", "is needed for several sweeps: a folder for the report of all, such as --out report")
     return names, merge([load(sweep, tracking_uri) for sweep in names])
 
 
@@ -126,22 +126,22 @@ def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: P
     if sweeps and csv is not None:
         raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
     if csv is None and has_parts:
-        raise UserError("have no effect without --csv", "--curves, --columns, --settings and --percent")
+        raise UserError("--curves, --columns, --settings and --percent", "have no effect without --csv")
     if out is None and (tracking_uri is not None or csv is not None):
-        raise UserError("is needed with --tracking-uri and --csv: a folder to write into", "--out")
+        raise UserError("--out", "is needed with --tracking-uri and --csv: a folder to write into")
 
 
 def _check_budgets(budgets: dict[str, list[float]]) -> None:
     for name, amounts in budgets.items():
         if any(not 0 < amount < math.inf for amount in amounts):
-            raise UserError(f"must be a number of FLOPs above 0, got {min(amounts):g}", f"--{name.replace('_', '-')}")
+            raise UserError(f"--{name.replace('_', '-')}", f"must be a number of FLOPs above 0, got {min(amounts):g}")
 
 
 def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
     """A budget needs the cost that it is of."""
     for name, amounts in budgets.items():
         if amounts and name not in tables.completed:
-            raise UserError(f"needs the column {name}, which the table does not have", f"--{name.replace('_', '-')}")
+            raise UserError(f"--{name.replace('_', '-')}", f"needs the column {name}, which the table does not have")
 
 
 def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
@@ -161,7 +161,7 @@ def _select_sweeps(targets: list[str]) -> list[str]:
     reasons = {target: why_no_sweep(target) for target in targets} if len(targets) > 1 else {}
     skipped = {target: reason for target, reason in reasons.items() if reason}
     if targets and len(skipped) == len(targets):
-        raise UserError("none of these is a sweep with finished trials", ", ".join(targets))
+        raise UserError(", ".join(targets), "none of these is a sweep with finished trials")
     for target, reason in skipped.items():
         _say(f"skipped {target}: {reason}")
     stores = {_open_store(target).location: target for target in reversed(targets) if target not in skipped}
@@ -202,7 +202,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
+        raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
 
 
 def _say(text: str) -> None:

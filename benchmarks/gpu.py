@@ -78,11 +78,11 @@ def _arguments() -> argparse.Namespace:
     if given.official is not None:
         given.official = given.official.resolve()
         if not (given.official / "models" / "recursive_reasoning").is_dir():
-            raise UserError(f"must be a checkout of the official TRM repository, got {given.official}", "--official")
+            raise UserError("--official", f"must be a checkout of the official TRM repository, got {given.official}")
     if given.out is not None:
         given.out = given.out.resolve()
         if given.out.is_dir() or not given.out.parent.is_dir():
-            raise UserError(f"must be a file in a folder that exists, got {given.out}", "--out")
+            raise UserError("--out", f"must be a file in a folder that exists, got {given.out}")
     return given
 
 
@@ -91,7 +91,7 @@ def _chosen_parts(only: str) -> list[str]:
     chosen = only.split(",")
     for name in chosen:
         if name not in PARTS:
-            raise UserError(f"unknown part {name!r}; {suggest(name, PARTS)}", "--only")
+            raise UserError("--only", f"unknown part {name!r}; {suggest(name, PARTS)}")
     return [name for name in PARTS if name in chosen]
 
 
@@ -106,7 +106,7 @@ def _describe_machine(device: str) -> Report:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("torch sees no NVIDIA card: use --device cpu to test this command at tiny sizes", "--device")
+        raise UserError("--device", "torch sees no NVIDIA card: use --device cpu to test this command at tiny sizes")
     return {
         "sizes": "tiny" if device == "cpu" else "full",
         "card": torch.cuda.get_device_name() if device == "cuda" else f"none, {platform.machine()} CPU",

@@ -11,6 +11,7 @@ import torch
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial, validate_trial
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, Row
 from lightning_modules.trial_folder import RESULT, TRIAL
 from lightning_modules.yaml_file import read_yaml, write_yaml
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stopped; continue with: {shlex.join(['rrm-trial', *(arguments or sys.argv[1:])])}", file=sys.stderr)
         return 130
-    return 0 if record["outcome"] == "completed" else 1
+    return 0 if record["outcome"] == Outcome.COMPLETED else 1
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,13 +84,13 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
 
     if threads is not None:
         if threads < 1:
-            raise UserError(f"must be at least 1, got {threads}", "--threads")
+            raise UserError("--threads", f"must be at least 1, got {threads}")
         torch.set_num_threads(threads)
     result_file = folder / RESULT
     if result_file.exists():
         record = json.loads(result_file.read_text(encoding="utf-8"))
         if record["fingerprint"] != config.fingerprint:
-            raise UserError(f"holds another trial ({record['fingerprint']}, not {config.fingerprint})", str(folder))
+            raise UserError(str(folder), f"holds another trial ({record['fingerprint']}, not {config.fingerprint})")
         print(f"already finished: {result_file}")
     else:
         load_splits(config.task)  # a bad row is found before anything is written
@@ -114,12 +115,12 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
 def _prepare(folder: Path, config: TrialConfig) -> Path:
     """Make the folder, unless it holds another trial."""
     if _stored_fingerprint(folder) not in {None, config.fingerprint}:
-        raise UserError("holds another trial: choose another --out", str(folder))
+        raise UserError(str(folder), "holds another trial: choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / TRIAL, write_yaml(config.resolved()))
     except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
+        raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     return folder
 
 

@@ -193,6 +193,6 @@ def load_trial(path: Path, defaults: int = NEWEST_DEFAULTS) -> TrialConfig:
     path = Path(expand_home(path))
     sections = read_yaml(path)
     if "trial" in sections or "measure" in sections or "search" in sections:
-        raise UserError(f"is a sweep, not a trial: use rrm-sweep run {path}", str(path))
+        raise UserError(str(path), f"is a sweep, not a trial: use rrm-sweep run {path}")
     version = parse_version(sections.pop("defaults", defaults), "defaults")
     return parse_trial(with_defaults(sections, version), path.parent)

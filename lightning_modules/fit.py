@@ -16,6 +16,7 @@ from lightning_modules.datamodule import TaskData, data_columns
 from lightning_modules.evaluation import depth_curve, score_depths
 from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
 from rrm.tasks import Split
@@ -52,9 +53,9 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
         elif config.fit.budget.amount:
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint if saved else None)
     except Diverged as error:
-        return _result(config, module, {"outcome": "failed", "reason": str(error)})
+        return _result(config, module, {"outcome": Outcome.FAILED, "reason": str(error)})
     if watcher.stopped:
-        return _result(config, module, {"outcome": "pruned"})
+        return _result(config, module, {"outcome": Outcome.PRUNED})
     if folder is not None:
         save_weights(module.average.reasoner, folder / WEIGHTS)
     return _score(config, module, data, trainer.strategy.root_device, folder, wall_seconds=time.perf_counter() - started)
@@ -68,7 +69,7 @@ def _score(
     depth, trained = config.eval.max_depth, config.model.trained_depth
     now = time.time_ns() // 1_000_000
     validation = depth_curve(scored, data.splits["validation"], depth, config)
-    record: dict[str, Any] = {"outcome": "completed", "val/examples": len(data.splits["validation"])}
+    record: dict[str, Any] = {"outcome": Outcome.COMPLETED, "val/examples": len(data.splits["validation"])}
     record |= {f"val/{name}": value for name, value in validation.at(trained).items()}
     points = depth_points(validation, "val_depth", now, ("exact_accuracy", "nll"))
     for split, prefix in DEPTH_PREFIXES.items():

@@ -106,13 +106,13 @@ def parse_yaml(text: str, source: str) -> Any:
         return value
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"is not valid YAML: {error.problem}", source + line) from None
+        raise UserError(source + line, f"is not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"is not valid YAML: {error}", source) from None
+        raise UserError(source, f"is not valid YAML: {error}") from None
     except (ValueError, KeyError) as error:
-        raise UserError(f"holds a value that cannot be read: {error}", source) from None
+        raise UserError(source, f"holds a value that cannot be read: {error}") from None
     except RecursionError:
-        raise UserError("nests too deeply", source) from None
+        raise UserError(source, "nests too deeply") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -124,14 +124,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError("is not text in UTF-8", str(path)) from None
+        raise UserError(str(path), "is not text in UTF-8") from None
     content = parse_yaml(text, str(path))
     if content is None:
-        raise UserError("is empty", str(path))
+        raise UserError(str(path), "is empty")
     if not isinstance(content, dict):
-        raise UserError(f"must hold sections of key: value lines, got {type(content).__name__}", str(path))
+        raise UserError(str(path), f"must hold sections of key: value lines, got {type(content).__name__}")
     reject_nulls(content, "")
     return content
 
@@ -139,7 +139,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def reject_nulls(value: Any, path: str) -> None:
     """Refuse a null anywhere below `path`: absent is how a default is asked for."""
     if value is None:
-        raise UserError("is empty; null is not a value: leave the key out for its default", path)
+        raise UserError(path, "is empty; null is not a value: leave the key out for its default")
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
         reject_nulls(child, join_keys(path, key) if path else join_keys(key))

@@ -16,6 +16,19 @@ class StrictConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
+class RuleError(ValueError):
+    """A rule between several fields is broken.
+
+    Args:
+        problem: the rule, the values and what to do.
+        fields: the fields that the rule is about, as dotted paths below the section whose validator raises this.
+    """
+
+    def __init__(self, problem: str, *fields: str) -> None:
+        self.fields = fields
+        super().__init__(problem)
+
+
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
     """The config classes that a field of this annotation may hold: several for a union, also those of a list's items if asked."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -32,10 +32,10 @@ def parse_version(version: Any, where: str) -> int:
         UserError: there is no such version here; `where` names the field.
     """
     if isinstance(version, bool) or not isinstance(version, int) or version < FIRST_DEFAULTS:
-        raise UserError(f"must be a version of the defaults, {FIRST_DEFAULTS} to {NEWEST_DEFAULTS}, got {version!r}", where)
+        raise UserError(where, f"must be a version of the defaults, {FIRST_DEFAULTS} to {NEWEST_DEFAULTS}, got {version!r}")
     if version > NEWEST_DEFAULTS:
         known = f"this version has the defaults {FIRST_DEFAULTS} to {NEWEST_DEFAULTS}"
-        raise UserError(f"is {version}, written by a newer rrm-sweeps: {known}; install the newer one", where)
+        raise UserError(where, f"is {version}, written by a newer rrm-sweeps: {known}; install the newer one")
     return version
 
 

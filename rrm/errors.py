@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rrm.aliases import MEANINGS, fields_called
-from rrm.config import fields_by_key, fields_by_path, sections_in
+from rrm.config import RuleError, fields_by_key, fields_by_path, sections_in
 
 MAX_SHOWN = 200  # characters of a value, or of another library's message
 MAX_LISTED = 12  # choices that are all listed ...
@@ -25,16 +25,22 @@ SAME, VERY_NEAR, NEAR = 1.0, 0.85, 0.65  # share of two words that is alike, as 
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; commands print its single line on stderr and exit with code 2."""
+    """A mistake that the user can correct; commands print its single line on stderr and exit with code 2.
 
-    def __init__(self, problem: str, path: str = "") -> None:
-        self.problem, self.path = problem, path
-        super().__init__(" ".join((f"{path}: {problem}" if path else problem).split()))
+    Args:
+        where: the field as a dotted path, the file, the option or the address that is wrong.
+        problem: the rule, the value and what to do.
+        fields: dotted paths of the fields that break a rule between several fields; empty for any other rule.
+    """
+
+    def __init__(self, where: str, problem: str, fields: tuple[str, ...] = ()) -> None:
+        self.where, self.problem, self.fields = where, problem, fields
+        super().__init__(" ".join(f"{where}: {problem}".split()))
 
 
 def usage_error(problem: str, command: str) -> UserError:
     """A mistake in what was typed behind `command`."""
-    return UserError(f"{problem} ({command} --help)", "error")
+    return UserError("error", f"{problem} ({command} --help)")
 
 
 def exit_on_user_error(command: Callable[[], object]) -> None:
@@ -50,7 +56,7 @@ def exit_on_user_error(command: Callable[[], object]) -> None:
         sys.exit(2)
     except UnicodeEncodeError as error:  # the name of a file
         remedy = "this system's locale cannot write it: set PYTHONUTF8=1 in the environment"
-        print(UserError(f"{remedy} ({error.encoding})", ascii(error.object)), file=sys.stderr)
+        print(UserError(ascii(error.object), f"{remedy} ({error.encoding})"), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"stopped before anything was started; type it again: {shlex.join(sys.argv)}", file=sys.stderr)
@@ -180,9 +186,11 @@ def from_validation(error: ValidationError, root: type, prefix: str = "", known:
     others = _name_others([".".join(filter(None, (prefix, join_keys(*place)))) for place in places if place != keys])
     if first["type"] == "extra_forbidden":
         hint = suggest_field(join_keys(*keys), known or list(fields_by_path(root)), fields_by_key(section), prefix)
-        return UserError(f"unknown key; {hint}{others}", path)
+        return UserError(path, f"unknown key; {hint}{others}")
     example = _list_example(section, keys, first) if first["type"] in {"list_type", "tuple_type"} and len(same) == 1 else ""
-    return UserError(f"{_sentence(same, section)}{example}{others}", path)
+    cause = first.get("ctx", {}).get("error")
+    fields = tuple(join_keys(*filter(None, (path, name))) for name in cause.fields) if isinstance(cause, RuleError) else ()
+    return UserError(path, f"{_sentence(same, section)}{example}{others}", fields)
 
 
 def _name_others(paths: list[str]) -> str:
@@ -221,7 +229,7 @@ def _require_section(value: Any, classes: list[Any], prefix: str, key: str) -> N
     if isinstance(value, dict):
         return require_sections(value, classes[0], path) if len(classes) == 1 else None
     remedy = f"; write {key}: {{{example}}}" if (example := _example(value, classes)) else ""
-    raise UserError(f"must be a section of key: value lines, got {_shortened(repr(value))}{remedy}", path)
+    raise UserError(path, f"must be a section of key: value lines, got {_shortened(repr(value))}{remedy}")
 
 
 def _example(value: Any, classes: list[Any]) -> str:

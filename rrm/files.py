@@ -25,7 +25,7 @@ def expand_home(location: str | Path) -> str:
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
-        raise UserError("begins with a home folder that is not known here: write the whole path", text) from None
+        raise UserError(text, "begins with a home folder that is not known here: write the whole path") from None
 
 
 def checked_sha256(path: Path, expected: str | None) -> str:
@@ -37,9 +37,9 @@ def checked_sha256(path: Path, expected: str | None) -> str:
     try:
         digest = _sha256(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     if expected not in (None, digest):
-        raise UserError(f"is not the file of this trial: its sha256 is {digest}, expected {expected}", str(path))
+        raise UserError(str(path), f"is not the file of this trial: its sha256 is {digest}, expected {expected}")
     return digest
 
 

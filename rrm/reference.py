@@ -53,10 +53,10 @@ def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Ten
         UserError: the architecture is not one of ours, a setting is not supported, or the state does not fit the config.
     """
     if arch not in ARCHITECTURES:
-        raise UserError(f"must be one of {', '.join(ARCHITECTURES)}, got {arch!r}", "arch")
+        raise UserError("arch", f"must be one of {', '.join(ARCHITECTURES)}, got {arch!r}")
     for name, ours in FIXED.items():
         if config.get(name, ours) != ours:
-            raise UserError(f"must be {ours}, got {config[name]}", name)
+            raise UserError(name, f"must be {ours}, got {config[name]}")
     shape = PuzzleShape(config["seq_len"], config["vocab_size"], config["num_puzzle_identifiers"])
     model = build_reasoner(_translate(arch, config), shape)
     load_weights(model, state)
@@ -107,7 +107,7 @@ class Golden:
                 metadata = file.metadata()
             self.tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"is not a golden file: {error}", str(path)) from None
+            raise UserError(str(path), f"is not a golden file: {error}") from None
         self.path, self.device, self.precision = path, device, precision
         self.kind = metadata["kind"]
         self.calls = int(metadata["calls"])

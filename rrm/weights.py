@@ -33,7 +33,7 @@ def load_weights(model: Reasoner, state: Mapping[str, Tensor]) -> None:
     try:
         model.load_state_dict(plain)
     except RuntimeError as error:
-        raise UserError(f"does not fit the config: {error}", "state") from None
+        raise UserError("state", f"does not fit the config: {error}") from None
 
 
 def _plain_name(name: str) -> str:
@@ -53,17 +53,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             is_empty = not file.read(1)
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     if is_empty:
-        raise UserError("is empty, and must be a file of weights", str(path))
+        raise UserError(str(path), "is empty, and must be a file of weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise any type of error on a damaged file
-        raise UserError(f"is not a file of weights: {first_line(error)}", str(path)) from None
+        raise UserError(str(path), f"is not a file of weights: {first_line(error)}") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError("must hold tensors by name and nothing else", str(path))
+        raise UserError(str(path), "must hold tensors by name and nothing else")
     return state
 
 

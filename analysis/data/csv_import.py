@@ -23,6 +23,7 @@ from analysis.data.lookalikes import columns_option, find_lookalikes, percent_op
 from analysis.data.names import COUNTS, NUMBERS, RECORD, SCORES, SETTINGS, TEXTS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
+from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
 from sweeps.design.axes import DEPTH_AXES
 
@@ -72,7 +73,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     """
     whole = unpack_dictionaries(read_table(trials), trials)
     if whole.empty:
-        raise UserError("has no rows", str(trials))
+        raise UserError(str(trials), "has no rows")
     renamed, notes = _rename(whole, _parse_columns(columns, whole), trials)
     further = {ours for name in _split(settings, whole) for ours in _find_setting(renamed, name)}
     assumed = [] if renamed.has_outcomes else ["outcome"]
@@ -127,10 +128,10 @@ def _parse_columns(columns: Names, table: pd.DataFrame) -> dict[str, str]:
             ours, separator, theirs = pair.partition("=")
             ours, theirs = _unquoted(ours), _unquoted(theirs)
             if not separator or not ours or not theirs:
-                raise UserError(f'must be OURS=THEIRS,..., got {pair!r}; a name with a comma is quoted: OURS="A, B"', "--columns")
+                raise UserError("--columns", f'must be OURS=THEIRS,..., got {pair!r}; a name with a comma is quoted: OURS="A, B"')
             _check_pair(ours, theirs, table)
             if ours in pairs:
-                raise UserError(f"{ours!r} is given twice, as {pairs[ours]!r} and as {theirs!r}", "--columns")
+                raise UserError("--columns", f"{ours!r} is given twice, as {pairs[ours]!r} and as {theirs!r}")
             pairs[ours] = theirs
     return pairs
 
@@ -139,13 +140,13 @@ def _check_pair(ours: str, theirs: str, table: pd.DataFrame) -> None:
     if ours not in RECORD and not ours.startswith(SECTIONS):
         close = get_close_matches(ours, [*RECORD, *SETTINGS], 1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"{ours!r} is not a name of ours (docs/formats.md){meant}", "--columns")
+        raise UserError("--columns", f"{ours!r} is not a name of ours (docs/formats.md){meant}")
     if theirs not in table:
         raise _no_column(theirs, map(str, table), "--columns")
 
 
 def _no_column(name: str, columns: Iterable[str], option: str) -> UserError:
-    return UserError(f"{name!r} is not a column; there are: {', '.join(dict.fromkeys(columns))}", option)
+    return UserError(option, f"{name!r} is not a column; there are: {', '.join(dict.fromkeys(columns))}")
 
 
 def _rename(whole: pd.DataFrame, given: dict[str, str], where: Path) -> tuple[Renamed, list[str]]:
@@ -155,7 +156,7 @@ def _rename(whole: pd.DataFrame, given: dict[str, str], where: Path) -> tuple[Re
     is_trial = trials_of_export(whole, carried | {theirs: ours for ours, theirs in given.items()})
     rows = whole[is_trial]
     if rows.empty:
-        raise UserError("has no row with a setting or a score of a trial", str(where))
+        raise UserError(str(where), "has no row with a setting or a score of a trial")
     table = rows[[theirs for theirs, ours in carried.items() if ours not in given]].rename(columns=carried)
     table = table.assign(**{ours: rows[theirs] for ours, theirs in given.items()})
     status = find_status(rows)
@@ -180,7 +181,7 @@ def _fingerprints(rows: pd.DataFrame, table: pd.DataFrame, where: Path) -> pd.Se
     if len(repeated):
         same = repeated.index[repeated == repeated.iloc[0]] + 1
         rule = f"must differ between rows, got {repeated.iloc[0]!r} in rows {', '.join(map(str, same))}"
-        raise UserError(f"{rule}: a trial counts once, remove the others", f"{where}: fingerprint")
+        raise UserError(f"{where}: fingerprint", f"{rule}: a trial counts once, remove the others")
     return fingerprints
 
 
@@ -189,7 +190,7 @@ def _find_setting(renamed: Renamed, name: str) -> list[str]:
     found = renamed.find(name, "--settings")
     for ours in found:
         if ours in RECORD and not is_parameter(ours):
-            raise UserError(f"{name!r} is a column of the record, not a setting (docs/formats.md)", "--settings")
+            raise UserError("--settings", f"{name!r} is a column of the record, not a setting (docs/formats.md)")
     return found
 
 
@@ -216,9 +217,9 @@ def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[st
     table = read_table(path)
     missing = [name for name in NEEDED_CURVES if name not in table]
     if missing:
-        raise UserError(f"must have the columns {', '.join(NEEDED_CURVES)}; {', '.join(missing)} missing", str(path))
+        raise UserError(str(path), f"must have the columns {', '.join(NEEDED_CURVES)}; {', '.join(missing)} missing")
     if not set(table["fingerprint"].astype(str)) & set(trials["fingerprint"]):
-        raise UserError("has no fingerprint of the table of trials", str(path))
+        raise UserError(str(path), "has no fingerprint of the table of trials")
     for name in ("fingerprint", "metric", "axis", "at"):
         _refuse(table[name], table[name].isna(), "must not be empty", f"{path}: {name}")
     texts = {name: table[name].astype(str) for name in ("fingerprint", "metric", "axis")}
@@ -251,7 +252,7 @@ def _refuse_signs(column: pd.Series, names: pd.Series, where: str) -> None:
 
 def _refuse(column: pd.Series, wrong: pd.Series, rule: str, where: str, remedy: str = "") -> None:
     if wrong.any():
-        raise UserError(f"{rule}, got {_first(column, wrong)}{remedy}", where)
+        raise UserError(where, f"{rule}, got {_first(column, wrong)}{remedy}")
 
 
 def _first(column: pd.Series, chosen: pd.Series) -> str:
@@ -278,7 +279,7 @@ def _percent_columns(renamed: Renamed, metrics: pd.Series, percent: list[str]) -
     for name in sorted(columns | of_curves):
         if not is_share(name):
             advice = "name an accuracy or a pass_at_k, or give a column such a name: --columns test/exact_accuracy=THEIRS"
-            raise UserError(f"{name!r} is no share: {advice}", "--percent")
+            raise UserError("--percent", f"{name!r} is no share: {advice}")
     return columns
 
 
@@ -357,12 +358,12 @@ def _set_unscored_aside(table: pd.DataFrame, has_outcomes: bool) -> list[str]:
     scores = [name for name in (RESPONSES if table.columns.isin(RESPONSES).any() else SCORES) if name in table]
     scores = [name for name in scores if table[name].notna().any()]
     notes = []
-    empty = table[scores].isna().all(axis=1) & (table["outcome"] == "completed")
+    empty = table[scores].isna().all(axis=1) & (table["outcome"] == Outcome.COMPLETED)
     if scores and not has_outcomes and empty.any():
         table.loc[empty, "outcome"] = "running"
         notes.append(f"{_count_rows(empty)} left out as unfinished: no outcome, and an empty {' and '.join(scores)}")
     for name in scores:
-        empty = table[name].isna() & (table["outcome"] == "completed")
+        empty = table[name].isna() & (table["outcome"] == Outcome.COMPLETED)
         if empty.any():
             notes.append(f"{_count_rows(empty)} left out wherever {name} is compared: completed, and an empty {name}")
     return notes
@@ -378,7 +379,7 @@ def _truth(column: pd.Series, where: str) -> pd.Series:
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value).lower())
     truth = words.map(TRUTH).mask(column.isna(), False)
     if truth.isna().any():
-        raise UserError(f"must be one of {', '.join(TRUTH)}, or empty; got {_first(column, truth.isna())}", where)
+        raise UserError(where, f"must be one of {', '.join(TRUTH)}, or empty; got {_first(column, truth.isna())}")
     return truth.astype(bool)
 
 

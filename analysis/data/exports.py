@@ -51,7 +51,7 @@ def _keys_of(cell: str | None, where: str, row: int) -> dict[str, str]:
         value = ast.literal_eval(NO_LITERAL.sub(lambda word: LITERALS[word[0]], cell or "{}"))
         flat = flatten({str(key): part for key, part in value.items()})
     except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
-        raise UserError(f"must be a dictionary, got {str(cell)[:40]!r} in row {row}; give each key a column", where) from None
+        raise UserError(where, f"must be a dictionary, got {str(cell)[:40]!r} in row {row}; give each key a column") from None
     return {key: str(part) for key, part in flat.items() if str(part) not in MISSING}
 
 
@@ -128,7 +128,7 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
         got = "an empty cell" if pd.isna(states[row]) else repr(states.astype(object)[row])
         column = "outcome" if "outcome" in renamed else str(status)
         rule = f"must be one of {', '.join(OUTCOMES)}, or a state of W&B or MLflow"
-        raise UserError(f"{rule}; got {got} in row {row + 1}", f"{where}: {column}")
+        raise UserError(f"{where}: {column}", f"{rule}; got {got} in row {row + 1}")
     return outcomes
 
 

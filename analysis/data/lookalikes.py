@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.data.exports import known_outcomes
 from analysis.data.names import ALIASES, NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
+from lightning_modules.outcome import Outcome
 from sweeps.design.axes import AXES, AXIS_SETTINGS
 
 SECTION_WORDS = {
@@ -70,7 +71,7 @@ def _meaning(column: str) -> str | None:
 def _are_states(values: pd.Series) -> bool:
     """Whether most cells are states of runs, one of them not completed."""
     outcomes = known_outcomes(values.dropna())
-    return bool(outcomes.notna().mean() > 0.5 and (outcomes.dropna() != "completed").any())
+    return bool(outcomes.notna().mean() > 0.5 and (outcomes.dropna() != Outcome.COMPLETED).any())
 
 
 def _fits(values: pd.Series, ours: str) -> bool:

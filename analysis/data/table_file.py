@@ -44,7 +44,7 @@ def read_table(path: Path) -> pd.DataFrame:
     repeated = [name for name, count in Counter(table.columns).items() if count > 1]
     if repeated:
         places = [str(place) for place, name in enumerate(table.columns, 1) if name == repeated[0]]
-        raise UserError(f"must have each column once, got {repeated[0]!r} as columns {', '.join(places)}", str(path))
+        raise UserError(str(path), f"must have each column once, got {repeated[0]!r} as columns {', '.join(places)}")
     return table
 
 
@@ -66,21 +66,21 @@ def with_types(column: pd.Series) -> pd.Series:
 
 def _read_bytes(path: Path) -> bytes:
     if not path.exists():
-        raise UserError("is not there", str(path))
+        raise UserError(str(path), "is not there")
     if path.is_dir():
-        raise UserError("is a folder; a sweep is read without --csv", str(path))
+        raise UserError(str(path), "is a folder; a sweep is read without --csv")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP) else data
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot be read: {error}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error}") from None
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read as Parquet: {error}", str(path)) from None
+        raise UserError(str(path), f"cannot be read as Parquet: {error}") from None
     table.columns = table.columns.map(str)
     return table.reset_index(drop=True).map(_plain)
 
@@ -89,13 +89,13 @@ def _decode(data: bytes, path: Path) -> str:
     """The text of a CSV file."""
     for start, problem in OTHER_FORMATS.items():
         if data.startswith(start):
-            raise UserError(problem, str(path))
+            raise UserError(str(path), problem)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError("is not text in UTF-8: save it as CSV in UTF-8, or as Parquet", str(path)) from None
+        raise UserError(str(path), "is not text in UTF-8: save it as CSV in UTF-8, or as Parquet") from None
     if text.lstrip()[:1] in {"{", "["}:
-        raise UserError(JSON_ADVICE, str(path))
+        raise UserError(str(path), JSON_ADVICE)
     return text
 
 
@@ -111,9 +111,9 @@ def _read_csv(text: str, path: Path) -> pd.DataFrame:
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"cannot be read as CSV: line {line}: {error}", str(path)) from None
+        raise UserError(str(path), f"cannot be read as CSV: line {line}: {error}") from None
     if not rows:
-        raise UserError("is empty", str(path))
+        raise UserError(str(path), "is empty")
     header, *cells = rows
     _check_names(header, lines[0], path)
     _check_separator(header, cells, path)
@@ -132,7 +132,7 @@ def _check_names(header: list[str], line: int, path: Path) -> None:
         problem = "holds numbers only: put a line before it"
     if problem:
         rule = "the first line must hold the names of the columns"
-        raise UserError(f"line {line} {problem}; {rule}, got {','.join(header)[:MAX_SHOWN_LETTERS]!r}", str(path))
+        raise UserError(str(path), f"line {line} {problem}; {rule}, got {','.join(header)[:MAX_SHOWN_LETTERS]!r}")
 
 
 def _is_number(text: str) -> bool:
@@ -150,7 +150,7 @@ def _check_separator(header: list[str], cells: list[list[str]], path: Path) -> N
     if not separators and len(header) == 1 and cells and len(text.split()) == len(cells[0][0].split()) > 1:
         separators = ["blanks"]
     if separators:
-        raise UserError(f"must have its columns separated by commas, got {separators[0]}", str(path))
+        raise UserError(str(path), f"must have its columns separated by commas, got {separators[0]}")
 
 
 def _has_names(header: list[str], mark: str) -> bool:
@@ -171,14 +171,14 @@ def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], p
         advice = "a row must have a field for each column, and a field with a comma must be quoted"
     count = f", as in {len(wrong)} of {len(cells)} rows" if len(wrong) > 1 else ""
     fields = f"{len(header)} field{'' if len(header) == 1 else 's'}"
-    raise UserError(f"cannot be read as CSV: Expected {fields} in line {line}, saw {len(row)}{count}: {advice}", str(path))
+    raise UserError(str(path), f"cannot be read as CSV: Expected {fields} in line {line}, saw {len(row)}{count}: {advice}")
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The columns that have a name. Row names, and columns without a name and without a value, are left out."""
     for place, name in enumerate(table.columns):
         if not name and place > 0 and table.iloc[:, place].notna().any():
-            raise UserError(f"column {place + 1} has no name", str(path))
+            raise UserError(str(path), f"column {place + 1} has no name")
     return table.loc[:, [bool(name) for name in table.columns]]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.items import summarise_items
+from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
@@ -61,7 +62,7 @@ class Tables:
     @property
     def _counts(self) -> pd.Series:
         """Which rows are completed trials that the spec asks for."""
-        return (self.trials["outcome"] == "completed") & ~self.trials["outside_spec"]
+        return (self.trials["outcome"] == Outcome.COMPLETED) & ~self.trials["outside_spec"]
 
     @property
     def completed(self) -> pd.DataFrame:
@@ -167,14 +168,14 @@ def store_location(target: str) -> str:
     """
     target = expand_home(target)
     if Path(target).suffix in {".csv", ".parquet"}:
-        raise UserError("is a table of runs: rrm-analyze --csv FILE reads it", target)
+        raise UserError(target, "is a table of runs: rrm-analyze --csv FILE reads it")
     if Path(target).is_file():
         spec = read_yaml(Path(target))
         if not isinstance(spec.get("name"), str):
-            raise UserError("is not a sweep: it has no name", target)
+            raise UserError(target, "is not a sweep: it has no name")
         target = expand_home(f"{spec.get('storage', 'runs')}/{spec['name']}")
     if Store(target).spec() is None:
-        raise UserError("is not the folder of a sweep (no trials in it); run the sweep first", target)
+        raise UserError(target, "is not the folder of a sweep (no trials in it); run the sweep first")
     return target
 
 
@@ -191,7 +192,7 @@ def merge(tables: list[Tables]) -> Tables:
     kinds = {table.kind for table in ordered}
     if len(kinds) > 1:
         names = ", ".join(f"{table.trials['sweep'].iloc[0]} ({table.kind})" for table in ordered)
-        raise UserError(f"cannot be drawn together, a search chooses its trials and a measure sweep does not: {names}")
+        raise UserError(names, "cannot be drawn together: a search chooses its trials and a measure sweep does not")
     records = pd.concat([_ranked(table, number) for number, table in enumerate(ordered)], ignore_index=True)
     chosen = records.sort_values([OUTCOME_RANK, END_RANK, SOURCE], kind="stable").drop_duplicates("fingerprint")
     owners = dict(zip(chosen["fingerprint"], chosen[SOURCE], strict=True))
@@ -231,7 +232,7 @@ def _items_of(tables: Sequence[Tables], owners: Mapping[str, int]) -> Iterator[t
 def _from_store(store: Store) -> Tables:
     results = store.results()
     if not results:
-        raise UserError(NO_TRIALS, store.location)
+        raise UserError(store.location, NO_TRIALS)
     asked = set(store.design())
     records, points, ended = [], [], {}
     for fingerprint, result in results.items():
@@ -245,7 +246,7 @@ def _from_store(store: Store) -> Tables:
         _trials(records),
         split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)),
         "search" if "search" in spec else "measure",
-        lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == "completed"]),
+        lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
         asked=frozenset(asked),
         ended=ended,
         specs=(_at(store, spec),) if "measure" in spec else (),
@@ -272,7 +273,7 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
 
     found = read_runs(tracking_uri, sweep)
     if found is None or not found.records:
-        raise UserError(f"has no experiment with trials named {sweep!r}", tracking_uri)
+        raise UserError(tracking_uri, f"has no experiment with trials named {sweep!r}")
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
     curves = split_bins(found.curves.to_pandas())
     specs = (parse_yaml(found.spec, sweep),) if found.spec is not None and found.kind == "measure" else ()

@@ -14,6 +14,7 @@ from analysis.laws.power import fit_log_depth, fit_power
 from analysis.laws.recurrence import fit_recurrence
 from analysis.laws.required_depth import fit_required_depth
 from analysis.laws.suggest_design import Suggestions
+from lightning_modules.outcome import Outcome
 
 BUDGET = ("fit.budget.amount",)  # iso-FLOP spans sweeps of several budgets
 LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [
@@ -61,6 +62,6 @@ def _fit_group(group: Group, curves: pd.DataFrame, budgets: Budgets | None) -> I
 
 def survivors(trials: pd.DataFrame, group: Group) -> bool:
     """Whether trials like those of the group failed: a law is conditional on those that did not."""
-    failed = trials[trials["outcome"] == "failed"]
+    failed = trials[trials["outcome"] == Outcome.FAILED]
     shared = [name for name in group.settings if name in failed]
     return bool((failed[shared].astype(str) == pd.Series({name: str(group.settings[name]) for name in shared})).all(axis=1).any())

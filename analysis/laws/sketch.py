@@ -98,9 +98,9 @@ def _valid(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
 
 def _is_named(path: str, error: UserError) -> bool:
     """Whether an error is about a setting: it stands at its place or below, or at a section and names the field."""
-    if f"{error.path}.".startswith(f"{path}."):
+    if f"{error.where}.".startswith(f"{path}."):
         return True
-    return path.startswith(f"{error.path}.") and path.split(".")[-1] in re.findall(r"\w+", error.problem)
+    return path.startswith(f"{error.where}.") and path.split(".")[-1] in re.findall(r"\w+", error.problem)
 
 
 def _without_defaults(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:

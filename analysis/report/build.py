@@ -37,6 +37,7 @@ from analysis.statistics.effects import (
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
 from analysis.statistics.task_agreement import Agreement, task_agreements
+from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
 
 MOST_CELLS_COMPARED = 6  # pair by pair
@@ -135,7 +136,7 @@ def _distinct(figures: list[FigureData]) -> list[FigureData]:
 def _outcomes(tables: Tables) -> pd.DataFrame:
     """Success and failure by cell; a setting that a failed trial does not have is that of its kind of model, as in `completed`."""
     scored = tables.completed[tables.completed[ACCURACY].notna()]
-    failed = tables.trials[(tables.trials["outcome"] == "failed") & ~tables.trials["outside_spec"]]
+    failed = tables.trials[(tables.trials["outcome"] == Outcome.FAILED) & ~tables.trials["outside_spec"]]
     whole = tables.trials.loc[scored.index.union(failed.index)].copy()
     for name in tables.varied:
         numeric = pd.api.types.is_numeric_dtype(tables.completed[name])

@@ -42,7 +42,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", str(folder)) from None
+        raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     _write_tables(report, folder)
     figures = []
     for number, figure in enumerate(report.figures):

@@ -12,6 +12,7 @@ from analysis.laws.fit import Estimate, Fit
 from analysis.statistics.contrasts import Interval
 from analysis.statistics.effects import ALL_CELLS, Difference, Effect, Interaction, describe_step, is_word, name_level
 from analysis.statistics.task_agreement import Agreement
+from lightning_modules.outcome import Outcome
 from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, SUPERVISION_STEPS
 from sweeps.design.short_names import axis_name
 
@@ -362,7 +363,7 @@ def _floor_and_ceiling(cells: pd.DataFrame) -> list[str]:
 
 def _failed(tables: Tables) -> list[str]:
     """What is said is said of the trials that survived."""
-    failed = int((tables.trials["outcome"] == "failed").sum())
+    failed = int((tables.trials["outcome"] == Outcome.FAILED).sum())
     if not failed or tables.kind == "search":
         return []
     return [f"{failed} of {len(tables.trials)} trials failed: all of this is said of those that did not."]

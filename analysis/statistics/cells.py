@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lightning_modules.outcome import Outcome
 from sweeps.design.thresholds import LEVEL
 
 SOLVES = 0.5  # exact accuracy from which a seed counts as a success
@@ -58,10 +59,10 @@ def summarise_outcomes(trials: pd.DataFrame, by: Sequence[str], response: str, t
     """
     reason = trials["reason"].astype(str) if "reason" in trials else pd.Series("", index=trials.index)
     table = trials[list(by)].assign(
-        completed=trials["outcome"] == "completed",
-        failed=trials["outcome"] == "failed",
-        diverged=(trials["outcome"] == "failed") & reason.str.contains(DIVERGED, case=False),
-        successes=(trials["outcome"] == "completed") & (trials[response] >= threshold),
+        completed=trials["outcome"] == Outcome.COMPLETED,
+        failed=trials["outcome"] == Outcome.FAILED,
+        diverged=(trials["outcome"] == Outcome.FAILED) & reason.str.contains(DIVERGED, case=False),
+        successes=(trials["outcome"] == Outcome.COMPLETED) & (trials[response] >= threshold),
     )
     counts = table.groupby(list(by), sort=True, dropna=False).agg(
         seeds=("completed", "size"), completed=("completed", "sum"), failed=("failed", "sum"),

@@ -93,7 +93,7 @@ class ArcConfig(BaseTaskConfig):
         found = tuple(digest(source) for source in (*train, *test))
         for source, given, own in zip((*train, *test), self.sources_sha256 or found, found, strict=False):
             if given != own:
-                raise UserError(f"is not the set of this trial: it is {own}, expected {given}", source)
+                raise UserError(source, f"is not the set of this trial: it is {own}, expected {given}")
         return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": found})
 
     @property
@@ -234,7 +234,7 @@ class Arc(Task):
         known = {_key(pair) for pair in trained}
         self._seen = sum(_key(pair) in known for pair in evaluated)
         if self._seen > max(1, MOST_SEEN * len(evaluated)):
-            raise UserError(f"must not hold what is evaluated: {self._seen} of {len(evaluated)} test pairs are in it", "task.train")
+            raise UserError("task.train", f"must not hold what is evaluated: {self._seen} of {len(evaluated)} test pairs are in it")
 
     @cached_property
     def _augmentations(self) -> list[Augmentations]:

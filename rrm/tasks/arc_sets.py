@@ -61,10 +61,10 @@ def digest(source: str) -> str:
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UserError(f"is not a folder of ARC tasks, and not one of {', '.join(NAMED)}", str(folder))
+        raise UserError(str(folder), f"is not a folder of ARC tasks, and not one of {', '.join(NAMED)}")
     files = sorted(folder.rglob("*.json"))
     if not files:
-        raise UserError("has no .json files", str(folder))
+        raise UserError(str(folder), "has no .json files")
     return files
 
 
@@ -72,35 +72,35 @@ def _read_task(path: Path) -> ArcTask:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise UserError(f"is not JSON: {error}" if path.stat().st_size else "is empty", str(path)) from None
+        raise UserError(str(path), f"is not JSON: {error}" if path.stat().st_size else "is empty") from None
     if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
-        raise UserError("must hold an object with the keys train and test", str(path))
+        raise UserError(str(path), "must hold an object with the keys train and test")
     return ArcTask(path.stem, *(list(_pairs(content[key], f"{path}, {key}")) for key in ("train", "test")))
 
 
 def _pairs(content: Any, where: str) -> Iterator[Pair]:
     if not isinstance(content, list) or not content:
-        raise UserError("must be a list of pairs, at least one", where)
+        raise UserError(where, "must be a list of pairs, at least one")
     for number, pair in enumerate(content, 1):
         if not isinstance(pair, dict) or not {"input", "output"} <= pair.keys():
-            raise UserError("must be an object with the keys input and output", f"{where} pair {number}")
+            raise UserError(f"{where} pair {number}", "must be an object with the keys input and output")
         yield tuple(_grid(pair[key], f"{where} pair {number} {key}") for key in ("input", "output"))  # type: ignore[misc]
 
 
 def _grid(content: Any, where: str) -> np.ndarray:
     """A grid [H, W] of colours."""
     if not isinstance(content, list) or not content or not all(isinstance(row, list) and row for row in content):
-        raise UserError("must be a list of rows, each a list of colours", where)
+        raise UserError(where, "must be a list of rows, each a list of colours")
     if len(content) > SIDE:
-        raise UserError(f"must have at most {SIDE} rows, got {len(content)}", where)
+        raise UserError(where, f"must have at most {SIDE} rows, got {len(content)}")
     for number, row in enumerate(content, 1):
         if len(row) > SIDE:
-            raise UserError(f"must have at most {SIDE} colours, got {len(row)}", f"{where} row {number}")
+            raise UserError(f"{where} row {number}", f"must have at most {SIDE} colours, got {len(row)}")
         if len(row) != len(content[0]):
-            raise UserError(f"must be as long as row 1 ({len(content[0])}), got {len(row)}", f"{where} row {number}")
+            raise UserError(f"{where} row {number}", f"must be as long as row 1 ({len(content[0])}), got {len(row)}")
         for colour in row:
             if type(colour) is not int or not 0 <= colour < COLOURS:
-                raise UserError(f"must hold colours 0 to {COLOURS - 1}, got {colour!r}", f"{where} row {number}")
+                raise UserError(f"{where} row {number}", f"must hold colours 0 to {COLOURS - 1}, got {colour!r}")
     return np.array(content, dtype=np.uint8)

@@ -55,7 +55,7 @@ def load_data(task: Task) -> Data:
         try:
             data = _build(task, folder)
         except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror} (RRM_DATA_CACHE names another folder)", str(folder)) from None
+            raise UserError(str(folder), f"cannot be written: {error.strerror} (RRM_DATA_CACHE names another folder)") from None
     return data
 
 
@@ -80,7 +80,7 @@ def _read(task: Task, folder: Path) -> Data | None:
         return Data(task, splits, meta["fingerprint"], dict(meta["facts"])) if is_whole else None
     except PermissionError as error:
         advice = "give this user the right to read it, or name another folder with RRM_DATA_CACHE"
-        raise UserError(f"cannot be read: {error.strerror}: {advice}", str(folder)) from None
+        raise UserError(str(folder), f"cannot be read: {error.strerror}: {advice}") from None
     except MemoryError:  # the files may be whole
         raise
     except Exception:  # numpy and json raise whatever the bytes of a damaged file lead to
@@ -113,7 +113,7 @@ def _build(task: Task, folder: Path) -> Data:
             shutil.rmtree(draft, ignore_errors=True)
         data = _read(task, folder)
     if data is None:
-        raise UserError("is damaged again after it was built: RRM_DATA_CACHE names another folder", str(folder))
+        raise UserError(str(folder), "is damaged again after it was built: RRM_DATA_CACHE names another folder")
     return data
 
 
@@ -129,7 +129,7 @@ def _remove(folder: Path) -> None:
         return
     except OSError as error:
         advice = "remove this folder, or name another one with RRM_DATA_CACHE"
-        raise UserError(f"is damaged and cannot be removed: {error.strerror or error}: {advice}", str(folder)) from None
+        raise UserError(str(folder), f"is damaged and cannot be removed: {error.strerror or error}: {advice}") from None
 
 
 def _digest_split(digest: "hashlib._Hash", split: str, arrays: dict[str, np.ndarray]) -> None:

@@ -14,8 +14,8 @@ def fetch(repository: str, name: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise UserError("needs the hub's client: pip install 'rrm-sweeps[hub]'", f"{repository}/{name}") from None
+        raise UserError(f"{repository}/{name}", "needs the hub's client: pip install 'rrm-sweeps[hub]'") from None
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset"))
     except (OSError, ValueError) as error:  # its own errors derive from these
-        raise UserError(f"cannot be downloaded from the hub: {first_line(error)}", f"{repository}/{name}") from None
+        raise UserError(f"{repository}/{name}", f"cannot be downloaded from the hub: {first_line(error)}") from None

@@ -134,7 +134,7 @@ class Puzzles:
         broken = [(int(bad.argmax()), describe) for bad, describe in rules if bad.any()]
         if broken:
             row, describe = min(broken, key=lambda found: found[0])
-            raise UserError(describe(row), f"{self.path}, line {self.lines[row]}")
+            raise UserError(f"{self.path}, line {self.lines[row]}", describe(row))
 
 
 def split_files(config: PuzzleFilesConfig, train: Puzzles, test: Puzzles) -> dict[Split, Puzzles]:
@@ -146,7 +146,7 @@ def split_files(config: PuzzleFilesConfig, train: Puzzles, test: Puzzles) -> dic
     order = np.random.default_rng(config.seed).permutation(len(train))
     held_out = max(1, round(len(order) * (config.validation or 0)))
     if held_out >= len(order):
-        raise UserError(f"needs at least 2 rows, got {len(order)}", str(train.path))
+        raise UserError(str(train.path), f"needs at least 2 rows, got {len(order)}")
     tested = np.random.default_rng(config.seed).permutation(len(test))[: config.test_examples]
     return {
         "train": train.take(order[held_out:][: config.train_examples]),
@@ -210,12 +210,12 @@ def read_puzzles(
             reader = csv.reader(file)
             header = next(reader, [])
             if header != CSV_COLUMNS:
-                raise UserError(f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}", f"{path}, line 1")
+                raise UserError(f"{path}, line 1", f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}")
             rows, lines, misshapen = _whole_rows(reader, path, length)
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"is not a CSV file: {error}", str(path)) from None
+        raise UserError(str(path), f"is not a CSV file: {error}") from None
     if rows:
         questions = _tokens([row[1] for row in rows], question_alphabet)
         answers = _tokens([row[2] for row in rows], answer_alphabet)
@@ -227,7 +227,7 @@ def read_puzzles(
     if misshapen is not None:
         raise misshapen
     if not rows:
-        raise UserError("has no puzzles", str(path))
+        raise UserError(str(path), "has no puzzles")
     return puzzles
 
 
@@ -246,7 +246,7 @@ def _whole_rows(reader: Any, path: Path, length: int) -> tuple[list[list[str]], 
         elif len(row[2]) != length:
             problem = f"answer must have {length} characters, got {len(row[2])}"
         if problem:
-            return rows, lines, UserError(problem, f"{path}, line {reader.line_num}")
+            return rows, lines, UserError(f"{path}, line {reader.line_num}", problem)
         rows.append(row)
         lines.append(reader.line_num)
     return rows, lines, None

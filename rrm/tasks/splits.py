@@ -53,5 +53,5 @@ def draw_until(count: int, draw: Callable[[int], Examples], most: int = 1_000_00
         parts.append(draw(number))
         drawn, found = drawn + number, found + len(parts[-1])
         if drawn >= ENOUGH_DRAWN and found < RAREST * drawn:
-            raise UserError(f"asks for puzzles so rare that {drawn:,} drawn gave {found}: ask for easier or shorter ones", "task")
+            raise UserError("task", f"asks for puzzles so rare that {drawn:,} drawn gave {found}: ask for easier or shorter ones")
     return Examples.joined(parts).take(slice(0, count))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.outcome import Outcome
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
@@ -54,7 +55,7 @@ def find_store(target: str) -> Store:
         sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
         is_absent = "://" not in store.location and not folder.exists()
         reason = "there is no such folder or spec" if is_absent else f"no {SPEC} in it"
-        raise UserError(f"has never been run ({reason}){sweeps}", target)
+        raise UserError(target, f"has never been run ({reason}){sweeps}")
     return store
 
 
@@ -76,7 +77,7 @@ def read_status(target: str) -> Status:
         driver=store.holder(),
         begun=_progress(store, {name: tries[-1] for name, tries in open_trials.items() if tries}),
         waiting=[name for name, tries in open_trials.items() if not tries],
-        failed={name: result["reason"] for name, result in members.items() if result["outcome"] == "failed"},
+        failed={name: result["reason"] for name, result in members.items() if result["outcome"] == Outcome.FAILED},
         tracking=describe_tracking(store.driver_folder / SPOOL),
     )
 

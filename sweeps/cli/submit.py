@@ -45,11 +45,11 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     try:
         from ray.job_submission import JobStatus, JobSubmissionClient
     except ImportError:
-        raise UserError("submit needs the extra cluster: pip install 'rrm-sweeps[cluster]'") from None
+        raise UserError("submit", "needs the extra cluster: pip install 'rrm-sweeps[cluster]'") from None
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"is not a cluster that answers: {first_line(error)}", address) from None
+        raise UserError(address, f"is not a cluster that answers: {first_line(error)}") from None
     with tempfile.TemporaryDirectory() as folder:
         write_atomically(Path(folder) / SPEC_FILE, write_yaml(submitted_sections(spec)))
         job = client.submit_job(
@@ -96,4 +96,4 @@ def check_shared(storage: str) -> None:
         UserError: it is a relative path.
     """
     if not URI.match(storage) and not Path(storage).is_absolute():
-        raise UserError(f"must be a folder that all nodes share, by its absolute path, or a URI, got {storage!r}", "storage")
+        raise UserError("storage", f"must be a folder that all nodes share, by its absolute path, or a URI, got {storage!r}")

@@ -77,7 +77,7 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
         UserError: it is not installed, the sweep has no study, its database cannot be used, or the port is taken.
     """
     if find_spec("optuna_dashboard") is None:
-        raise UserError("needs the Optuna dashboard: pip install 'rrm-sweeps[dashboard]'", "--study")
+        raise UserError("--study", "needs the Optuna dashboard: pip install 'rrm-sweeps[dashboard]'")
     store = find_store(target)
     own = store.driver_folder / STUDY
     from optuna_dashboard import run_server
@@ -85,7 +85,7 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
     from sweeps.driver.study_database import STUDY_URL, open_storage  # torch and optuna take seconds to import
 
     if not os.environ.get(STUDY_URL) and not own.exists():
-        raise UserError("has no study here: it is a measure sweep, or was searched from another machine", store.location)
+        raise UserError(store.location, "has no study here: it is a measure sweep, or was searched from another machine")
     free, storage = _free_port(port, DASHBOARD_PORT), open_storage(own)
     # Its server swallows a Ctrl-C that comes during a request: beside the main thread, where signals do not go, it gets none.
     served = Thread(target=run_server, args=(storage, "127.0.0.1", free), daemon=True)
@@ -104,7 +104,7 @@ def _free_port(asked: int | None, usual: int) -> int:
             except (OSError, OverflowError):
                 continue
             return int(probe.getsockname()[1])
-    raise UserError(f"must be free, got {asked}, which something listens at", "--port")
+    raise UserError("--port", f"must be free, got {asked}, which something listens at")
 
 
 def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:

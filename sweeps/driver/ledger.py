@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_modules.config import TrialConfig, flatten, validate_trial
 from lightning_modules.datamodule import data_columns
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
@@ -85,7 +86,7 @@ class Ledger:
     def _claim_study(self, study: Study) -> None:
         """Refuse a copy of a store, whose original goes on with the same study."""
         if study.location and self.tracker.delivery.destination.is_copy_of(study.location):
-            raise UserError(f"is a copy of {study.location}: give one of them another name: name=NEW", self.store.location)
+            raise UserError(self.store.location, f"is a copy of {study.location}: give one of them another name: name=NEW")
         study.location = self.store.location
 
     def _reconcile_design(self, results: dict[str, Record]) -> list[str]:
@@ -128,7 +129,7 @@ class Ledger:
         where = f"{self.store.where(fingerprint)}/{TRIAL}"
         config = validate_trial(parse_yaml(self.store.trial(fingerprint) or "", where) or {})
         if config.fingerprint != fingerprint:
-            raise UserError(f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder", where)
+            raise UserError(where, f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder")
         moved = config.relocated(self._files)
         if moved.resolved() != config.resolved():
             self.store.write_trial(fingerprint, write_yaml(moved.resolved()))
@@ -233,7 +234,7 @@ class Ledger:
         records = list(self.results.values())
         if self.spec.search:
             return self.spec.search.best(records, count)
-        completed = [record for record in records if record["outcome"] == "completed"]
+        completed = [record for record in records if record["outcome"] == Outcome.COMPLETED]
         # Of equals the smaller model, then the order of fingerprints, so that two runs name the same one.
         return sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))[:count]
 
@@ -261,18 +262,18 @@ class Ledger:
         killed = self.store.why_killed(fingerprint)
         # Without a reason of its own it is not the trial's fault, and a later run may try again.
         excuse = {"retryable": True, "losses": losses or 1 + count_losses(self.store, fingerprint)}
-        lost = {"outcome": "failed", "reason": killed} if killed else {"outcome": "failed", "reason": reason, **excuse}
+        lost = {"outcome": Outcome.FAILED, "reason": killed} if killed else {"outcome": Outcome.FAILED, "reason": reason, **excuse}
         points = [point for row in trial.rows for point in step_points(row)]
         self.end(fingerprint, {**describe(trial.config), **used, **lost, "curves": points})
 
     def _checked(self, record: Record) -> Record:
         """A completed trial without a finite objective has failed; found out before the result is written."""
         needed = [objective.metric for objective in self.spec.search.objectives] if self.spec.search else ["test/nll"]
-        if record["outcome"] == "completed":
+        if record["outcome"] == Outcome.COMPLETED:
             for metric in needed:
                 value = record.get(metric)
                 if value is None or not math.isfinite(value):
-                    return record | {"outcome": "failed", "reason": f"{metric} is {value}"}
+                    return record | {"outcome": Outcome.FAILED, "reason": f"{metric} is {value}"}
         return record
 
     @property
@@ -312,7 +313,7 @@ def _pruned(trial: LiveTrial) -> dict[str, Any]:
     scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
     points = [point for row in trial.rows for point in step_points(row)]
     known = {**describe(trial.config), **data_columns(trial.config.task)}
-    return {**known, **last["used"], **scores, "outcome": "pruned", "curves": points}
+    return {**known, **last["used"], **scores, "outcome": Outcome.PRUNED, "curves": points}
 
 
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, step_flops
 from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.spec.search import Search
@@ -60,7 +61,7 @@ class LiveTable:
         """`h16 n1 seed0: completed, val exact accuracy 0.813`, or why it failed."""
         name, score = self.ledger.tracker.name_of_record(record), record.get("val/exact_accuracy")
         scored = f"val exact accuracy {score:.3f}" if score is not None else ""
-        why = str(record["reason"]) if record["outcome"] == "failed" else scored
+        why = str(record["reason"]) if record["outcome"] == Outcome.FAILED else scored
         return f"{name}: {', '.join(filter(None, (record['outcome'], why)))}"
 
     def _heartbeat(self) -> str:
@@ -82,9 +83,9 @@ class LiveTable:
     def summary(self) -> str:
         """One line: counts, best so far, time left."""
         results = list(self.ledger.results.values())
-        counts = {outcome: sum(r["outcome"] == outcome for r in results) for outcome in ("completed", "pruned", "failed")}
+        counts = {outcome: sum(r["outcome"] == outcome for r in results) for outcome in Outcome}
         parts = [f"{self.ledger.spec.name}: {len(results)} of {self.ledger.total} trials"]
-        parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != "completed"]
+        parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != Outcome.COMPLETED]
         best = best_record(self.ledger)
         if best is not None:
             parts.append(f"best so far: val exact accuracy {best['val/exact_accuracy']:.3f}")
@@ -176,7 +177,7 @@ def starting(console: Console) -> AbstractContextManager[None]:
 
 def pareto_front(search: Search, records: list[Record]) -> list[Record]:
     """Completed trials that keep all constraints and that no other such trial beats in one objective and equals in the rest."""
-    chosen = [record for record in records if record["outcome"] == "completed" and search.is_feasible(record)]
+    chosen = [record for record in records if record["outcome"] == Outcome.COMPLETED and search.is_feasible(record)]
     signs = np.array([1 if objective.goal == "maximize" else -1 for objective in search.objectives])
     values = (
         np.array([[record[objective.metric] for objective in search.objectives] for record in chosen]).reshape(-1, len(signs))
@@ -198,7 +199,7 @@ def best_record(ledger: Ledger) -> Record | None:
 
 def failures(ledger: Ledger) -> list[str]:
     """A line for each failed trial, in the order in which they ended."""
-    failed = [record for record in list(ledger.results.values()) if record["outcome"] == "failed"]
+    failed = [record for record in list(ledger.results.values()) if record["outcome"] == Outcome.FAILED]
     return [f"failed: {record['fingerprint']}: {record['reason']}" for record in failed]
 
 

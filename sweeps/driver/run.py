@@ -68,7 +68,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     try:
         return _run(spec, store, console, continue_command, address)
     except OSError as error:
-        raise UserError(f"takes no more: {first_line(error)}; mend it and run the same command again", store.location) from None
+        raise UserError(store.location, f"takes no more: {first_line(error)}; mend it and run the same command again") from None
 
 
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
@@ -130,7 +130,7 @@ def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:
             )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
-        raise UserError(f"{problem}: {first_line(error)}", address or "Ray") from None
+        raise UserError(address or "Ray", f"{problem}: {first_line(error)}") from None
     ledger.tracker.delivery.start()  # with a server not before: its client reads the credentials with every request
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # Tune saves on SIGINT only
     try:

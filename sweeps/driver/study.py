@@ -14,6 +14,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
 from sweeps.driver.distributions import build_distribution, build_distributions
 from sweeps.driver.samplers import build_sampler
@@ -29,7 +30,7 @@ POINTS = "points"  # user attribute of a study: points of the spec that were enq
 USED_UP = "used_up"  # user attribute of a study: the search, as JSON, that can propose no further trial, and why
 LOCATION = "location"  # user attribute of a study: where its store lay when it was run last
 QMC = "qmc:"  # system attributes of a study in which Optuna keeps how far a sequence has come
-STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+STATES = {Outcome.COMPLETED: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED, Outcome.FAILED: TrialState.FAIL}
 MAX_REPEATS = 5  # proposals that are known already, after which an untried point is drawn in the sampler's place
 MAX_MISSES = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
 MAX_LISTED = 2000  # points of a space up to which the untried ones are listed
@@ -366,7 +367,7 @@ class Study:
 
     def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
         """A finished trial of a store, in Optuna's words."""
-        completed = record["outcome"] == "completed"
+        completed = record["outcome"] == Outcome.COMPLETED
         return optuna.trial.create_trial(
             state=STATES[record["outcome"]],
             values=self.values(record) if completed else None,

@@ -59,9 +59,9 @@ class Generations:
             return study
         if any(trial.user_attrs.get(FINGERPRINT) in begun for trial in study.get_trials(deepcopy=False)):
             raise UserError(
+                "search.objectives",
                 f"must keep the goals of the trials that were begun, {', '.join(goals)}, got {', '.join(self.directions)}; "
                 "give the new sweep another name: name=NEW",
-                "search.objectives",
             )
         following = self.begin_next()
         self.complete()
@@ -121,7 +121,7 @@ def open_storage(database: Path) -> RDBStorage:
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:  # the last where MLflow has its tables there
         reason = first_line(error, blank_secrets)
         raise UserError(
-            f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}", STUDY_URL
+            STUDY_URL, f"names no database that can be used, such as postgresql+psycopg://user@host/studies: {reason}"
         ) from None
 
 

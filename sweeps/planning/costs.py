@@ -103,7 +103,7 @@ def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, in
         seconds = _time_steps(config, device)
     except torch.OutOfMemoryError:
         memory = torch.cuda.get_device_properties(device).total_memory / 1e9
-        raise UserError(f"the dearest trial does not fit a GPU of {memory:.0f} GB, got {whole}", "trial.fit.batch_size") from None
+        raise UserError("trial.fit.batch_size", f"the dearest trial does not fit a GPU of {memory:.0f} GB, got {whole}") from None
     peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return float(np.median(seconds[WARMUP_STEPS:] or seconds)) * whole / part, peak_bytes
 

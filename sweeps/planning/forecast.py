@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
 from rrm.compute import count_parameters
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
@@ -216,7 +217,7 @@ def _measure(scores: list[np.ndarray]) -> Measured:
 def _completed(cell: TrialConfig, seeds: int, results: Records) -> list[dict[str, Any]]:
     """Records of the completed seeds of a cell that have a loss."""
     names = [cell.model_copy(update={"seed": seed}).fingerprint for seed in range(seeds)]
-    records = [results[name] for name in names if name in results and results[name]["outcome"] == "completed"]
+    records = [results[name] for name in names if name in results and results[name]["outcome"] == Outcome.COMPLETED]
     return [record for record in records if record.get("test/nll", 0) > 0]
 
 

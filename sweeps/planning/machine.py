@@ -20,7 +20,7 @@ def check_resources(resources: Resources) -> None:
     ):
         if asked > there:
             problem = f"must be at most what this machine has, {there}, got {asked:g}; with --address the sweep runs on a cluster"
-            raise UserError(problem, f"resources.{name}")
+            raise UserError(f"resources.{name}", problem)
 
 
 def concurrent_trials(resources: Resources) -> int:

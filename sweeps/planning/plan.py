@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import describe, step_flops
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name, count_of
@@ -65,7 +66,7 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
         try:
             found.append(spec.trial_with(dict(zip(extremes, combination, strict=True)), "search.space"))
         except UserError as error:
-            if not error.path.startswith("search.tie"):
+            if not error.where.startswith("search.tie"):
                 raise
     return found or [spec.base]
 
@@ -133,7 +134,7 @@ def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, resul
 
 def _done(done: set[str], total: int, results: Records) -> str:
     outcomes = Counter(results[fingerprint]["outcome"] for fingerprint in done)
-    others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()) if outcome != "completed")
+    others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()) if outcome != Outcome.COMPLETED)
     return f"{len(done)} of {total} trials are finished{f' ({others})' if others else ''}"
 
 

@@ -38,8 +38,8 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
         changes = ", ".join(f"{path} was {old!r} and is {new!r}" for path, (old, new) in sorted(differing.items()))
         begun = f"it was begun with {describe_defaults(stored.defaults)}; " if stored.defaults != spec.defaults else ""
         raise UserError(
-            f"has finished trials under other settings ({changes}); {begun}give the new sweep another name: name=NEW",
             store.location,
+            f"has finished trials under other settings ({changes}); {begun}give the new sweep another name: name=NEW",
         )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -18,9 +19,9 @@ def warm_results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
     for number, name in enumerate(spec.search.warm_start if spec.search else []):
         store, where = Store(name if "/" in name else f"{spec.storage}/{name}"), f"search.warm_start.{number}"
         if store.location == this_location:
-            raise UserError(f"must name other sweeps, got {name!r}, this one", where)
-        completed = {key: record for key, record in store.results().items() if record["outcome"] == "completed"}
+            raise UserError(where, f"must name other sweeps, got {name!r}, this one")
+        completed = {key: record for key, record in store.results().items() if record["outcome"] == Outcome.COMPLETED}
         if not completed:
-            raise UserError(f"has no completed trials: {store.location}", where)
+            raise UserError(where, f"has no completed trials: {store.location}")
         results |= completed
     return results

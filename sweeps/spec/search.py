@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit
+from lightning_modules.outcome import Outcome
 from rrm.config import StrictConfig
 from rrm.errors import suggest
 from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
@@ -250,7 +251,7 @@ class Search(StrictConfig):
     def best(self, records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
         """Completed trials that keep all constraints, the best by the first objective first; of equals the smaller model."""
         sign = 1 if self.objectives[0].goal == "maximize" else -1
-        chosen = [record for record in records if record["outcome"] == "completed" and self.is_feasible(record)]
+        chosen = [record for record in records if record["outcome"] == Outcome.COMPLETED and self.is_feasible(record)]
         key = self.objectives[0].metric
         return sorted(chosen, key=lambda record: (-sign * record[key], record["params"], record["fingerprint"]))[:count]
 

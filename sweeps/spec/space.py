@@ -121,7 +121,7 @@ def with_values(sections: Sections, values: Mapping[str, Any]) -> Sections:
         for parent in parents:
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
-                raise UserError(f"{parent} is a value, not a section", path)
+                raise UserError(path, f"{parent} is a value, not a section")
         section[last] = value
     return changed
 

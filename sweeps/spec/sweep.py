@@ -255,7 +255,7 @@ class SweepSpec(StrictConfig):
         assert self.measure is not None
         count = sum(math.prod(map(len, block.values())) for block in self.measure.vary) * self.measure.seeds
         if count > MOST_TRIALS:
-            raise UserError(f"must lead to at most {MOST_TRIALS:,} trials, seeds included, got {count:.3g}", "measure.vary")
+            raise UserError("measure.vary", f"must lead to at most {MOST_TRIALS:,} trials, seeds included, got {count:.3g}")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
         cells.sort(key=step_flops, reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
@@ -269,14 +269,14 @@ class SweepSpec(StrictConfig):
         """
         self._check_paths()
         if "seed" in self.trial:
-            raise UserError("is set by the sweep: leave it out (measure.seeds says how many)", "trial.seed")
+            raise UserError("trial.seed", "is set by the sweep: leave it out (measure.seeds says how many)")
         for where, path, values in self.corners():
             self._check_value(values, path, where)
         if self.measure is not None:
             if self.measure.matching != self.budget_unit:
                 raise UserError(
-                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
                     "measure.matching",
+                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
                 )
             self.design()
         if self.search is not None:
@@ -287,16 +287,16 @@ class SweepSpec(StrictConfig):
         try:
             self.trial_with(values, "trial")
         except UserError as error:
-            if error.path.startswith("search.tie"):
+            if error.where.startswith("search.tie"):
                 return  # a corner of the space where nothing can be solved for; the sampler is told so
-            field = error.path.removeprefix("trial").removeprefix(".")
+            field = error.where.removeprefix("trial").removeprefix(".")
             # A rule of a section names the fields that break it; the first value of another path may be the one that is wrong.
             named = re.findall(r"\w+", error.problem)
             suspects = [name for name in (path, *values) if name.startswith(field) and name.split(".")[-1] in named]
             guilty = field if field in values else next(iter(suspects), None)
             if guilty is None:
                 raise  # a field that the sweep does not vary, or a data file
-            raise UserError(f"the value {values[guilty]!r} is not valid: {error}", f"{where}.{guilty}") from None
+            raise UserError(f"{where}.{guilty}", f"the value {values[guilty]!r} is not valid: {error}") from None
 
     def _check_paths(self) -> None:
         """Every varied path is a field of a trial, other than the seed."""
@@ -304,18 +304,18 @@ class SweepSpec(StrictConfig):
         for where, block in self._blocks.items():
             for path in block:
                 if path in SAME_IN_ALL:
-                    raise UserError(f"cannot be varied: {SAME_IN_ALL[path]}", f"{where}.{path}")
+                    raise UserError(f"{where}.{path}", f"cannot be varied: {SAME_IN_ALL[path]}")
                 if path not in known:
-                    raise UserError(f"is not a field of a trial; {suggest_field(path, known)}", join_keys(where, path))
+                    raise UserError(join_keys(where, path), f"is not a field of a trial; {suggest_field(path, known)}")
         section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             where = f"{section}.tie.{number}.solve"
             if tie.solve not in known:
-                raise UserError(f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}", where)
+                raise UserError(where, f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}")
             if not _is_whole(tie.solve):
-                raise UserError(f"must be a field of whole numbers, got {tie.solve}", where)
+                raise UserError(where, f"must be a field of whole numbers, got {tie.solve}")
             if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
-                raise UserError(f"{tie.solve} is varied or solved for already", where)
+                raise UserError(where, f"{tie.solve} is varied or solved for already")
 
     def _check_search(self) -> None:
         """What a search section says of the trial: its clock and its first points."""
@@ -323,21 +323,21 @@ class SweepSpec(StrictConfig):
         unit = self.budget_unit  # also finds out whether what is tied can be solved for at all
         time = self.search.scheduler.time
         if time is not None and time != unit:
-            raise UserError(f"must equal trial.fit.budget.unit, got {time!r} and {unit!r}", "search.scheduler.time")
+            raise UserError("search.scheduler.time", f"must equal trial.fit.budget.unit, got {time!r} and {unit!r}")
         grace, validations = self.search.scheduler.grace, self.base.eval.validations
         if grace is not None and grace > 1 - 1 / validations:
             raise UserError(
-                f"has no effect with eval.validations {validations}: no validation lies between grace ({grace:g}) and the end",
                 "search.scheduler",
+                f"has no effect with eval.validations {validations}: no validation lies between grace ({grace:g}) and the end",
             )
         for number, point in enumerate(self.search.points):
             for path, value in point.items():
                 if not any(domain.contains(value) for domain in self.search.domains(path)):
-                    raise UserError(f"must lie in the space, got {value!r}", f"search.points.{number}.{path}")
+                    raise UserError(f"search.points.{number}.{path}", f"must lie in the space, got {value!r}")
             try:
                 self.trial_with(_anchor(self._blocks["search.space"]) | point, "trial")
             except UserError as error:
-                raise UserError(f"is not a valid trial: {error}", f"search.points.{number}") from None
+                raise UserError(f"search.points.{number}", f"is not a valid trial: {error}") from None
 
 
 def _values(space: dict[str, Domain]) -> Block:
@@ -380,7 +380,7 @@ def load_spec(
     path = Path(expand_home(path))
     sections = read_yaml(path)
     if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
-        raise UserError(f"is a trial, not a sweep: use rrm-trial {path}", str(path))
+        raise UserError(str(path), f"is a trial, not a sweep: use rrm-trial {path}")
     for override in overrides or []:
         sections = _override(sections, override)
     if "defaults" in sections:
@@ -419,14 +419,14 @@ def stored_defaults(sections: Any, where: str) -> int:
         UserError: it is a later version than there is here, or no spec at all; `where` names the spec.
     """
     if not isinstance(sections, dict):
-        raise UserError("is damaged (no sections of key: value lines): restore it", where)
+        raise UserError(where, "is damaged (no sections of key: value lines): restore it")
     return parse_version(sections.get("defaults", FIRST_DEFAULTS), f"{where}: defaults")
 
 
 def _parse(sections: dict[str, Any]) -> SweepSpec:
     require_sections(sections, SweepSpec)
     if not isinstance(trial := sections.get("trial", {}), dict):
-        raise UserError(f"must be a section of key: value lines, got {trial!r}; write trial: {{task: {{kind: sudoku}}}}", "trial")
+        raise UserError("trial", f"must be a section of key: value lines, got {trial!r}; write trial: {{task: {{kind: sudoku}}}}")
     if isinstance(sections.get("trial"), dict):
         require_sections(sections["trial"], TrialConfig, "trial")
     try:
@@ -440,7 +440,7 @@ def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
     measure = sections.get("measure")
     if isinstance(measure, dict) and isinstance(measure.get("vary"), list):
         return error
-    return UserError(error.problem, re.sub(r"^measure\.vary\.0", "measure.vary", error.path))
+    return UserError(re.sub(r"^measure\.vary\.0", "measure.vary", error.where), error.problem, error.fields)
 
 
 def _here(path: Any) -> Any:
@@ -470,14 +470,14 @@ def _check_effect(spec: SweepSpec, override: str) -> None:
             problem = f"has no effect, {setter} sets it; override {setter}.{path}={shown}"
         else:
             problem = "has no effect, every block of measure.vary sets it: change it there"
-        raise UserError(problem, f"trial.{path}")
+        raise UserError(f"trial.{path}", problem)
 
 
 def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
     """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
     dotted, separator, text = override.partition("=")
     if not separator or not all(dotted.split(".")):
-        raise UserError(f"must be dotted.path=value, got {override!r}", "override")
+        raise UserError("override", f"must be dotted.path=value, got {override!r}")
     value = parse_yaml(text, dotted)
     reject_nulls(value, dotted)
     if dotted in {f"trial.{path}" for path in FILE_PATHS}:
@@ -491,7 +491,7 @@ def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
             if isinstance(before, list) and len(before) == 1:
                 before = before[0]  # a list of one block is that block
             if not isinstance(before, dict):
-                raise UserError(f"cannot be overridden: {mapping} is not a section of paths", dotted)
+                raise UserError(dotted, f"cannot be overridden: {mapping} is not a section of paths")
             inner = before | {dotted.removeprefix(f"{mapping}."): value}
             return with_values(sections, {mapping: inner})
     return with_values(sections, {dotted: value})

@@ -38,7 +38,7 @@ def solve_tie(tie: Tie, build: Callable[[int], TrialConfig], grain: int, where: 
     def cost(count: int) -> float:
         costs = known_costs(build(count * grain))
         if tie.so_that not in costs:
-            raise UserError(f"{tie.so_that} is not known before training with this budget: tie another cost", f"{where}.so_that")
+            raise UserError(f"{where}.so_that", f"{tie.so_that} is not known before training with this budget: tie another cost")
         return costs[tie.so_that]
 
     low, high = 1, 2
@@ -48,13 +48,13 @@ def solve_tie(tie: Tie, build: Callable[[int], TrialConfig], grain: int, where: 
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) < tie.equals else (low, middle)
     if cost(low) == cost(high):
-        raise UserError(f"{tie.so_that} does not grow with {tie.solve}: solve for another field", f"{where}.solve")
+        raise UserError(f"{where}.solve", f"{tie.so_that} does not grow with {tie.solve}: solve for another field")
     best = min((low, high), key=lambda count: abs(cost(count) - tie.equals))
     reached = cost(best)
     if abs(reached - tie.equals) > tie.within * tie.equals:
         raise UserError(
+            where,
             f"no value of {tie.solve} gives {tie.so_that} = {tie.equals:g} within {tie.within:.0%}; "
             f"the nearest is {best * grain} with {reached:g}",
-            where,
         )
     return best * grain

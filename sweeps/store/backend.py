@@ -68,7 +68,7 @@ class Backend(ABC):
         return [self.read(name) for name in names]
 
     def _held_by(self, holder: str) -> UserError:
-        return UserError(f"is being run by another driver ({holder})", self.location)
+        return UserError(self.location, f"is being run by another driver ({holder})")
 
 
 def driver_name() -> str:

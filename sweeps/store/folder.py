@@ -24,7 +24,7 @@ class Folder(Backend):
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / LOCK).touch()
         except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", self.location) from None
+            raise UserError(self.location, f"cannot be written: {error.strerror}") from None
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -32,7 +32,7 @@ class Folder(Backend):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise UserError(f"cannot be read: {error.strerror}", str(self.path / name)) from None
+            raise UserError(str(self.path / name), f"cannot be read: {error.strerror}") from None
 
     def write(self, name: str, data: bytes) -> None:
         path = self.path / name

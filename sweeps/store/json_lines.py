@@ -42,4 +42,4 @@ def parse_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"is damaged ({error}): restore or remove it", where) from None
+        raise UserError(where, f"is damaged ({error}): restore or remove it") from None

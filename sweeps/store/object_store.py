@@ -45,9 +45,9 @@ def check_environment() -> None:
         if not name.startswith(("AWS_", "AZURE_", "GOOGLE_")) or not value:
             continue
         if "ENDPOINT" in name and not ENDPOINT.fullmatch(value):
-            raise UserError(f"must be the address of a server such as http://localhost:9000, got {value!r}", name)
+            raise UserError(name, f"must be the address of a server such as http://localhost:9000, got {value!r}")
         if name in SECRETS and not value.isprintable():
-            raise UserError("must be one line without control characters: set it anew, without a line break", name)
+            raise UserError(name, "must be one line without control characters: set it anew, without a line break")
 
 
 def check_bucket(uri: str) -> None:
@@ -58,7 +58,7 @@ def check_bucket(uri: str) -> None:
     """
     scheme, _, rest = uri.partition("://")
     if not rest.partition("/")[0]:
-        raise UserError(f"must name a bucket: {scheme}://BUCKET/FOLDER", uri)
+        raise UserError(uri, f"must name a bucket: {scheme}://BUCKET/FOLDER")
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def one_line(location: str, problem: str, remedy: str = "") -> Iterator[None]:
         lacks_credentials = any(sign in str(error) for sign in WITHOUT_CREDENTIALS)
         variables = CREDENTIALS.get(location.split(":")[0]) if lacks_credentials else None
         credentials = f"no credentials are found: set {variables} in the environment; " if variables else ""
-        raise UserError(f"{problem}: {credentials}{first_line(error)}{remedy}", location) from None
+        raise UserError(location, f"{problem}: {credentials}{first_line(error)}{remedy}") from None
 
 
 class Client:
@@ -89,7 +89,7 @@ class Client:
         try:
             from obstore.store import from_url
         except ImportError:
-            raise UserError("needs the extra s3: pip install 'rrm-sweeps[s3]'", uri) from None
+            raise UserError(uri, "needs the extra s3: pip install 'rrm-sweeps[s3]'") from None
         check_bucket(uri)
         check_environment()
         self.location = uri
@@ -207,7 +207,7 @@ def parse_lock(text: bytes, location: str) -> str | None:
     where = f"{location}/{LOCK}"
     held = parse_json(text, where)
     if not isinstance(held, dict) or not isinstance(held.get("expires"), int | float):
-        raise UserError("is damaged (no holder and date of expiry): remove it once no driver runs the sweep", where)
+        raise UserError(where, "is damaged (no holder and date of expiry): remove it once no driver runs the sweep")
     return str(held.get("holder")) if held["expires"] > time.time() else None
 
 
@@ -230,9 +230,9 @@ class Lease:
             found = self.client.get(LOCK)
             holder = parse_lock(found[0], self.client.location) if found else None
             if holder is not None:
-                raise UserError(f"is being run by another driver ({holder})", self.client.location)
+                raise UserError(self.client.location, f"is being run by another driver ({holder})")
             if not self._write({"e_tag": found[1]} if found else "create", self.seconds):
-                raise UserError("is being run by another driver (that started at this moment)", self.client.location)
+                raise UserError(self.client.location, "is being run by another driver (that started at this moment)")
         self._thread.start()
 
     def release(self) -> None:

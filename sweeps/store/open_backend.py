@@ -25,7 +25,7 @@ def open_backend(location: str | Path) -> Backend:
         return Folder(Path(expand_home(text)))
     scheme, rest = found["scheme"].lower(), text[found.end() :]
     if scheme == "file":
-        raise UserError(f"must be written as a path: /{rest.lstrip('/')}", text)
+        raise UserError(text, f"must be written as a path: /{rest.lstrip('/')}")
     if scheme not in SCHEMES or not rest.startswith("/"):
-        raise UserError("must be a folder, or a URI such as s3://bucket/sweeps, gs://... or az://...", text)
+        raise UserError(text, "must be a folder, or a URI such as s3://bucket/sweeps, gs://... or az://...")
     return ObjectStore(f"{scheme}:/{rest}")

@@ -100,7 +100,7 @@ class Store:
         try:
             return None if text is None else text.decode()
         except UnicodeDecodeError:
-            raise UserError("is damaged (not text in UTF-8): restore it", f"{self.location}/{SPEC}") from None
+            raise UserError(f"{self.location}/{SPEC}", "is damaged (not text in UTF-8): restore it") from None
 
     def write_spec(self, text: str) -> None:
         self.backend.write(SPEC, text.encode())

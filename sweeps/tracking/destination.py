@@ -86,17 +86,17 @@ def check_tracking_uri(uri: str) -> None:
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     if scheme in {"", "file"}:
         if os.environ.get(FOLDERS_ALLOWED, "").lower() not in {"1", "true"}:
-            raise UserError(f"MLflow keeps no runs in a folder any more, got {blank_secrets(uri)}: {REMEDY}", VARIABLE)
+            raise UserError(VARIABLE, f"MLflow keeps no runs in a folder any more, got {blank_secrets(uri)}: {REMEDY}")
         return
     known = SERVER_SCHEMES | DATABASE_SCHEMES | {plugin.name for plugin in entry_points(group=PLUGINS)}
     if scheme.partition("+")[0] not in known:
-        raise UserError(f"MLflow keeps no runs at {scheme}:, got {blank_secrets(uri)}: {REMEDY}", VARIABLE)
+        raise UserError(VARIABLE, f"MLflow keeps no runs at {scheme}:, got {blank_secrets(uri)}: {REMEDY}")
     package = PACKAGES.get(scheme)
     if package is not None and find_spec(package) is None:
         remedy = (
             "pip install 'rrm-sweeps[postgres]' and begin it with postgresql+psycopg:" if "postgres" in scheme else "install it"
         )
-        raise UserError(f"{scheme}: needs the package {package}, which is not installed: {remedy}", VARIABLE)
+        raise UserError(VARIABLE, f"{scheme}: needs the package {package}, which is not installed: {remedy}")
 
 
 def _is_same_folder(one: str, other: str) -> bool:

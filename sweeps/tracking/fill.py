@@ -62,7 +62,7 @@ def fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> N
         raise
     except Exception as error:  # whatever keeps a server from answering
         raise UserError(
-            f"does not take what it lacks of the sweep: {describe_error(error)}", blank_secrets(destination.uri)
+            blank_secrets(destination.uri), f"does not take what it lacks of the sweep: {describe_error(error)}"
         ) from None
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import DESCRIBED, CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
@@ -20,7 +21,7 @@ from sweeps.tracking.destination import Destination, find_destination
 from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.spool import ENDING_TAGS, Spool
 
-STATUS = {"completed": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAILED: "FAILED"}
 TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
 LONGEST_TAG = 5000
 
@@ -144,7 +145,7 @@ class Tracker:
                 "status": STATUS[record["outcome"]],
                 "tags": {name: str(record[name])[:LONGEST_TAG] for name in ENDING_TAGS if name in record},
                 "dataset": describe_data(config, record),
-                "files": [ITEMS] if record["outcome"] == "completed" else [],
+                "files": [ITEMS] if record["outcome"] == Outcome.COMPLETED else [],
                 "points": final + [dict(point) for point in curves if point["axis"] == "depth"],
             }
         )

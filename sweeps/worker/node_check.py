@@ -33,11 +33,11 @@ def check_address(address: str) -> None:
         return
     found = re.fullmatch(r"(?P<host>[^/]+):(?P<port>\d{1,5})", address)
     if found is None:
-        raise UserError(f"must be auto or host:port, such as head:6379, got {address!r}", "--address")
+        raise UserError("--address", f"must be auto or host:port, such as head:6379, got {address!r}")
     try:
         socket.create_connection((found["host"], int(found["port"])), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"nothing answers at {address} ({getattr(error, 'strerror', None) or error})", "--address") from None
+        raise UserError("--address", f"nothing answers at {address} ({getattr(error, 'strerror', None) or error})") from None
 
 
 def check_ray_folder() -> None:
@@ -51,7 +51,7 @@ def check_ray_folder() -> None:
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_BYTES:
         rule = f"must be {length - MAX_SOCKET_BYTES} bytes shorter for Ray's sockets (at most {MAX_SOCKET_BYTES} bytes a path)"
-        raise UserError(f"{rule}, got {os.environ[variable or '']!r}: set RAY_TMPDIR=/tmp", variable or "")
+        raise UserError(variable or "", f"{rule}, got {os.environ[variable or '']!r}: set RAY_TMPDIR=/tmp")
 
 
 def describe_node(location: str) -> dict[str, str]:
@@ -103,13 +103,13 @@ def check_nodes(store: Store, driver: dict[str, str]) -> int:
         try:
             theirs = ray.get(answer, timeout=ANSWER_SECONDS)
         except ray.exceptions.GetTimeoutError:
-            raise UserError(f"does not answer within {ANSWER_SECONDS:g} s", f"node {address}") from None
+            raise UserError(f"node {address}", f"does not answer within {ANSWER_SECONDS:g} s") from None
         except ray.exceptions.RayError as error:
             reason = ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
-            raise UserError(f"cannot run a trial: {reason}", f"node {address}") from None
+            raise UserError(f"node {address}", f"cannot run a trial: {reason}") from None
         misfit = find_misfit(theirs, driver, store.location)
         if misfit:
-            raise UserError(misfit, f"node {address}")
+            raise UserError(f"node {address}", misfit)
     return len(nodes)
 
 

@@ -18,6 +18,7 @@ from ray import tune
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.fit import fit
+from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Record, Row, describe
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, TRIAL, WEIGHTS
 from rrm.errors import UserError
@@ -51,7 +52,7 @@ class Workplace:
         """
         if not self.store.fetch(self.fingerprint, TRIAL, self.folder):
             where = self.store.where(self.fingerprint)
-            raise UserError(f"cannot be seen from {os.uname().nodename}: every node must see the storage", where)
+            raise UserError(where, f"cannot be seen from {os.uname().nodename}: every node must see the storage")
         for name in (CHECKPOINT, BEST):
             if self.store.fetch(self.fingerprint, name, self.folder):
                 self._kept[name] = (self.folder / name).stat().st_mtime_ns
@@ -100,7 +101,7 @@ def run_trial(job: dict[str, Any]) -> None:
             return
         killed = place.store.why_killed(job["fingerprint"])
         if killed is not None:  # it would hang, or exhaust the memory, once more
-            tune.report({ENDING: FitResult({**describe(config), "outcome": "failed", "reason": killed}).to_json()})
+            tune.report({ENDING: FitResult({**describe(config), "outcome": Outcome.FAILED, "reason": killed}).to_json()})
         elif place.attempt.losses > job["max_retries"]:
             ending = describe(config) | _lost(LOST, place.attempt.losses)
             tune.report({ENDING: FitResult(ending).to_json()})
@@ -139,9 +140,9 @@ def _train(job: dict[str, Any], config: TrialConfig, place: Workplace) -> None:
         result = FitResult(describe(config) | _failed(error, place))
     if stop is not None:
         raise stop
-    if timed_out and result.record["outcome"] == "pruned":
+    if timed_out and result.record["outcome"] == Outcome.PRUNED:
         reason = f"took longer than resources.trial_timeout_minutes = {minutes:g}"
-        result = FitResult(result.record | {"outcome": "failed", "reason": reason}, result.curves)
+        result = FitResult(result.record | {"outcome": Outcome.FAILED, "reason": reason}, result.curves)
     tune.report({ENDING: result.to_json()})
 
 
@@ -152,9 +153,9 @@ def _failed(error: Exception, place: Workplace) -> Record:
         return _lost(reason, place.attempt.losses + 1)
     write_atomically(place.folder / ERROR, traceback.format_exc())
     place.keep()
-    return {"outcome": "failed", "reason": f"{reason} (see error.txt)"}
+    return {"outcome": Outcome.FAILED, "reason": f"{reason} (see error.txt)"}
 
 
 def _lost(reason: str, losses: int) -> Record:
     """A failure that is not the trial's fault: a later run may try again."""
-    return {"outcome": "failed", "reason": reason, "retryable": True, "losses": losses}
+    return {"outcome": Outcome.FAILED, "reason": reason, "retryable": True, "losses": losses}

@@ -58,7 +58,7 @@ def find_experiment(client: MlflowClient, destination: Destination) -> Experimen
         return None
     if experiment.experiment_id == DEFAULT_EXPERIMENT:
         raise UserError(
-            f"is MLflow's experiment 0, which all programs share, got {destination.sweep!r}; {destination.renaming}", "name"
+            "name", f"is MLflow's experiment 0, which all programs share, got {destination.sweep!r}; {destination.renaming}"
         )
     identity, location = experiment.tags.get(IDENTITY), experiment.tags.get(LOCATION)
     if identity is not None and identity == destination.identity:
@@ -94,7 +94,7 @@ def check_active(experiment: Experiment, destination: Destination) -> None:
     if experiment.lifecycle_stage == DELETED:
         number = experiment.experiment_id
         prefix = f"MLFLOW_TRACKING_URI={destination.uri} " if destination.artifact_root else ""
-        raise UserError(f"is deleted; restore it: {prefix}mlflow experiments restore --experiment-id {number}", _name(experiment))
+        raise UserError(_name(experiment), f"is deleted; restore it: {prefix}mlflow experiments restore --experiment-id {number}")
 
 
 def move_artifacts(experiment: Experiment, destination: Destination) -> bool:
@@ -151,13 +151,13 @@ def _other_sweep_error(experiment: Experiment, location: str | None, renaming: s
     else:
         remedy += f", or rename that experiment: mlflow experiments rename --experiment-id {number} --new-name OTHER"
     deleted = ", which is deleted," if experiment.lifecycle_stage == DELETED else ""
-    return UserError(f"is taken: {_name(experiment)}{deleted} holds another sweep of that name{where}; {remedy}", "name")
+    return UserError("name", f"is taken: {_name(experiment)}{deleted} holds another sweep of that name{where}; {remedy}")
 
 
 def _copy_error(experiment: Experiment, destination: Destination, location: str) -> UserError:
     here = blank_secrets(destination.location)
     return UserError(
+        "name",
         f"is taken: {_name(experiment)} holds the sweep at {blank_secrets(location)}, of which {here} is a copy; "
         "go on there, or rename the folder of the copy to NEW and run it with name=NEW",
-        "name",
     )

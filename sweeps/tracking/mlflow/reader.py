@@ -40,13 +40,13 @@ def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment 
     """
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:") and not database.exists():  # it would be created
-        raise UserError("is not there", str(database))
+        raise UserError(str(database), "is not there")
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
         return client, client.get_experiment_by_name(sweep)
     except (MlflowException, SQLAlchemyError, ValueError, ImportError) as error:
         why = first_line(error, blank_secrets)
-        raise UserError(f"cannot be read as a tracking URI: {why}", blank_secrets(tracking_uri)) from None
+        raise UserError(blank_secrets(tracking_uri), f"cannot be read as a tracking URI: {why}") from None
 
 
 def read_runs(tracking_uri: str, sweep: str) -> Found | None:

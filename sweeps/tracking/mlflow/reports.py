@@ -24,14 +24,14 @@ def log_report(tracking_uri: str, sweep: str, folder: Path, identity: str | None
     """
     client, experiment = find_sweep(tracking_uri, sweep)
     if experiment and identity and experiment.tags.get(IDENTITY, identity) != identity:
-        raise UserError(f"holds another sweep named {sweep!r}", blank_secrets(tracking_uri))
+        raise UserError(blank_secrets(tracking_uri), f"holds another sweep named {sweep!r}")
     try:
         runs = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP}` = '{sweep}'", max_results=1) if experiment else []
         if not runs:
-            raise UserError(f"has no run of a sweep named {sweep!r}", blank_secrets(tracking_uri))
+            raise UserError(blank_secrets(tracking_uri), f"has no run of a sweep named {sweep!r}")
         for file in sorted(folder.iterdir()):
             if file.suffix in KINDS:
                 client.log_artifact(runs[0].info.run_id, str(file), FOLDER)
     except (MlflowException, OSError) as error:
         why = first_line(error, blank_secrets)
-        raise UserError(f"cannot be written to: {why}", blank_secrets(tracking_uri)) from None
+        raise UserError(blank_secrets(tracking_uri), f"cannot be written to: {why}") from None

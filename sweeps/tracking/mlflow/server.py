@@ -33,9 +33,9 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
         experiment = client.get_experiment_by_name(sweep)
         comparison = comparison_path(client, experiment) if experiment else None
     except MlflowException as error:
-        raise UserError(f"does not answer: {first_line(error, blank_secrets)}", blank_secrets(address)) from None
+        raise UserError(blank_secrets(address), f"does not answer: {first_line(error, blank_secrets)}") from None
     if experiment is None:
-        raise UserError(f"holds no runs of the sweep {sweep!r}, and the sweep has no finished trials yet", "MLflow")
+        raise UserError("MLflow", f"holds no runs of the sweep {sweep!r}, and the sweep has no finished trials yet")
     number = experiment.experiment_id
     links = {"charts": f"{address}{view_path(number, 'CHART')}", "table": f"{address}{view_path(number, 'TABLE')}"}
     return links | ({"compare": f"{address}{comparison}"} if comparison else {})
@@ -74,9 +74,9 @@ def _wait_for(server: subprocess.Popen[bytes], address: str, told: IO[str]) -> N
         if server.poll() is not None:
             told.seek(0)
             lines = [line for line in told.read().splitlines() if line.strip()]
-            raise UserError(f"MLflow's server does not start: {lines[-1] if lines else server.returncode}", "--port")
+            raise UserError("--port", f"MLflow's server does not start: {lines[-1] if lines else server.returncode}")
         if time.monotonic() > deadline:
-            raise UserError(f"MLflow's server does not answer within {START_SECONDS:.0f} s", address)
+            raise UserError(address, f"MLflow's server does not answer within {START_SECONDS:.0f} s")
         time.sleep(0.2)
 
 
