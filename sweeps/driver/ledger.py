@@ -50,7 +50,7 @@ class Ledger:
         self._resumed: list[TrialConfig] = []  # started by an earlier driver
         self._waiting: list[TrialConfig] = []  # of a measure sweep, not started yet
         self._with_rows: set[str] = set()  # fingerprints with rows that an earlier driver took
-        self.planned = spec.design() if spec.measure else []
+        self.planned = spec.design
         self.study: Study | None = None  # of a search, once `reconcile` has opened it
         self.judge = build_judge(spec)
         self._confirmed: dict[str, TrialConfig] | None = None  # the last stage of a search, once it is known
@@ -279,10 +279,7 @@ class Ledger:
     @property
     def total(self) -> int:
         """Trials that the spec asks for."""
-        if not self.spec.search:
-            return len(self.planned)
-        confirm = self.spec.search.confirm
-        return self.spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
+        return self.spec.total
 
     @property
     def notes(self) -> list[str]:

@@ -108,7 +108,7 @@ class Addition:
 def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
     """For people: the half-widths to expect in each group of the sweep, and the best additions; groups alike are told once."""
     assert spec.measure is not None
-    cells = [trial for trial in spec.design() if trial.seed == 0]
+    cells = [trial for trial in spec.design if trial.seed == 0]
     paths = find_splitting_paths(cells)
     additions = list(_additions(spec, cells))
     labels: dict[tuple[str, ...], list[str]] = {}
@@ -231,7 +231,7 @@ def _scores(records: list[dict[str, Any]], metric: str) -> np.ndarray:
 def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     """For people: the least difference of exact accuracy that this design is likely to show, of two cells and along each axis."""
     assert spec.measure is not None
-    seeds, cells = spec.measure.seeds, [trial for trial in spec.design() if trial.seed == 0]
+    seeds, cells = spec.measure.seeds, [trial for trial in spec.design if trial.seed == 0]
     if len(cells) < 2:
         return []
     if seeds < MIN_SEEDS:

@@ -35,14 +35,14 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
         UserError: the search starts from a sweep that has no completed trials, or from itself.
     """
     warm_results(spec)
-    trials = spec.design() if spec.measure else corners(spec)
+    trials = list(spec.design) or corners(spec)
     store = Store(spec.location)
     results = store.results()
     refusals = [
         _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
         too_large := _find_refusal(lambda: check_resources(spec.resources)),
     ]
-    done, total = _done_of(spec, trials, results)
+    done, total = _done_of(spec, results), spec.total
     costs = measure_costs(trials, spec.resources) if len(done) < total and too_large is None else None
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
@@ -92,19 +92,16 @@ def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> T
 
 def _headline(spec: SweepSpec) -> str:
     if spec.measure:
-        cells = len(spec.design()) // spec.measure.seeds
+        cells = len(spec.design) // spec.measure.seeds
         size = f"{count_of(cells, 'cell')} x {count_of(spec.measure.seeds, 'seed')}"
         return f"{spec.name}: measure, {size} at equal {spec.measure.matching}"
     assert spec.search is not None
     return f"{spec.name}: search, {spec.search.num_trials} trials by {spec.search.sampler.kind}; corners of the space"
 
 
-def _done_of(spec: SweepSpec, trials: list[TrialConfig], results: Records) -> tuple[set[str], int]:
-    """Fingerprints of the sweep's trials that have ended, and how many trials there are to be."""
-    if spec.search is None:
-        return {trial.fingerprint for trial in trials if trial.fingerprint in results}, len(trials)
-    confirm = spec.search.confirm
-    return set(results), spec.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
+def _done_of(spec: SweepSpec, results: Records) -> set[str]:
+    """Fingerprints of the sweep's trials that have ended."""
+    return {trial.fingerprint for trial in spec.design}.intersection(results) if spec.measure else set(results)
 
 
 def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records, done: set[str], total: int) -> str:

@@ -12,7 +12,7 @@ def check_data(spec: SweepSpec) -> None:
     Raises:
         UserError: a file is missing or has a bad row.
     """
-    trials = spec.design() if spec.measure else [spec.base]
+    trials = spec.design or (spec.base,)
     for task in {trial.task for trial in trials}:
         load_data(build_task(task))
     for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:

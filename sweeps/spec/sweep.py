@@ -33,7 +33,7 @@ GIGABYTE = 1e9
 ROUNDING = 1e-9  # ten tenths are one
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
 MLFLOW_DEFAULT = "Default"  # MLflow's experiment for whatever names none
-MOST_TRIALS = 100_000  # of a design: beyond lies a mistake
+MAX_TRIALS = 100_000  # a larger design is almost certainly a typo
 Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 
 
@@ -246,20 +246,30 @@ class SweepSpec(StrictConfig):
         given = path in flatten(self.trial) or path in [tie.solve for tie in self.ties]
         return given or all(path in paths for paths in always)
 
-    def design(self) -> list[TrialConfig]:
-        """Trials of a measure sweep: seed by seed, the dearest cells of a seed first so that the tail is short.
+    @cached_property
+    def design(self) -> tuple[TrialConfig, ...]:
+        """Trials of a measure sweep, () for a search: seed by seed, a seed's most expensive cells first so that the tail is short.
 
         Raises:
-            UserError: a trial is not valid, or there are more of them than anybody means.
+            UserError: a trial is not valid, or there are more than MAX_TRIALS.
         """
-        assert self.measure is not None
+        if self.measure is None:
+            return ()
         count = sum(math.prod(map(len, block.values())) for block in self.measure.vary) * self.measure.seeds
-        if count > MOST_TRIALS:
-            raise UserError("measure.vary", f"must lead to at most {MOST_TRIALS:,} trials, seeds included, got {count:.3g}")
+        if count > MAX_TRIALS:
+            raise UserError("measure.vary", f"must lead to at most {MAX_TRIALS:,} trials, seeds included, got {count:.3g}")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
         cells.sort(key=step_flops, reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
-        return list({trial.fingerprint: trial for trial in trials}.values())
+        return tuple({trial.fingerprint: trial for trial in trials}.values())
+
+    @property
+    def total(self) -> int:
+        """Number of trials that the spec asks for, the confirm stage of a search included."""
+        if self.search is None:
+            return len(self.design)
+        confirm = self.search.confirm
+        return self.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
 
     def validate_trials(self) -> None:
         """Build every trial that can be known now.
@@ -278,7 +288,7 @@ class SweepSpec(StrictConfig):
                     "measure.matching",
                     f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
                 )
-            self.design()
+            _ = self.design  # builds every trial
         if self.search is not None:
             self._check_search()
 

@@ -107,7 +107,7 @@ def test_a_design_that_cannot_tell_is_refused_with_a_spec_that_could(reason: str
     assert fit.reason == reason and not fit.estimates and fit.suggestion
     (tmp_path / "more.yaml").write_text(fit.suggestion)
     spec = load_spec(tmp_path / "more.yaml")
-    design = spec.design()
+    design = spec.design
     assert len({config.model.hidden_size for config in design}) >= 3 and len({config.seed for config in design}) >= 2
     assert len({config.model.supervision_steps for config in design}) >= 3
 
@@ -150,7 +150,7 @@ def test_every_refusal_has_a_spec_with_more_of_what_is_missing(law: str, reason:
     fit = next(fit for fit in fit_laws(tables) if fit.law == law and fit.reason == reason)
     assert fit.suggestion
     (tmp_path / "more.yaml").write_text(fit.suggestion)
-    design = load_spec(tmp_path / "more.yaml").design()
+    design = load_spec(tmp_path / "more.yaml").design
     widths = {config.model.hidden_size for config in design}
     depths = {config.model.supervision_steps for config in design}
     assert len({config.seed for config in design}) >= 3

@@ -61,8 +61,8 @@ def finish(spec: SweepSpec, scores: Scores, failed_width: int | None = None) -> 
     store, random = Store(spec.location), np.random.default_rng(0)
     store.create()
     store.write_spec(write_yaml(stored_sections(spec)))
-    store.write_design([trial.fingerprint for trial in spec.design()])
-    for trial in spec.design():
+    store.write_design([trial.fingerprint for trial in spec.design])
+    for trial in spec.design:
         record = describe(trial)
         nll, accuracy = scores(record, random)
         store.write_trial(trial.fingerprint, write_yaml(trial.resolved()))
@@ -103,7 +103,7 @@ def assert_extends(spec: SweepSpec, text: str, folder: Path) -> None:
     """The suggestion is valid; under the sweep's own name it keeps every finished trial, and there is something to run."""
     finished = set(Store(spec.location).results())
     suggestion, ledger = open_beside(spec, text, folder)
-    pending = {trial.fingerprint for trial in suggestion.design()} - ledger.results.keys()
+    pending = {trial.fingerprint for trial in suggestion.design} - ledger.results.keys()
     assert pending, text
     assert f"defaults: {spec.defaults}\n" in text
     if suggestion.name == spec.name:
@@ -269,7 +269,7 @@ def test_a_sketch_leaves_out_what_is_no_valid_setting(columns: dict[str, Any], t
     assert texts
     for text in texts:
         (tmp_path / "sketch.yaml").write_text(str(text))
-        assert {cell.model.hidden_size for cell in load_spec(tmp_path / "sketch.yaml").design()} >= {100, 200}
+        assert {cell.model.hidden_size for cell in load_spec(tmp_path / "sketch.yaml").design} >= {100, 200}
 
 
 @pytest.mark.more
@@ -293,9 +293,7 @@ def test_every_suggestion_is_planned(path: Path, tmp_path: Path) -> None:
         (tmp_path / "suggestion.yaml").write_text(str(text))
         suggestion, file = load_spec(tmp_path / "suggestion.yaml"), io.StringIO()
         print_plan(suggestion, Console(file=file))
-        done = (
-            f"{finished} of {len(suggestion.design())} trials are finished; " if suggestion.name == spec.name else "trials, about"
-        )
+        done = f"{finished} of {len(suggestion.design)} trials are finished; " if suggestion.name == spec.name else "trials, about"
         assert done in file.getvalue()
 
 

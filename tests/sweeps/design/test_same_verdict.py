@@ -69,7 +69,7 @@ def read_spec(folder: Path, vary: Any, seeds: int) -> SweepSpec:
 
 def planned_verdict(spec: SweepSpec) -> Verdict:
     assert spec.measure is not None
-    cells = [trial for trial in spec.design() if trial.seed == 0]
+    cells = [trial for trial in spec.design if trial.seed == 0]
     groups = group_cells(cells, find_splitting_paths(cells)).values()
     refusals = {
         frozenset(cell.fingerprint for cell in group): Group("", group, spec.measure.seeds).design.refusal for group in groups
@@ -82,9 +82,9 @@ def analyzed_verdict(spec: SweepSpec) -> Verdict:
     store, random = Store(spec.location), np.random.default_rng(0)
     store.create()
     store.write_spec(write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True)))
-    store.write_design([trial.fingerprint for trial in spec.design()])
+    store.write_design([trial.fingerprint for trial in spec.design])
     names = {}
-    for trial in spec.design():
+    for trial in spec.design:
         record = describe(trial)
         loss = record["params_recursed"] ** -0.3 * record["recursion"] ** -0.15 * float(np.exp(random.normal(0, 0.01)))
         record |= {"outcome": "completed", "sweep": "tiny", "test/nll": loss, "test/exact_accuracy": 0.5, "curves": []}

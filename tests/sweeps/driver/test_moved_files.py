@@ -150,7 +150,7 @@ def test_the_stored_spec_of_a_sweep_names_its_files_from_anywhere(tmp_path: Path
     write_data(tmp_path)
     ledger = open_in(tmp_path, SWEEPS["measure"])
     stored = load_spec(Path(ledger.store.location) / "spec.yaml")
-    assert [trial.fingerprint for trial in stored.design()] == ledger.store.design()
+    assert [trial.fingerprint for trial in stored.design] == ledger.store.design()
     assert read_yaml(Path(ledger.store.location) / "spec.yaml")["trial"]["fit"]["start_from"] == str(tmp_path / "weights.pt")
 
 

@@ -122,7 +122,7 @@ def test_a_measure_sweep_may_be_tied_too(write_spec: Callable) -> None:
     del made["search"]
     made["trial"]["model"]["head_size"] = 4
     made["measure"] = {"vary": {"model.num_layers": [1, 2, 4]}, "seeds": 1, "tie": TIE}
-    design = load_spec(write_spec(made)).design()
+    design = load_spec(write_spec(made)).design
     sizes = [count_parameters(trial.model, trial.task.shape).total for trial in design]
     assert len(sizes) == 3 and all(abs(size / 40_000 - 1) <= 0.2 for size in sizes)
     made["measure"]["tie"] = [TIE[0] | {"equals": 700}]

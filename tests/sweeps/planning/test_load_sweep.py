@@ -58,7 +58,7 @@ def begin(write_spec: Callable, tmp_path: Path) -> Callable[..., Path]:
         store.create()
         stored = {key: value for key, value in stored_sections(spec).items() if key != "defaults"}
         store.write_spec(write_yaml(stored | ({"defaults": version} if version else {})))
-        for trial in spec.design() if finished and spec.measure else [spec.base] if finished else []:
+        for trial in spec.design if finished and spec.measure else [spec.base] if finished else []:
             store.write_trial(trial.fingerprint, write_yaml(trial.resolved()))
             store.write_result(trial.fingerprint, json.dumps(ending(trial)))
         return path
@@ -76,7 +76,7 @@ def reconciled(spec: SweepSpec) -> Ledger:
 
 
 def fingerprints(spec: SweepSpec) -> set[str]:
-    return {trial.fingerprint for trial in spec.design()}
+    return {trial.fingerprint for trial in spec.design}
 
 
 def stored_version(storage: Path, name: str) -> Any:

@@ -82,17 +82,17 @@ def test_a_plan_says_memory_time_and_hours_and_writes_nothing(load: Callable, tm
 
 def test_a_plan_counts_what_is_done_and_costs_what_is_left(load: Callable) -> None:
     spec = load(law_sections())
-    finish(spec, spec.design()[:6])
-    finish(spec, spec.design()[6:7], "failed")
+    finish(spec, spec.design[:6])
+    finish(spec, spec.design[6:7], "failed")
     assert "7 of 27 trials are finished (1 failed); 20 to run, about" in printed(spec)
-    finish(spec, spec.design()[7:])
+    finish(spec, spec.design[7:])
     text = printed(spec)
     assert "27 of 27 trials are finished (1 failed); nothing to run" in text and "time" not in text, "no step is timed for it"
 
 
 def test_results_outside_the_design_are_not_counted(load: Callable) -> None:
     spec = load(law_sections())
-    finish(spec, load(law_sections(vary={"model.hidden_size": [64]})).design())
+    finish(spec, load(law_sections(vary={"model.hidden_size": [64]})).design)
     assert "27 trials, about" in printed(spec)
 
 
@@ -159,7 +159,7 @@ def test_settings_that_act_between_supervision_steps_are_named_where_there_is_on
 ) -> None:
     sections = law_sections(vary=vary)
     sections["trial"]["model"] |= model
-    lines = idle_lines(load(sections).design())
+    lines = idle_lines(load(sections).design)
     assert len(lines) == len(expected) and all(line.startswith(start) for line, start in zip(lines, expected, strict=True))
 
 
@@ -179,7 +179,7 @@ def test_supervision_steps_that_repeat_the_first_are_named(
 ) -> None:
     sections = law_sections(vary=vary)
     sections["trial"]["model"] |= model
-    lines = repeating_lines(load(sections).design())
+    lines = repeating_lines(load(sections).design)
     assert [f"({counted})" in line and "D (eval.max_depth) has no effect" in line and "random" not in line for line in lines] == [
         True
     ] * bool(counted)
@@ -188,7 +188,7 @@ def test_supervision_steps_that_repeat_the_first_are_named(
 def test_supervision_steps_that_differ_in_a_random_draw_alone_are_named_as_such(load: Callable) -> None:
     sections = law_sections(vary={"model.state_init": ["random", "zeros"]})
     sections["trial"]["model"] |= {"state_reset": "all", "supervision_steps": 2}
-    (line,) = repeating_lines(load(sections).design())
+    (line,) = repeating_lines(load(sections).design)
     assert "repeats the first with another random draw" in line
 
 
@@ -227,19 +227,19 @@ def test_a_plan_says_which_difference_of_accuracy_its_design_can_show(load: Call
 def test_the_scatter_of_accuracy_comes_from_finished_trials(load: Callable) -> None:
     spec, random = load(law_sections()), np.random.default_rng(0)
     results = {trial.fingerprint: {"outcome": "completed", "test/nll": 1.0, "test/exact_accuracy": 0.5 + random.normal(0, 0.02)}
-               for trial in spec.design()}  # fmt: skip
+               for trial in spec.design}  # fmt: skip
     assert "sd of accuracy over seeds 0.019 from finished trials" in difference_lines(spec, results)[-1]
 
 
 def test_a_rate_for_each_width_is_no_axis_and_blocks_that_differ_in_two_settings_are_no_pairs(load: Callable) -> None:
     blocks = [{"model.hidden_size": width, "optim.lr": rate, "model.l_cycles": [1, 2]} for width, rate in ((16, 1e-3), (32, 5e-4))]
     spec = load(law_sections(vary=blocks))
-    cells = [trial for trial in spec.design() if trial.seed == 0]
+    cells = [trial for trial in spec.design if trial.seed == 0]
     assert count_pairs(cells, spec.varied_paths) == {"model.l_cycles": 2}
 
 
 def interactions(spec: SweepSpec) -> dict[tuple[str, str], int]:
-    return count_interactions([trial for trial in spec.design() if trial.seed == 0], spec.varied_paths)
+    return count_interactions([trial for trial in spec.design if trial.seed == 0], spec.varied_paths)
 
 
 def test_effects_of_words_and_of_depth_by_size_are_those_whose_dependence_is_given(load: Callable) -> None:
@@ -287,7 +287,7 @@ def test_additions_are_valid_trials_one_step_beyond_an_axis(load: Callable) -> N
 
 def test_noise_and_slopes_come_from_finished_trials_where_these_tell_them(load: Callable) -> None:
     spec = load(law_sections())
-    finish(spec, spec.design()[:18])
+    finish(spec, spec.design[:18])
     first, second, *_ = forecast_lines(spec, Store(spec.location).results())
     assert "sd of log NLL over seeds 0.02 from finished trials, slopes from 9 finished cells" in second
     assert "a = 0.5" in first or "a = 0.49" in first
@@ -295,7 +295,7 @@ def test_noise_and_slopes_come_from_finished_trials_where_these_tell_them(load: 
 
 def test_phi_is_not_promised_where_a_will_not_be_clear(load: Callable) -> None:
     spec = load(law_sections(vary={"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 2, 4, 8]}))
-    random, design = np.random.default_rng(0), spec.design()
+    random, design = np.random.default_rng(0), spec.design
     noise = {trial.fingerprint: float(trial.model.recursion**-0.5 * np.exp(random.normal(0, 0.05))) for trial in design}
     results = {name: {"outcome": "completed", "test/nll": nll} for name, nll in noise.items()}
     assert "no phi: |t| of a is below 4" in forecast_lines(spec, results)[0]
@@ -321,7 +321,7 @@ def test_a_plan_refuses_what_the_report_refuses_on_the_same_trials(load: Callabl
     store, random = Store(spec.location), np.random.default_rng(1)
     store.create()
     store.write_spec(write_yaml(stored_sections(spec)))
-    for trial in [trial for trial in spec.design() if trial.seed < seeds]:
+    for trial in [trial for trial in spec.design if trial.seed < seeds]:
         record = describe(trial)
         nll = LOSSES[shape](record["params_recursed"], record["recursion"], random)
         scores = {"test/nll": nll, "test/exact_accuracy": accuracy, "outcome": "completed", "sweep": "tiny"}

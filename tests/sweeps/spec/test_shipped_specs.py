@@ -49,14 +49,14 @@ def spec(request: pytest.FixtureRequest, load_tiny: Callable, tmp_path: Path) ->
 
 
 def test_a_spec_that_is_shipped_is_valid_and_has_the_positions_that_its_recipe_needs(spec: SweepSpec) -> None:
-    trials = spec.design() if spec.measure else [spec.base]
+    trials = spec.design if spec.measure else [spec.base]
     expected = "rotary" if spec.name == "sudoku_hard" else "learned"  # the papers' size, and small models
     assert {trial.model.positions for trial in trials} == {expected}
 
 
 @pytest.mark.more
 def test_the_dearest_cell_of_a_spec_trains_as_it_is_written(spec: SweepSpec, tmp_path: Path) -> None:
-    trial = spec.design()[0] if spec.measure else spec.base
+    trial = spec.design[0] if spec.measure else spec.base
     record = fit(trial, tmp_path / "trial").record
     assert record["outcome"] == "completed", record
 
@@ -68,7 +68,7 @@ def test_the_spec_in_the_readme_is_planned_run_and_goes_on_as_a_user_types_it(ty
     shorter = [*TINY, *FEW, "measure.seeds=1", "tracking.models=0"]
     planned = typed("plan", "my.yaml")
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    trials = len(load_spec(tmp_path / "my.yaml", shorter).design())
+    trials = len(load_spec(tmp_path / "my.yaml", shorter).design)
     ran = typed("run", "my.yaml", *shorter)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     store = Store(tmp_path / "runs/wider_or_deeper")

@@ -542,7 +542,7 @@ def test_an_override_of_a_field_that_every_trial_has_from_the_design_is_refused(
 def test_an_override_of_a_field_that_one_block_of_several_varies_has_an_effect(write_spec: Callable) -> None:
     vary = [{"model.l_cycles": [1, 2]}, RESETS]
     spec = load_spec(write_spec(changed(MEASURE, "measure/vary", vary)), ["trial.model.l_cycles=4"])
-    assert {trial.model.l_cycles for trial in spec.design()} == {1, 2, 4}
+    assert {trial.model.l_cycles for trial in spec.design} == {1, 2, 4}
 
 
 def test_a_field_that_stands_in_the_file_under_trial_and_in_the_design_is_allowed(write_spec: Callable) -> None:
@@ -553,18 +553,18 @@ def test_a_field_that_stands_in_the_file_under_trial_and_in_the_design_is_allowe
 def test_overrides_reach_any_field(write_spec: Callable) -> None:
     spec = load_spec(write_spec(MEASURE), ["trial.optim.lr=3e-4", "measure.seeds=2", "measure.vary.model.l_cycles=[1, 3]"])
     assert spec.base.optim.lr == 3e-4
-    assert {(trial.model.l_cycles, trial.seed) for trial in spec.design()} == {(1, 0), (3, 0), (1, 1), (3, 1)}
+    assert {(trial.model.l_cycles, trial.seed) for trial in spec.design} == {(1, 0), (3, 0), (1, 1), (3, 1)}
 
 
 def test_a_design_is_every_combination_times_seeds(write_spec: Callable) -> None:
-    design = load_spec(write_spec(changed(MEASURE, "measure/seeds", 3))).design()
+    design = load_spec(write_spec(changed(MEASURE, "measure/seeds", 3))).design
     assert len(design) == len({trial.fingerprint for trial in design}) == 2 * 2 * 3
 
 
 def test_the_trial_section_need_not_be_valid_without_what_is_varied(write_spec: Callable) -> None:
     sections = changed(MEASURE, "trial/model/supervision_steps", ...)  # 16, beyond eval.max_depth
     sections["measure"]["vary"] = {"model.supervision_steps": [1, 2]}
-    assert len(load_spec(write_spec(sections)).design()) == 2
+    assert len(load_spec(write_spec(sections)).design) == 2
 
 
 @pytest.mark.parametrize("name", ["demo", "sudoku4_search"])
@@ -619,7 +619,7 @@ def test_a_sweep_may_go_over_tasks(write_spec: Callable) -> None:
         MEASURE, "measure/vary", [{"task.kind": ["automaton", "neighbours"]}, {"task.kind": "maze", "task.size": [5, 7]}]
     )
     del sections["trial"]["task"]
-    design = load_spec(write_spec(sections)).design()
+    design = load_spec(write_spec(sections)).design
     assert sorted(trial.task.kind for trial in design) == ["automaton", "maze", "maze", "neighbours"]  # type: ignore[attr-defined]
 
 
@@ -634,7 +634,7 @@ def test_yaml_survives_the_store(write_spec: Callable, tmp_path: Path) -> None:
     spec = load_spec(write_spec(MEASURE))
     copy_ = tmp_path / "copy.yaml"
     copy_.write_text(write_yaml(spec.model_dump(mode="json", exclude_none=True, by_alias=True)))
-    assert [t.fingerprint for t in load_spec(copy_).design()] == [t.fingerprint for t in spec.design()]
+    assert [t.fingerprint for t in load_spec(copy_).design] == [t.fingerprint for t in spec.design]
 
 
 def test_blocks_are_a_union_and_a_cell_named_twice_counts_once(write_spec: Callable) -> None:
@@ -643,7 +643,7 @@ def test_blocks_are_a_union_and_a_cell_named_twice_counts_once(write_spec: Calla
         {"model.kind": "trm", "model.supervision_steps": [2], "model.hidden_size": [16, 24]},
         {"model.kind": "hrm", "model.num_layers": 1},
     ]
-    design = load_spec(write_spec(changed(MEASURE, "measure/vary", blocks))).design()
+    design = load_spec(write_spec(changed(MEASURE, "measure/vary", blocks))).design
     assert [(t.model.kind, t.model.supervision_steps, t.model.hidden_size) for t in design] == [
         ("trm", 2, 24), ("trm", 1, 16), ("trm", 2, 16), ("hrm", 2, 16),
     ]  # fmt: skip
