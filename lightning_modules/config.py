@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig
+from rrm.config import SCORING, LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig, drop_fields, is_neutral, is_scoring
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
@@ -58,10 +58,12 @@ class EvalConfig(StrictConfig):
     """How a model is scored; always with the averaged weights."""
 
     validations: int = Field(10, ge=1)  # times the validation split is scored during training, evenly over the budget
-    max_depth: int = Field(16, ge=1)  # the depth curve at the end runs over 1 .. max_depth supervision steps
-    halting: Literal["fixed", "q", "convergence"] = "fixed"  # nobody halts early; by the halting values; when the answer stays
-    rollouts: int = Field(1, ge=1)  # runs with different noise: mode, best by q and oracle over them
-    batch_size: int = Field(256, ge=1)
+    # The depth curve at the end runs over 1 .. max_depth supervision steps.
+    max_depth: int = Field(16, ge=1, json_schema_extra=SCORING)
+    # No row halts early; by the halting values; when the answer stays the same.
+    halting: Literal["fixed", "q", "convergence"] = Field("fixed", json_schema_extra=SCORING)
+    rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)  # runs with different noise: mode, best by q and oracle over them
+    batch_size: int = Field(256, ge=1, json_schema_extra=SCORING)
 
 
 class TrialConfig(StrictConfig):
@@ -116,15 +118,24 @@ class TrialConfig(StrictConfig):
         return idle
 
     def identity(self) -> dict[str, Any]:
-        """The whole resolved config with digests in the place of the paths of data files."""
-        identity = self.resolved() | {"task": self.task.identity()}
-        identity["fit"].pop("start_from", None)
-        return identity
+        """What makes the trial this trial: the resolved config without neutral fields, digests in the place of paths of data files.
+
+        A field that is new must declare a neutral value (`rrm.config.is_neutral`), else every finished trial gets another identity.
+        Settings of how a trial runs (threads, device, memory) are in `resources` of a sweep, and never in a trial.
+        """
+        whole = self.resolved() | {"task": self.task.identity()}
+        whole["fit"].pop("start_from", None)
+        return drop_fields(self, whole, is_neutral)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the identity."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self.identity())
+
+    @property
+    def training_fingerprint(self) -> str:
+        """16 hex digits over what the trained weights depend on: trials that share it differ in how they are scored alone."""
+        return _hash(drop_fields(self, self.identity(), is_scoring))
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
@@ -156,7 +167,11 @@ class TrialConfig(StrictConfig):
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)})
+        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)}, serialize_as_any=True)
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Settings without torch: a model (`ModelConfig`, its axes), its loss, its optimizer, and the strict base of every config."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: it changes no weights
 ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
 
 
@@ -27,6 +29,42 @@ class RuleError(ValueError):
     def __init__(self, problem: str, *fields: str) -> None:
         self.fields = fields
         super().__init__(problem)
+
+
+def drop_fields(section: BaseModel, sections: dict[str, Any], unwanted: Callable[[FieldInfo, Any], bool]) -> dict[str, Any]:
+    """The dump of a section without its unwanted fields, also those of the sections below; a section that has none left goes too.
+
+    Args:
+        sections: the dump; keys that are no fields stay.
+        unwanted: decides by the field and its dumped value.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in sections.items():
+        field, inner = type(section).model_fields.get(name), getattr(section, name, None)
+        if field is not None and unwanted(field, value):
+            continue
+        if isinstance(inner, BaseModel) and value:
+            value = drop_fields(inner, value, unwanted)
+            if not value:
+                continue
+        elif isinstance(inner, list) and inner and isinstance(inner[0], BaseModel):
+            value = [drop_fields(*pair, unwanted) for pair in zip(inner, value, strict=True)]
+        kept[name] = value
+    return kept
+
+
+def is_neutral(field: FieldInfo, value: Any) -> bool:
+    """Whether a field has the value at which a trial is what it was before the field existed.
+
+    A new field declares it: `Field(0.0, json_schema_extra={"neutral": 0.0})`. At this value it is no part of a fingerprint.
+    """
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "neutral" in extra and bool(extra["neutral"] == value)
+
+
+def is_scoring(field: FieldInfo, value: Any) -> bool:
+    """Whether a field changes how weights are scored and not the weights: `json_schema_extra=SCORING`."""
+    return isinstance(field.json_schema_extra, dict) and SCORING.items() <= field.json_schema_extra.items()
 
 
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
@@ -118,7 +156,7 @@ class ModelConfig(StrictConfig):
     state_init: Literal["fixed", "learned", "zeros", "random"] | None = None
     state_noise: float | None = Field(None, ge=0)  # sigma of Gaussian noise ...
     state_noise_at: Literal["carry", "call"] | None = None  # ... on the carried state, or on the state at every network call
-    state_noise_in_evaluation: bool | None = None  # there too, from a fixed seed
+    state_noise_in_evaluation: bool | None = Field(None, json_schema_extra=SCORING)  # there too, from a fixed seed
     damping: float | None = Field(None, ge=0, lt=1)  # z <- damping z + (1 - damping) f(z)
     medium: Literal["latent", "tokens"] | None = None  # what passes on: the state, or only the answer that was given
 
