@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import expand_home
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
@@ -50,13 +51,13 @@ class ArcConfig(BaseTaskConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if "arc2" in self.train and self.test == "arc1":
-            raise ValueError(
-                "train arc2 holds the evaluation tasks of arc1: to evaluate arc1 train on arc1, or evaluate arc2 (test: arc2)"
-            )
+            problem = "train arc2 holds the evaluation tasks of arc1: to evaluate arc1 train on arc1, or evaluate arc2 (test: arc2)"
+            raise RuleError(problem, "train", "test")
         if not self.train:
-            raise ValueError("train must name at least one of arc1, arc2 or a folder")
+            raise RuleError("train must name at least one of arc1, arc2 or a folder", "train")
         if self.views is not None and self.views > 1 + self.augmentations:
-            raise ValueError(f"views must be at most 1 + augmentations = {1 + self.augmentations}, got {self.views}")
+            problem = f"views must be at most 1 + augmentations = {1 + self.augmentations}, got {self.views}"
+            raise RuleError(problem, "views", "augmentations")
         return self
 
     @property

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.maze_paths import UNREACHED, flood, trace
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, hash_rows, split_of
@@ -51,17 +52,16 @@ class MazeConfig(PuzzleFilesConfig):
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
         if self.hub is not None and self.size != 30:
-            raise ValueError(f"size must be 30 for the hub's {self.hub}, got {self.size}")
+            raise RuleError(f"size must be 30 for the hub's {self.hub}, got {self.size}", "size", "hub")
         if self.ood_size is not None and self.ood_examples == 0:
-            raise ValueError("ood_size has no effect with ood_examples 0: leave it out")
+            raise RuleError("ood_size has no effect with ood_examples 0: leave it out", "ood_size", "ood_examples")
         if self.ood_size is not None and self.ood_size <= self.size:
-            raise ValueError(f"ood_size must be larger than size, got {self.ood_size} and {self.size}")
+            raise RuleError(f"ood_size must be larger than size, got {self.ood_size} and {self.size}", "ood_size", "size")
         if self.path_length is not None:
             low, high = self.path_length
             if not 1 <= low <= high or low > 3 * self.size:
-                raise ValueError(
-                    f"path_length must be [fewest, most] with 1 <= fewest <= most and fewest <= 3 size, got {[low, high]}"
-                )
+                problem = f"path_length must be [fewest, most] with 1 <= fewest <= most and fewest <= 3 size, got {[low, high]}"
+                raise RuleError(problem, "path_length", "size")
         return self
 
     @property

@@ -9,6 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
@@ -24,9 +25,9 @@ class PointerChasingConfig(SerialConfig):
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:
         if self.nodes <= self.ood_serial_steps:
-            raise ValueError(
-                f"nodes must be larger than ood_serial_steps (the cycle would close), got {self.nodes} and {self.ood_serial_steps}"
-            )
+            got = f"got {self.nodes} and {self.ood_serial_steps}"
+            problem = f"nodes must be larger than ood_serial_steps (the cycle would close), {got}"
+            raise RuleError(problem, "nodes", "ood_serial_steps")
         return self
 
     @property

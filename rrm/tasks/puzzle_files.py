@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks.hub import fetch
@@ -57,17 +58,18 @@ class PuzzleFilesConfig(BaseTaskConfig):
         foreign = cls.GENERATOR_ONLY if from_files else {"validation", "train_sha256", "test_sha256"}
         for name in sorted(foreign & given.keys()):
             source = "puzzles come from CSV files" if from_files else "puzzles are generated (no train and test paths)"
-            raise ValueError(f"{name} has no effect where {source}: leave it out")
+            raise RuleError(f"{name} has no effect where {source}: leave it out", name, "train", "test", "hub")
         return ({"validation": 0.1} if from_files else cls.generator_defaults(given)) | given
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
         if (self.train is None) != (self.test is None):
-            raise ValueError("train and test must be given together, as paths of two CSV files")
+            raise RuleError("train and test must be given together, as paths of two CSV files", "train", "test")
         if self.hub is not None and self.train is not None:
-            raise ValueError("hub names the files, so train and test have no effect beside it: leave one or the other out")
+            problem = "hub names the files, so train and test have no effect beside it: leave one or the other out"
+            raise RuleError(problem, "hub", "train", "test")
         if self.hub is not None and self.hub not in self.HUB:
-            raise ValueError(f"hub must be {' or '.join(self.HUB)}, got {self.hub!r}")
+            raise RuleError(f"hub must be {' or '.join(self.HUB)}, got {self.hub!r}", "hub")
         return self
 
     @property

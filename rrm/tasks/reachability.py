@@ -10,6 +10,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
@@ -30,7 +31,8 @@ class ReachabilityConfig(SerialConfig):
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:
         if self.nodes < self.ood_serial_steps + 3:
-            raise ValueError(f"nodes must be at least ood_serial_steps + 3, got {self.nodes} and {self.ood_serial_steps}")
+            problem = f"nodes must be at least ood_serial_steps + 3, got {self.nodes} and {self.ood_serial_steps}"
+            raise RuleError(problem, "nodes", "ood_serial_steps")
         return self
 
     @property

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.splits import draw_until, hash_rows, split_of
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
@@ -33,7 +34,8 @@ class SerialConfig(BaseTaskConfig):
     def _check_steps(self) -> Self:
         low, high = self.serial_steps, self.ood_serial_steps
         if not self.FEWEST <= low < high:
-            raise ValueError(f"serial_steps must be {self.FEWEST} or more and less than ood_serial_steps, got {low} and {high}")
+            problem = f"serial_steps must be {self.FEWEST} or more and less than ood_serial_steps, got {low} and {high}"
+            raise RuleError(problem, "serial_steps", "ood_serial_steps")
         return self
 
     @property

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks import sudoku_grids as grids
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, split_of
@@ -54,18 +55,19 @@ class SudokuConfig(PuzzleFilesConfig):
     @model_validator(mode="after")
     def _check_clues(self) -> Self:
         if self.hub is not None and self.size != 9:
-            raise ValueError(f"size must be 9 for the hub's {self.hub}, got {self.size}")
+            raise RuleError(f"size must be 9 for the hub's {self.hub}, got {self.size}", "size", "hub")
         if self.fewest_guesses is not None and not (self.minimal and self.size == 9):
-            raise ValueError("fewest_guesses has no effect but on minimal 9x9 puzzles: leave it out")
+            problem = "fewest_guesses has no effect but on minimal 9x9 puzzles: leave it out"
+            raise RuleError(problem, "fewest_guesses", "minimal", "size")
         if self.clues is None:
             return self
         if self.minimal:
-            raise ValueError("clues has no effect where puzzles are minimal: leave it out")
+            raise RuleError("clues has no effect where puzzles are minimal: leave it out", "clues", "minimal")
         low, high = self.clues
         fewest, most = FEWEST_CLUES[self.size], MOST_CLUES_AT_LEAST[self.size]
         if not fewest <= low <= high <= self.size**2 or high < most:
             rule = f"{fewest} <= fewest <= most and {most} <= most <= {self.size**2} for size {self.size}"
-            raise ValueError(f"clues must be [fewest, most] with {rule}, got {[low, high]}")
+            raise RuleError(f"clues must be [fewest, most] with {rule}, got {[low, high]}", "clues", "size")
         return self
 
     @property
