@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import LossConfig, ModelConfig, OptimConfig, StrictConfig
+from rrm.config import LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
@@ -59,9 +59,9 @@ class FitConfig(StrictConfig):
     def _check(self) -> Self:
         marks = [stage.until for stage in self.curriculum or []]
         if marks != sorted(set(marks)):
-            raise ValueError(f"curriculum must have rising values of until, got {marks}")
+            raise RuleError(f"curriculum must have rising values of until, got {marks}", "curriculum")
         if self.start_from_sha256 is not None and self.start_from is None:
-            raise ValueError("start_from_sha256 has no effect without start_from: leave it out")
+            raise RuleError("start_from_sha256 has no effect without start_from: leave it out", "start_from_sha256", "start_from")
         return self
 
 
@@ -105,31 +105,41 @@ class TrialConfig(StrictConfig):
     def _check(self) -> Self:
         model, depth = self.model, self.model.trained_depth
         if self.eval.max_depth < depth:
-            raise ValueError(f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}")
+            problem = f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}"
+            raise RuleError(problem, "eval.max_depth", "model.supervision_steps")
         if self.eval.rollouts > 1 and not (model.state_init == "random" or model.state_noise_in_evaluation):
-            raise ValueError(
+            raise RuleError(
                 "eval.rollouts has no effect where runs do not differ: "
-                "choose model.state_init random or model.state_noise_in_evaluation true"
+                "choose model.state_init random or model.state_noise_in_evaluation true",
+                "eval.rollouts",
+                "model.state_init",
+                "model.state_noise_in_evaluation",
             )
         if self.eval.halting == "q" and model.halting is None:
-            raise ValueError(f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass")
+            problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
+            raise RuleError(problem, "eval.halting", "model.kind")
         if self.fit.curriculum and model.kind not in {"trm", "hrm"}:
-            raise ValueError(f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm")
+            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm"
+            raise RuleError(problem, "fit.curriculum", "model.kind")
         return self
 
     @model_validator(mode="after")
     def _check_optim(self) -> Self:
-        for name, where in self._idle.items():
+        for name, (where, cause) in self._idle.items():
             if name in self.optim.model_fields_set:
-                raise ValueError(f"optim.{name} has no effect {where}: leave it out")
+                raise RuleError(f"optim.{name} has no effect {where}: leave it out", f"optim.{name}", cause)
         return self
 
     @property
-    def _idle(self) -> dict[str, str]:
-        """Fields of `optim` without effect, and where that is so; they are left out of what a trial is."""
-        without_prefix = "without puzzle embeddings (model.prefix_length 0)"
-        puzzle = {} if self.model.prefix_length else dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), without_prefix)
-        return puzzle | ({} if self.optim.ema_decay else {"ema_warmup": "where weights are not averaged (optim.ema_decay 0)"})
+    def _idle(self) -> dict[str, tuple[str, str]]:
+        """Fields of `optim` without effect, each with the condition and the field that sets it; `resolved` leaves them out."""
+        idle: dict[str, tuple[str, str]] = {}
+        if not self.model.prefix_length:
+            cause = ("without puzzle embeddings (model.prefix_length 0)", "model.prefix_length")
+            idle |= dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), cause)
+        if not self.optim.ema_decay:
+            idle["ema_warmup"] = ("where weights are not averaged (optim.ema_decay 0)", "optim.ema_decay")
+        return idle
 
     def identity(self) -> dict[str, Any]:
         """The whole resolved config with digests in the place of the paths of data files."""

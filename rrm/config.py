@@ -141,7 +141,8 @@ class ModelConfig(StrictConfig):
         for name in sorted(every & given.keys()):
             if name not in understood and given[name] is not None:
                 owners = ", ".join(other for other, defaults in DEFAULTS.items() if name in defaults)
-                raise ValueError(f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})")
+                problem = f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})"
+                raise RuleError(problem, name, "kind")
         filled = {**understood, **{name: value for name, value in given.items() if value is not None}}
         if filled.get("medium") == "tokens":
             filled["state_reset"] = given.get("state_reset") or "all"
@@ -156,56 +157,60 @@ class ModelConfig(StrictConfig):
     @staticmethod
     def _drop_without_effect(given: dict[str, Any], filled: dict[str, Any]) -> None:
         """Leave out what another field makes idle; refuse it when it is given."""
-        idle = {"halt_exploration": "where halting is fixed"} if filled.get("halting") == "fixed" else {}
+        idle = {"halt_exploration": ("where halting is fixed", "halting")} if filled.get("halting") == "fixed" else {}
         if not filled.get("state_noise"):
-            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), "without state_noise")
-        for name, where in idle.items():
+            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), ("without state_noise", "state_noise"))
+        for name, (where, cause) in idle.items():
             if given.get(name) is not None:
-                raise ValueError(f"{name} has no effect {where}: leave it out")
+                raise RuleError(f"{name} has no effect {where}: leave it out", name, cause)
             filled.pop(name, None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for rule in (self._broken_width(), self._broken_prefix(), self._broken_state()):
-            if rule:
-                raise ValueError(rule)
+        self._check_width()
+        self._check_prefix()
+        self._check_state()
         return self
 
-    def _broken_width(self) -> str | None:
+    def _check_width(self) -> None:
         if self.hidden_size % self.head_size:
             sizes = f"hidden_size {self.hidden_size} and head_size {self.head_size}"
             shared = math.gcd(self.hidden_size, self.head_size)  # also fits every width that head_size fits
             remedy = "choose" if shared % 2 else f"choose model.head_size: {shared}, or"
             wider = math.ceil(self.hidden_size / self.head_size) * self.head_size
-            return f"hidden_size must be a multiple of head_size, got {sizes}: {remedy} model.hidden_size: {wider}"
+            problem = f"hidden_size must be a multiple of head_size, got {sizes}: {remedy} model.hidden_size: {wider}"
+            raise RuleError(problem, "hidden_size", "head_size")
         if self.mixer == "mlp" and self.positions == "rotary":
-            return "positions rotary has no effect with the mixer mlp: choose learned or none"
-        return None
+            raise RuleError("positions rotary has no effect with the mixer mlp: choose learned or none", "positions", "mixer")
 
-    def _broken_prefix(self) -> str | None:
+    def _check_prefix(self) -> None:
         size = self.puzzle_embedding_size
         if not self.prefix_length and size is not None:
-            return "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
+            problem = "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
+            raise RuleError(problem, "puzzle_embedding_size", "prefix_length")
         if size is not None and size > self.prefix_length * self.hidden_size:
-            room = self.prefix_length * self.hidden_size
-            return f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {room}, got {size}"
-        return None
+            places = self.prefix_length * self.hidden_size
+            problem = f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {places}, got {size}"
+            raise RuleError(problem, "puzzle_embedding_size", "prefix_length", "hidden_size")
 
-    def _broken_state(self) -> str | None:
+    def _check_state(self) -> None:
         if self.single_state and self.state_reset in {"latent", "answer"}:
-            return f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+            problem = f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+            raise RuleError(problem, "state_reset", "state", "kind")
         if self.answer_layers is not None and not self.separate_networks:
-            return "answer_layers has no effect where one network has both roles: choose networks separate"
+            problem = "answer_layers has no effect where one network has both roles: choose networks separate"
+            raise RuleError(problem, "answer_layers", "networks")
         if self.single_state and self.networks == "separate":
-            return "networks separate has no effect where there is a single state: choose shared"
+            raise RuleError("networks separate has no effect where there is a single state: choose shared", "networks", "state")
         if self.medium == "tokens" and self.state_reset != "all":
-            return f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+            problem = f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+            raise RuleError(problem, "state_reset", "medium")
         if self.state_init == "learned" and self.graded_calls() < len(self.call_layers()):
-            return (
+            problem = (
                 "state_init learned needs a gradient that reaches the first call of a supervision step, "
                 f"got {self.graded_calls()} of {len(self.call_layers())} calls (gradient {self.gradient!r}): choose gradient full"
             )
-        return None
+            raise RuleError(problem, "state_init", "gradient", "h_cycles", "l_cycles")
 
     @property
     def single_state(self) -> bool:
@@ -327,5 +332,6 @@ class OptimConfig(StrictConfig):
     @model_validator(mode="after")
     def _cosine_has_an_end(self) -> Self:
         if (self.schedule == "cosine") != (self.min_lr_ratio is not None):
-            raise ValueError("min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)")
+            problem = "min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)"
+            raise RuleError(problem, "schedule", "min_lr_ratio")
         return self
