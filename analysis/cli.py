@@ -147,11 +147,10 @@ def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
 def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
     from analysis.data.csv_import import notes_on
+    from analysis.laws.fit_all import find_laws
+    from analysis.laws.presentation import note_unanswered
 
-    told = {fit.group["cost"] for fit in fits if fit.law == "compute_optimal"}
-    why = "the recurrence law is refused, or the cost does not follow from size and recursion"
-    unanswered = [f"no recommendation for {name}: {why}" for name, amounts in budgets.items() if amounts and name not in told]
-    return [*(notes_on(tables) if foreign else []), *unanswered]
+    return [*(notes_on(tables) if foreign else []), *note_unanswered(fits, budgets, find_laws())]
 
 
 def _select_sweeps(targets: list[str]) -> list[str]:

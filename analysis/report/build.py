@@ -9,16 +9,15 @@ from analysis.data.published import published_beside
 from analysis.data.tables import Tables
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, VALIDATION, FigureData
-from analysis.figures.laws import law_figures
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.laws.fit import Fit
-from analysis.laws.fit_all import fit_laws
+from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.presentation import describe_fits, draw_laws
+from analysis.laws.sentence import Sentence
 from analysis.report.sentences import (
-    Sentence,
     describe_agreements,
     describe_differences,
     describe_effects,
-    describe_fits,
     describe_search,
     describe_unknown_words,
     describe_word_effects,
@@ -81,7 +80,7 @@ class Report:
             )
             effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
         # A law that was fitted says more than an effect; a refusal says less.
-        fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
+        fitted = any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
         said = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
         return said + describe_agreements(self.agreements) + warn(self.tables, self.cells)
 
@@ -113,8 +112,8 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
     importances = _importances(tables)
     agreements = task_agreements(tables, ACCURACY) if is_design else []
-    figures, left_out = draw_all(tables)
-    laws, laws_of_one_axis = law_figures(fits)
+    figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
+    laws, laws_of_one_axis = draw_laws(fits)
     further = [effects_figure(effects), importance_figure(importances, tables.kind), agreement_figure(agreements)]
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),

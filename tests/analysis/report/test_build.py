@@ -142,8 +142,8 @@ def test_figures_of_laws_effects_and_tasks_are_drawn(rich: Tables, tmp_path: Pat
     both = Tables(pd.concat([rich.trials, other], ignore_index=True), rich.curves)
     report = build_report(both, fit_laws(Tables(compute_optimal(np.random.default_rng(0)).tables.trials, rich.curves)))
     names = {figure.name for figure in report.figures}
-    assert {"law_one_exponent", "residuals_one_exponent", "exchange_rate", "law_power_params",
-            "residuals_power_depth", "effects", "importance", "task_agreement"} <= names  # fmt: skip
+    assert {"law_one_exponent", "misfit_one_exponent", "exchange_rate", "law_power_params",
+            "misfit_power_depth", "effects", "importance", "task_agreement"} <= names  # fmt: skip
     assert sum(name.startswith("compute_optimal_inference_flops_") for name in names) == 1
     for figure in report.figures:
         check_drawn(figure, tmp_path)
