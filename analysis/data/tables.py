@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.items import summarise_items
+from analysis.data.objective import BY_ACCURACY, Objective, read_objective
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml, read_yaml
@@ -47,6 +48,7 @@ class Tables:
     asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
+    objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
     notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(
@@ -208,6 +210,7 @@ def merge(tables: list[Tables]) -> Tables:
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
+        objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
     )
 
@@ -250,6 +253,7 @@ def _from_store(store: Store) -> Tables:
         asked=frozenset(asked),
         ended=ended,
         specs=(_at(store, spec),) if "measure" in spec else (),
+        objective=read_objective(spec),
     )
 
 
@@ -276,9 +280,16 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         raise UserError(tracking_uri, f"has no experiment with trials named {sweep!r}")
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
     curves = split_bins(found.curves.to_pandas())
-    specs = (parse_yaml(found.spec, sweep),) if found.spec is not None and found.kind == "measure" else ()
-    read_items = partial(read_item_files, tracking_uri, sweep)
-    return Tables(_trials(records), curves, found.kind, read_items, ended=found.ended, specs=specs)
+    spec = parse_yaml(found.spec, sweep) if found.spec is not None else {found.kind: {}}
+    return Tables(
+        _trials(records),
+        curves,
+        found.kind,
+        partial(read_item_files, tracking_uri, sweep),
+        ended=found.ended,
+        specs=(spec,) if found.spec is not None and found.kind == "measure" else (),
+        objective=read_objective(spec),
+    )
 
 
 def _trials(records: list[dict[str, Any]]) -> pd.DataFrame:

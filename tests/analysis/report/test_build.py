@@ -275,7 +275,9 @@ def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
     search = dataclasses.replace(tables, kind="search")
     report = build_report(search)
     assert report.effects == [] and report.differences == []
-    assert said(report)[0].startswith("A search: its trials are the sampler's choice and are not compared. Best on validation")
+    assert said(report)[0].startswith(
+        "A search: the sampler chose its trials, so that they are not compared. Best trial by largest val/"
+    )
     with pytest.raises(UserError, match="cannot be drawn together"):
         merge([tables, search])
 
