@@ -13,12 +13,13 @@ from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
-from lightning_modules.yaml_file import parse_yaml, read_yaml
+from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.groups import SCORING, name_rows
 from sweeps.design.short_names import axis_name
+from sweeps.store.find_store import find_store
 from sweeps.store.open_backend import URI
 from sweeps.store.store import Store
 
@@ -136,49 +137,20 @@ def is_parameter(column: str) -> bool:
     return "." in column and "/" not in column
 
 
-def load(target: str | Path, tracking_uri: str | None = None) -> Tables:
+def load(target: str | Path, tracking_uri: str | None = None, storage: str | None = None) -> Tables:
     """Read one sweep.
 
     Args:
-        target: a store folder (`runs/demo`), a spec, or with `tracking_uri` the name of an MLflow experiment.
+        target: folder (`runs/demo`), URI, spec, or name in the storage; with `tracking_uri` the name of an experiment of MLflow.
         tracking_uri: read MLflow instead of a store.
+        storage: folder or URI that holds the sweep; RRM_STORAGE, else what the spec states, else `runs` where absent.
 
     Raises:
         UserError: there is no such sweep, or it has no trials.
     """
     if tracking_uri is not None:
         return _from_mlflow(tracking_uri, str(target))
-    return _from_store(Store(store_location(str(target))))
-
-
-def why_no_sweep(target: str) -> str | None:
-    """Why nothing can be read from something that exists; None for a sweep with finished trials, and for what does not exist."""
-    if not Path(target).exists():
-        return None  # a mistyped name is not passed over
-    try:
-        store = Store(store_location(target))
-    except UserError as error:
-        return error.problem
-    return None if store.finished() else NO_TRIALS
-
-
-def store_location(target: str) -> str:
-    """Where the store lies that a target names: a folder or a URI.
-
-    Raises:
-        UserError: it is neither a store nor a spec whose sweep was run.
-    """
-    target = expand_home(target)
-    if Path(target).suffix in {".csv", ".parquet"}:
-        raise UserError(target, "is a table of runs: rrm-analyze --csv FILE reads it")
-    if Path(target).is_file():
-        spec = read_yaml(Path(target))
-        if not isinstance(spec.get("name"), str):
-            raise UserError(target, "is not a sweep: it has no name")
-        target = expand_home(f"{spec.get('storage', 'runs')}/{spec['name']}")
-    if Store(target).spec() is None:
-        raise UserError(target, "is not the folder of a sweep (no trials in it); run the sweep first")
-    return target
+    return load_store(find_store(str(target), storage))
 
 
 def merge(tables: list[Tables]) -> Tables:
@@ -232,7 +204,12 @@ def _items_of(tables: Sequence[Tables], owners: Mapping[str, int]) -> Iterator[t
                 yield fingerprint, content
 
 
-def _from_store(store: Store) -> Tables:
+def load_store(store: Store) -> Tables:
+    """Read the sweep in a store.
+
+    Raises:
+        UserError: it has no finished trials.
+    """
     results = store.results()
     if not results:
         raise UserError(store.location, NO_TRIALS)

@@ -2,14 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lightning_modules.outcome import Outcome
-from lightning_modules.yaml_file import parse_yaml, read_yaml
-from rrm.errors import UserError
-from rrm.files import expand_home
-from sweeps.store.store import SPEC, Store
+from lightning_modules.yaml_file import parse_yaml
+from sweeps.store.store import Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL
 
@@ -39,33 +36,8 @@ class Status:
         return lines + [f"  tracking: {line}" for line in self.tracking]
 
 
-def find_store(target: str) -> Store:
-    """The store of a sweep that was run, by where it lies (a folder or a URI) or by its spec.
-
-    Raises:
-        UserError: there is no such sweep.
-    """
-    if Path(expand_home(target)).is_file():
-        sections = read_yaml(Path(expand_home(target)))
-        target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
-    store = Store(target)
-    if store.spec() is None:
-        folder = Path(store.location)
-        inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))
-        sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
-        is_absent = "://" not in store.location and not folder.exists()
-        reason = "there is no such folder or spec" if is_absent else f"no {SPEC} in it"
-        raise UserError(target, f"has never been run ({reason}){sweeps}")
-    return store
-
-
-def read_status(target: str) -> Status:
-    """The status of a sweep, by its store (a folder or a URI) or its spec.
-
-    Raises:
-        UserError: there is no such sweep.
-    """
-    store = find_store(target)
+def read_status(store: Store) -> Status:
+    """The status of a sweep that was run."""
     spec, results = parse_yaml(store.spec() or "", store.location), store.results()
     open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys())}
     asked = store.design()
