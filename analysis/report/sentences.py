@@ -143,17 +143,29 @@ def describe_agreements(agreements: Iterable[Agreement]) -> list[Sentence]:
 
 
 def describe_search(tables: Tables) -> list[Sentence]:
-    """A search claims nothing about an axis; it names what it found."""
-    completed = tables.completed
-    best = completed.sort_values("val/exact_accuracy").iloc[-1]
-    names = tables.varied
-    found = label(names, tuple(f"{best[name]:.3g}" if isinstance(best[name], float) else best[name] for name in names))
-    scores = f"{best['val/exact_accuracy']:.3f} exact accuracy there, {best[ACCURACY]:.3f} on test"
-    text = (
-        "A search: its trials are the sampler's choice and are not compared. "
-        f"Best on validation: {found} ({scores}); a measure sweep around it would say what each setting brings."
+    """The best trial by each objective of a search; a search supports no claim about an axis."""
+    objective, completed = tables.objective, tables.completed
+    caution = "A search: the sampler chose its trials, so that they are not compared."
+    if objective is None:
+        return [Sentence(f"{caution} No trial is named the best: the objective is not known, or these searches differ in it.")]
+    limits = " and ".join(limit.text for limit in objective.constraints)
+    if objective.feasible(completed).empty:
+        metrics = " and ".join(goal.metric for goal in objective.goals)
+        return [Sentence(f"{caution} No completed trial has {metrics}{f' and keeps {limits}' if limits else ''}.")]
+    within = f" among trials that keep {limits}" if limits else ""
+    best = "; ".join(
+        f"{goal}{within}: {_describe_trial(trial, goal.metric, tables.varied)}"
+        for goal in objective.goals
+        if (trial := objective.best(completed, goal)) is not None
     )
-    return [Sentence(text, "importance")]
+    advice = "a measure sweep around it would show what each setting brings"
+    return [Sentence(f"{caution} Best trial by {best}; {advice}.", "importance")]
+
+
+def _describe_trial(trial: pd.Series, metric: str, names: list[str]) -> str:
+    """The settings of a trial, the value by which it was chosen, and its accuracy on test."""
+    settings = label(names, tuple(f"{trial[name]:.3g}" if isinstance(trial[name], float) else trial[name] for name in names))
+    return f"{settings} ({metric} {trial[metric]:.4g}, exact accuracy on test {trial[ACCURACY]:.3f})"
 
 
 # -- what to keep in mind -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, wri
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
-from rrm.files import PLAIN_NAME, expand_home
+from rrm.files import PLAIN_NAME, expand_home, join_location
 from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.search import Search
@@ -152,8 +152,7 @@ class SweepSpec(StrictConfig):
     @property
     def location(self) -> str:
         """Where this sweep's store lies: a folder or a URI."""
-        scheme, separator, rest = self.storage.rpartition("://")
-        return f"{scheme}{separator}{rest.rstrip('/')}/{self.name}"
+        return join_location(self.storage, self.name)
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:

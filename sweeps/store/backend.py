@@ -40,6 +40,10 @@ class Backend(ABC):
         """All names below a prefix, sorted."""
 
     @abstractmethod
+    def folders(self) -> list[str]:
+        """Names of the folders directly in it, sorted."""
+
+    @abstractmethod
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Add a line to what `lines` gives; one writer a name."""
 

@@ -45,6 +45,9 @@ class Folder(Backend):
     def names(self, prefix: str) -> list[str]:
         return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
 
+    def folders(self) -> list[str]:
+        return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir()) if self.path.is_dir() else []
+
     def append(self, name: str, value: dict[str, Any]) -> None:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,11 @@ class Client:
         with one_line(self.location, "cannot be read"):
             return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
 
+    def folders(self) -> list[str]:
+        """First parts of the names that have several parts, sorted."""
+        with one_line(self.location, "cannot be read"):
+            return sorted(self._objects.list_with_delimiter()["common_prefixes"])
+
     def put(self, name: str, data: bytes, problem: str = TAKES_NO_MORE, remedy: str = RUN_AGAIN) -> None:
         with one_line(self.location, problem, remedy):
             self._objects.put(name, data)
@@ -160,6 +165,9 @@ class ObjectStore(Backend):
 
     def names(self, prefix: str) -> list[str]:
         return self._client.names(prefix)
+
+    def folders(self) -> list[str]:
+        return self._client.folders()
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""

@@ -200,7 +200,7 @@ def ask_until_it_is_gone(ask: Callable[[], list]) -> None:
 
 def test_a_sweep_that_was_never_run_has_no_page(typed: Callable) -> None:
     ended = typed("ui", "runs/nothing", "--no-browser")
-    assert ended.returncode == 2 and "runs/nothing: has never been run" in ended.stderr and ended.stderr.count("\n") == 1
+    assert ended.returncode == 2 and "runs/nothing: is not a sweep" in ended.stderr and ended.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None:

@@ -142,7 +142,7 @@ def test_a_store_without_its_data_is_read(tmp_path: Path) -> None:
     ledger.close()
     shutil.copytree(tmp_path / "old/runs", tmp_path / "there")
     shutil.rmtree(tmp_path / "old")
-    assert "2 of 2 trials have ended" in read_status(str(tmp_path / "there/tiny")).lines()[0]
+    assert "2 of 2 trials have ended" in read_status(Store(tmp_path / "there/tiny")).lines()[0]
     assert len(load(tmp_path / "there/tiny").completed) == 2
 
 

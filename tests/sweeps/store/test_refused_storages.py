@@ -11,8 +11,8 @@ import pytest
 import analysis.cli
 from analysis.data.tables import load
 from rrm.errors import UserError
-from sweeps.cli.status import find_store
 from sweeps.planning.load_sweep import load_sweep
+from sweeps.store.find_store import find_store
 from sweeps.store.object_store import Lease, ObjectStore
 from sweeps.store.store import Store
 from tests.sweeps.conftest import assert_refused, measure_sections, run_command
