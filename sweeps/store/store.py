@@ -9,15 +9,17 @@
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
     trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
     trials/<fingerprint>/items.parquet      how each test item fared at some depths
+    trials/<fingerprint>/killed.json        why a watchdog ended the process of the trial
     trials/<fingerprint>/result.json        the record, written last: the end marker
 
-What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver` or in the folder
+The driver's files (driver.log, spool, study, Ray's scratch) lie in the same folder, or, with a URI, in `runs/.driver` or in the folder
 that RRM_DRIVER_FOLDER names.
 """
 
 import hashlib
 import json
 import os
+import re
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,16 +29,18 @@ from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from rrm.errors import UserError
 from rrm.files import expand_home
+from rrm.format_version import STORE_FORMAT, check_format
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
 from sweeps.store.open_backend import URI, open_backend
 
 IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
+FORMAT_LINE = re.compile(r"^format:[ ]*(.*)\n?", re.MULTILINE)  # of spec.yaml; keys of its sections are indented
 IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
 SQLITE = "sqlite:///"  # what the URI of a SQLite file begins with
-LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
+LOCAL_STORAGE = Path("runs")  # holds the driver's files of a sweep whose storage is a URI
 
 
 class Store:
@@ -91,19 +95,26 @@ class Store:
         return identity
 
     def spec(self) -> str | None:
-        """The spec as last run, or None for a sweep that has never been run.
+        """The spec as last run without its line `format`, or None for a sweep that has never been run.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or a later version of the program wrote this store.
         """
-        text = self.backend.read(SPEC)
+        data, where = self.backend.read(SPEC), f"{self.location}/{SPEC}"
+        if data is None:
+            return None
         try:
-            return None if text is None else text.decode()
+            text = data.decode()
         except UnicodeDecodeError:
-            raise UserError(f"{self.location}/{SPEC}", "is damaged (not text in UTF-8): restore it") from None
+            raise UserError(where, "is damaged (not text in UTF-8): restore it") from None
+        stated = FORMAT_LINE.search(text)
+        if stated is not None:
+            version = stated[1].strip()
+            check_format(int(version) if version.isdecimal() else version, STORE_FORMAT, where)
+        return FORMAT_LINE.sub("", text)
 
     def write_spec(self, text: str) -> None:
-        self.backend.write(SPEC, text.encode())
+        self.backend.write(SPEC, f"format: {STORE_FORMAT}\n{text}".encode())
 
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
