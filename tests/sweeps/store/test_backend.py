@@ -122,7 +122,7 @@ class TestLease:
         objects = ObjectStore(f"{s3}/sweep")
         objects.append("rows.jsonl", {"n": 0})
         objects.flush()
-        message = rf"^{s3}/sweep: takes no more: .*; mend it and run the same command again$"
+        message = rf"^{s3}/sweep: cannot be written: .*; restore access, then run the same command again$"
         with pytest.raises(UserError, match=message), objects.locked():
             objects.append("rows.jsonl", {"n": 1})
             urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
