@@ -9,10 +9,22 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import SCORING, LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig, drop_fields, is_neutral, is_scoring
+from rrm.config import (
+    SCORING,
+    LossConfig,
+    OptimConfig,
+    RecursiveConfig,
+    RuleError,
+    StrictConfig,
+    drop_fields,
+    is_neutral,
+    is_scoring,
+)
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
+from rrm.models import CONFIGS, TaggedModelConfig
+from rrm.models.trm import TRMConfig
 from rrm.tasks import TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
 
@@ -88,7 +100,7 @@ class TrialConfig(StrictConfig):
 
     task: TaskConfig = SudokuConfig()
     """Puzzles to learn; `task.kind` selects the fields."""
-    model: ModelConfig = ModelConfig()
+    model: TaggedModelConfig = TRMConfig()
     """Model; `model.kind` selects the fields."""
     loss: LossConfig = LossConfig()
     """How answers and halting values are scored."""
@@ -118,8 +130,9 @@ class TrialConfig(StrictConfig):
         if self.eval.halting == "q" and model.halting is None:
             problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
             raise RuleError(problem, "eval.halting", "model.kind")
-        if self.fit.curriculum and model.kind not in {"trm", "hrm"}:
-            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm"
+        if self.fit.curriculum and not isinstance(model, RecursiveConfig):
+            kinds = ", ".join(kind for kind, config in CONFIGS.items() if issubclass(config, RecursiveConfig))
+            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by {kinds}"
             raise RuleError(problem, "fit.curriculum", "model.kind")
         return self
 

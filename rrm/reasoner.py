@@ -11,14 +11,14 @@ state. Shapes: B slots, L grid length, P prefix length, S = P + L, D hidden size
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch._higher_order_ops import scan
 
-from rrm.config import LossConfig, ModelConfig
+from rrm.config import AnyModelConfig, LossConfig, ModelConfig
 from rrm.layers import (
     BlockStack,
     Embedding,
@@ -69,12 +69,14 @@ class Reasoner(TrialModel[Carry], ABC):
 
     depth_name = "supervision steps"
 
-    def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
+    Config: ClassVar[type[ModelConfig]]  # its settings; a class with settings of its kind is a model that can be chosen
+
+    def __init__(self, config: AnyModelConfig, shape: PuzzleShape) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
         self.length = config.prefix_length + shape.length
-        self.cycles = Cycles(config.h_cycles or 1, config.l_cycles or 1)  # the config's T and n
+        self.cycles = Cycles(*config.cycles)  # the config's T and n
         self.trained_depth = config.trained_depth
         self.halting_rules = ("fixed", "convergence") if config.halting is None else ("fixed", "q", "convergence")
         self.has_puzzle_embedding = bool(config.puzzle_embedding_size)
@@ -93,6 +95,10 @@ class Reasoner(TrialModel[Carry], ABC):
         nn.init.constant_(self.q_head.bias, -5.0)  # at first no row halts
         for name in self._initial_names():
             self._add_initial(name)
+
+    def build_network(self, layers: int) -> BlockStack:
+        """A network of this model's width and mixer."""
+        return BlockStack(self.config, self.length, layers)
 
     @abstractmethod
     def calls(self, cycles: Cycles) -> Sequence[Call]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,13 @@ def sections_of(trial: TrialConfig) -> set[type[StrictConfig]]:
     return found
 
 
-def with_field(value: Any, section: type[StrictConfig], neutral: Any) -> Any:
+@cache
+def grown(section: type[StrictConfig], neutral: int) -> Any:
+    """A config class with a field more, at 1."""
+    return create_model(section.__name__, __base__=section, added=(int, Field(1, json_schema_extra={"neutral": neutral})))
+
+
+def with_field(value: Any, section: type[StrictConfig], neutral: int) -> Any:
     """A config, or a value in it, with a field `added` in every section of a class, at 1."""
     if isinstance(value, list):
         return [with_field(item, section, neutral) for item in value]
@@ -64,14 +71,12 @@ def with_field(value: Any, section: type[StrictConfig], neutral: Any) -> Any:
     held = {name: with_field(getattr(value, name), section, neutral) for name in type(value).model_fields}
     if type(value) is not section:
         return value.model_copy(update=held)
-    added = (int | None, Field(1, json_schema_extra={"neutral": neutral}))
-    grown = create_model(section.__name__, __base__=section, added=added)  # type: ignore[call-overload]
-    return grown.model_construct(_fields_set=value.model_fields_set, **held, added=1)
+    return grown(section, neutral).model_construct(_fields_set=value.model_fields_set, **held, added=1)
 
 
 def test_a_new_field_at_its_neutral_value_changes_no_fingerprint_and_at_another_value_changes_it(trials: list[TrialConfig]) -> None:
     sections = set().union(*map(sections_of, trials))
-    assert len(sections) >= 18  # the kinds of tasks and models, and the sections that all trials have
+    assert len(sections) >= 22  # the kinds of tasks and models, and the sections that all trials have
     for section in sections:
         holders = [trial for trial in trials if section in sections_of(trial)]
         assert [with_field(trial, section, neutral=1).fingerprint for trial in holders] == [trial.fingerprint for trial in holders]
@@ -82,9 +87,9 @@ def test_a_new_field_at_its_neutral_value_changes_no_fingerprint_and_at_another_
 
 def test_a_new_section_at_its_neutral_values_changes_no_fingerprint(trials: list[TrialConfig]) -> None:
     inner = create_model("Inner", __base__=StrictConfig, rate=(float, Field(0.0, json_schema_extra={"neutral": 0.0})))
-    grown = create_model("TrialConfig", __base__=TrialConfig, inner=(inner, inner()))
-    assert grown.model_validate(dict(trials[0])).fingerprint == trials[0].fingerprint
-    assert grown.model_validate(dict(trials[0]) | {"inner": inner(rate=1.0)}).fingerprint != trials[0].fingerprint
+    larger = create_model("TrialConfig", __base__=TrialConfig, inner=(inner, inner()))
+    assert larger.model_validate(dict(trials[0])).fingerprint == trials[0].fingerprint
+    assert larger.model_validate(dict(trials[0]) | {"inner": inner(rate=1.0)}).fingerprint != trials[0].fingerprint
 
 
 # -- how a trial runs, and how it is scored ---------------------------------------------------------------------------
