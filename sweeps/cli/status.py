@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.outcome import Outcome
+from lightning_modules.record import value_of
 from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
@@ -88,8 +89,8 @@ def _progress(store: Store, attempts: dict[str, dict[str, Any]]) -> dict[str, st
     found = {}
     for fingerprint, attempt in attempts.items():
         row = last.get(fingerprint)
-        scores = {name.removeprefix("val_curve/"): value for name, value in row["metrics"].items()} if row else {}
-        accuracy = f", val exact accuracy {scores['exact_accuracy']:.3f}" if "exact_accuracy" in scores else ""
+        score = value_of(row, "val/exact_accuracy") if row else None
+        accuracy = f", val exact accuracy {score:.3f}" if score is not None else ""
         step = f"step {row['step']}{accuracy}" if row else "no validation yet"
         found[fingerprint] = f"{step}, on {attempt['host']}" if "host" in attempt else step  # a later driver's line has none
     return found

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
-from lightning_modules.record import Row
+from lightning_modules.record import Row, used_of, value_of
 from sweeps.spec.sweep import SweepSpec
 
 
@@ -21,13 +21,11 @@ class Judge(ABC):
     def __init__(self, spec: SweepSpec) -> None:
         assert spec.search is not None
         self.objective = spec.search.objectives[0]
-        self.metric = self.objective.metric.replace("val/", "val_curve/")
         self.amount, self.unit = spec.base.fit.budget.amount, spec.budget_unit
 
     def stops(self, fingerprint: str, row: Row) -> bool:
         """Judge a row; the caller feeds every row once, in order."""
-        value = row["metrics"].get(self.metric)
-        used = row["used"]["train_seconds" if self.unit == "seconds" else self.unit]
+        value, used = value_of(row, self.objective.metric), used_of(row, self.unit)
         if value is None:
             return False
         decision = self._judge(_Judged(fingerprint), used, value if self.objective.goal == "maximize" else -value)

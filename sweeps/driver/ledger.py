@@ -11,7 +11,7 @@ from typing import Any
 from lightning_modules.config import TrialConfig, flatten, validate_trial
 from lightning_modules.datamodule import data_columns
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
+from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, scores_of, step_points
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
@@ -301,16 +301,16 @@ class Ledger:
 
 def _split(ending: dict[str, Any]) -> tuple[Record, list[CurvePoint]]:
     """The record and the curves of a `result.json` or of a trial's last word."""
-    return {key: value for key, value in ending.items() if key != "curves"}, ending["curves"]
+    result = FitResult.from_fields(ending, "the ending of a trial")
+    return result.record, result.curves
 
 
 def _pruned(trial: LiveTrial) -> dict[str, Any]:
     """The record of a stopped trial: its last validation scores and what it used up to there."""
     last = trial.rows[-1]
-    scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
     points = [point for row in trial.rows for point in step_points(row)]
     known = {**describe(trial.config), **data_columns(trial.config.task)}
-    return {**known, **last["used"], **scores, "outcome": Outcome.PRUNED, "curves": points}
+    return {**known, **last["used"], **scores_of(last), "outcome": Outcome.PRUNED, "curves": points}
 
 
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:

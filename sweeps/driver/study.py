@@ -13,6 +13,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_modules.columns import curve_of
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
@@ -396,4 +397,4 @@ def _as_key(values: dict[str, Any]) -> str:
 
 def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
     """The first objective in a reported row, if it is measured during training."""
-    return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
+    return metrics.get(curve_of(search.objectives[0].metric))

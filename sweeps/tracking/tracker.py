@@ -7,9 +7,10 @@ import hashlib
 import time
 from typing import Any
 
+from lightning_modules.columns import DESCRIBED
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import DESCRIBED, CurvePoint, FitResult, Record, describe
+from lightning_modules.record import CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
