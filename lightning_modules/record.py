@@ -13,7 +13,7 @@ from rrm.errors import UserError, first_line
 from rrm.format_version import check_format
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
-RESULT_FORMAT = 2  # of result.json; format 1 has no version and names the state change `residual`
+RESULT_FORMAT = 2  # version of result.json; format 1 states no version and names the state change `residual`
 
 
 @dataclass(frozen=True)
