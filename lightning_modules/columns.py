@@ -22,6 +22,7 @@ DEPTH, VALIDATION_DEPTH, OOD_DEPTH = "depth", "val_depth", "ood_depth"
 AXES = {TRAIN_CURVE: "step", VALIDATION_CURVE: "step", SYSTEM: "step",
         DEPTH: "depth", VALIDATION_DEPTH: "depth", OOD_DEPTH: "depth"}  # fmt: skip
 
+ITEMS_FORMAT = 2  # version of items.parquet, in its metadata; format 1 has no version
 RENAMED = {"residual": "state_change"}  # today's name by the name in files of format 1
 
 
@@ -42,6 +43,6 @@ def column_of(metric: str) -> str | None:
 
 
 def current_name(metric: str) -> str:
-    """Today's name of a column or of a curve's metric: `depth/state_change` for `depth/residual`."""
+    """Today's name of the metric of a curve: `depth/state_change` for `depth/residual`."""
     prefix, separator, last = metric.rpartition("/")
-    return prefix + separator + RENAMED.get(last, last)
+    return prefix + separator + RENAMED.get(last, last) if AXES.get(prefix) == "depth" else metric

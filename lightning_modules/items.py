@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from lightning_modules.atomic_write import write_atomically
+from lightning_modules.columns import ITEMS_FORMAT
 from lightning_modules.evaluation import Scores
 from rrm.tasks import Examples
 
 MAX_ROWS = 1000  # rows of the split, from its beginning
-ITEMS_FORMAT = 2  # in the metadata of the file; format 1 has no version and names the state change `residual`
 
 
 def item_columns(scores: Scores, examples: Examples, depths: tuple[int, ...]) -> dict[str, np.ndarray]:

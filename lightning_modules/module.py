@@ -17,8 +17,8 @@ from rrm.optim import WeightAverage, build_optimizer, set_learning_rates
 from rrm.trial_model import Batch, Cycles, TrialModel
 from rrm.weights import load_weights, read_weights
 
-CHECKPOINT_FORMAT = 1  # of checkpoint.ckpt; format 1 may have no version
-RandomState = tuple[Tensor, list[Tensor]]  # of the CPU, and of each GPU
+CHECKPOINT_FORMAT = 1  # version of checkpoint.ckpt; old files of format 1 state none
+RandomState = tuple[Tensor, list[Tensor]]  # states of the generators: the CPU's, then each GPU's
 
 
 class Diverged(Exception):

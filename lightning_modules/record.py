@@ -3,15 +3,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from lightning_modules.columns import BUDGET_COLUMNS, RECORD_METRICS, column_of, current_name, curve_of
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters, inference_flops, train_step_flops
+from rrm.errors import UserError, first_line
 from rrm.format_version import check_format
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
-RESULT_FORMAT = 2  # of result.json; format 1 has no version and names the state change `residual`
+RESULT_FORMAT = 2  # version of result.json; format 1 states no version and names the state change `residual`
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,21 @@ class FitResult:
         """
         check_format(fields.get("format"), RESULT_FORMAT, where)
         record = {name: value for name, value in fields.items() if name not in {"format", "curves"}}
-        curves: list[CurvePoint] = [{**point, "metric": current_name(point["metric"])} for point in fields.get("curves", [])]
+        curves: list[CurvePoint] = [point | {"metric": current_name(point["metric"])} for point in fields.get("curves", [])]
         return cls(record, curves)
+
+
+def read_result(path: Path) -> FitResult:
+    """A result.json.
+
+    Raises:
+        UserError: the file is not a result, or a later version wrote it.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return FitResult.from_fields(fields, str(path))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(str(path), f"is not the result of a trial: {first_line(error)}") from None
 
 
 def describe(config: TrialConfig) -> Record:

@@ -27,7 +27,7 @@ from rrm.trial_model import TrialModel, puzzle_batch
 from rrm.weights import load_weights, read_weights, write_weights
 
 SAVED_WEIGHTS, PROGRAM, FORMAT = "weights.safetensors", "model.pt2", "format.json"
-SAVED_FORMAT = 1  # of the folder
+SAVED_FORMAT = 1  # version of the folder's format
 EXAMPLE_ROWS = 2  # torch.export takes a dimension of size 1 for a constant
 
 

@@ -25,7 +25,7 @@ class BareTraining:
         batch = {name: rows.to(self.device, non_blocking=True) for name, rows in self.stream.batch(self.steps).items()}
         loss = self.module.training_step(batch, self.steps)
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.module.average.update_parameters(self.module.reasoner)
         self.steps += 1

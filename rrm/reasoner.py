@@ -206,7 +206,8 @@ class Reasoner(TrialModel[Carry], ABC):
             x = torch.cat((prefix.view(x.shape[0], self.config.prefix_length, -1), x), dim=1)
         if self.config.positions == "learned":
             x = 0.707106781 * (x + self.embed_pos.embedding_weight)  # keeps the variance of a sum of two
-        return (self.embed_scale * x).to(self.dtype)
+        scaled: Tensor = self.embed_scale * x
+        return scaled.to(self.dtype)
 
     def answer(self, state: State) -> Outputs:
         """The outputs of both heads: tokens from the grid positions of z_H, halting values from its first position."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightning_modules.outcome import Outcome
+from lightning_modules.record import value_of
 from rrm.errors import UserError
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.spec.sweep import SweepSpec, parse_stored_spec
@@ -101,7 +102,7 @@ def _progress(store: Store, attempts: Mapping[str, dict[str, Any]]) -> dict[str,
     progress = {}
     for fingerprint, attempt in attempts.items():
         row = rows.get(fingerprint)
-        accuracy = row["metrics"].get("val_curve/exact_accuracy") if row else None
+        accuracy = value_of(row, "val/exact_accuracy") if row else None
         score = "" if accuracy is None else f", val exact accuracy {accuracy:.3f}"
         step = f"step {row['step']}{score}" if row else "no validation yet"
         progress[fingerprint] = f"{step}, on {attempt['host']}" if "host" in attempt else step  # a line by the driver has no host

@@ -4,19 +4,18 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from lightning_modules.config import Budget
-from lightning_modules.record import Row
+from lightning_modules.record import Row, used_of, value_of
 from sweeps.spec.search import Search
 
 
-def objective_value(search: Search, metrics: Mapping[str, float]) -> float | None:
-    """The first objective in the metrics of a row; None where training does not measure it."""
-    return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))
+def objective_value(search: Search, row: Row) -> float | None:
+    """The first objective in a row; None where training does not measure it."""
+    return value_of(row, search.objectives[0].metric)
 
 
 class _Judged(NamedTuple):
@@ -34,8 +33,8 @@ class Judge(ABC):
 
     def stops(self, fingerprint: str, row: Row) -> bool:
         """Judge a row; the caller passes every row once, in order."""
-        value = objective_value(self.search, row["metrics"])
-        used = row["used"]["train_seconds" if self.budget.unit == "seconds" else self.budget.unit]
+        value = objective_value(self.search, row)
+        used = used_of(row, self.budget.unit)
         if value is None:
             return False
         decision = self._judge(_Judged(fingerprint), used, self.sign * value)

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_modules.config import TrialConfig, flatten
 from lightning_modules.datamodule import data_columns
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, step_points
+from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, scores_of, step_points
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.queues import Members, Queue
@@ -178,9 +178,8 @@ def _missing_objective(record: Record, objectives: list[str]) -> Record:
 def _pruned(trial: LiveTrial) -> Record:
     """The record of a stopped trial: its last validation scores and what it used up to that row."""
     last = trial.rows[-1]
-    scores = {name.replace("val_curve/", "val/"): value for name, value in last["metrics"].items() if name.startswith("val_curve/")}
     described = {**describe(trial.config), **data_columns(trial.config.task)}
-    return {**described, **last["used"], **scores, "outcome": Outcome.PRUNED}
+    return {**described, **last["used"], **scores_of(last), "outcome": Outcome.PRUNED}
 
 
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:

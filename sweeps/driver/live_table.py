@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import Record, step_flops
+from lightning_modules.record import Record, step_flops, used_of, value_of
 from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.spec.search import Search
 
@@ -102,15 +102,14 @@ class LiveTable:
             return [name, "starting", "", "", ""]
         row = trial.rows[-1]
         unit = trial.config.fit.budget.unit
-        share = row["used"]["train_seconds" if unit == "seconds" else unit] / trial.config.fit.budget.amount
+        share = used_of(row, unit) / trial.config.fit.budget.amount
         bar = ProgressBar(total=1.0, completed=min(1.0, share), width=20)
-        metrics = row["metrics"]
         return [
             name,
             bar,
             str(row["step"]),
-            f"{metrics['val_curve/exact_accuracy']:.3f}",
-            f"{metrics['val_curve/nll']:.3f}",
+            f"{value_of(row, 'val/exact_accuracy'):.3f}",
+            f"{value_of(row, 'val/nll'):.3f}",
         ]
 
     def _time_left(self) -> str:

@@ -181,7 +181,7 @@ class SearchQueue(Queue):
         return self.judge is not None and self.study.knows(fingerprint) and self.judge.stops(fingerprint, row)
 
     def report(self, fingerprint: str, row: Row) -> None:
-        value = objective_value(self.search, row["metrics"])
+        value = objective_value(self.search, row)
         if value is not None and self.study.knows(fingerprint):
             self.study.report(fingerprint, row["step"], value)
 

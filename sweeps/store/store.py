@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
+from lightning_modules.record import FitResult
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from rrm.errors import UserError
 from rrm.files import expand_home
@@ -142,7 +143,7 @@ class Store:
         names = [trial_file(fingerprint, RESULT) for fingerprint in sorted(self.finished())]
         texts = self.backend.read_many(names)
         return {
-            name.split("/")[1]: parse_json(text, f"{self.location}/{name}")
+            name.split("/")[1]: _plain_result(text, f"{self.location}/{name}")
             for name, text in zip(names, texts, strict=True)
             if text is not None
         }
@@ -232,3 +233,13 @@ def tracking_uri(storage: Path) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage / 'mlflow.db'}"
     path = uri.removeprefix(SQLITE)
     return uri if path in {uri, "", ":memory:"} else f"{SQLITE}{Path(expand_home(path)).resolve()}"
+
+
+def _plain_result(text: bytes, where: str) -> dict[str, Any]:
+    """The record of a `result.json`, with `curves`; metrics have today's names.
+
+    Raises:
+        UserError: a later version wrote the file.
+    """
+    result = FitResult.from_fields(parse_json(text, where), where)
+    return result.record | {"curves": result.curves}

@@ -8,19 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightning_modules.columns import axis_of, current_name
 from sweeps.tracking.spool import Event
 
-# What a curve runs over, by the first part of a metric's name; any other metric is a single value.
-AXES = {"train_curve": "step", "val_curve": "step", "system": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}
 SCHEMA = pa.schema(
     {"fingerprint": pa.string(), "metric": pa.string(), "axis": pa.string(), "at": pa.int64(), "value": pa.float64()}
 )
 ENDED = b"ended"  # in the file's metadata: when each trial ended whose curves are whole, in milliseconds, as JSON
-
-
-def axis_of(metric: str) -> str | None:
-    """What a curve runs over, `step` or `depth`; None for a single value."""
-    return AXES.get(metric.split("/")[0])
 
 
 def write_curves(path: Path, events: Iterable[Event]) -> None:
@@ -49,6 +43,8 @@ def curve_table(points: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def read_curves(path: Path) -> tuple[pa.Table, dict[str, int]]:
-    """The table, and when each trial ended whose curves are whole in it."""
+    """The table with today's names of metrics, and when each trial ended whose curves are whole in it."""
     table = pq.read_table(path)
-    return table, json.loads(table.schema.metadata[ENDED])
+    metrics = pa.array([current_name(metric) for metric in table["metric"].to_pylist()], pa.string())
+    ended = json.loads(table.schema.metadata[ENDED])
+    return table.set_column(table.column_names.index("metric"), "metric", metrics), ended

@@ -12,9 +12,10 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from lightning_modules.columns import axis_of, current_name
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
-from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
+from sweeps.tracking.curves_file import SCHEMA, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
@@ -118,7 +119,7 @@ def _stored_curves(client: MlflowClient, parent: Run | None) -> tuple[pa.Table, 
 def _points(client: MlflowClient, run: Run) -> Iterator[dict[str, Any]]:
     for name in filter(axis_of, run.data.metrics):
         for point in client.get_metric_history(run.info.run_id, name):
-            yield {"fingerprint": run.data.tags[FINGERPRINT], "metric": name, "at": point.step, "value": point.value}
+            yield {"fingerprint": run.data.tags[FINGERPRINT], "metric": current_name(name), "at": point.step, "value": point.value}
 
 
 def _parse(text: str) -> Any:

@@ -19,8 +19,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from lightning_modules.columns import axis_of
 from lightning_modules.trial_folder import TRIAL
-from sweeps.tracking.curves_file import axis_of, write_curves
+from sweeps.tracking.curves_file import write_curves
 from sweeps.tracking.destination import Destination
 from sweeps.tracking.mlflow import ATTEMPT, CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.experiment import DELETED, check_active, claim, move_artifacts, open_experiment

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lightning_modules.record import DESCRIBED, describe
+from lightning_modules.columns import DESCRIBED
+from lightning_modules.record import describe
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.store.store import Store
