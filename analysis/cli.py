@@ -13,8 +13,9 @@ from rich.console import Console
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
 from sweeps.cli.typer_app import run_app
-from sweeps.store.store import Store, local_root
-from sweeps.store.store import tracking_uri as default_tracking_uri
+from sweeps.store.store import Store
+from sweeps.tracking.mlflow.address import local_root
+from sweeps.tracking.mlflow.address import tracking_uri as default_tracking_uri
 
 MOST_LINES = 4  # of one law
 

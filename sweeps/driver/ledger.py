@@ -24,7 +24,7 @@ from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import count_losses, note_losses
 from sweeps.store.store import STUDY, Store
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.recorder import EventRecorder
 
 CONFIRM = "confirm"  # stage of a record: measured after the search, not told to the sampler
 
@@ -41,7 +41,7 @@ class LiveTrial:
 class Ledger:
     """Asks, rows and ends of one sweep."""
 
-    def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker) -> None:
+    def __init__(self, spec: SweepSpec, store: Store, tracker: EventRecorder) -> None:
         self.spec, self.store, self.tracker = spec, store, tracker
         self._files = spec.files_by_digest
         self.live: dict[str, LiveTrial] = {}
@@ -85,7 +85,7 @@ class Ledger:
 
     def _claim_study(self, study: Study) -> None:
         """Refuse a copy of a store, whose original goes on with the same study."""
-        if study.location and self.tracker.delivery.destination.is_copy_of(study.location):
+        if study.location and self.store.is_copy_of(study.location):
             raise UserError(self.store.location, f"is a copy of {study.location}: give one of them another name: name=NEW")
         study.location = self.store.location
 

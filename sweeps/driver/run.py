@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import shlex
 import signal
 import warnings
 from collections.abc import Callable
@@ -18,11 +17,10 @@ from sweeps.planning.machine import check_resources
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
-from sweeps.tracking.delivery import check_destination
-from sweeps.tracking.destination import find_destination
-from sweeps.tracking.secrets import blank_secrets, hidden_credentials
+from sweeps.tracking.recorder import EventRecorder
+from sweeps.tracking.secrets import hidden_credentials
 from sweeps.tracking.spool import SPOOL, Spool
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
 from sweeps.worker.node_check import check_address, check_nodes, check_ray_folder, describe_driver
 
 DONE, SOME_FAILED, STOPPED = 0, 1, 130
@@ -63,7 +61,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     warm_results(spec)  # refuses what a search cannot start from before anything is written
     store = Store(spec.location)
     with suppress(OSError):  # a storage that cannot be read has its own line
-        check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
+        find_tracker(spec.tracking.kind).check(spec, store)
     store.create()
     try:
         return _run(spec, store, console, continue_command, address)
@@ -74,7 +72,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
     """`run_sweep` on a store that can be written."""
     with store.locked():
-        tracker = Tracker(spec, Spool(store.driver_folder / SPOOL), store)
+        tracker = EventRecorder(spec, Spool(store.driver_folder / SPOOL), store)
         ledger = Ledger(spec, store, tracker)
         ledger.reconcile()
         finished_before = len(ledger.results)
@@ -178,8 +176,8 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
             ledger.requeue()
 
 
-def _deliver(tracker: Tracker) -> list[str]:
-    """Send what is left to MLflow, and say in lines what did not arrive."""
+def _deliver(tracker: EventRecorder) -> list[str]:
+    """Wait until the tracker has all events; returns lines about those that did not arrive."""
     tracker.delivery.start()
     lines = []
     if not tracker.delivery.close():
@@ -189,7 +187,7 @@ def _deliver(tracker: Tracker) -> list[str]:
     for transient, verb in ((True, "has not received"), (False, "refused")):
         parts = progress.describe_aside(transient)
         if parts:
-            lines.append(f"MLflow {verb} {'; '.join(parts)}; the next run tries again")
+            lines.append(f"{tracker.delivery.tracker.title} {verb} {'; '.join(parts)}; the next run tries again")
     return lines
 
 
@@ -207,8 +205,7 @@ def _conclude(ledger: Ledger, console: Console) -> int:
     failed = failures(ledger)
     for line in failed:
         _say(console, line)
-    delivery = ledger.tracker.delivery
-    command = shlex.join(["rrm-sweep", "ui", ledger.store.location])
-    where = command if delivery.is_local else f"{blank_secrets(delivery.uri)}, experiment {ledger.spec.name}"
-    _say(console, f"compare in MLflow: {where}")
+    result_line = ledger.tracker.delivery.tracker.result_line()
+    if result_line:
+        _say(console, result_line)
     return SOME_FAILED if failed else DONE

@@ -16,8 +16,8 @@ from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from tests.conftest import tiny_sections, tiny_trial
 from tests.rrm.tasks.test_arc import task_file
 from tests.sweeps.conftest import Sections, ending, measure_sections, run_here, search_sections
@@ -49,7 +49,7 @@ def open_in(folder: Path, sections: Sections) -> Ledger:
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)
     store.create()
-    ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger = Ledger(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
     ledger.reconcile()
     return ledger
 

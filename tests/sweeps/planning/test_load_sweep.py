@@ -17,8 +17,8 @@ from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.store import SPEC, Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Sections, ending, measure_sections, search_sections
 
@@ -70,7 +70,7 @@ def reconciled(spec: SweepSpec) -> Ledger:
     """The ledger of a driver that has just started."""
     store = Store(spec.location)
     store.create()
-    ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger = Ledger(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
     ledger.reconcile()
     return ledger
 

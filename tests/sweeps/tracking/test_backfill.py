@@ -14,7 +14,7 @@ from lightning_modules.record import DESCRIBED, describe
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.store.store import Store
-from sweeps.tracking.fill import filled_destination
+from sweeps.tracking.backfill import filled_destination
 from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY
 from tests.conftest import ROOT, tiny_trial
 from tests.sweeps.conftest import ending
