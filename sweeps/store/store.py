@@ -202,7 +202,8 @@ class Store:
     def is_copy_of(self, location: str) -> bool:
         """Whether the store at another location is the original of this one: the same identity in another folder."""
         try:
-            return Store(location).identity() == self.identity() and not _is_same_folder(location, self.location)
+            identity = self.identity()
+            return identity is not None and identity == Store(location).identity() and not _is_same_folder(location, self.location)
         except Exception:  # any kind of storage can be unreachable from this machine
             return False
 

@@ -107,7 +107,7 @@ def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
 
 
 def signature(config: TrialConfig) -> ModelSignature:
-    """One row per puzzle with its tokens, as in `inputs` of the task's data; returns answer, supervision steps, halting probability.
+    """One row per puzzle with its tokens, as in `inputs` of the data; returns answer, supervision steps, halting probability.
 
     The signature has columns and no tensor, because MLflow silently cuts off fractions in a tensor.
     """
