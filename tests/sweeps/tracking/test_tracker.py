@@ -217,7 +217,7 @@ def test_a_run_that_arrived_after_all_is_deleted(open_ledger: Callable, monkeypa
     ledger = open_ledger(measure_sections())
     delivery = ledger.tracker.delivery
     config = ledger.ask()
-    writer = MlflowWriter(delivery.destination, delivery.spool.events, delivery.read_file)
+    writer = MlflowWriter(delivery.tracker.destination, delivery.spool.events, ledger.store.file)
     events, _ = ledger.tracker.spool.pending()
     create, late = MlflowClient.create_run, []
 
