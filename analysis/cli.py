@@ -14,8 +14,9 @@ from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
 from sweeps.cli.typer_app import STORAGE_HELP, SWEEP_HELP, run_app
 from sweeps.store.find_store import find_store
-from sweeps.store.store import Store, local_root
-from sweeps.store.store import tracking_uri as default_tracking_uri
+from sweeps.store.store import Store
+from sweeps.tracking.mlflow.address import local_root
+from sweeps.tracking.mlflow.address import tracking_uri as default_tracking_uri
 
 MOST_LINES = 4  # of one law
 

@@ -80,15 +80,15 @@ def measure_bulk(runs: int) -> None:
     from sweeps.driver.reconcile import reconcile
     from sweeps.spec.sweep import load_spec
     from sweeps.store.store import Store
+    from sweeps.tracking.recorder import EventRecorder
     from sweeps.tracking.spool import Spool
-    from sweeps.tracking.tracker import Tracker
 
     with tempfile.TemporaryDirectory() as folder:
         seeds = -(-runs // 12)
         spec = load_spec(ROOT / "sweeps/specs/demo.yaml", [f"storage={folder}", f"measure.seeds={seeds}", "tracking.models=0"])
         store = Store(spec.location)
         store.create()
-        tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
+        tracker = EventRecorder(spec, Spool(store.driver_folder / "spool"), store)
         ledger = reconcile(spec, store, tracker)
         for _ in range(runs):
             config = ledger.ask()

@@ -14,7 +14,7 @@ from threading import Thread
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.store.store import STUDY, Store, local_root
+from sweeps.store.store import STUDY, Store
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 DONE, STOPPED = 0, 130
@@ -49,7 +49,8 @@ def show_runs(store: Store, port: int | None, open_browser: bool, console: Conso
 @contextmanager
 def _served_links(store: Store, port: int | None, console: Console) -> Iterator[tuple[dict[str, str], bool]]:
     """Links to a sweep by name, served while the block runs, and whether a server of our own serves them."""
-    from sweeps.tracking.fill import filled_destination
+    from sweeps.tracking.backfill import filled_destination
+    from sweeps.tracking.mlflow.address import local_root
     from sweeps.tracking.mlflow.server import find_links, running_server  # mlflow takes seconds to import
 
     with filled_destination(store, lambda text: _say(console, text)) as destination:

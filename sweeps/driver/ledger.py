@@ -21,7 +21,7 @@ from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import count_losses
 from sweeps.store.store import Store
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.worker.messages import Completed, Failed, Lost, Pruned, TrialEnding
 
 log = logging.getLogger("sweeps.driver")
@@ -39,7 +39,7 @@ class LiveTrial:
 class Ledger:
     """Hands out trials, and takes their rows and endings."""
 
-    def __init__(self, spec: SweepSpec, store: Store, tracker: Tracker, queue: Queue, members: Members) -> None:
+    def __init__(self, spec: SweepSpec, store: Store, tracker: EventRecorder, queue: Queue, members: Members) -> None:
         """
         Args:
             queue: reconciled with the store.

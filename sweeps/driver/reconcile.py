@@ -15,10 +15,10 @@ from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import note_losses
 from sweeps.store.store import STUDY, Store
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.recorder import EventRecorder
 
 
-def reconcile(spec: SweepSpec, store: Store, tracker: Tracker) -> Ledger:
+def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     """Make study and tracking agree with the store, and find what is left to do. Needs the lock of the store.
 
     Raises:
@@ -27,7 +27,7 @@ def reconcile(spec: SweepSpec, store: Store, tracker: Tracker) -> Ledger:
     results = store.results()
     refuse_changed_meaning(spec, store, results)
     begun, read_trial = store.begun(), partial(read_stored_trial, store, spec.files_by_digest)
-    queue = _open_queue(spec, store, tracker, begun, read_trial)
+    queue = _open_queue(spec, store, begun, read_trial)
     text = write_yaml(stored_sections(spec))
     store.write_spec(text)
     _reopen_lost(queue, store, results, spec.resources.max_retries)
@@ -62,7 +62,7 @@ def read_stored_trial(store: Store, files: dict[str, str], fingerprint: str) -> 
     return moved
 
 
-def _open_queue(spec: SweepSpec, store: Store, tracker: Tracker, begun: set[str], read_trial: ReadTrial) -> Queue:
+def _open_queue(spec: SweepSpec, store: Store, begun: set[str], read_trial: ReadTrial) -> Queue:
     """The queue of the spec's kind; that of a search has its study.
 
     Raises:
@@ -72,7 +72,7 @@ def _open_queue(spec: SweepSpec, store: Store, tracker: Tracker, begun: set[str]
         return MeasureQueue(spec, store)
     warm = warm_results(spec)
     study = Study(spec, store.driver_folder / STUDY, store.identify(), begun)
-    if study.location and tracker.delivery.destination.is_copy_of(study.location):
+    if study.location and store.is_copy_of(study.location):
         raise UserError(store.location, f"is a copy of {study.location}: give one of them another name: name=NEW")
     study.location = store.location
     return SearchQueue(spec, spec.search, study, warm, read_trial)

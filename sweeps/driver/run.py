@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import shlex
 import signal
 import warnings
 from collections.abc import Callable
@@ -22,11 +21,10 @@ from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.backend import driver_name
 from sweeps.store.store import Store
-from sweeps.tracking.delivery import check_destination
-from sweeps.tracking.destination import find_destination
-from sweeps.tracking.secrets import blank_secrets, hidden_credentials
+from sweeps.tracking.recorder import EventRecorder
+from sweeps.tracking.secrets import hidden_credentials
 from sweeps.tracking.spool import SPOOL, Spool
-from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
 from sweeps.worker.messages import Lost
 from sweeps.worker.node_check import check_address, check_nodes, check_ray_folder, describe_driver
 
@@ -73,7 +71,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     warm_results(spec)  # refuses a wrong `search.warm_start` before anything is written
     store = Store(spec.location)
     with suppress(OSError):  # a storage that cannot be read has its own line
-        check_destination(find_destination(spec, store, store.driver_folder / SPOOL))
+        find_tracker(spec.tracking.kind).check(spec, store)
     store.create()
     try:
         with store.locked(), driver_log(store.driver_folder):
@@ -94,7 +92,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
 
 def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str, address: str | None) -> int:
     """`run_sweep` on a store that can be written and is locked."""
-    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / SPOOL), store))
+    ledger = reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / SPOOL), store))
     for note in ledger.queue.notes:
         _print(console, note)
     if ledger.finished:
@@ -230,8 +228,8 @@ def fit_until_done(ledger: Ledger, fit: Callable[[], object], aborts: tuple[type
             ledger.requeue()
 
 
-def _deliver(tracker: Tracker) -> list[str]:
-    """Send what the spool holds to MLflow; a line for each thing that did not arrive."""
+def _deliver(tracker: EventRecorder) -> list[str]:
+    """Wait until the tracker has all events; returns lines about those that did not arrive."""
     tracker.delivery.start()
     lines = []
     if not tracker.delivery.close():
@@ -241,7 +239,7 @@ def _deliver(tracker: Tracker) -> list[str]:
     for transient, verb in ((True, "has not received"), (False, "refused")):
         parts = progress.describe_aside(transient)
         if parts:
-            lines.append(f"MLflow {verb} {'; '.join(parts)}; the next run tries again")
+            lines.append(f"{tracker.delivery.tracker.title} {verb} {'; '.join(parts)}; the next run tries again")
     return lines
 
 
@@ -256,7 +254,6 @@ def _print_results(ledger: Ledger, console: Console) -> None:
         _print(console, f"best trial: {name}, {score} ({ledger.store.where(best['fingerprint'])})")
     for line in failures(ledger):
         _print(console, line)
-    delivery = ledger.tracker.delivery
-    command = shlex.join(["rrm-sweep", "ui", ledger.store.location])
-    place = command if delivery.is_local else f"{blank_secrets(delivery.uri)}, experiment {ledger.spec.name}"
-    _print(console, f"compare in MLflow: {place}")
+    result_line = ledger.tracker.delivery.tracker.result_line()
+    if result_line:
+        _print(console, result_line)

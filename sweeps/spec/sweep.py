@@ -102,8 +102,9 @@ class Resources(StrictConfig):
 
 
 class Tracking(StrictConfig):
-    """What MLflow is told beyond runs, params and metrics."""
+    """Which tracker receives the sweep, and what it receives beyond runs, params and metrics."""
 
+    kind: str = "mlflow"  # mlflow, memory (nothing is kept), or the kind of a tracker of your own
     models: int = Field(1, ge=0)  # how many of the best trials have their model logged; the best is registered
     system_metrics: bool = False  # load and memory of the trial's machine, at every validation
 

@@ -34,7 +34,7 @@ from rrm.format_version import STORE_FORMAT, check_format
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
-from sweeps.store.open_backend import URI, open_backend
+from sweeps.store.open_backend import open_backend
 
 IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
 FORMAT_LINE = re.compile(r"^format:[ ]*(.*)\n?", re.MULTILINE)  # of spec.yaml; keys of its sections are indented
@@ -211,28 +211,18 @@ class Store:
         """Copy a file of a trial into the store, in one step."""
         self.backend.write(trial_file(fingerprint, file.name), file.read_bytes())
 
+    def is_copy_of(self, location: str) -> bool:
+        """Whether the store at another location is the original of this one: the same identity in another folder."""
+        try:
+            identity = self.identity()
+            return identity is not None and identity == Store(location).identity() and not _is_same_folder(location, self.location)
+        except Exception:  # any kind of storage can be unreachable from this machine
+            return False
+
 
 def trial_file(fingerprint: str, name: str) -> str:
     """The name of a trial's file in the store."""
     return f"trials/{fingerprint}/{name}"
-
-
-def local_root(storage: str) -> Path:
-    """Local folder beside which MLflow's default database lies: the storage itself, unless it is a URI."""
-    return LOCAL_STORAGE if URI.match(storage) else Path(expand_home(storage))
-
-
-def tracking_uri(storage: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps.
-
-    The path of a SQLite file is absolute; a leading `~` in it is the home folder.
-
-    Raises:
-        UserError: there is no such home.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{storage / 'mlflow.db'}"
-    path = uri.removeprefix(SQLITE)
-    return uri if path in {uri, "", ":memory:"} else f"{SQLITE}{Path(expand_home(path)).resolve()}"
 
 
 def _plain_result(text: bytes, where: str) -> dict[str, Any]:
@@ -243,3 +233,7 @@ def _plain_result(text: bytes, where: str) -> dict[str, Any]:
     """
     result = FitResult.from_fields(parse_json(text, where), where)
     return result.record | {"curves": result.curves}
+
+
+def _is_same_folder(one: str, other: str) -> bool:
+    return one == other or (Path(one).exists() and Path(other).exists() and Path(one).samefile(other))

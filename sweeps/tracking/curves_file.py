@@ -1,4 +1,4 @@
-"""All curves of a sweep as one Parquet file: what takes MLflow a request a run and metric is read in one."""
+"""All curves of a sweep as one Parquet file: a reader needs one request, and not one per run and metric."""
 
 import json
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightning_modules.columns import axis_of, current_name
-from sweeps.tracking.spool import Event
+from sweeps.tracking.events import Event, TrialEnded, points_of
 
 SCHEMA = pa.schema(
     {"fingerprint": pa.string(), "metric": pa.string(), "axis": pa.string(), "at": pa.int64(), "value": pa.float64()}
 )
-ENDED = b"ended"  # in the file's metadata: when each trial ended whose curves are whole, in milliseconds, as JSON
+ENDED = b"ended"  # key in the file's metadata: JSON of end times in milliseconds, for trials whose curves are complete
 
 
 def write_curves(path: Path, events: Iterable[Event]) -> None:
@@ -22,11 +22,11 @@ def write_curves(path: Path, events: Iterable[Event]) -> None:
     points: dict[tuple[str, str, int], float] = {}
     ended: dict[str, int] = {}
     for event in events:
-        for point in event.get("points", []):
+        for point in points_of(event):
             if axis_of(point["metric"]):
-                points[event["fingerprint"], point["metric"], point["at"]] = point["value"]
-        if event["kind"] == "end":
-            ended[event["fingerprint"]] = event["time"]
+                points[event.fingerprint, point["metric"], point["at"]] = point["value"]
+        if isinstance(event, TrialEnded):
+            ended[event.fingerprint] = event.time
     table = curve_table(
         {"fingerprint": fingerprint, "metric": metric, "at": at, "value": value}
         for (fingerprint, metric, at), value in points.items()
@@ -43,7 +43,7 @@ def curve_table(points: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def read_curves(path: Path) -> tuple[pa.Table, dict[str, int]]:
-    """The table with today's names of metrics, and when each trial ended whose curves are whole in it."""
+    """The table with today's names of metrics, and the end times in milliseconds of the trials whose curves are complete in it."""
     table = pq.read_table(path)
     metrics = pa.array([current_name(metric) for metric in table["metric"].to_pylist()], pa.string())
     ended = json.loads(table.schema.metadata[ENDED])

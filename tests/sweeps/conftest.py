@@ -25,8 +25,8 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import read_stored_trial, reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from sweeps.worker.messages import TrialEnding, ending_of
 from sweeps.worker.node_check import check_address
 from tests.conftest import ROOT, tiny_sections
@@ -69,7 +69,7 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
         spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
         store = Store(spec.location)
         store.create()
-        ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+        ledger = reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
         return ledger
 
     return make
@@ -103,7 +103,7 @@ def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)
     store.create()
-    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger = reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
     run_here(ledger)
     ledger.close()
     ledger.tracker.delivery.start()

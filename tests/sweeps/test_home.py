@@ -14,7 +14,8 @@ from sweeps.cli.doctor import examine
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import load_spec
 from sweeps.store.find_store import find_store
-from sweeps.store.store import Store, local_root, tracking_uri
+from sweeps.store.store import Store
+from sweeps.tracking.mlflow.address import local_root, tracking_uri
 from tests.conftest import tiny_sections
 from tests.rrm.tasks.test_arc import task_file
 from tests.sweeps.conftest import measure_sections, search_sections

@@ -1,4 +1,4 @@
-"""The `python_function` flavour of a logged model: what `mlflow models serve` calls. It answers puzzles and refuses the rest."""
+"""The `python_function` flavour of a logged model, which `mlflow models serve` calls: answers puzzles, refuses other requests."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from lightning_modules.config import EvalConfig
 from lightning_modules.saved_model import SavedModel
@@ -16,7 +17,7 @@ HALTING = get_args(EvalConfig.model_fields["halting"].annotation)
 
 
 class ServedModel:
-    """Puzzles in, answers out."""
+    """Answers puzzles with a saved model."""
 
     def __init__(self, model: SavedModel) -> None:
         self.model = model
@@ -25,14 +26,14 @@ class ServedModel:
         """Answer puzzles.
 
         Args:
-            data: a row a puzzle: `grid`, its L tokens, and `puzzle`, its identifier, of models that have embeddings of those.
+            data: one row per puzzle: `grid`, its L tokens, and `puzzle`, its identifier, for models with puzzle embeddings.
             params: `depth`, the largest number of supervision steps; `halting`, as in `eval.halting`.
 
         Returns:
             `answer` (L tokens), `depth` (supervision steps used) and `confidence` (halting probability) of each.
 
         Raises:
-            MlflowException: something in it is not a puzzle of this model; 400 over HTTP.
+            MlflowException: a row is not a puzzle of this model, or a parameter is invalid; status 400 over HTTP.
         """
         depth, halting = self._checked_params(params or {})
         grids = np.array([self._checked_grid(number, grid) for number, grid in enumerate(data[GRID])], dtype=np.int64)
@@ -67,9 +68,9 @@ class ServedModel:
 
 
 def _refused(sentence: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(sentence)
+    return MlflowException(sentence, error_code=INVALID_PARAMETER_VALUE)
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """What MLflow calls to load the flavour."""
+    """Loads the flavour; MLflow calls it by this name."""
     return ServedModel(SavedModel(Path(path)))

@@ -25,8 +25,8 @@ from sweeps.driver.reconcile import reconcile
 from sweeps.planning.plan import print_plan
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from tests.conftest import ROOT, tiny_sections
 
 Scores = Callable[[dict[str, Any], np.random.Generator], tuple[float, float]]  # NLL and exact accuracy of a record
@@ -95,7 +95,7 @@ def open_beside(spec: SweepSpec, text: str, folder: Path) -> tuple[SweepSpec, Le
     suggestion = load_spec(folder / "suggestion.yaml", [f"storage={folder / 'runs'}"])
     store = Store(suggestion.location)
     store.create()
-    ledger = reconcile(suggestion, store, Tracker(suggestion, Spool(store.driver_folder / "spool"), store))
+    ledger = reconcile(suggestion, store, EventRecorder(suggestion, Spool(store.driver_folder / "spool"), store))
     return suggestion, ledger
 
 

@@ -17,8 +17,8 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from tests.conftest import tiny_sections, tiny_trial
 from tests.rrm.tasks.test_arc import task_file
 from tests.sweeps.conftest import Sections, ending, measure_sections, run_here, search_sections, stored_trial
@@ -50,7 +50,7 @@ def open_in(folder: Path, sections: Sections) -> Ledger:
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)
     store.create()
-    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger = reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
     return ledger
 
 

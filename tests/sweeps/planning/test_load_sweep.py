@@ -18,8 +18,8 @@ from sweeps.driver.reconcile import reconcile
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.store import SPEC, Store
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Sections, measure_sections, record_of, search_sections
 
@@ -71,7 +71,7 @@ def reconciled(spec: SweepSpec) -> Ledger:
     """The ledger of a driver that has just started."""
     store = Store(spec.location)
     store.create()
-    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
+    ledger = reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
     return ledger
 
 
