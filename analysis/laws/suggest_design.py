@@ -17,8 +17,9 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 from sweeps.design.thresholds import MIN_SEEDS
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.measure import Block
 from sweeps.spec.space import Scalar
-from sweeps.spec.sweep import Block, parse_stored_spec
 
 SCALES = 4  # of an axis: enough for every law
 SIZES_OF_CORNERS = 3

@@ -132,7 +132,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     """
     from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
-    from sweeps.spec.sweep import load_spec
+    from sweeps.spec.load_spec import load_spec
 
     stored = [f"storage={json.dumps(storage)}"] if storage else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])

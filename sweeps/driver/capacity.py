@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.tune import PlacementGroupFactory
 
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 
 LOOK_SECONDS = 2.0  # how often the cluster is asked what it has
 NODE = "ray.io/node-id"  # the label that Ray gives every node

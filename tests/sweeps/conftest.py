@@ -23,7 +23,7 @@ from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker

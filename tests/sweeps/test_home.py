@@ -14,7 +14,7 @@ from rrm.tasks.cache import cache_folder
 from sweeps.cli.doctor import examine
 from sweeps.cli.status import find_store
 from sweeps.planning.warm_start import warm_results
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store, local_root, tracking_uri
 from tests.conftest import tiny_sections
 from tests.rrm.tasks.test_arc import task_file

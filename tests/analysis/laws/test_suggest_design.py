@@ -22,7 +22,8 @@ from lightning_modules.record import FitResult, describe
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.planning.plan import print_plan
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker

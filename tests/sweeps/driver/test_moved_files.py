@@ -14,7 +14,7 @@ from rrm.errors import UserError
 from rrm.models import build_reasoner
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker

@@ -15,7 +15,8 @@ from rrm.errors import UserError
 from sweeps.cli.submit import submitted_sections
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.planning.load_sweep import load_sweep
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
