@@ -9,10 +9,22 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig
+from rrm.config import (
+    SCORING,
+    LossConfig,
+    OptimConfig,
+    RecursiveConfig,
+    RuleError,
+    StrictConfig,
+    drop_fields,
+    is_neutral,
+    is_scoring,
+)
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
+from rrm.models import CONFIGS, TaggedModelConfig
+from rrm.models.trm import TRMConfig
 from rrm.tasks import TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
 
@@ -70,16 +82,16 @@ class EvalConfig(StrictConfig):
 
     validations: int = Field(10, ge=1)
     """Number of times that the validation split is scored during training, evenly over the budget."""
-    max_depth: int = Field(16, ge=1)
+    max_depth: int = Field(16, ge=1, json_schema_extra=SCORING)
     """Largest inference depth D of the depth curve at the end: it runs over 1 .. max_depth supervision steps. At least N_sup."""
-    halting: Literal["fixed", "q", "convergence"] = "fixed"
+    halting: Literal["fixed", "q", "convergence"] = Field("fixed", json_schema_extra=SCORING)
     """When a row stops at inference: after D steps, once its halting value is above 0, or once its answer stays the same.
 
     A row that stopped keeps its answer.
     """
-    rollouts: int = Field(1, ge=1)
+    rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)
     """Number of runs with different noise; they give `depth/rollout_mode`, `depth/rollout_best_q` and `depth/rollout_oracle`."""
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1, json_schema_extra=SCORING)
     """Rows that are scored at the same time."""
 
 
@@ -88,7 +100,7 @@ class TrialConfig(StrictConfig):
 
     task: TaskConfig = SudokuConfig()
     """Puzzles to learn; `task.kind` selects the fields."""
-    model: ModelConfig = ModelConfig()
+    model: TaggedModelConfig = TRMConfig()
     """Model; `model.kind` selects the fields."""
     loss: LossConfig = LossConfig()
     """How answers and halting values are scored."""
@@ -118,8 +130,9 @@ class TrialConfig(StrictConfig):
         if self.eval.halting == "q" and model.halting is None:
             problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
             raise RuleError(problem, "eval.halting", "model.kind")
-        if self.fit.curriculum and model.kind not in {"trm", "hrm"}:
-            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm"
+        if self.fit.curriculum and not isinstance(model, RecursiveConfig):
+            kinds = ", ".join(kind for kind, config in CONFIGS.items() if issubclass(config, RecursiveConfig))
+            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by {kinds}"
             raise RuleError(problem, "fit.curriculum", "model.kind")
         return self
 
@@ -142,15 +155,24 @@ class TrialConfig(StrictConfig):
         return idle
 
     def identity(self) -> dict[str, Any]:
-        """The whole resolved config with digests in the place of the paths of data files."""
-        identity = self.resolved() | {"task": self.task.identity()}
-        identity["fit"].pop("start_from", None)
-        return identity
+        """What makes the trial this trial: the resolved config without neutral fields, digests in the place of paths of data files.
+
+        A field that is new must declare a neutral value (`rrm.config.is_neutral`), else every finished trial gets another identity.
+        Settings of how a trial runs (threads, device, memory) are in `resources` of a sweep, and never in a trial.
+        """
+        whole = self.resolved() | {"task": self.task.identity()}
+        whole["fit"].pop("start_from", None)
+        return drop_fields(self, whole, is_neutral)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the identity."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self.identity())
+
+    @property
+    def training_fingerprint(self) -> str:
+        """16 hex digits over what the trained weights depend on: trials that share it differ in how they are scored alone."""
+        return _hash(drop_fields(self, self.identity(), is_scoring))
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
@@ -182,7 +204,11 @@ class TrialConfig(StrictConfig):
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)})
+        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)}, serialize_as_any=True)
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

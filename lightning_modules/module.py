@@ -90,8 +90,8 @@ class RecursiveModule(pl.LightningModule):
     def _set_cycles(self) -> None:
         """The (T, n) that the curriculum asks for at this share of the budget; behind it the model's own."""
         progress = self.progress_at(self.global_step)
-        stage = next((stage for stage in self.config.fit.curriculum or [] if progress < stage.until), self.config.model)
-        self.reasoner.cycles = (stage.h_cycles or 1, stage.l_cycles or 1)
+        stages = [(stage.h_cycles, stage.l_cycles) for stage in self.config.fit.curriculum or [] if progress < stage.until]
+        self.reasoner.cycles = stages[0] if stages else self.config.model.cycles
 
     def used(self) -> dict[str, float]:
         """Columns of the record that grow with training."""

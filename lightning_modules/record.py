@@ -66,8 +66,8 @@ class FitResult:
 
 
 # Columns that `describe` adds to the parameters.
-DESCRIBED = ("fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step", "layers_executed",
-             "inference_flops", "recursion", "matching")  # fmt: skip
+DESCRIBED = ("fingerprint", "training_fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step",
+             "layers_executed", "inference_flops", "recursion", "matching")  # fmt: skip
 
 
 def describe(config: TrialConfig) -> Record:
@@ -76,6 +76,7 @@ def describe(config: TrialConfig) -> Record:
     counts = count_parameters(model, shape)
     return {
         "fingerprint": config.fingerprint,
+        "training_fingerprint": config.training_fingerprint,
         "seed": config.seed,
         **config.flat(),
         "params": counts.total,

@@ -8,7 +8,7 @@ Legend: D hidden size, M inner width of a SwiGLU, S prefix + grid, L grid, V voc
 
 from typing import NamedTuple
 
-from rrm.config import ModelConfig
+from rrm.config import AnyModelConfig, RecursiveConfig
 from rrm.tasks.task import PuzzleShape
 
 
@@ -23,7 +23,7 @@ class ParameterCount(NamedTuple):
         return self.once + self.recursed
 
 
-def count_parameters(config: ModelConfig, shape: PuzzleShape) -> ParameterCount:
+def count_parameters(config: AnyModelConfig, shape: PuzzleShape) -> ParameterCount:
     """Parameters of the model that `build_reasoner(config, shape)` would build."""
     size, length = config.hidden_size, config.prefix_length + shape.length
     positions = length * size if config.positions == "learned" else 0
@@ -35,14 +35,14 @@ def count_parameters(config: ModelConfig, shape: PuzzleShape) -> ParameterCount:
     return ParameterCount(tokens_and_head + positions + q_head + initial, sum(config.network_layers) * block)
 
 
-def inference_flops(config: ModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
+def inference_flops(config: AnyModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
     """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
     step = config.layers_per_step * _layer_flops(config, shape) + _head_flops(config, shape)
     return (depth or config.trained_depth) * step
 
 
 def train_step_flops(
-    config: ModelConfig, shape: PuzzleShape, batch_size: int, cycles: tuple[int | None, int | None] = (None, None)
+    config: AnyModelConfig, shape: PuzzleShape, batch_size: int, cycles: tuple[int | None, int | None] = (None, None)
 ) -> int:
     """FLOPs of one optimizer step, which is one supervision step of a batch.
 
@@ -60,7 +60,7 @@ def train_step_flops(
     return batch_size * step
 
 
-def _layer_flops(config: ModelConfig, shape: PuzzleShape) -> int:
+def _layer_flops(config: AnyModelConfig, shape: PuzzleShape) -> int:
     """Forward FLOPs of one layer on one example."""
     length, size = config.prefix_length + shape.length, config.hidden_size
     mlp = 2 * length * 3 * size * config.inner_size(size)
@@ -72,20 +72,20 @@ def _layer_flops(config: ModelConfig, shape: PuzzleShape) -> int:
     return mixer + mlp
 
 
-def _head_flops(config: ModelConfig, shape: PuzzleShape) -> int:
+def _head_flops(config: AnyModelConfig, shape: PuzzleShape) -> int:
     """Forward FLOPs of both heads on one example."""
     return 2 * config.hidden_size * (shape.length * shape.vocabulary + 2)
 
 
-def _saved_at_the_horizon(config: ModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None]) -> int:
+def _saved_at_the_horizon(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None]) -> int:
     """FLOPs that the first differentiated call saves when its input needs no gradient: that of its first product's input.
 
     The input needs one where x is injected (the embedding is trained). An answer update gets no x; one right behind the
     horizon sees only states without gradient. Learned initial states, which do have one, need a horizon beyond it.
     """
     calls, graded = len(config.call_layers(*cycles)), config.graded_calls(*cycles)
-    per_cycle = (cycles[1] or config.l_cycles or 1) + 1
-    is_answer_update = config.kind in {"trm", "hrm"} and (calls - graded) % per_cycle == per_cycle - 1
+    per_cycle = (cycles[1] or config.cycles[1]) + 1
+    is_answer_update = isinstance(config, RecursiveConfig) and (calls - graded) % per_cycle == per_cycle - 1
     if not is_answer_update:
         return 0
     length, size = config.prefix_length + shape.length, config.hidden_size

@@ -1,13 +1,14 @@
-"""Settings without torch: a model (`ModelConfig`, its axes), its loss, its optimizer, and the strict base of every config."""
+"""Settings without torch: the strict base of every config, what models share, the loss and the optimizer."""
 
 import math
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
+SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: it changes no weights
 
 
 class StrictConfig(BaseModel):
@@ -36,6 +37,42 @@ class RuleError(ValueError):
         super().__init__(problem)
 
 
+def drop_fields(section: BaseModel, sections: dict[str, Any], unwanted: Callable[[FieldInfo, Any], bool]) -> dict[str, Any]:
+    """The dump of a section without its unwanted fields, also those of the sections below; a section that has none left goes too.
+
+    Args:
+        sections: the dump; keys that are no fields stay.
+        unwanted: decides by the field and its dumped value.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in sections.items():
+        field, inner = type(section).model_fields.get(name), getattr(section, name, None)
+        if field is not None and unwanted(field, value):
+            continue
+        if isinstance(inner, BaseModel) and value:
+            value = drop_fields(inner, value, unwanted)
+            if not value:
+                continue
+        elif isinstance(inner, list) and inner and isinstance(inner[0], BaseModel):
+            value = [drop_fields(*pair, unwanted) for pair in zip(inner, value, strict=True)]
+        kept[name] = value
+    return kept
+
+
+def is_neutral(field: FieldInfo, value: Any) -> bool:
+    """Whether a field has the value at which a trial is what it was before the field existed.
+
+    A new field declares it: `Field(0.0, json_schema_extra={"neutral": 0.0})`. At this value it is no part of a fingerprint.
+    """
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "neutral" in extra and bool(extra["neutral"] == value)
+
+
+def is_scoring(field: FieldInfo, value: Any) -> bool:
+    """Whether a field changes how weights are scored and not the weights: `json_schema_extra=SCORING`."""
+    return isinstance(field.json_schema_extra, dict) and SCORING.items() <= field.json_schema_extra.items()
+
+
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
     """The config classes that a field of this annotation may hold: several for a union, also those of a list's items if asked."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -62,117 +99,56 @@ def fields_by_path(section: type, prefix: str = "") -> dict[str, list[Any]]:
     return found
 
 
-# What the kinds understand beyond width, layers and input, each with its default. A field that a kind does not
-# understand is refused when given, and left out of the resolved config.
-_HALTING: dict[str, Any] = {"supervision_steps": 16, "halting": "act", "halt_exploration": 0.1}
-_CARRY: dict[str, Any] = {
-    "state_reset": "carry",
-    "state_init": "fixed",
-    "state_noise": 0.0,
-    "state_noise_at": "call",
-    "state_noise_in_evaluation": False,
-    "damping": 0.0,
-    "medium": "latent",
-}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "trm": {"h_cycles": 3, "l_cycles": 6, "num_layers": 2, "gradient": "last_cycle"}
-    | {"networks": "shared", "state": "pair", "answer_layers": None}
-    | _HALTING
-    | _CARRY,
-    "hrm": {"h_cycles": 2, "l_cycles": 2, "num_layers": 4, "gradient": "one_step", "answer_layers": None}
-    | _HALTING
-    | {"halting": "act_continue"}
-    | _CARRY,
-    "looped": {"l_cycles": 6, "num_layers": 2, "gradient": "full"} | _HALTING | _CARRY,
-    "outer_loop": {"num_layers": 8} | _HALTING | {"halting": "act_continue"} | _CARRY,
-    "untied": {"h_cycles": 3, "l_cycles": 6, "num_layers": 2},
-    "direct": {"num_layers": 8},
-}
-SINGLE_STATE = {"looped", "outer_loop", "untied", "direct"}
-
-
 class ModelConfig(StrictConfig):
-    """A reasoning model. The comment behind a field gives its paper symbol (HRM 2506.21734, TRM 2510.04871).
+    """What every model has: width, layers and input (papers: HRM 2506.21734, TRM 2510.04871).
 
-    Fields that are None here have a default that depends on `kind` (see `DEFAULTS`), or no meaning for it.
+    A file in rrm/models holds a model: a class of settings derived from one of the classes below, and the model itself.
+    A field that has no effect beside the values of other fields is None, and refused when it is given.
     """
 
-    kind: ModelKind = "trm"
-    # Width, layers, input
+    kind: str
+    """Which model."""
     hidden_size: int = Field(128, ge=1)
-    head_size: int = Field(16, ge=2, multiple_of=2)  # heads follow from it, so that width is one number
-    num_layers: int | None = Field(None, ge=1)  # of a network
-    answer_layers: int | None = Field(None, ge=1)  # of the answer's own network; num_layers where absent
-    mixer: Literal["attention", "mlp"] = "attention"  # what mixes the positions of a grid
-    expansion: float = Field(4.0, gt=0)  # SwiGLU's inner width is 2/3 expansion hidden_size, rounded up to ...
-    mlp_multiple: int = Field(8, ge=1)  # ... a multiple of this (256 in the papers)
-    positions: Literal["rotary", "learned", "none"] | None = None  # learned, with the mlp mixer none (rotary in the papers)
-    prefix_length: int = Field(0, ge=0)  # puzzle-embedding slots before the grid (16 in TRM's recipes)
-    puzzle_embedding_size: int | None = Field(None, ge=1)  # of the vector that fills the prefix; hidden_size where absent
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of activations; auto: bfloat16 on a GPU that has it
-    # Recursion
-    h_cycles: int | None = Field(None, ge=1)  # T: cycles a supervision step
-    l_cycles: int | None = Field(None, ge=1)  # n: latent updates a cycle; loops of `looped`
-    gradient: Literal["one_step", "last_cycle", "full"] | Annotated[int, Field(ge=1)] | None = None  # calls differentiated
-    networks: Literal["shared", "separate"] | None = None  # one for both roles (TRM), or one each
-    state: Literal["pair", "single"] | None = None  # answer and latent, or one for both
-    # Supervision
-    supervision_steps: int | None = Field(None, ge=1)  # N_sup: supervision steps an example lives in training
-    halting: Literal["act", "act_continue", "fixed"] | None = None  # leaves when q > 0; when q_halt > q_continue; after N_sup
-    halt_exploration: float | None = Field(None, ge=0, le=1)  # probability that halting must wait for a random minimum of steps
-    # What happens to the state between two supervision steps, and at its start
-    state_reset: Literal["carry", "latent", "answer", "all"] | None = None  # what returns to its initial value
-    state_init: Literal["fixed", "learned", "zeros", "random"] | None = None
-    state_noise: float | None = Field(None, ge=0)  # sigma of Gaussian noise ...
-    state_noise_at: Literal["carry", "call"] | None = None  # ... on the carried state, or on the state at every network call
-    state_noise_in_evaluation: bool | None = None  # there too, from a fixed seed
-    damping: float | None = Field(None, ge=0, lt=1)  # z <- damping z + (1 - damping) f(z)
-    medium: Literal["latent", "tokens"] | None = None  # what passes on: the state, or only the answer that was given
+    """Width D."""
+    head_size: int = Field(16, ge=2, multiple_of=2)
+    """Width of an attention head; heads follow from it, so that width is one number."""
+    num_layers: int = Field(2, ge=1)
+    """Layers of a network."""
+    mixer: Literal["attention", "mlp"] = "attention"
+    """What mixes the positions of a grid."""
+    expansion: float = Field(4.0, gt=0)
+    """SwiGLU's inner width is 2/3 expansion hidden_size, rounded up to a multiple of mlp_multiple."""
+    mlp_multiple: int = Field(8, ge=1)
+    """SwiGLU's inner width is a multiple of it (256 in the papers)."""
+    positions: Literal["rotary", "learned", "none"] | None = None
+    """What gives a token its position: learned where absent, with the mlp mixer none (rotary in the papers)."""
+    prefix_length: int = Field(0, ge=0)
+    """Positions for the puzzle embedding before the grid (16 in TRM's recipes)."""
+    puzzle_embedding_size: int | None = Field(None, ge=1)
+    """Width of the vector that fills the prefix; hidden_size where absent."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of activations; auto: bfloat16 on a GPU that has it."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_defaults(cls, given: Any) -> Any:
-        """Defaults of the kind; a field that the kind does not understand is refused."""
-        if not isinstance(given, dict) or given.get("kind", "trm") not in DEFAULTS:
-            return given
-        kind = given.get("kind", "trm")
-        understood = DEFAULTS[kind]
-        every = {name for defaults in DEFAULTS.values() for name in defaults}
-        for name in sorted(every & given.keys()):
-            if name not in understood and given[name] is not None:
-                owners = ", ".join(other for other, defaults in DEFAULTS.items() if name in defaults)
-                problem = f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})"
-                raise RuleError(problem, name, "kind")
-        filled = {**understood, **{name: value for name, value in given.items() if value is not None}}
-        if filled.get("medium") == "tokens":
-            filled["state_reset"] = given.get("state_reset") or "all"
-        if kind == "hrm" or filled.get("networks") == "separate":
-            filled["answer_layers"] = filled["answer_layers"] or filled["num_layers"]
-        cls._drop_without_effect(given, filled)
-        filled.setdefault("positions", "learned" if filled.get("mixer", "attention") == "attention" else "none")
+    def _fill_absent(cls, given: Any) -> Any:
+        return cls.fill({name: value for name, value in given.items() if value is not None}) if isinstance(given, dict) else given
+
+    @classmethod
+    def fill(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The given fields, not validated yet, with those whose default depends on others."""
+        filled = {"positions": "learned" if cls.value_of("mixer", given) == "attention" else "none"} | given
         if filled.get("prefix_length"):
-            filled.setdefault("puzzle_embedding_size", filled.get("hidden_size", 128))
+            filled = {"puzzle_embedding_size": cls.value_of("hidden_size", given)} | filled
         return filled
 
-    @staticmethod
-    def _drop_without_effect(given: dict[str, Any], filled: dict[str, Any]) -> None:
-        """Leave out what another field makes idle; refuse it when it is given."""
-        idle = {"halt_exploration": ("where halting is fixed", "halting")} if filled.get("halting") == "fixed" else {}
-        if not filled.get("state_noise"):
-            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), ("without state_noise", "state_noise"))
-        for name, (where, cause) in idle.items():
-            if given.get(name) is not None:
-                raise RuleError(f"{name} has no effect {where}: leave it out", name, cause)
-            filled.pop(name, None)
+    @classmethod
+    def value_of(cls, name: str, given: dict[str, Any]) -> Any:
+        """A field's value in given fields, or its default."""
+        return given.get(name, cls.model_fields[name].default)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        self._check_width()
-        self._check_prefix()
-        self._check_state()
-        return self
-
-    def _check_width(self) -> None:
+    def _check_width(self) -> Self:
         if self.hidden_size % self.head_size:
             sizes = f"hidden_size {self.hidden_size} and head_size {self.head_size}"
             shared = math.gcd(self.hidden_size, self.head_size)  # also fits every width that head_size fits
@@ -182,8 +158,10 @@ class ModelConfig(StrictConfig):
             raise RuleError(problem, "hidden_size", "head_size")
         if self.mixer == "mlp" and self.positions == "rotary":
             raise RuleError("positions rotary has no effect with the mixer mlp: choose learned or none", "positions", "mixer")
+        return self
 
-    def _check_prefix(self) -> None:
+    @model_validator(mode="after")
+    def _check_prefix(self) -> Self:
         size = self.puzzle_embedding_size
         if not self.prefix_length and size is not None:
             problem = "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
@@ -192,44 +170,27 @@ class ModelConfig(StrictConfig):
             places = self.prefix_length * self.hidden_size
             problem = f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {places}, got {size}"
             raise RuleError(problem, "puzzle_embedding_size", "prefix_length", "hidden_size")
-
-    def _check_state(self) -> None:
-        if self.single_state and self.state_reset in {"latent", "answer"}:
-            problem = f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
-            raise RuleError(problem, "state_reset", "state", "kind")
-        if self.answer_layers is not None and not self.separate_networks:
-            problem = "answer_layers has no effect where one network has both roles: choose networks separate"
-            raise RuleError(problem, "answer_layers", "networks")
-        if self.single_state and self.networks == "separate":
-            raise RuleError("networks separate has no effect where there is a single state: choose shared", "networks", "state")
-        if self.medium == "tokens" and self.state_reset != "all":
-            problem = f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
-            raise RuleError(problem, "state_reset", "medium")
-        if self.state_init == "learned" and self.graded_calls() < len(self.call_layers()):
-            problem = (
-                "state_init learned needs a gradient that reaches the first call of a supervision step, "
-                f"got {self.graded_calls()} of {len(self.call_layers())} calls (gradient {self.gradient!r}): choose gradient full"
-            )
-            raise RuleError(problem, "state_init", "gradient", "h_cycles", "l_cycles")
+        return self
 
     @property
     def single_state(self) -> bool:
-        return self.kind in SINGLE_STATE or self.state == "single"
-
-    @property
-    def separate_networks(self) -> bool:
-        """Whether the answer's updates have a network of their own."""
-        return self.kind == "hrm" or self.networks == "separate"
+        """Whether one state is the answer and the latent at once."""
+        return True
 
     @property
     def passes_nothing(self) -> bool:
         """Whether a supervision step receives nothing from the step before: neither a state nor an answer."""
-        return self.state_reset == "all" and self.medium == "latent"
+        return False
 
     @property
     def trained_depth(self) -> int:
         """N_sup; 1 for the models that answer in one pass."""
-        return self.supervision_steps or 1
+        return 1
+
+    @property
+    def cycles(self) -> tuple[int, int]:
+        """(T, n); 1 for what a model does not have."""
+        return (1, 1)
 
     @property
     def num_heads(self) -> int:
@@ -240,31 +201,17 @@ class ModelConfig(StrictConfig):
         return math.ceil(round(self.expansion * size * 2 / 3) / self.mlp_multiple) * self.mlp_multiple
 
     def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
-        """Layers of every network call of one supervision step, in order; a curriculum may ask for other T and n.
-
-        T (n + 1) calls for TRM and HRM, n latent updates and one answer update a cycle.
-        """
-        t, n = h_cycles or self.h_cycles or 1, l_cycles or self.l_cycles or 1
-        assert self.num_layers is not None
-        if self.kind in {"trm", "hrm"}:
-            return ([self.num_layers] * n + [self.answer_layers or self.num_layers]) * t
-        if self.kind == "untied":  # as many layers as a TRM of the same T, n would execute
-            return [t * (n + 1) * self.num_layers]
-        return [self.num_layers] * (n if self.kind == "looped" else 1)
+        """Layers of every network call of one supervision step, in order; a curriculum may ask for other T and n."""
+        return [self.num_layers]
 
     def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
         """How many of these calls, the last ones, are differentiated."""
-        calls = len(self.call_layers(h_cycles, l_cycles))
-        if isinstance(self.gradient, int):
-            return min(self.gradient, calls)
-        last_cycle = (l_cycles or self.l_cycles or 1) + (self.kind != "looped")
-        return min({"one_step": 2, "last_cycle": last_cycle}.get(self.gradient or "full", calls), calls)
+        return len(self.call_layers(h_cycles, l_cycles))
 
     @property
     def network_layers(self) -> tuple[int, ...]:
-        """Layers of each network: the latent's (or the only one), then the answer's where it has its own."""
-        own = self.call_layers()
-        return (own[0], own[-1]) if self.separate_networks else (own[0],)
+        """Layers of each network: the latent's (or the only one), then the answer's where it has one for itself."""
+        return (self.call_layers()[0],)
 
     @property
     def layers_per_step(self) -> int:
@@ -277,9 +224,139 @@ class ModelConfig(StrictConfig):
 
         T (n + 1) N_sup for TRM, (n T L_layers + T H_layers) / (L_layers + H_layers) N_sup with two networks.
         """
-        if self.kind in {"direct", "untied"}:
-            return 1
         return self.layers_per_step / sum(self.network_layers) * self.trained_depth
+
+
+class OnePassConfig(ModelConfig):
+    """A model that answers in one pass: it has no settings of supervision and state, and these values in their place."""
+
+    supervision_steps: ClassVar[None] = None
+    halting: ClassVar[None] = None
+    halt_exploration: ClassVar[None] = None
+    state_reset: ClassVar[None] = None
+    state_init: ClassVar[None] = None
+    state_noise: ClassVar[None] = None
+    state_noise_at: ClassVar[None] = None
+    state_noise_in_evaluation: ClassVar[None] = None
+    damping: ClassVar[None] = None
+    medium: ClassVar[None] = None
+
+    @property
+    def recursion(self) -> float:
+        return 1
+
+
+class IterativeConfig(ModelConfig):
+    """A model that improves its answer over supervision steps: halting, and what happens to the state between two steps."""
+
+    supervision_steps: int = Field(16, ge=1)
+    """N_sup: supervision steps an example lives in training."""
+    halting: Literal["act", "act_continue", "fixed"] = "act"
+    """When an example leaves: at q > 0; at q_halt > q_continue; after N_sup supervision steps."""
+    halt_exploration: float | None = Field(0.1, ge=0, le=1)
+    """Probability that halting must wait for a random minimum of supervision steps."""
+    state_reset: Literal["carry", "latent", "answer", "all"] = "carry"
+    """What returns to its initial value between two supervision steps; carry: nothing."""
+    state_init: Literal["fixed", "learned", "zeros", "random"] = "fixed"
+    """The state of a new example."""
+    state_noise: float = Field(0.0, ge=0)
+    """Standard deviation of Gaussian noise on the state."""
+    state_noise_at: Literal["carry", "call"] | None = "carry"
+    """Where the noise acts: on the carried state, or on the state at every network call."""
+    state_noise_in_evaluation: bool | None = Field(False, json_schema_extra=SCORING)
+    """Whether the noise acts in evaluation too, from a fixed seed."""
+    damping: float = Field(0.0, ge=0, lt=1)
+    """z <- damping z + (1 - damping) f(z)."""
+    medium: Literal["latent", "tokens"] = "latent"
+    """What passes on: the state, or only the answer that was given."""
+
+    @classmethod
+    def fill(cls, given: dict[str, Any]) -> dict[str, Any]:
+        filled = super().fill(given)
+        if filled.get("medium") == "tokens":
+            filled = {"state_reset": "all"} | filled
+        idle: dict[str, tuple[str, str]] = {}
+        if cls.value_of("halting", filled) == "fixed":
+            idle["halt_exploration"] = ("where halting is fixed", "halting")
+        if not filled.get("state_noise"):
+            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), ("without state_noise", "state_noise"))
+        for name, (where, cause) in idle.items():
+            if name in given:
+                raise RuleError(f"{name} has no effect {where}: leave it out", name, cause)
+        return filled | dict.fromkeys(idle)
+
+    @model_validator(mode="after")
+    def _check_state(self) -> Self:
+        if self.single_state and self.state_reset in {"latent", "answer"}:
+            problem = f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+            raise RuleError(problem, "state_reset", "state", "kind")
+        if self.medium == "tokens" and self.state_reset != "all":
+            problem = f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+            raise RuleError(problem, "state_reset", "medium")
+        if self.state_init == "learned" and self.graded_calls() < len(self.call_layers()):
+            problem = (
+                "state_init learned needs a gradient that reaches the first call of a supervision step, "
+                f"got {self.graded_calls()} of {len(self.call_layers())} calls (gradient {getattr(self, 'gradient', 'full')!r}): "
+                "choose gradient full"
+            )
+            raise RuleError(problem, "state_init", "gradient", "h_cycles", "l_cycles")
+        return self
+
+    @property
+    def trained_depth(self) -> int:
+        return self.supervision_steps
+
+    @property
+    def passes_nothing(self) -> bool:
+        return self.state_reset == "all" and self.medium == "latent"
+
+
+Gradient = Literal["one_step", "last_cycle", "full"] | Annotated[int, Field(ge=1)]
+
+
+def count_graded(gradient: Gradient, calls: int, cycle: int) -> int:
+    """How many of the calls of a supervision step are differentiated, where the last cycle has `cycle` calls."""
+    graded = {"one_step": 2, "last_cycle": cycle, "full": calls}.get(gradient) if isinstance(gradient, str) else gradient
+    return min(graded or calls, calls)
+
+
+class RecursiveConfig(IterativeConfig):
+    """A model with T cycles a supervision step, each n latent updates and one answer update."""
+
+    h_cycles: int = Field(3, ge=1)
+    """T: cycles a supervision step."""
+    l_cycles: int = Field(6, ge=1)
+    """n: latent updates a cycle."""
+    gradient: Gradient = "last_cycle"
+    """Which calls are differentiated: the last two, the last cycle's, all, or this number of the last ones."""
+
+    @property
+    def single_state(self) -> bool:
+        return False
+
+    @property
+    def cycles(self) -> tuple[int, int]:
+        return (self.h_cycles, self.l_cycles)
+
+    @property
+    def answer_network_layers(self) -> int | None:
+        """Layers of a network for the answer's updates alone; None where one network has both roles."""
+        return None
+
+    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
+        t, n = h_cycles or self.h_cycles, l_cycles or self.l_cycles
+        return ([self.num_layers] * n + [self.answer_network_layers or self.num_layers]) * t
+
+    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
+        return count_graded(self.gradient, len(self.call_layers(h_cycles, l_cycles)), (l_cycles or self.l_cycles) + 1)
+
+    @property
+    def network_layers(self) -> tuple[int, ...]:
+        answer = self.answer_network_layers
+        return (self.num_layers,) if answer is None else (self.num_layers, answer)
+
+
+AnyModelConfig = IterativeConfig | OnePassConfig
 
 
 class LossConfig(StrictConfig):

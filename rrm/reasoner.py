@@ -11,13 +11,13 @@ state. Shapes: B slots, L grid length, P prefix length, S = P + L, D hidden size
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rrm.config import ModelConfig
+from rrm.config import AnyModelConfig, ModelConfig
 from rrm.layers import (
     BlockStack,
     Embedding,
@@ -73,12 +73,14 @@ class Outputs:
 class Reasoner(nn.Module, ABC):
     """A model that improves an answer over supervision steps; a subclass says which calls one step consists of."""
 
-    def __init__(self, config: ModelConfig, shape: PuzzleShape) -> None:
+    Config: ClassVar[type[ModelConfig]]  # its settings; a class with settings of its kind is a model that can be chosen
+
+    def __init__(self, config: AnyModelConfig, shape: PuzzleShape) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
         self.length = config.prefix_length + shape.length
-        self.cycles = (config.h_cycles or 1, config.l_cycles or 1)  # (T, n) in force; a curriculum changes them
+        self.cycles = config.cycles  # (T, n) in force; a curriculum changes them
         self.random: torch.Generator | None = None  # of noise and random states; None is torch's global one
         size = config.hidden_size
         self.embed_scale: float = size**0.5
@@ -94,6 +96,10 @@ class Reasoner(nn.Module, ABC):
         nn.init.constant_(self.q_head.bias, -5.0)  # nobody halts at first
         for name in self._initial_names():
             self._add_initial(name)
+
+    def build_network(self, layers: int) -> BlockStack:
+        """A network of this model's width and mixer."""
+        return BlockStack(self.config, self.length, layers)
 
     @abstractmethod
     def calls(self) -> Sequence[Call]:

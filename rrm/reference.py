@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rrm.config import ModelConfig, OptimConfig
+from rrm.config import AnyModelConfig, OptimConfig
 from rrm.errors import UserError
 from rrm.layers import NORM_EPS, ROTARY_BASE
 from rrm.losses import is_solved, supervision_loss
-from rrm.models import build_reasoner
+from rrm.models import build_reasoner, model_config
 from rrm.optim import PUZZLE_EMBEDDING, WeightAverage, build_optimizer, set_learning_rates
 from rrm.reasoner import Batch, Carry, Outputs, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
@@ -63,13 +63,13 @@ def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Ten
     return model
 
 
-def _translate(arch: str, config: Mapping[str, Any]) -> ModelConfig:
+def _translate(arch: str, config: Mapping[str, Any]) -> AnyModelConfig:
     """The official config in our words."""
     size, ndim = config["hidden_size"], config.get("puzzle_emb_ndim", 0)
     prefix_length = config.get("puzzle_emb_len", 16 if arch.startswith("trm") else 0) or -(-ndim // size)
     has_continue = arch == "hrm" or not config.get("no_ACT_continue", True)
     mlp_mixer = config.get("mlp_t", False)
-    return ModelConfig(
+    return model_config(
         **ARCHITECTURES[arch],
         h_cycles=config["H_cycles"],
         l_cycles=config["L_cycles"],

@@ -1,12 +1,12 @@
 """The level of a setting of words that the other levels are compared with."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
 from lightning_modules.config import TrialConfig
-from rrm.config import ModelConfig, ModelKind
+from rrm.models import CONFIGS, model_config
 
 KIND = "model.kind"
 ONE_PASS = ("direct", "untied")  # the baselines that recursion has to beat
@@ -27,6 +27,6 @@ def base_level(setting: str, levels: Sequence[Any], trials: pd.DataFrame) -> Any
 
 def _default(setting: str, trials: pd.DataFrame) -> Any:
     kinds = trials[KIND].value_counts().index.tolist() if KIND in trials else []
-    known = [kind for kind in kinds if kind in get_args(ModelKind)]
-    model = ModelConfig(kind=known[0]) if known else ModelConfig()
+    known = [kind for kind in kinds if kind in CONFIGS]
+    model = model_config(known[0]) if known else model_config()
     return TrialConfig(model=model).flat().get(setting)

@@ -22,7 +22,8 @@ from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.spool import ENDING_TAGS, Spool
 
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAILED: "FAILED"}
-TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
+TEXT_COLUMNS = {"fingerprint", "training_fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage",
+                "device"}  # tags, not metrics  # fmt: skip
 LONGEST_TAG = 5000
 
 
@@ -101,6 +102,7 @@ class Tracker:
                     "kind": self.kind,
                     "cell": self.cell(config),
                     "matching": config.fit.budget.unit,
+                    "training_fingerprint": config.training_fingerprint,
                     "outcome": "running",
                 },
                 "trial": write_yaml(config.resolved()),

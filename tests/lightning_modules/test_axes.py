@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from lightning_modules.config import TrialConfig, parse_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult
-from rrm.config import DEFAULTS, sections_in
+from rrm.config import sections_in
 from rrm.errors import UserError
+from rrm.models import CONFIGS
 from rrm.reference import Golden
 from tests.conftest import GOLDEN, tiny_sections, tiny_trial
 
@@ -193,11 +194,7 @@ def sections_for(path: str, value: Any) -> Changes:
     changes: Changes = {"fit__budget__amount": 2} | NEEDS.get((path, value), {})
     sections = tiny_sections(**changes)
     if path == "model.kind":
-        understood = DEFAULTS[value]
-        every = {name for defaults in DEFAULTS.values() for name in defaults}
-        sections["model"] = {
-            name: setting for name, setting in sections["model"].items() if name not in every or name in understood
-        }
+        sections["model"] = {name: setting for name, setting in sections["model"].items() if name in CONFIGS[value].model_fields}
     *parents, last = path.split(".")
     section = sections
     for parent in parents:

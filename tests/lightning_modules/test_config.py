@@ -25,7 +25,7 @@ BAD = {
     "string for number": ({"optim__lr": "1e-4"}, "optim.lr: must be a valid number, got '1e-4'"),
     "unknown kind": (
         {"model__kind": "tmr"},
-        "model.kind: must be 'trm', 'hrm', 'direct', 'untied', 'looped' or 'outer_loop', got 'tmr'",
+        "model.kind: got 'tmr'; did you mean 'trm'? choose from: direct, hrm, looped, outer_loop, trm, untied",
     ),
     "decimal comma": ({"optim__lr": "0,005"}, "optim.lr: must be a valid number, got '0,005'; a number has a decimal point"),
     "infinite": ({"optim__lr": float("inf")}, "optim.lr: must be a finite number"),

@@ -8,8 +8,8 @@ import torch
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.evaluation import _combine_rollouts, depth_curve, score_depths
 from lightning_modules.record import DepthCurve
-from rrm.config import LossConfig, ModelConfig
-from rrm.models import build_reasoner
+from rrm.config import LossConfig
+from rrm.models import build_reasoner, model_config
 from rrm.reasoner import Carry, Outputs, Reasoner, State
 from rrm.tasks import Examples
 from rrm.tasks.task import PuzzleShape
@@ -46,7 +46,7 @@ class Scripted(Reasoner):
 
 
 def scripted() -> Scripted:
-    return Scripted(ModelConfig(hidden_size=2, head_size=2), SHAPE)
+    return Scripted(model_config(hidden_size=2, head_size=2), SHAPE)
 
 
 def settings(**evaluation: object) -> TrialConfig:
@@ -61,7 +61,7 @@ def test_bins_are_scored_each_on_its_own() -> None:
 
 
 def test_answers_and_confidence_are_those_of_the_trained_depth() -> None:
-    config = TrialConfig(model=ModelConfig(supervision_steps=2), loss=LossConfig(kind="softmax"))
+    config = TrialConfig(model=model_config(supervision_steps=2), loss=LossConfig(kind="softmax"))
     scores = score_depths(scripted(), examples(), 3, config)
     right = (scores.answers == examples().labels).all(axis=1)
     assert right.tolist() == [True, True, False]
@@ -83,7 +83,7 @@ def test_scores_by_hand() -> None:
 
 def small_model(**changes: object) -> Reasoner:
     torch.manual_seed(0)
-    return build_reasoner(ModelConfig(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1, **changes), SHAPE)  # type: ignore[arg-type]
+    return build_reasoner(model_config(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1, **changes), SHAPE)  # type: ignore[arg-type]
 
 
 def test_the_batch_size_changes_nothing() -> None:

@@ -1,31 +1,30 @@
 """Slots, carry and halting; every model of the list passes the contract."""
 
-from typing import get_args
-
 import pytest
 import torch
 from pydantic import ValidationError
 
-from rrm.config import DEFAULTS, SINGLE_STATE, ModelConfig, ModelKind
+from rrm.config import AnyModelConfig
 from rrm.losses import supervision_loss
-from rrm.models import REASONERS, build_reasoner
+from rrm.models import CONFIGS, MODELS, build_reasoner
+from rrm.models import model_config as config_of
 from rrm.reasoner import Batch, Reasoner
 from rrm.tasks.task import PuzzleShape
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
 SLOTS = 6
-EVERY = {name for defaults in DEFAULTS.values() for name in defaults}  # settings that some kind does not understand
+EVERY = {name for config in CONFIGS.values() for name in config.model_fields}  # settings of any kind
 
 
-def model_config(kind: str = "trm", **changes: object) -> ModelConfig:
+def model_config(kind: str = "trm", **changes: object) -> AnyModelConfig:
     """A small model of a kind, with what the kind understands of the usual settings."""
     usual = {"h_cycles": 2, "l_cycles": 2, "supervision_steps": 3, "num_layers": 1, "gradient": "full"}
-    understood = {name: value for name, value in usual.items() if name in DEFAULTS[kind]}
+    understood = {name: value for name, value in usual.items() if name in CONFIGS[kind].model_fields}
     if "gradient" in understood and kind in {"trm", "hrm"}:
         del understood["gradient"]
     settings = {"kind": kind, "hidden_size": 16, "head_size": 8} | understood
-    known = {name: value for name, value in changes.items() if name not in EVERY or name in DEFAULTS[kind]}
-    return ModelConfig(**(settings | known))  # type: ignore[arg-type]
+    known = {name: value for name, value in changes.items() if name not in EVERY or name in CONFIGS[kind].model_fields}
+    return config_of(**(settings | known))  # type: ignore[arg-type]
 
 
 def make_batch(seed: int, slots: int = SLOTS) -> Batch:
@@ -37,16 +36,17 @@ def make_batch(seed: int, slots: int = SLOTS) -> Batch:
     }
 
 
-def build(config: ModelConfig, seed: int = 0) -> Reasoner:
+def build(config: AnyModelConfig, seed: int = 0) -> Reasoner:
     torch.manual_seed(seed)
     return build_reasoner(config, SHAPE)
 
 
-def test_the_list_of_models_is_the_list_of_kinds() -> None:
-    assert set(REASONERS) == set(get_args(ModelKind)) == set(DEFAULTS)
+def test_every_file_of_a_model_is_found() -> None:
+    assert set(MODELS) == {"trm", "hrm", "direct", "untied", "looped", "outer_loop"}
+    assert all(type(build(model_config(kind))).__name__ == model.__name__ for kind, model in MODELS.items())
 
 
-@pytest.mark.parametrize("kind", REASONERS)
+@pytest.mark.parametrize("kind", MODELS)
 class TestReasonerContract:
     """What sweeps and evaluation rely on, for every model."""
 
@@ -133,7 +133,7 @@ def test_exploration_keeps_some_slots_that_would_halt() -> None:
     assert not carry.halted.any()  # the random minimum is at least 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in REASONERS if "state_init" in DEFAULTS[kind]])
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if "state_init" in CONFIGS[kind].model_fields])
 class TestAxesOfTheState:
     """What happens to the state at its start and between two supervision steps, for every model that has one."""
 
@@ -172,7 +172,7 @@ class TestAxesOfTheState:
 
     @pytest.mark.parametrize("reset", ["latent", "answer"])
     def test_resetting_one_state_keeps_the_other(self, kind: str, reset: str) -> None:
-        if kind in SINGLE_STATE:
+        if model_config(kind).single_state:
             with pytest.raises(ValidationError, match="has no effect where there is a single state"):
                 model_config(kind, state_reset=reset)
             return
@@ -276,7 +276,7 @@ REFUSED = [
 @pytest.mark.parametrize(("settings", "message"), REFUSED)
 def test_a_setting_without_effect_is_refused_and_says_so(settings: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        ModelConfig(**settings)
+        config_of(**settings)
 
 
 def test_only_the_last_cycle_is_differentiated() -> None:

@@ -1,0 +1,54 @@
+"""A weight-tied transformer with one state: z <- network(z + x), over and over, with deep supervision."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from rrm.config import Gradient, IterativeConfig, count_graded
+from rrm.models.base import Reasoner
+from rrm.tasks.task import PuzzleShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rrm.reasoner import Call, State
+
+
+class LoopedConfig(IterativeConfig):
+    """A looped transformer."""
+
+    kind: Literal["looped"] = "looped"
+    """A looped transformer."""
+    l_cycles: int = Field(6, ge=1)
+    """n: network calls a supervision step."""
+    gradient: Gradient = "full"
+    """Which calls are differentiated: the last two, the last cycle's (which are all), all, or this number of the last ones."""
+
+    @property
+    def cycles(self) -> tuple[int, int]:
+        return (1, self.l_cycles)
+
+    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
+        return [self.num_layers] * (l_cycles or self.l_cycles)
+
+    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
+        calls = len(self.call_layers(h_cycles, l_cycles))
+        return count_graded(self.gradient, calls, cycle=calls)
+
+
+class Looped(Reasoner):
+    """A weight-tied transformer with one state and n calls a supervision step."""
+
+    Config: ClassVar[type[IterativeConfig]] = LoopedConfig
+
+    def __init__(self, config: IterativeConfig, shape: PuzzleShape) -> None:
+        super().__init__(config, shape)
+        self.L_level = self.build_network(config.num_layers)
+
+    def calls(self) -> "Sequence[Call]":
+        return [self._loop] * self.cycles[1]
+
+    def _loop(self, state: "State", x: "Tensor") -> "State":
+        z = self.apply_network(self.L_level, state.z_L, x)
+        return state._replace(z_H=z, z_L=z)
