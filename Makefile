@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-slow test-cluster check gpu ui lock
+.PHONY: help demo test test-more test-slow test-cluster check docs gpu ui lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: $(INSTALLED)  ## style, types, directions of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## write the tables of fields in docs/formats.md from the config classes
+	$(BIN)/python -m docs.generate
 
 gpu: $(INSTALLED)  ## measure an NVIDIA card, at most 9 minutes (benchmarks/README.md); GPU="--only speed --out gpu.json" for its options
 	$(BIN)/python benchmarks/gpu.py $(GPU)

@@ -124,7 +124,7 @@ def run_ours(trials: int) -> float:
 
     from lightning_modules.yaml_file import write_yaml
     from sweeps.driver.run import run_sweep
-    from sweeps.spec.sweep import load_spec
+    from sweeps.spec.load_spec import load_spec
     from sweeps.tracking import delivery
 
     OURS["search"]["num_trials"] = trials

@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from sweeps.driver.run import run_sweep
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 
 for path in sys.argv[1:]:
     assert run_sweep(load_spec(Path(path)), Console(), "") == 0

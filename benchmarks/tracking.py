@@ -51,7 +51,7 @@ def measure_share(pairs: int) -> None:
 def run_demo(side: str) -> tuple[float, float]:
     """Seconds of the demo sweep, and CPU seconds of its tracking thread."""
     from sweeps.driver.run import run_sweep
-    from sweeps.spec.sweep import load_spec
+    from sweeps.spec.load_spec import load_spec
     from sweeps.tracking.delivery import Delivery
 
     spent: list[float] = []
@@ -78,7 +78,7 @@ def measure_bulk(runs: int) -> None:
     """Through ledger, spool and writer as in a sweep, but for the training."""
     from analysis.data.tables import load
     from sweeps.driver.reconcile import reconcile
-    from sweeps.spec.sweep import load_spec
+    from sweeps.spec.load_spec import load_spec
     from sweeps.store.store import Store
     from sweeps.tracking.recorder import EventRecorder
     from sweeps.tracking.spool import Spool

@@ -1,12 +1,16 @@
 """The pages say what the code does."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
-from lightning_modules.config import TrialConfig
-from sweeps.spec.sweep import SweepSpec, _paths
+from docs.generate import Row, rows_of, tables, with_tables
+from lightning_modules.config import Budget, TrialConfig
+from rrm.config import sections_in
+from sweeps.spec.sweep import SweepSpec
 from tests.conftest import ROOT
 
 PACKAGES = ("rrm", "lightning_modules", "sweeps", "analysis")
@@ -19,14 +23,38 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FUNCTION = re.compile(r"`(?:(\w+)\.)?(\w+)\(\)`")
 
 
-@pytest.mark.parametrize("path", _paths(TrialConfig))
-def test_every_field_of_a_trial_is_documented_with_its_default(path: str) -> None:
-    assert f"`{path}`" in FORMATS
+def config_classes(section: type[BaseModel]) -> set[type[BaseModel]]:
+    """A config class and the classes of all sections below it."""
+    inner = [found for field in section.model_fields.values() for found in sections_in(field.annotation)]
+    return {section, *(below for found in inner for below in config_classes(found))}
 
 
-@pytest.mark.parametrize("name", list(SweepSpec.model_fields))
-def test_every_section_of_a_sweep_is_documented(name: str) -> None:
-    assert f"`{name}" in FORMATS
+CLASSES = sorted(config_classes(SweepSpec) | config_classes(TrialConfig), key=lambda config: config.__name__)
+
+
+@pytest.mark.parametrize("config", CLASSES, ids=lambda config: config.__name__)
+def test_every_field_has_a_docstring(config: type[BaseModel]) -> None:
+    assert [name for name, field in config.model_fields.items() if not field.description] == []
+
+
+def test_the_tables_of_fields_are_those_of_the_config_classes() -> None:
+    assert set(re.findall(r"<!-- fields: (\w+) -->", FORMATS)) == tables().keys()
+    assert with_tables(FORMATS) == FORMATS, "run make docs"
+
+
+def test_a_changed_default_or_docstring_changes_the_tables() -> None:
+    """Else a table could be right by chance."""
+
+    class Changed(Budget):
+        amount: float = Field(7, ge=0)
+        """Another meaning."""
+
+    assert Row("amount", "number >= 0", "7", "Another meaning.") in rows_of(Changed)
+
+
+def test_every_package_ships_its_types() -> None:
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
+    assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file() or "py.typed" not in data[package]] == []
 
 
 def folders_of_the_layout() -> set[str]:

@@ -11,8 +11,11 @@ from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.design.axes import CAPACITY_AXES, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
+from sweeps.spec.check_trials import check_trials
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.measure import Block
 from sweeps.spec.space import Scalar, factorial, with_values
-from sweeps.spec.sweep import Block, SweepSpec, parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 
 MAX_DEPTH = "eval.max_depth"
 MAX_NAME_LETTERS = 80  # length of the part of a sweep's name that a new name keeps
@@ -194,7 +197,7 @@ def _covers(outer: Block, inner: Block) -> bool:
 def is_valid(text: str) -> bool:
     """Whether a spec leads to valid trials alone; data files are not looked for."""
     try:
-        parse_stored_spec(text, "a suggested spec", {}).validate_trials()
+        check_trials(parse_stored_spec(text, "a suggested spec", {}))
     except UserError:
         return False
     return True

@@ -22,7 +22,7 @@ from analysis.statistics.regression import Curve, aic, fit_curve, half_widths, l
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, LAYERS, SIZE, SUPERVISION_STEPS, WIDTH
 from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import MIN_SEEDS
-from sweeps.spec.sweep import Block
+from sweeps.spec.measure import Block
 
 LOSS, COMPUTE = "test/nll", "train_flops"
 SAME_COMPUTE = 0.15  # largest relative distance of costs that count as one level

@@ -52,7 +52,7 @@ from sweeps.design.identifiability import find_refusal_of_three
 from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import LEVEL, MIN_SIZE_SLOPE_T
 from sweeps.planning.evidence import is_size_clear
-from sweeps.spec.sweep import Block
+from sweeps.spec.measure import Block
 
 THREE = {"h_cycles": CYCLES, "l_cycles_plus_1": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}  # axis and its setting
 ONE_EXPONENT, CURVATURE, THREE_EXPONENTS = "one_exponent", "curvature", "three_exponents"

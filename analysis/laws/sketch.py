@@ -1,7 +1,6 @@
 """The sweep that the columns of a table describe, as far as they do; what a suggestion starts from where there is no spec."""
 
 import math
-import re
 from typing import Any
 
 import pandas as pd
@@ -14,8 +13,9 @@ from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.config import ModelConfig, fields_by_path
 from rrm.errors import UserError
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
+from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.space import with_values
-from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 
 ABSENT = {WIDTH: 32, SUPERVISION_STEPS: 1}  # values of axes that a table does not have
 MAX_LEVELS = 5  # kept of an axis
@@ -97,10 +97,8 @@ def _valid(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_named(path: str, error: UserError) -> bool:
-    """Whether an error is about a setting: it stands at its place or below, or at a section and names the field."""
-    if f"{error.where}.".startswith(f"{path}."):
-        return True
-    return path.startswith(f"{error.where}.") and path.split(".")[-1] in re.findall(r"\w+", error.problem)
+    """Whether an error is about a setting, or a part of it."""
+    return any(f"{place}.".startswith(f"{path}.") for place in (error.where, *error.fields))
 
 
 def _without_defaults(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS
 from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import MIN_SEEDS
-from sweeps.spec.sweep import parse_stored_spec
+from sweeps.spec.load_spec import parse_stored_spec
 
 SEEDS = 3
 LONGER, SHORTER = 4, 0.25  # factors of the budget, for trials at the floor and at the ceiling

@@ -218,17 +218,7 @@ def read_puzzles(
     Raises:
         UserError: the file cannot be read, has no rows, or a row breaks a rule (file, line, rule).
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            if header != CSV_COLUMNS:
-                raise UserError(f"{path}, line 1", f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}")
-            rows, lines, misshapen = _whole_rows(reader, path, length)
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(str(path), f"is not a CSV file: {error}") from None
+    rows, lines, misshapen = _read_rows(path, length)
     if rows:
         questions = _tokens([row[1] for row in rows], question_alphabet)
         answers = _tokens([row[2] for row in rows], answer_alphabet)
@@ -242,6 +232,25 @@ def read_puzzles(
     if not rows:
         raise UserError(str(path), "has no puzzles")
     return puzzles
+
+
+def _read_rows(path: Path, length: int) -> tuple[list[list[str]], list[int], UserError | None]:
+    """What `_whole_rows` returns for a file.
+
+    Raises:
+        UserError: the file cannot be read, is not CSV, or has other columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            if header != CSV_COLUMNS:
+                raise UserError(f"{path}, line 1", f"must be {','.join(CSV_COLUMNS)}, got {','.join(header)!r}")
+            return _whole_rows(reader, path, length)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(str(path), f"is not a CSV file: {error}") from None
 
 
 def _whole_rows(reader: Any, path: Path, length: int) -> tuple[list[list[str]], list[int], UserError | None]:

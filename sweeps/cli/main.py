@@ -130,7 +130,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     """
     from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
-    from sweeps.spec.sweep import load_spec
+    from sweeps.spec.load_spec import load_spec
 
     chosen = choose_storage(storage)
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []

@@ -9,7 +9,8 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.record import value_of
 from rrm.errors import UserError
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
-from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.tune import PlacementGroupFactory
 
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 from sweeps.worker.messages import Job
 from sweeps.worker.this_node import alive_nodes
 

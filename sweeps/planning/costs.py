@@ -14,7 +14,7 @@ from lightning_modules.record import step_flops
 from lightning_modules.steps import BareTraining, wait_for
 from rrm.compute import inference_flops
 from rrm.errors import UserError
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
 MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second

@@ -39,8 +39,9 @@ from sweeps.planning.power import (
     fit_slopes,
     pool_noise,
 )
+from sweeps.spec.measure import Block
 from sweeps.spec.space import factorial
-from sweeps.spec.sweep import HEAD_SIZE, Block, SweepSpec
+from sweeps.spec.sweep import HEAD_SIZE, SweepSpec
 
 ACCURACY = "test/exact_accuracy"
 ASSUMED_NOISE_SD = 0.1  # standard deviation of log NLL over seeds

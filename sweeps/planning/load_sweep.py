@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lightning_modules.yaml_file import parse_yaml
-from sweeps.spec.sweep import SweepSpec, load_spec, stored_defaults
+from sweeps.spec.load_spec import load_spec, stored_defaults
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
 
 

@@ -5,7 +5,7 @@ import os
 import torch
 
 from rrm.errors import UserError
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 
 
 def check_resources(resources: Resources) -> None:

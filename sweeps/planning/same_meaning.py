@@ -9,7 +9,8 @@ from lightning_modules.yaml_file import parse_yaml
 from rrm.defaults import describe_defaults, older_defaults
 from rrm.errors import UserError
 from sweeps.design.groups import FILE_PATHS
-from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
 
 

@@ -1,4 +1,4 @@
-"""Constraints of a search, such as `inference_flops <= 2e9`: a metric, a bound, and how far a trial is beyond it."""
+"""Constraints of a search, such as `inference_flops <= 2e9`: a metric, a bound, and the violation of a trial."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import describe, step_flops
 from rrm.errors import suggest
 
-# Columns of a record that follow from the config alone.
+# Columns of a record that follow from the config.
 COSTS = (
     "params",
     "params_once",
@@ -39,7 +39,7 @@ class Constraint:
     bound: float
 
     def violation(self, values: dict[str, Any]) -> float:
-        """How far a trial is beyond the bound, as a share of it; 0 or less where it is kept, infinite without a value."""
+        """Distance of a trial beyond the bound as a share of the bound; 0 or less within it, infinite without a value."""
         value = values.get(self.metric)
         if value is None:
             return float("inf")
@@ -51,15 +51,16 @@ def parse_constraint(text: str, validation_metrics: Sequence[str]) -> Constraint
     """Read a constraint.
 
     Raises:
-        ValueError: it is not of the form `metric <= number`, or there is no such metric.
+        ValueError: the text does not have the form `metric <= number`, or the metric is unknown.
     """
-    found = _FORM.match(text)
-    if not found:
+    match = _FORM.match(text)
+    if not match:
         raise ValueError(f"constraints must read like 'inference_flops <= 2e9' (or >=), got {text!r}")
-    metric, sense, number = found.groups()
+    metric, sense, number = match.groups()
     known = (*COSTS, *MEASURED, *validation_metrics)
     if metric not in known:
-        raise ValueError(f"constraints know no metric {metric!r} (test/... is not seen by a search); {suggest(metric, known)}")
+        problem = f"constraints must name a recorded metric other than test/..., got {metric!r}"
+        raise ValueError(f"{problem}; {suggest(metric, known)}")
     try:
         bound = float(number)
     except ValueError:
@@ -72,7 +73,7 @@ def parse_constraint(text: str, validation_metrics: Sequence[str]) -> Constraint
 
 
 def find_conflict(constraints: Sequence[Constraint]) -> str | None:
-    """Why these constraints cannot hold together, or do not all have an effect."""
+    """The reason why these constraints exclude each other or one has no effect; None where all are fine."""
     for constraint in constraints:
         rivals = [other for other in constraints if other.metric == constraint.metric and other is not constraint]
         if any(other.at_most == constraint.at_most for other in rivals):
@@ -83,7 +84,7 @@ def find_conflict(constraints: Sequence[Constraint]) -> str | None:
 
 
 def known_costs(config: TrialConfig) -> dict[str, float]:
-    """What a trial costs, before it runs; without `train_flops` where only the training tells."""
+    """Costs of a trial before it runs; without `train_flops` where they depend on the course of training."""
     costs = {name: value for name, value in describe(config).items() if name in COSTS}
     budget = config.fit.budget
     if budget.unit == "train_flops":

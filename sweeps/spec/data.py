@@ -1,4 +1,4 @@
-"""The data and weights that a sweep needs; a module of its own because the weights need torch, and a spec does not."""
+"""The data and weights that a sweep needs. This module imports torch for the weights; the other modules of a spec do not."""
 
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
@@ -7,7 +7,7 @@ from sweeps.spec.sweep import SweepSpec
 
 
 def check_data(spec: SweepSpec) -> None:
-    """Build the data of every task that the spec names, or find that it is there; read the weights that trials start from.
+    """Build the data of every task of the spec where it is absent, and read the weights that trials start from.
 
     Raises:
         UserError: a file is missing or has a bad row.

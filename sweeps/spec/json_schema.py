@@ -1,4 +1,4 @@
-"""The JSON Schema of a sweep, with which editors complete and check the YAML."""
+"""The JSON Schema of a sweep, with which editors complete and check the YAML. Descriptions are the docstrings of the fields."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ Json = dict[str, Any]
 
 
 def sweep_schema() -> Json:
-    """Schema of a spec file: what `trial` may hold, and the short forms that YAML may take."""
+    """Schema of a spec file, with the fields of `trial` and the short forms that YAML may take."""
     schema = SweepSpec.model_json_schema(by_alias=True)
     trial = TrialConfig.model_json_schema()
     definitions = schema.setdefault("$defs", {}) | trial.pop("$defs")
-    definitions["Measure"]["properties"]["vary"] = _vary()
+    vary = definitions["Measure"]["properties"]["vary"]
+    definitions["Measure"]["properties"]["vary"] = _vary() | {"description": vary["description"]}
     schema["$defs"] = _any_of(definitions)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["properties"]["trial"] = _any_of(trial) | {"description": "What every trial shares; whatever is absent has its default."}
+    schema["properties"]["trial"] = _any_of(trial) | {"description": schema["properties"]["trial"]["description"]}
     return schema
 
 
@@ -28,8 +29,8 @@ def _vary() -> Json:
 
 
 def _any_of(node: Any) -> Any:
-    """A task without a kind is Sudoku, but its section may look like several: any that fits will do."""
+    """The schema with `anyOf` for `oneOf`, as a section without `kind` fits several kinds, and without null, which YAML refuses."""
     if isinstance(node, dict):
-        changed = {("anyOf" if key == "oneOf" else key): _any_of(value) for key, value in node.items() if key != "discriminator"}
-        return changed
-    return [_any_of(item) for item in node] if isinstance(node, list) else node
+        kept = {key: value for key, value in node.items() if key != "discriminator" and (key, value) != ("default", None)}
+        return {("anyOf" if key == "oneOf" else key): _any_of(value) for key, value in kept.items()}
+    return [_any_of(item) for item in node if item != {"type": "null"}] if isinstance(node, list) else node

@@ -1,4 +1,4 @@
-"""What a `search` section says: who proposes trials, who stops them, over which space, for what, within which limits."""
+"""The section `search`: sampler, scheduler, space, objectives and constraints."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit
 from lightning_modules.outcome import Outcome
-from rrm.config import StrictConfig
+from rrm.config import RuleError, StrictConfig
 from rrm.errors import suggest
 from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
 from sweeps.spec.space import Domain, Scalar, factorial
@@ -20,14 +20,16 @@ SamplerKind = Literal["tpe", "gp", "nsga2", "nsga3", "cmaes", "qmc", "random"]
 
 
 class Sampler(StrictConfig):
-    """Who proposes configurations; each is Optuna's own."""
+    """The sampler of Optuna that proposes candidates."""
 
     kind: SamplerKind = "tpe"
+    """Optuna's sampler of that name; `cmaes` requires a space of numbers."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the sampler."""
 
 
 class Scheduler(StrictConfig):
-    """Who stops trials early; both compare trials at equal shares of the budget."""
+    """Early stopping: trials are compared at equal shares of the budget."""
 
     UNDERSTOOD: ClassVar[dict[str, dict[str, Any]]] = {
         "none": {},
@@ -36,38 +38,44 @@ class Scheduler(StrictConfig):
     }
 
     kind: Literal["none", "asha", "median"] = "none"
-    time: BudgetUnit | None = None  # what shares are counted in; the budget's unit
-    grace: float | None = Field(None, gt=0, lt=1)  # share of the budget before which nobody is stopped
-    reduction: float | None = Field(None, gt=1)  # asha: one in so many goes on from a rung
-    min_trials: int | None = Field(None, ge=1)  # median: others that must have come as far before one is stopped
+    """`asha` and `median` stop trials early by the first objective; `none` stops no trial."""
+    time: BudgetUnit | None = None
+    """Unit of the shares; it must be the unit of the budget, which is the default."""
+    grace: float | None = Field(None, gt=0, lt=1)
+    """Share of the budget before which no trial is stopped. Default: 0.1 (`asha`, `median`)."""
+    reduction: float | None = Field(None, gt=1)
+    """One in so many trials continues after a rung. Default: 3 (`asha`)."""
+    min_trials: int | None = Field(None, ge=1)
+    """Number of other trials that must have come as far before a trial is stopped. Default: 3 (`median`)."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, given: Any) -> Any:
-        """Defaults of the kind; what it does not understand is refused."""
+        """Fill in the defaults of the kind, and refuse a field that has no effect on it."""
         if not isinstance(given, dict) or given.get("kind", "none") not in cls.UNDERSTOOD:
             return given
         kind = given.get("kind", "none")
         understood = cls.UNDERSTOOD[kind]
         for name in ("time", "grace", "reduction", "min_trials"):
             if given.get(name) is not None and name not in understood and (name != "time" or kind == "none"):
-                raise ValueError(f"{name} has no effect on the scheduler {kind}: leave it out")
+                raise RuleError(f"{name} has no effect on the scheduler {kind}: leave it out", name, "kind")
         return understood | {name: value for name, value in given.items() if value is not None}
 
 
 class Objective(StrictConfig):
-    """What a search makes large or small; it sees validation only."""
+    """A validation metric or a cost that a search makes large or small."""
 
     metric: str
+    """Recorded metric: `val/...` or a cost, never `test/...`."""
     goal: Literal["maximize", "minimize"]
+    """Direction of the search."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         known = (*VALIDATION_METRICS, *COST_METRICS)
         if self.metric not in known:
-            raise ValueError(
-                f"metric must be a recorded metric other than test/..., got {self.metric!r}; {suggest(self.metric, known)}"
-            )
+            problem = f"metric must be a recorded metric other than test/..., got {self.metric!r}"
+            raise RuleError(f"{problem}; {suggest(self.metric, known)}", "metric")
         return self
 
 
@@ -75,34 +83,49 @@ class When(StrictConfig):
     """Parameters that exist only where others have certain values."""
 
     if_: dict[str, Scalar] = Field(alias="if", min_length=1)
+    """Dotted paths of `search.space` and the values that they must have."""
     space: dict[str, Domain] = Field(min_length=1)
+    """Parameters that are sampled where the condition holds."""
 
     def may_hold(self, values: dict[str, Scalar]) -> bool:
-        """Whether no value contradicts the condition; one that is absent may still come to meet it."""
+        """Whether no value contradicts the condition; a path without a value contradicts nothing."""
         return all(values.get(path, value) == value for path, value in self.if_.items())
 
 
 class Confirm(StrictConfig):
-    """The last stage of a search: its best trials over fresh seeds, at the full budget, nobody stopped early."""
+    """The last stage of a search: its best trials over fresh seeds, at the full budget, without early stopping."""
 
     top: int = Field(ge=1)
-    seeds: int = Field(3, ge=1)  # n means the seeds 1 .. n; the search has used 0
+    """Number of the best trials that are confirmed."""
+    seeds: int = Field(3, ge=1)
+    """Number n of seeds: the seeds 1 .. n, as the search has used seed 0."""
 
 
 class Search(StrictConfig):
-    """A sampler over a space: finds good settings, is never fitted."""
+    """A sampler over a space: it finds good settings, and laws are not fitted on its trials."""
 
     sampler: Sampler = Sampler()
+    """How candidates are proposed."""
     scheduler: Scheduler = Scheduler()
+    """How trials are stopped early."""
     space: dict[str, Domain] = Field(min_length=1)
-    when: list[When] = Field([])  # conditional parameters
-    tie: list[Tie] = Field([])  # parameters that are solved for, not sampled
+    """Dotted paths and the values that each may have."""
+    when: list[When] = Field([])
+    """Conditional parameters."""
+    tie: list[Tie] = Field([])
+    """Fields that are solved for in every trial, not sampled."""
     objectives: list[Objective] = Field(min_length=1)
-    constraints: list[str] = Field([])  # such as "inference_flops <= 2e9"
+    """Metrics to optimize; several give a Pareto front."""
+    constraints: list[str] = Field([])
+    """Bounds such as `inference_flops <= 2e9`. A cost rejects a candidate before it runs; other metrics reach the sampler."""
     num_trials: int = Field(ge=1)
-    points: list[dict[str, Scalar]] = Field([])  # configurations to begin with
-    warm_start: list[str] = Field([])  # sweeps whose completed trials the sampler learns from: names beside this one, or folders
+    """Number of trials that are started; candidates that a constraint rejects do not count."""
+    points: list[dict[str, Scalar]] = Field([])
+    """Candidates to begin with, each a section of dotted paths and values; each is tried once."""
+    warm_start: list[str] = Field([])
+    """Sweeps whose completed trials the sampler learns from: names beside this sweep, or folders and URIs."""
     confirm: Confirm | None = None
+    """A last stage that repeats the best trials over fresh seeds. Default: no such stage."""
 
     @field_validator("constraints")
     @classmethod
@@ -120,90 +143,92 @@ class Search(StrictConfig):
         return sweeps
 
     @model_validator(mode="after")
-    def _counts_fit(self) -> Self:
+    def _objectives_differ(self) -> Self:
         metrics = [objective.metric for objective in self.objectives]
         if len(set(metrics)) < len(metrics):
-            raise ValueError(f"objectives must be different metrics, got {', '.join(metrics)}")
+            raise RuleError(f"objectives must be different metrics, got {', '.join(metrics)}", "objectives")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
         if self.confirm is not None and self.confirm.top > self.num_trials:
-            raise ValueError(f"confirm.top must be at most num_trials, got {self.confirm.top} of {self.num_trials}")
+            rule = f"confirm.top must be at most num_trials, got {self.confirm.top} of {self.num_trials}"
+            raise RuleError(rule, "confirm.top", "num_trials")
         if len(self.points) > self.num_trials:
-            raise ValueError(f"points must be at most num_trials, got {len(self.points)} for {self.num_trials}")
+            rule = f"points must be at most num_trials, got {len(self.points)} for {self.num_trials}"
+            raise RuleError(rule, "points", "num_trials")
         return self
 
     @model_validator(mode="after")
     def _scheduler_follows_a_curve(self) -> Self:
-        first = self.objectives[0].metric
-        if self.scheduler.kind != "none" and first not in VALIDATION_METRICS:
-            raise ValueError(
-                f"scheduler {self.scheduler.kind} needs a first objective that is measured during training, got {first!r}; "
-                f"choose from: {', '.join(VALIDATION_METRICS)}"
-            )
+        first, kind = self.objectives[0].metric, self.scheduler.kind
+        if kind != "none" and first not in VALIDATION_METRICS:
+            rule = f"scheduler {kind} needs a first objective that is measured during training, got {first!r}"
+            raise RuleError(f"{rule}; choose from: {', '.join(VALIDATION_METRICS)}", "scheduler.kind", "objectives")
         return self
 
     @model_validator(mode="after")
     def _cmaes_is_numeric(self) -> Self:
-        if self.sampler.kind == "cmaes":
-            choices = [path for path, domain in self.space.items() if domain.choice is not None]
-            if choices:
-                raise ValueError(f"sampler cmaes moves through numbers only, got a choice for {choices[0]}: take tpe, gp or random")
-            if self.when:
-                raise ValueError("sampler cmaes knows no conditional parameters (when): take tpe or random")
-            if len(self.objectives) > 1:
-                raise ValueError("sampler cmaes knows one objective: take tpe, nsga2 or nsga3")
-            if len(self.space) < 2:
-                raise ValueError("sampler cmaes needs two parameters or more: take tpe, gp or random")
+        if self.sampler.kind != "cmaes":
+            return self
+        choice = next((path for path, domain in self.space.items() if domain.choice is not None), None)
+        if choice is not None:
+            raise RuleError(
+                f"sampler cmaes needs numbers only, got a choice for {choice}: take tpe, gp or random", "sampler.kind", "space"
+            )
+        if self.when:
+            raise RuleError("sampler cmaes has no conditional parameters (when): take tpe or random", "sampler.kind", "when")
+        if len(self.objectives) > 1:
+            raise RuleError("sampler cmaes has one objective: take tpe, nsga2 or nsga3", "sampler.kind", "objectives")
+        if len(self.space) < 2:
+            raise RuleError("sampler cmaes needs two parameters or more: take tpe, gp or random", "sampler.kind", "space")
         return self
 
     @model_validator(mode="after")
     def _conditions_can_be_met(self) -> Self:
         for number, block in enumerate(self.when):
+            where = f"when.{number}"
             for path, value in block.if_.items():
                 if path not in self.space:
-                    raise ValueError(f"when.{number}.if.{path} must be a path of search.space: {suggest(path, self.space)}")
+                    raise RuleError(f"{where}.if.{path} must be a path of search.space: {suggest(path, self.space)}", f"{where}.if")
                 if not self.space[path].is_listed(value):
-                    raise ValueError(f"when.{number}.if.{path} must be a value of search.space.{path}, got {value!r}")
-            for path in block.space:
-                if path in self.space:
-                    raise ValueError(f"when.{number}.space.{path} is in search.space already: leave it out of one of them")
+                    raise RuleError(f"{where}.if.{path} must be a value of search.space.{path}, got {value!r}", f"{where}.if")
             if any(other.if_ == block.if_ for other in self.when[:number]):
-                raise ValueError(f"when.{number}.if stands in a block before: put what it opens there")
-        return self
-
-    @model_validator(mode="after")
-    def _domains_agree(self) -> Self:
-        """Where conditions give a parameter several domains, Optuna takes different ranges but not different kinds."""
-        for path in self.every_space:
-            first, *others = self.domains(path)
-            if not all(first.is_compatible_with(other) for other in others):
-                raise ValueError(f"when: {path} must be of one kind in every block, with the same choices")
+                raise RuleError(f"{where}.if is the condition of an earlier block: join the two blocks", f"{where}.if")
         return self
 
     @model_validator(mode="after")
     def _paths_have_one_source(self) -> Self:
+        for number, block in enumerate(self.when):
+            if path := next((path for path in block.space if path in self.space), None):
+                rule = f"when.{number}.space.{path} is in search.space already: leave it out of one of them"
+                raise RuleError(rule, f"when.{number}.space", "space")
         for number, tie in enumerate(self.tie):
             if tie.solve in self.every_space:
-                raise ValueError(f"tie.{number}.solve {tie.solve} is in the space already: it is either sampled or solved for")
-        for number, point in enumerate(self.points):
-            if not point or point in self.points[:number]:
-                raise ValueError(f"points.{number} must hold values, other ones than the points before, got {point}")
-            for path in point:
-                if path not in self.every_space:
-                    raise ValueError(f"points.{number}.{path} is not in the space; {suggest(path, self.every_space)}")
-                if path not in self.space and not any(path in block.space and block.may_hold(point) for block in self.when):
-                    raise ValueError(f"points.{number}.{path} has no effect: the point does not meet the condition that opens it")
+                rule = f"tie.{number}.solve {tie.solve} is in the space already: it is either sampled or solved for"
+                raise RuleError(rule, f"tie.{number}.solve", "space")
+        return self
+
+    @model_validator(mode="after")
+    def _domains_agree(self) -> Self:
+        """Optuna gives a parameter different ranges in different blocks, but no different kinds."""
+        for path in self.every_space:
+            first, *others = self.domains(path)
+            if not all(first.is_compatible_with(other) for other in others):
+                raise RuleError(f"when: {path} must be of one kind in every block, with the same choices", "when")
         return self
 
     @property
     def every_space(self) -> dict[str, Domain]:
-        """All paths that may be sampled, conditional ones included."""
+        """Domains of all parameters, conditional ones included."""
         return self.space | {path: domain for block in self.when for path, domain in block.space.items()}
 
     def domains(self, path: str) -> list[Domain]:
-        """Those of a path: several where conditions give it different ones."""
+        """The domains of a path: several where conditions give it different ones."""
         return [space[path] for space in (self.space, *(block.space for block in self.when)) if path in space]
 
     def opened_by(self, values: Mapping[str, Any]) -> dict[str, Domain]:
-        """The conditional parameters that these values open."""
+        """The conditional parameters that exist at these values."""
         return {
             path: domain
             for block in self.when
@@ -212,7 +237,7 @@ class Search(StrictConfig):
         }
 
     def space_at(self, values: Mapping[str, Any]) -> dict[str, Domain]:
-        """All that is sampled where the space has these values, conditional parameters included."""
+        """All parameters that exist at these values, conditional ones included."""
         return self.space | self.opened_by(values)
 
     def drawn_values(self, settings: Mapping[str, Any]) -> dict[str, Scalar] | None:
@@ -241,7 +266,7 @@ class Search(StrictConfig):
 
     @property
     def limits(self) -> list[Constraint]:
-        """The constraints, read."""
+        """The parsed constraints."""
         return [parse_constraint(text, VALIDATION_METRICS) for text in self.constraints]
 
     def is_feasible(self, record: dict[str, Any]) -> bool:
@@ -249,7 +274,7 @@ class Search(StrictConfig):
         return all(limit.violation(record) <= 0 for limit in self.limits)
 
     def best(self, records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-        """Completed trials that keep all constraints, the best by the first objective first; of equals the smaller model."""
+        """The best completed trials within all constraints by the first objective, best first; a tie goes to the smaller model."""
         sign = 1 if self.objectives[0].goal == "maximize" else -1
         chosen = [record for record in records if record["outcome"] == Outcome.COMPLETED and self.is_feasible(record)]
         key = self.objectives[0].metric

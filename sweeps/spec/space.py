@@ -7,41 +7,51 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from rrm.config import StrictConfig
+from rrm.config import RuleError, StrictConfig
 from rrm.errors import UserError
 
 Scalar = bool | int | float | str
 Sections = dict[str, Any]
 
-MAX_VALUES_CHECKED = 1000  # values of an integer range that are tried against the config, one by one
+MAX_VALUES_CHECKED = 1000  # integer ranges with at most so many values are checked value by value, longer ones at their ends
 
 
 class Domain(StrictConfig):
-    """Values that a search may give to one field; exactly one kind is set."""
+    """Values that a search may give to one field; exactly one of `choice`, `int`, `log_int`, `uniform`, `log_uniform` is given."""
 
     choice: list[Scalar] | None = Field(None, min_length=1)
+    """A list of values."""
     int_: tuple[int, int] | None = Field(None, alias="int")
+    """Whole numbers [low, high], both included."""
     log_int: tuple[int, int] | None = None
+    """Whole numbers [low, high], both included, whose logarithm is drawn evenly."""
     uniform: tuple[float, float] | None = None
+    """Numbers between [low, high]."""
     log_uniform: tuple[float, float] | None = None
-    step: int | None = Field(None, ge=1)  # of `int`
+    """Numbers between [low, high] whose logarithm is drawn evenly."""
+    step: int | None = Field(None, ge=1)
+    """Distance of two neighbouring values of `int`. Default: 1."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_bounds(self) -> Self:
         bounds = {name: getattr(self, name) for name in ("int_", "log_int", "uniform", "log_uniform")}
-        given = {name: value for name, value in bounds.items() if value is not None}
+        given = {name.rstrip("_"): value for name, value in bounds.items() if value is not None}
         if len(given) + (self.choice is not None) != 1:
             raise ValueError("must be exactly one of choice, int, log_int, uniform, log_uniform")
         for name, (low, high) in given.items():
             if low > high or (name.startswith("log") and low <= 0):
-                least = "0 < low <= high" if name.startswith("log") else "low <= high"
-                raise ValueError(f"{name.rstrip('_')} must be [low, high] with {least}, got {[low, high]}")
+                order = "0 < low <= high" if name.startswith("log") else "low <= high"
+                raise RuleError(f"{name} must be [low, high] with {order}, got {[low, high]}", name)
+        return self
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
         if self.step is not None and self.int_ is None:
-            raise ValueError("step has no effect but on int: leave it out")
+            raise RuleError("step has an effect on int only: leave it out", "step")
         if self.step is not None and self.int_ is not None and self.step > self.int_[1] - self.int_[0]:
-            raise ValueError(f"step must lead from low to another value, got {self.step} for {list(self.int_)}")
+            raise RuleError(f"step must lead from low to another value, got {self.step} for {list(self.int_)}", "step", "int")
         if self.choice is not None and not all_differ(self.choice):
-            raise ValueError(f"choice must be a list of different values, got {self.choice}")
+            raise RuleError(f"choice must be a list of different values, got {self.choice}", "choice")
         return self
 
     @property
@@ -56,7 +66,7 @@ class Domain(StrictConfig):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Smallest and largest value of a range, both included; the largest is one that `step` reaches. A choice has no bounds."""
+        """Smallest and largest value of a range, which `step` reaches; undefined for a choice."""
         low, high = next(bounds for bounds in (self.int_, self.log_int, self.uniform, self.log_uniform) if bounds is not None)
         return (low, low + (high - low) // self.step * self.step) if self.step is not None else (low, high)
 
@@ -75,7 +85,7 @@ class Domain(StrictConfig):
         return self.choice or self.list_values(MAX_VALUES_CHECKED) or list(self.bounds)
 
     def member(self, value: object) -> Scalar | None:
-        """The value of this domain that equals another one; None where there is none. 1 equals 1.0, true only itself."""
+        """The value of this domain that equals `value`, else None. 1 equals 1.0; true equals nothing but true."""
         if self.choice is not None:
             equal = (choice for choice in self.choice if isinstance(choice, bool) == isinstance(value, bool) and choice == value)
             return next(equal, None)
@@ -97,14 +107,14 @@ class Domain(StrictConfig):
         return not self.is_continuous and self.contains(value)
 
     def is_compatible_with(self, other: Self) -> bool:
-        """Whether one parameter may have both domains in one study: equal choices, or ranges of one kind (Optuna's rule)."""
+        """Whether one parameter of a study may have this and the other domain: equal choices, or ranges of one kind (Optuna)."""
         if self.choice is not None or other.choice is not None:
             return self.choice == other.choice
         return (self.is_continuous, self.is_logarithmic) == (other.is_continuous, other.is_logarithmic)
 
 
 def all_differ(values: Sequence[Scalar]) -> bool:
-    """Whether no value stands twice; 1 is 1.0, and true is nothing but itself."""
+    """Whether all values differ. 1 equals 1.0; true equals nothing but true."""
     return len({(isinstance(value, bool), value) for value in values}) == len(values)
 
 

@@ -1,136 +1,77 @@
-"""`SweepSpec`: the one YAML file that a user writes, checked as a whole before anything is spent."""
+"""`SweepSpec`: the one YAML file that a user writes. `load_spec.py` reads it, `check_trials.py` checks its trials."""
 
-import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
 from lightning_modules.record import step_flops
-from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, write_flow
-from rrm.config import ModelConfig, StrictConfig, fields_by_path
-from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
-from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
+from rrm.config import ModelConfig, RuleError, StrictConfig
+from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, with_defaults
+from rrm.errors import UserError
 from rrm.files import PLAIN_NAME, expand_home, join_location
-from rrm.format_version import STORE_FORMAT, check_format
-from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
+from sweeps.spec.measure import Block, Measure
+from sweeps.spec.resources import Resources, Tracking
 from sweeps.spec.search import Search
-from sweeps.spec.space import Domain, Scalar, Sections, all_differ, factorial, with_values
+from sweeps.spec.space import Domain, Scalar, Sections, factorial, with_values
 from sweeps.spec.tied_parameters import Tie, solve_tie
 
-SAME_IN_ALL = {
-    "seed": "measure.seeds says how many there are",
-    "fit.budget.unit": "trials of one sweep have equal budgets",
-    "fit.budget.amount": "trials of one sweep have equal budgets",
-}
 HEAD_SIZE = ModelConfig.model_fields["head_size"].default
-GIGABYTE = 1e9
-ROUNDING = 1e-9  # ten tenths are one
 RESERVED = {"trials", "mlartifacts", "mlflow.db"}
-MLFLOW_DEFAULT = "Default"  # MLflow's experiment for whatever names none
+MLFLOW_DEFAULT = "Default"  # MLflow's experiment for runs without one
 MAX_TRIALS = 100_000  # a larger design is almost certainly a typo
-Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factorial
 
 
-class Measure(StrictConfig):
-    """A factorial design times seeds, at a fixed budget: what scaling curves are fitted on."""
+@dataclass(frozen=True)
+class Origin:
+    """Where a spec comes from; part of no file."""
 
-    vary: list[Annotated[Block, Field(min_length=1)]] = Field(min_length=1)  # blocks; the design is their union
-    seeds: int = Field(3, ge=1)  # n means the seeds 0 .. n - 1
-    matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"  # what all trials have equal
-    tie: list[Tie] = Field([])  # parameters that are solved for in every cell
-
-    @field_validator("vary", mode="before")
-    @classmethod
-    def _as_blocks(cls, vary: Any) -> Any:
-        """One block may stand without a list around it, and one value too."""
-        blocks = vary if isinstance(vary, list) else [vary]
-        if not all(isinstance(block, dict) for block in blocks):
-            rule = f"must be paths and their values, or a list of such blocks, got {vary!r}"
-            raise ValueError(f"{rule}; write vary: {{model.hidden_size: [64, 128]}}")
-        nested = [(path, values) for block in blocks for path, values in block.items() if isinstance(values, dict)]
-        if nested:
-            raise ValueError(f"vary.{nested[0][0]} must be a list of values, got a section: write {_dotted(*nested[0])}")
-        return [{path: values if isinstance(values, list) else [values] for path, values in block.items()} for block in blocks]
-
-    @model_validator(mode="after")
-    def _values_differ(self) -> Self:
-        for block in self.vary:
-            for path, values in block.items():
-                if not values or not all_differ(values):
-                    raise ValueError(f"vary.{path} must be a list of different values, got {values}")
-        return self
-
-
-def _dotted(path: str, section: dict[str, Any]) -> str:
-    """A section below a path as the lines of a design: `model.l_cycles: [1, 2]`."""
-    return ", ".join(f"{join_keys(path, key)}: {value}" for key, value in section.items()) or f"{path}: [...]"
-
-
-class Resources(StrictConfig):
-    """What one trial gets, and how many run at once."""
-
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
-    max_concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"  # auto: as many as the resources allow
-    memory_gb: float | None = Field(None, gt=0)  # of one trial: set aside by Ray, and a process that takes more is ended
-    trial_timeout_minutes: float | None = Field(None, gt=0)  # an attempt that takes longer ends as failed, one that hangs too
-    max_retries: int = Field(2, ge=0)  # times a trial is started again after its process was lost
-
-    @field_validator("cpus", "gpus")
-    @classmethod
-    def _share_or_whole(cls, count: float) -> float:
-        if count > 1 and count % 1:
-            raise ValueError(f"must be a share of one or a whole number, got {count:g}")
-        return count
-
-    @property
-    def asked(self) -> dict[str, float]:
-        """What Ray sets aside for a trial, by Ray's names; memory in bytes."""
-        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": (self.memory_gb or 0) * GIGABYTE}
-        return {name: amount for name, amount in asked.items() if amount}
-
-    def fit_into(self, there: Mapping[str, float]) -> int:
-        """How many trials there is room for at once, in what one node has."""
-        return min(int(there.get(name, 0) / amount + ROUNDING) for name, amount in self.asked.items())
-
-
-class Tracking(StrictConfig):
-    """Which tracker receives the sweep, and what it receives beyond runs, params and metrics."""
-
-    kind: str = "mlflow"  # mlflow, memory (nothing is kept), or the kind of a tracker of your own
-    models: int = Field(1, ge=0)  # how many of the best trials have their model logged; the best is registered
-    system_metrics: bool = False  # load and memory of the trial's machine, at every validation
+    folder: Path = Path()  # folder of the spec's file, where relative data paths start
+    is_begun: bool = False  # whether the version of the defaults is that of a store
+    moved_files: Mapping[str, str] | None = None  # for a stored spec, whose files are not read: their present paths by digest
 
 
 class SweepSpec(StrictConfig):
-    """One sweep. `trial` is what every trial shares; `measure` or `search` says what differs."""
+    """One sweep. `trial` is what every trial shares; `measure` or `search` is what differs."""
 
     name: str
+    """Name of the sweep, of its folder and of its MLflow experiment; the name of its study begins with it."""
     description: str = ""
-    defaults: int = Field(NEWEST_DEFAULTS, ge=FIRST_DEFAULTS, le=NEWEST_DEFAULTS)  # version of the defaults of absent fields
+    """Text for readers; it has no effect."""
+    defaults: int = Field(NEWEST_DEFAULTS, ge=FIRST_DEFAULTS, le=NEWEST_DEFAULTS)
+    """Version of the defaults of fields that are absent in `trial`; a sweep that was begun keeps the version of its store."""
     trial: dict[str, Any]
+    """Fields that every trial shares; an absent field has its default."""
     measure: Measure | None = None
+    """A factorial design; exactly one of `measure` and `search` is given."""
     search: Search | None = None
+    """A search by a sampler; exactly one of `measure` and `search` is given."""
     resources: Resources = Resources()
+    """What one trial may use, and how many run at the same time."""
     tracking: Tracking = Tracking()
-    storage: str = Field("runs", min_length=1)  # where results go: a folder, or a URI such as s3://bucket/sweeps
-    _folder: Path = PrivateAttr(Path())  # of the spec's file: data paths start there
-    _is_begun: bool = PrivateAttr(False)  # whether the version of the defaults is that of a store
-    _moved_files: Mapping[str, str] | None = PrivateAttr(None)  # of a stored spec, whose data files are not read: path by digest
+    """What MLflow receives beside runs, parameters and metrics."""
+    storage: str = Field("runs", min_length=1)
+    """Folder of the results, relative to the current one, or a URI such as `s3://bucket/sweeps`. `--storage` overrides it."""
+    _origin: Origin = PrivateAttr(Origin())
+
+    def model_post_init(self, context: Origin | None) -> None:
+        """Take the origin, which pydantic hands on as the context of the validation."""
+        if context is not None:
+            self._origin = context
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
         if (self.measure is None) == (self.search is None):
-            raise ValueError("must have exactly one of the sections measure and search")
+            raise RuleError("must have exactly one of the sections measure and search", "measure", "search")
         if self.search is not None and self.name in self.search.warm_start:
-            raise ValueError(f"search.warm_start must name other sweeps, got {self.name!r}, this one")
+            rule = f"search.warm_start must name other sweeps, got {self.name!r}, this one"
+            raise RuleError(rule, "search.warm_start", "name")
         return self
 
     @field_validator("name")
@@ -156,13 +97,18 @@ class SweepSpec(StrictConfig):
         """Where this sweep's store lies: a folder or a URI."""
         return join_location(self.storage, self.name)
 
+    @property
+    def section(self) -> str:
+        """The section that states what differs between trials."""
+        return "measure" if self.measure else "search"
+
     @cached_property
-    def _blocks(self) -> dict[str, Block]:
-        """Values of everything that is varied by where it stands in the file: all of a design, those to check of a search."""
+    def blocks(self) -> dict[str, Block]:
+        """Values of all varied paths by the place of their block in the file: all of a design, those to check of a search."""
         if self.search:
-            blocks = {"search.space": _values(self.search.space)}
+            blocks = {"search.space": _values_of(self.search.space)}
             for number, when in enumerate(self.search.when):
-                blocks[f"search.when.{number}.space"] = {path: [value] for path, value in when.if_.items()} | _values(when.space)
+                blocks[f"search.when.{number}.space"] = {path: [value] for path, value in when.if_.items()} | _values_of(when.space)
             return blocks
         assert self.measure is not None
         if len(self.measure.vary) == 1:
@@ -171,21 +117,20 @@ class SweepSpec(StrictConfig):
 
     @property
     def varied_paths(self) -> list[str]:
-        """What differs between trials, in the order of the file."""
-        return list(dict.fromkeys(path for block in self._blocks.values() for path in block))
+        """Paths of the fields that differ between trials, in the order of the file."""
+        return list(dict.fromkeys(path for block in self.blocks.values() for path in block))
 
     @cached_property
     def base(self) -> TrialConfig:
-        """One trial of the sweep, for what all of them share; seed 0."""
-        return self.trial_with(_anchor(next(iter(self._blocks.values()))), "trial")
+        """One trial of the sweep, for the settings that all trials share; seed 0."""
+        return self.trial_with(first_values(next(iter(self.blocks.values()))), "trial")
 
     def setter_of(self, path: str) -> str | None:
         """The part of the file that sets this field in every trial, whatever `trial` holds; None where there is none."""
-        section = "measure" if self.measure else "search"
         for number, tie in enumerate(self.ties):
             if tie.solve == path:
-                return f"{section}.tie.{number}"
-        always = {"search.space": self.search.space} if self.search else self._blocks
+                return f"{self.section}.tie.{number}"
+        always = {"search.space": self.search.space} if self.search else self.blocks
         return next(iter(always)) if all(path in paths for paths in always.values()) else None
 
     @property
@@ -194,16 +139,16 @@ class SweepSpec(StrictConfig):
 
     @property
     def ties(self) -> list[Tie]:
-        """What is solved for in every trial."""
+        """The fields that are solved for in every trial."""
         design = self.measure or self.search
         assert design is not None
         return design.tie
 
     def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
-        """The trial with fields at dotted paths replaced, and what is tied solved for; errors name the field below `prefix`."""
+        """The trial with fields at dotted paths replaced and ties solved; errors name the field below `prefix`."""
         sections = with_defaults(with_values(self.trial, values), self.defaults)
         for number, tie in enumerate(self.ties):
-            where = f"{'measure' if self.measure else 'search'}.tie.{number}"
+            where = f"{self.section}.tie.{number}"
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
 
             def build(value: int, tie: Tie = tie, sections: Sections = sections) -> TrialConfig:
@@ -213,43 +158,44 @@ class SweepSpec(StrictConfig):
         return self._locate(validate_trial(sections, prefix))
 
     def _locate(self, trial: TrialConfig) -> TrialConfig:
-        return trial.located(self._folder) if self._moved_files is None else trial.relocated(self._moved_files)
+        files = self._origin.moved_files
+        return trial.located(self._origin.folder) if files is None else trial.relocated(files)
 
     @property
     def files_by_digest(self) -> dict[str, str]:
-        """Where every data file that the spec names lies, by its digest."""
+        """The path of every data file that the spec names, by its digest."""
         files = self.base.files_by_digest
-        for block in self._blocks.values():
+        for block in self.blocks.values():
             for path in block.keys() & FILE_PATHS:
                 for value in block[path]:
-                    files |= self.trial_with(_anchor(block) | {path: value}, "trial").files_by_digest
+                    files |= self.trial_with(first_values(block) | {path: value}, "trial").files_by_digest
         return files
 
     def corners(self) -> Iterator[tuple[str, str, dict[str, Scalar]]]:
-        """Every value that is varied, the other paths of its block at their first values: the block, the path, all values."""
-        for where, block in self._blocks.items():
+        """Every varied value with the first values of the other paths of its block: place of the block, path, all values."""
+        for where, block in self.blocks.items():
             for path, values in block.items():
                 for value in values:
-                    yield where, path, _anchor(block) | {path: value}
+                    yield where, path, first_values(block) | {path: value}
 
     @property
     def kept_defaults(self) -> str | None:
         """The line about older defaults that the sweep keeps because it was begun with them; None where they change nothing."""
         stated = {path for path in older_defaults(self.defaults) if self._states(path)}
-        if not self._is_begun or stated == older_defaults(self.defaults).keys():
+        if not self._origin.is_begun or stated == older_defaults(self.defaults).keys():
             return None
         kept = f"{self.location} was begun with {describe_defaults(self.defaults)} and keeps them"
         return f"{kept}; a sweep of another name (name=NEW) has those of today (defaults: {NEWEST_DEFAULTS})"
 
     def _states(self, path: str) -> bool:
         """Whether a field has no default in any trial: it is given, varied everywhere or solved for."""
-        always = [self.search.space.keys()] if self.search else [block.keys() for block in self._blocks.values()]
+        always = [self.search.space.keys()] if self.search else [block.keys() for block in self.blocks.values()]
         given = path in flatten(self.trial) or path in [tie.solve for tie in self.ties]
         return given or all(path in paths for paths in always)
 
     @cached_property
     def design(self) -> tuple[TrialConfig, ...]:
-        """Trials of a measure sweep, () for a search: seed by seed, a seed's most expensive cells first so that the tail is short.
+        """Trials of a measure sweep, () for a search: seed by seed, expensive cells first, so that the last trials are short.
 
         Raises:
             UserError: a trial is not valid, or there are more than MAX_TRIALS.
@@ -272,238 +218,12 @@ class SweepSpec(StrictConfig):
         confirm = self.search.confirm
         return self.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
 
-    def validate_trials(self) -> None:
-        """Build every trial that can be known now.
 
-        Raises:
-            UserError: one of them is not valid; the error names the field in the spec.
-        """
-        self._check_paths()
-        if "seed" in self.trial:
-            raise UserError("trial.seed", "is set by the sweep: leave it out (measure.seeds says how many)")
-        for where, path, values in self.corners():
-            self._check_value(values, path, where)
-        if self.measure is not None:
-            if self.measure.matching != self.budget_unit:
-                raise UserError(
-                    "measure.matching",
-                    f"must equal trial.fit.budget.unit, got {self.measure.matching!r} and {self.budget_unit!r}",
-                )
-            _ = self.design  # builds every trial
-        if self.search is not None:
-            self._check_search()
-
-    def _check_value(self, values: dict[str, Scalar], path: str, where: str) -> None:
-        """One value of one path, all other paths of its block at their first value."""
-        try:
-            self.trial_with(values, "trial")
-        except UserError as error:
-            if error.where.startswith("search.tie"):
-                return  # a corner of the space where nothing can be solved for; the sampler is told so
-            field = error.where.removeprefix("trial").removeprefix(".")
-            # A rule of a section names the fields that break it; the first value of another path may be the one that is wrong.
-            named = re.findall(r"\w+", error.problem)
-            suspects = [name for name in (path, *values) if name.startswith(field) and name.split(".")[-1] in named]
-            guilty = field if field in values else next(iter(suspects), None)
-            if guilty is None:
-                raise  # a field that the sweep does not vary, or a data file
-            raise UserError(f"{where}.{guilty}", f"the value {values[guilty]!r} is not valid: {error}") from None
-
-    def _check_paths(self) -> None:
-        """Every varied path is a field of a trial, other than the seed."""
-        known = [path for path in _paths(TrialConfig) if path not in SAME_IN_ALL]
-        for where, block in self._blocks.items():
-            for path in block:
-                if path in SAME_IN_ALL:
-                    raise UserError(f"{where}.{path}", f"cannot be varied: {SAME_IN_ALL[path]}")
-                if path not in known:
-                    raise UserError(join_keys(where, path), f"is not a field of a trial; {suggest_field(path, known)}")
-        section = "measure" if self.measure else "search"
-        for number, tie in enumerate(self.ties):
-            where = f"{section}.tie.{number}.solve"
-            if tie.solve not in known:
-                raise UserError(where, f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}")
-            if not _is_whole(tie.solve):
-                raise UserError(where, f"must be a field of whole numbers, got {tie.solve}")
-            if tie.solve in self.varied_paths or tie.solve in [other.solve for other in self.ties[:number]]:
-                raise UserError(where, f"{tie.solve} is varied or solved for already")
-
-    def _check_search(self) -> None:
-        """What a search section says of the trial: its clock and its first points."""
-        assert self.search is not None
-        unit = self.budget_unit  # also finds out whether what is tied can be solved for at all
-        time = self.search.scheduler.time
-        if time is not None and time != unit:
-            raise UserError("search.scheduler.time", f"must equal trial.fit.budget.unit, got {time!r} and {unit!r}")
-        grace, validations = self.search.scheduler.grace, self.base.eval.validations
-        if grace is not None and grace > 1 - 1 / validations:
-            raise UserError(
-                "search.scheduler",
-                f"has no effect with eval.validations {validations}: no validation lies between grace ({grace:g}) and the end",
-            )
-        for number, point in enumerate(self.search.points):
-            for path, value in point.items():
-                if not any(domain.contains(value) for domain in self.search.domains(path)):
-                    raise UserError(f"search.points.{number}.{path}", f"must lie in the space, got {value!r}")
-            try:
-                self.trial_with(_anchor(self._blocks["search.space"]) | point, "trial")
-            except UserError as error:
-                raise UserError(f"search.points.{number}", f"is not a valid trial: {error}") from None
-
-
-def _values(space: dict[str, Domain]) -> Block:
+def _values_of(space: dict[str, Domain]) -> Block:
     """Values of a space that are tried against the config."""
     return {path: domain.values_to_check() for path, domain in space.items()}
 
 
-def _anchor(block: Block) -> dict[str, Scalar]:
-    """The first value of everything that a block varies: `trial` alone need not be a valid config."""
+def first_values(block: Block) -> dict[str, Scalar]:
+    """The first value of every path of a block. `trial` alone need not be a valid config; with these values it is."""
     return {path: values[0] for path, values in block.items()}
-
-
-def _paths(model: type, prefix: str = "") -> list[str]:
-    """Dotted paths of all fields of a config class."""
-    return list(fields_by_path(model, prefix))
-
-
-def _known_paths() -> list[str]:
-    """Dotted paths of all fields of a spec, those of its trial included."""
-    return [*_paths(SweepSpec), *(f"trial.{path}" for path in _paths(TrialConfig))]
-
-
-def _is_whole(path: str) -> bool:
-    """Whether a field of a trial holds a whole number, and nothing else but its absence."""
-    return all(annotation in (int, int | None) for annotation in fields_by_path(TrialConfig)[path])
-
-
-def load_spec(
-    path: Path, overrides: list[str] | None = None, begun_with: Callable[[str], int | None] = lambda location: None
-) -> SweepSpec:
-    """The sweep in a YAML file, with `dotted.path=value` overrides, checked down to every trial and data file.
-
-    Args:
-        begun_with: version of the defaults of the sweep at a location, None where there is no sweep; it holds where the file
-            names no version.
-
-    Raises:
-        UserError: anything that the user can mend, in one line.
-    """
-    path = Path(expand_home(path))
-    sections = read_yaml(path)
-    check_format(sections.pop("format", None), STORE_FORMAT, str(path))  # the spec of a store may be run too
-    if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
-        raise UserError(str(path), f"is a trial, not a sweep: use rrm-trial {path}")
-    for override in overrides or []:
-        sections = _override(sections, override)
-    if "defaults" in sections:
-        parse_version(sections["defaults"], "defaults")
-    spec = _parse(sections)
-    version = begun_with(spec.location)
-    if version is not None and "defaults" not in sections:
-        spec = _parse(sections | {"defaults": version})
-        spec._is_begun = True
-    spec._folder = path.parent.resolve()
-    for override in overrides or []:
-        _check_effect(spec, override)
-    spec.validate_trials()
-    return spec
-
-
-def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepSpec:
-    """The sweep in a store, whose data files may have been moved or removed since: none of them is read.
-
-    Args:
-        files: where data files lie now, by their digests.
-
-    Raises:
-        UserError: the text is not a valid sweep; `where` names it.
-    """
-    sections = parse_yaml(text, where)
-    spec = _parse({"defaults": stored_defaults(sections, where)} | sections)
-    spec._moved_files = files
-    return spec
-
-
-def stored_defaults(sections: Any, where: str) -> int:
-    """The version of the defaults in a stored spec, which named none at first.
-
-    Raises:
-        UserError: it is a later version than there is here, or no spec at all; `where` names the spec.
-    """
-    if not isinstance(sections, dict):
-        raise UserError(where, "is damaged (no sections of key: value lines): restore it")
-    return parse_version(sections.get("defaults", FIRST_DEFAULTS), f"{where}: defaults")
-
-
-def _parse(sections: dict[str, Any]) -> SweepSpec:
-    require_sections(sections, SweepSpec)
-    if not isinstance(trial := sections.get("trial", {}), dict):
-        raise UserError("trial", f"must be a section of key: value lines, got {trial!r}; write trial: {{task: {{kind: sudoku}}}}")
-    if isinstance(sections.get("trial"), dict):
-        require_sections(sections["trial"], TrialConfig, "trial")
-    try:
-        return SweepSpec.model_validate_json(json.dumps(sections))
-    except ValidationError as error:
-        raise _as_written(from_validation(error, SweepSpec, known=_known_paths()), sections) from None
-
-
-def _as_written(error: UserError, sections: dict[str, Any]) -> UserError:
-    """The error with the path that the user knows: a block that stands alone has no number."""
-    measure = sections.get("measure")
-    if isinstance(measure, dict) and isinstance(measure.get("vary"), list):
-        return error
-    return UserError(re.sub(r"^measure\.vary\.0", "measure.vary", error.where), error.problem, error.fields)
-
-
-def _here(path: Any) -> Any:
-    """A data path of the command line as an absolute one; the name of a public set stays what it is."""
-    return str(Path(expand_home(path)).resolve()) if isinstance(path, str) and path not in NAMED else path
-
-
-def _check_effect(spec: SweepSpec, override: str) -> None:
-    """Refuse an override below `trial` of a field that the sweep sets in every trial.
-
-    Raises:
-        UserError: with the override that has an effect.
-    """
-    dotted, _, text = override.partition("=")
-    given = flatten(with_values({}, {dotted: parse_yaml(text, dotted)}))
-    below_trial = {path.removeprefix("trial."): value for path, value in given.items() if path.startswith("trial.")}
-    for path, value in below_trial.items():
-        setter = spec.setter_of(path)
-        if setter is None:
-            continue
-        shown = write_flow([value])
-        if ".tie." in setter:
-            problem = f"has no effect, {setter} solves for it in every trial: leave it out"
-        elif setter == "search.space":
-            problem = f"has no effect, {setter} sets it; override {setter}.{path}={{choice: {shown}}}"
-        elif setter == "measure.vary":
-            problem = f"has no effect, {setter} sets it; override {setter}.{path}={shown}"
-        else:
-            problem = "has no effect, every block of measure.vary sets it: change it there"
-        raise UserError(f"trial.{path}", problem)
-
-
-def _override(sections: dict[str, Any], override: str) -> dict[str, Any]:
-    """Apply one `dotted.path=value`; the value is YAML. Data paths given here start at the current folder."""
-    dotted, separator, text = override.partition("=")
-    if not separator or not all(dotted.split(".")):
-        raise UserError("override", f"must be dotted.path=value, got {override!r}")
-    value = parse_yaml(text, dotted)
-    reject_nulls(value, dotted)
-    if dotted in {f"trial.{path}" for path in FILE_PATHS}:
-        value = [_here(path) for path in value] if isinstance(value, list) else _here(value)
-    # Paths inside `vary` and `space` are keys with dots in them.
-    for mapping in ("measure.vary", "search.space"):
-        if dotted.startswith(f"{mapping}."):
-            section, name = mapping.split(".")
-            outer = sections.get(section, {})
-            before = outer.get(name, {}) if isinstance(outer, dict) else None
-            if isinstance(before, list) and len(before) == 1:
-                before = before[0]  # a list of one block is that block
-            if not isinstance(before, dict):
-                raise UserError(dotted, f"cannot be overridden: {mapping} is not a section of paths")
-            inner = before | {dotted.removeprefix(f"{mapping}."): value}
-            return with_values(sections, {mapping: inner})
-    return with_values(sections, {dotted: value})

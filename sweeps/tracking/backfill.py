@@ -17,7 +17,8 @@ from lightning_modules.record import FitResult
 from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
-from sweeps.spec.sweep import SweepSpec, parse_stored_spec
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, SQLITE, Store
 from sweeps.tracking.delivery import Delivery
 from sweeps.tracking.mlflow.address import ARTIFACTS, DATABASE, local_root

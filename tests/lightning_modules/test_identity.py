@@ -15,7 +15,8 @@ from lightning_modules.fit import fit
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.config import StrictConfig, fields_by_path
-from sweeps.spec.sweep import Resources, parse_stored_spec
+from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.spec.resources import Resources
 from tests.conftest import ROOT, tiny_sections, tiny_trial
 
 FIXTURE = ROOT / "tests/fixtures/fingerprints_e399d62/trials.jsonl"  # how it was made: generate.py beside it

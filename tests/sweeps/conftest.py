@@ -23,7 +23,7 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import read_stored_trial, reconcile
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool

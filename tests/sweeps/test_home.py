@@ -12,7 +12,7 @@ from rrm.files import expand_home
 from rrm.tasks.cache import cache_folder
 from sweeps.cli.doctor import examine
 from sweeps.planning.warm_start import warm_results
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.find_store import find_store
 from sweeps.store.store import Store
 from sweeps.tracking.mlflow.address import local_root, tracking_uri

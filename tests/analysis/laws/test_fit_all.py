@@ -16,7 +16,7 @@ from analysis.laws.fit import Fit, write_fits
 from analysis.laws.fit_all import fit_laws
 from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import LAWS, iso_flop, judge
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 
 DRAWS = 6
 SLOW = {

@@ -23,7 +23,8 @@ from lightning_modules.yaml_file import read_yaml, write_yaml
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.driver.reconcile import reconcile
 from sweeps.planning.plan import print_plan
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool

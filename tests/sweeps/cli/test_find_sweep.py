@@ -17,7 +17,7 @@ from analysis.data.tables import load
 from lightning_modules.yaml_file import write_yaml
 from sweeps.cli.main import _load
 from sweeps.driver.ledger import stored_sections
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from tests.sweeps.conftest import assert_refused, ending, measure_sections
 

@@ -15,7 +15,8 @@ from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.identifiability import Reason
 from sweeps.planning.forecast import Group, find_splitting_paths, group_cells
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from tests.conftest import tiny_sections
 

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from sweeps.driver.capacity import Capacity, count_fitting, place_trial
 from sweeps.driver.tune import Ask, Decide, End
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 from sweeps.worker.messages import Job, NodeRefused
 from tests.sweeps.conftest import ending, measure_sections
 

@@ -17,7 +17,7 @@ from sweeps.driver.driver_log import DRIVER_LOG, driver_log
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.run import DONE, SOME_FAILED, run_sweep
 from sweeps.driver.tune import Ask, Decide, End
-from sweeps.spec.sweep import Resources
+from sweeps.spec.resources import Resources
 from sweeps.worker.messages import Lost, NodeRefused
 from tests.sweeps.conftest import ending, measure_sections, run_command, search_sections
 

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from sweeps.driver.early_stopping import AshaJudge
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from tests.sweeps.conftest import search_sections
 
 

@@ -15,7 +15,7 @@ from rrm.models import build_reasoner
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool

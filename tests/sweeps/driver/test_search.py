@@ -15,7 +15,8 @@ from sweeps.driver import study as study_module
 from sweeps.driver.early_stopping import build_judge
 from sweeps.driver.live_table import pareto_front
 from sweeps.driver.study import Study
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from tests.sweeps.conftest import Sections, assert_refused, load_study, search_sections
 
 NUMERIC = {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "model.hidden_size": {"int": [16, 64], "step": 16}}
@@ -215,7 +216,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "sampler": ({"sampler": {"kind": "bayes"}}, "search.sampler.kind: must be 'tpe', 'gp'"),
     "cmaes with choices": (
         {"sampler": {"kind": "cmaes"}, "space": {"model.kind": {"choice": ["trm"]}}},
-        "cmaes moves through numbers only",
+        "cmaes needs numbers only",
     ),
     "cmaes with conditions": (
         {
@@ -223,7 +224,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
             "space": {"model.l_cycles": {"int": [1, 3]}},
             "when": [{"if": {"model.l_cycles": 2}, "space": NUMERIC}],
         },
-        "cmaes knows no conditional parameters",
+        "cmaes has no conditional parameters",
     ),
     "reduction without asha": (
         {"scheduler": {"kind": "median", "reduction": 2}},
@@ -244,7 +245,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "constraint on test": (
         {"constraints": ["test/nll <= 1"]},
-        "constraints know no metric 'test/nll' (test/... is not seen by a search)",
+        "constraints must name a recorded metric other than test/..., got 'test/nll'",
     ),
     "constraint without number": ({"constraints": ["params <= 1e"]}, "constraints must end in a number, got '1e'"),
     "condition outside": (
@@ -295,7 +296,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
             "space": NUMERIC,
             "objectives": [{"metric": metric, "goal": "minimize"} for metric in ("val/nll", "params")],
         },
-        "search: sampler cmaes knows one objective",
+        "search: sampler cmaes has one objective",
     ),
     "unknown scheduler": (
         {"scheduler": {"kind": "hyperband"}},
@@ -319,7 +320,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "constraint as a word": ({"constraints": "params <= 9"}, "search.constraints: must be a list, got 'params <= 9'"),
     "misspelt constraint": (
         {"constraints": ["parms <= 9"]},
-        "constraints know no metric 'parms' (test/... is not seen by a search); did you mean 'params'?",
+        "constraints must name a recorded metric other than test/..., got 'parms'; did you mean 'params'?",
     ),
     "constraint in percent": (
         {"constraints": ["val/exact_accuracy >= 90"]},
@@ -349,7 +350,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
                 {"if": {"model.hidden_size": 16}, "space": {path: {"int": [1, 2]}}} for path in ("model.l_cycles", "model.h_cycles")
             ]
         },
-        "search: when.1.if stands in a block before",
+        "search: when.1.if is the condition of an earlier block",
     ),
     "condition on a fraction": (
         {"when": [{"if": {"optim.lr": 1e-4}, "space": {"model.l_cycles": {"int": [1, 2]}}}]},

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 from rrm.errors import UserError
 from sweeps.driver.study import Study
 from sweeps.driver.study_database import database_id, open_storage
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from tests.sweeps.conftest import load_study, search_sections
 
 

@@ -16,7 +16,8 @@ from sweeps.cli.submit import submitted_sections
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.driver.reconcile import reconcile
 from sweeps.planning.load_sweep import load_sweep
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool

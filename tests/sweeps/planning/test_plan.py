@@ -26,7 +26,9 @@ from sweeps.planning.costs import measure_costs
 from sweeps.planning.forecast import count_interactions, count_pairs, difference_lines, forecast_lines
 from sweeps.planning.plan import idle_lines, print_plan, repeating_lines
 from sweeps.planning.power import Slopes
-from sweeps.spec.sweep import Resources, SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.resources import Resources
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from tests.conftest import tiny_trial
 from tests.sweeps.conftest import Sections, measure_sections, search_sections

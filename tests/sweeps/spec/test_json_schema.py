@@ -1,4 +1,4 @@
-"""Editors are told what a spec may hold."""
+"""The schema that editors use for a spec."""
 
 import copy
 from pathlib import Path
@@ -7,8 +7,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from lightning_modules.config import FitConfig
 from lightning_modules.yaml_file import read_yaml
+from rrm.tasks.sudoku import SudokuConfig
 from sweeps.spec.json_schema import sweep_schema
+from sweeps.spec.measure import Measure
+from sweeps.spec.resources import Resources
 from tests.conftest import ROOT
 from tests.sweeps.conftest import measure_sections, search_sections
 
@@ -43,6 +47,7 @@ GOOD = [
     ("measure/tie", [{"solve": "model.hidden_size", "so_that": "params", "equals": 1e6}]),
 ]
 BAD = [
+    ("trial/model/num_layers", None),
     ("trial/model/hiden_size", 3),
     ("trial/task", {"kind": "automaton", "clues": [3, 4]}),
     ("trial/optim/lr", "fast"),
@@ -67,3 +72,13 @@ def test_conditions_and_constraints_fit() -> None:
         search_sections(), "search/when", [{"if": {"model.kind": "hrm"}, "space": {"model.num_layers": {"int": [1, 2]}}}]
     )
     assert not list(VALIDATOR.iter_errors(changed(sections, "search/constraints", ["params <= 1e6"])))
+
+
+def test_descriptions_and_defaults_are_those_of_the_fields() -> None:
+    definitions = sweep_schema()["$defs"]
+    for config in (Resources, Measure, SudokuConfig, FitConfig):
+        for name, field in config.model_fields.items():
+            shown = definitions[config.__name__]["properties"][name]
+            assert shown["description"] == field.description
+            if isinstance(field.default, int | float | str):
+                assert shown["default"] == field.default

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.fit import fit
-from sweeps.spec.sweep import SweepSpec, load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from tests.conftest import ROOT
 

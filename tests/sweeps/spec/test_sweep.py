@@ -1,6 +1,7 @@
 """A spec is checked as a whole before anything is spent; every mistake is one line that names the field."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 
 from lightning_modules.yaml_file import write_yaml
+from rrm.config import RuleError
 from rrm.errors import UserError
 from sweeps.spec.data import check_data
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
+from sweeps.spec.sweep import Origin, SweepSpec
 from tests.conftest import ROOT
 from tests.sweeps.conftest import Sections, assert_refused, measure_sections, run_command, search_sections
 
@@ -65,7 +68,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     "path of a section": (changed(MEASURE, "measure/vary/model", [16]), "measure.vary.model: is not a field of a trial"),
     "seed varied": (
         changed(MEASURE, "measure/vary/seed", [1, 2]),
-        "measure.vary.seed: cannot be varied: measure.seeds says how many",
+        "measure.vary.seed: cannot be varied: measure.seeds is the number of seeds",
     ),
     "budget varied": (
         changed(MEASURE, "measure/vary/fit.budget.amount", [10, 20]),
@@ -336,7 +339,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     ),
     "step of a choice": (
         changed(SEARCH, "search/space/model.hidden_size", {"choice": [16, 24], "step": 8}),
-        "search.space.model.hidden_size: step has no effect but on int: leave it out",
+        "search.space.model.hidden_size: step has an effect on int only: leave it out",
     ),
     "step beyond the range": (
         changed(SEARCH, "search/space/model.num_layers", {"int": [1, 3], "step": 5}),
@@ -660,3 +663,34 @@ def test_weights_that_cannot_be_read_are_refused_before_anything_is_spent(write_
     spec = load_spec(write_spec(measure_sections(fit__start_from="weights.pt")))
     with pytest.raises(UserError, match=r"weights\.pt: is empty, and must be a file of weights"):
         check_data(spec)
+
+
+@pytest.mark.parametrize("wording", ["no name of a field", "eval.max_depth and head_size and kind"])
+@pytest.mark.parametrize(
+    ("vary", "blamed"),
+    [
+        ({"model.head_size": [8], "model.hidden_size": [16, 20]}, "model.hidden_size"),
+        ({"model.kind": ["trm", "direct"]}, "model.kind"),
+        ({"optim.schedule": ["constant", "cosine"]}, "optim.schedule"),
+        ({"task.size": [4, 9]}, "task.size"),
+    ],
+)
+def test_a_reworded_rule_blames_the_same_field(
+    write_spec: Callable, monkeypatch: pytest.MonkeyPatch, wording: str, vary: dict[str, Any], blamed: str
+) -> None:
+    monkeypatch.setattr(RuleError, "__str__", lambda error: wording)
+    trial = {"task": {"size": 4, "clues": [8, 12]}, "model": {"hidden_size": 16, "head_size": 8, "num_layers": 1, "l_cycles": 1}}
+    sections = {"name": "reworded", "trial": trial, "measure": {"vary": vary, "seeds": 1}}
+    with pytest.raises(UserError) as caught:
+        load_spec(write_spec(sections))
+    assert caught.value.where == f"measure.vary.{blamed}" and wording in str(caught.value)
+
+
+def test_a_spec_has_its_folder_and_its_moved_files_when_it_is_made(tmp_path: Path) -> None:
+    digest = "0" * 64
+    task = {"size": 9, "train": "train.csv", "test": "test.csv", "train_sha256": digest, "test_sha256": digest}
+    text = json.dumps(changed(MEASURE, "trial/task", task))
+    moved = SweepSpec.model_validate_json(text, context=Origin(moved_files={digest: "/elsewhere/data.csv"}))
+    assert moved.base.files_by_digest == {digest: "/elsewhere/data.csv"}
+    with pytest.raises(UserError, match=f"^{tmp_path}/train.csv: cannot be read"):
+        _ = SweepSpec.model_validate_json(text, context=Origin(tmp_path)).base

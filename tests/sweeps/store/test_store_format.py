@@ -11,7 +11,7 @@ from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from rrm.format_version import STORE_FORMAT
 from sweeps.driver.ledger import Ledger
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from tests.sweeps.conftest import measure_sections, search_sections
 

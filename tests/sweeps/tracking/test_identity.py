@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.trackers import find_tracker
 from tests.sweeps.tracking.test_catching_up import (

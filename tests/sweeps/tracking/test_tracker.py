@@ -18,7 +18,7 @@ from analysis.report.build import build_report
 from analysis.report.html import write_report
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.curves_file import SCHEMA
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.driver.run import run_sweep
-from sweeps.spec.sweep import load_spec
+from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from tests.conftest import ROOT
