@@ -45,7 +45,7 @@ ALIASES = {
     "optim.lr": Alias("learning rate", "learningrate", in_specs="rate", in_tables="lr"),
     "optim.weight_decay": Alias("weight decay", in_specs="wd decay l2"),
     "optim.ema_decay": Alias("moving average of the weights", in_specs="ema"),
-    "fit.batch_size": Alias("rows of a batch", in_specs="batch bs batchsize minibatch"),
+    "fit.batch_size": Alias("rows of a batch", in_specs="batch bs minibatch"),
     "fit.budget.amount": Alias(
         "length of training in fit.budget.unit, which is steps, fresh_examples or train_flops",
         in_specs="steps numsteps maxsteps trainsteps trainingsteps iterations epoch epochs numepochs maxepochs",
