@@ -1,36 +1,83 @@
-"""Other names of a trial's fields: letters and names of the papers, and those that people bring from elsewhere."""
+"""Other names of fields and columns: letters and names of the papers, and those that other programs use. The one table of them.
 
-# By field: what it means, and the names under which it is looked for, in lower case. A name may stand at several fields.
-ALIASES: dict[str, tuple[str, str]] = {
-    "model.hidden_size": ("width", "width d d_model dim hidden hidden_dim model_dim embed_dim embedding_dim n_embd"),
-    "model.num_layers": ("layers of a network", "layers layer l n_layers n_layer num_layer l_layers blocks depth"),
-    "model.h_cycles": ("T, cycles a supervision step", "t h cycles n_cycles num_cycles"),
-    "model.l_cycles": (
-        "n, latent updates a cycle",
-        "n l cycles n_cycles num_cycles loops n_loops num_loops latent_steps recursion recursions recursion_steps iterations",
+A name may mean one thing to a person who writes a spec and another in a table of results. `loops` in a spec can only be the setting
+`model.l_cycles` (n), since R is no field; a column `loops` of a foreign table counts all recursions, the column `recursion` (R).
+So each row has names that hold in either place, names for specs alone, and names for tables alone.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Alias(NamedTuple):
+    """Names of one field or column, in lower-case letters and digits, separated by spaces. A name may stand at several fields."""
+
+    meaning: str
+    names: str = ""  # in a spec and in a table
+    in_specs: str = ""  # also: ambiguous, or of another unit, as the name of a column
+    in_tables: str = ""
+
+
+ALIASES = {
+    "model.hidden_size": Alias(
+        "width", "width dmodel dim hidden hiddendim modeldim embeddim nembd", in_specs="d embeddingdim"
     ),
-    "model.supervision_steps": (
-        "N_sup, supervision steps an example lives in training",
-        "n_sup nsup n_supervision supervision supervision_depth halt_max_steps segments steps depth",
+    "model.num_layers": Alias("layers of a network", "layers nlayers nlayer", in_specs="layer l numlayer llayers blocks depth"),
+    "model.h_cycles": Alias("T, cycles a supervision step", "t numcycles", in_specs="h cycles ncycles", in_tables="outercycles"),
+    "model.l_cycles": Alias(
+        "n, latent updates a cycle", "n",
+        in_specs="l cycles ncycles numcycles loops nloops numloops latentsteps recursion recursions recursionsteps iterations",
+        in_tables="latentupdates innercycles",
     ),
-    "eval.max_depth": ("D, supervision steps at inference", "d depth inference_depth test_depth"),
-    "model.head_size": ("width of a head: there are hidden_size / head_size heads", "heads head n_heads n_head num_heads head_dim"),
-    "model.positions": ("what gives a token its position", "pos position pos_encodings pos_encoding positional_encoding rope"),
-    "model.halt_exploration": ("probability that halting must wait", "exploration halt_exploration_prob"),
-    "optim.kind": ("which optimizer", "optimizer optimiser"),
-    "optim.lr": ("learning rate", "learning_rate rate"),
-    "optim.weight_decay": ("weight decay", "wd decay l2"),
-    "optim.ema_decay": ("moving average of the weights", "ema"),
-    "fit.batch_size": ("rows of a batch", "batch bs batchsize minibatch"),
-    "fit.budget.amount": (
+    "model.supervision_steps": Alias(
+        "N_sup, supervision steps an example lives in training", "nsup haltmaxsteps",
+        in_specs="nsupervision supervision supervisiondepth segments steps depth", in_tables="maxsupervisionsteps",
+    ),
+    "eval.max_depth": Alias("D, supervision steps at inference", in_specs="d depth inferencedepth testdepth"),
+    "model.head_size": Alias(
+        "width of a head: there are hidden_size / head_size heads", in_specs="heads head nheads nhead numheads headdim"
+    ),
+    "model.positions": Alias(
+        "what gives a token its position", in_specs="pos position posencodings posencoding positionalencoding rope"
+    ),
+    "model.halt_exploration": Alias("probability that halting must wait", in_specs="exploration haltexplorationprob"),
+    "optim.kind": Alias("which optimizer", in_specs="optimizer optimiser"),
+    "optim.lr": Alias("learning rate", "learningrate", in_specs="rate", in_tables="lr"),
+    "optim.weight_decay": Alias("weight decay", in_specs="wd decay l2"),
+    "optim.ema_decay": Alias("moving average of the weights", in_specs="ema"),
+    "fit.batch_size": Alias("rows of a batch", in_specs="batch bs minibatch"),
+    "fit.budget.amount": Alias(
         "length of training in fit.budget.unit, which is steps, fresh_examples or train_flops",
-        "steps num_steps max_steps train_steps training_steps iterations epoch epochs num_epochs max_epochs",
+        in_specs="steps numsteps maxsteps trainsteps trainingsteps iterations epoch epochs numepochs maxepochs",
     ),
-    "fit.gradient_clip": ("largest gradient norm", "clip grad_clip gradient_clipping max_grad_norm"),
-}
-MEANINGS = {path: meaning for path, (meaning, _) in ALIASES.items()}
+    "fit.gradient_clip": Alias("largest gradient norm", in_specs="clip gradclip gradientclipping maxgradnorm"),
+    "task.kind": Alias("which task", in_tables="task dataset"),
+    "seed": Alias("seed of a trial", in_tables="randomseed rngseed rng randomstate seedid replicate"),
+    "recursion": Alias(
+        "R, applications of a recursed parameter to an example",
+        in_tables="recursions recurrence numrecursions loops nloops numloops iterations numiterations",
+    ),
+    "params": Alias("parameters", in_tables="nparams numparams parameters numparameters totalparams"),
+    "params_recursed": Alias(
+        "parameters inside the recursion", in_tables="coreparams recurrentparams numparamsrecursed nparamsrecursed"
+    ),
+    "train_flops": Alias(
+        "FLOPs of training",
+        in_tables="trainingflops totalflops flops compute traincompute trainingcompute totalcompute",
+    ),
+}  # fmt: skip
+MEANINGS = {path: alias.meaning for path, alias in ALIASES.items() if alias.names or alias.in_specs}
+# Columns by the names that a foreign table gives them.
+COLUMNS = {
+    name: path for path, alias in ALIASES.items() for name in f"{alias.names} {alias.in_tables}".split()
+}  # by name in a table
+
+
+def squash(name: str) -> str:
+    """The lower-case letters and digits of a name, by which names are compared."""
+    return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
 def fields_called(name: str) -> list[str]:
-    """The fields that some people call by this name."""
-    return [path for path, (_, names) in ALIASES.items() if name.lower().replace("-", "_") in names.split()]
+    """The fields of a trial that some people call by this name."""
+    return [path for path, alias in ALIASES.items() if squash(name) in f"{alias.names} {alias.in_specs}".split()]

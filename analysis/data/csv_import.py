@@ -34,7 +34,7 @@ RESPONSES = ("test/exact_accuracy", "test/nll")  # what cells are compared by
 SHARE_ERROR = 1e-6  # a mean of ones in float32 may exceed 1 by a few units of 1e-7
 TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 MAX_NAMES_OF_A_SECTION = 3  # in a note; of a larger section their number is given
-MAX_LISTED_VALUES = 4  # of a column in a note
+MAX_LISTED_VALUES = 4  # values of a column in a note
 Names = str | Sequence[str]  # commas separate names, double quotes keep a comma in a name; several texts are one list
 
 

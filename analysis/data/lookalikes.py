@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from analysis.data.exports import known_outcomes
-from analysis.data.names import ALIASES, NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
+from analysis.data.names import NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
 from lightning_modules.outcome import Outcome
+from rrm.aliases import COLUMNS, squash
 from sweeps.design.axes import AXES, AXIS_SETTINGS
 
 SECTION_WORDS = {
@@ -92,21 +93,16 @@ def _is_percent(values: pd.Series) -> bool:
     return bool(signed or 1 < _numbers(values.dropna()).max() <= 100)
 
 
-def _squash(name: str) -> str:
-    return re.sub(r"[^0-9a-z]", "", name.lower())
-
-
 def _list_names() -> dict[str, str]:
     """Names here by their letters and digits: whole paths, last parts of two words that one setting has, and aliases."""
-    last_parts = {path: _squash(path.split(".")[-1]) for path in SETTINGS if "_" in path.split(".")[-1]}
+    last_parts = {path: squash(path.split(".")[-1]) for path in SETTINGS if "_" in path.split(".")[-1]}
     shared = Counter(last_parts.values())
     names = {part: path for path, part in last_parts.items() if shared[part] == 1}
     for score, aliases in SCORE_ALIASES.items():
-        for alias in (_squash(score), *aliases):
+        for alias in (squash(score), *aliases):
             names[alias] = f"test/{score}"
             names |= {f"{word}{alias}": f"{split}/{score}" for word, split in SPLIT_ALIASES.items()}
-    names |= {alias: ours for ours, aliases in ALIASES.items() for alias in aliases}
-    return names | {_squash(name): name for name in (*SETTINGS, *NUMBERS)}
+    return names | COLUMNS | {squash(name): name for name in (*SETTINGS, *NUMBERS)}
 
 
 _NAMES = _list_names()

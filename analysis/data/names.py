@@ -15,21 +15,7 @@ def is_share(name: str) -> bool:
     return "/" in name and ("accuracy" in name or "pass_at_" in name)
 
 
-# What other programs call a column, in lower case and without marks, by its name here.
-ALIASES = {
-    "model.hidden_size": ("hiddendim", "hidden", "dmodel", "modeldim", "embeddim", "nembd", "dim", "width"),
-    "model.num_layers": ("layers", "nlayers", "nlayer"),
-    "model.h_cycles": ("t", "numcycles", "outercycles"),
-    "model.l_cycles": ("n", "latentupdates", "innercycles"),
-    "model.supervision_steps": ("nsup", "haltmaxsteps", "maxsupervisionsteps"),
-    "recursion": ("recursions", "recurrence", "numrecursions", "loops", "nloops", "numloops", "iterations", "numiterations"),
-    "params": ("nparams", "numparams", "parameters", "numparameters", "totalparams"),
-    "params_recursed": ("coreparams", "recurrentparams", "numparamsrecursed", "nparamsrecursed"),
-    "train_flops": ("trainingflops", "totalflops", "flops", "compute", "traincompute", "trainingcompute", "totalcompute"),
-    "seed": ("randomseed", "rngseed", "rng", "randomstate", "seedid", "replicate"),
-    "optim.lr": ("lr", "learningrate"),
-    "task.kind": ("task", "dataset"),
-}
+# Words of other programs for scores and splits, in lower-case letters and digits; those for settings and costs: rrm/aliases.py.
 SCORE_ALIASES = {
     "exact_accuracy": ("accuracy", "acc", "exactacc", "exactmatch", "em"),
     "token_accuracy": ("tokenacc",),

@@ -51,7 +51,7 @@ def plan(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -
 def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None, address: Address = None) -> None:
     """Make the results equal to the spec: run what is missing, continue what was interrupted, leave what is finished.
 
-    Type the same command again at any time. Exit code: 0 done, 1 some trials failed, 2 something to mend, 130 stopped.
+    Type the same command again at any time. Exit code: 0 done, 1 some trials failed, 2 a mistake to fix, 130 stopped.
     """
     loaded = _load(spec, overrides, storage)
     from sweeps.driver.run import run_sweep
@@ -144,7 +144,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
 def main() -> None:
     # Read when ray is imported: who has no token can give Ray no work.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever stops a container means Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container ends as by Ctrl-C
     run_app(app, "rrm-sweep")
 
 

@@ -91,7 +91,7 @@ def _find_shortfall(spec: SweepSpec, results: Results) -> str:
         return ""
     try:
         missing = count_missing_trials(spec)
-    except UserError:  # of a data file that is gone
+    except UserError:  # a data file is missing
         return ""
     is_complete = missing and len(_searched(results)) >= spec.search.num_trials - missing
     return describe_shortfall(spec, missing) if is_complete else ""

@@ -36,7 +36,7 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
         wait: follow the log until the job ends; Ctrl-C ends the following, not the job.
 
     Returns:
-        Exit code: 0 the job succeeded (or was only handed over), 1 it failed, 130 nobody follows it any more.
+        Exit code: 0 the job succeeded (or was only handed over), 1 it failed, 130 Ctrl-C ended the following.
 
     Raises:
         UserError: the storage means something else on the cluster, or the cluster does not answer.

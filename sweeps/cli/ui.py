@@ -116,7 +116,7 @@ def _show(links: dict[str, str], open_browser: bool, console: Console) -> None:
 
 def _wait(links: dict[str, str], open_browser: bool, console: Console, until: Callable[[], object] = signal.pause) -> None:
     """Show links until Ctrl-C or a polite kill, or until what is served ends by itself."""
-    for way in (signal.SIGINT, signal.SIGTERM):  # the first may have been ignored by whoever started this
+    for way in (signal.SIGINT, signal.SIGTERM):  # a shell may have SIGINT ignored
         signal.signal(way, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         _show(links, open_browser, console)

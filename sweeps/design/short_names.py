@@ -1,17 +1,21 @@
-"""What people call a setting, by its dotted path."""
+"""Short names of settings by their dotted paths. Other names that people type: rrm/aliases.py."""
 
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 
-LABELS = {WIDTH: "width", LAYERS: "layers", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "N_sup"} | {
-    "task.kind": "task",
+SHORT_NAMES = {  # in run names, tables, figures and reports alike
+    WIDTH: "width", LAYERS: "layers", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "N_sup", "task.kind": "task",
     "model.kind": "model",
-}  # tables and figures
-LETTERS = {WIDTH: "h", LAYERS: "L", CYCLES: "T", LATENT_UPDATES: "n", SUPERVISION_STEPS: "S"}  # names of MLflow runs
+}  # fmt: skip
+
+
+def short_name(path: str) -> str:
+    """The name of a setting in the name of a run: its short name, else the last part of its path."""
+    return SHORT_NAMES.get(path, path.split(".")[-1])
 
 
 def axis_name(path: str) -> str:
-    """The name of a setting in tables and figures: a short name for an axis, else the last part of its path."""
-    return LABELS.get(path, path.split(".")[-1].replace("_", " "))
+    """The name of a setting in tables, figures and sentences: as `short_name`, with blanks between words."""
+    return SHORT_NAMES.get(path, short_name(path).replace("_", " "))
 
 
 def count_of(count: int, noun: str) -> str:

@@ -58,7 +58,7 @@ class LiveTable:
             yield found
 
     def _ending(self, record: Record) -> str:
-        """`h16 n1 seed0: completed, val exact accuracy 0.813`, or why it failed."""
+        """`width=16 n=1 seed0: completed, val exact accuracy 0.813`, or why it failed."""
         name, score = self.ledger.tracker.name_of_record(record), record.get("val/exact_accuracy")
         scored = f"val exact accuracy {score:.3f}" if score is not None else ""
         why = str(record["reason"]) if record["outcome"] == Outcome.FAILED else scored

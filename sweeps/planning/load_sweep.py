@@ -12,7 +12,7 @@ def load_sweep(path: Path, overrides: list[str] | None = None) -> SweepSpec:
     """`load_spec`; where neither the file nor an override names a version of the defaults, that of the store if there is one.
 
     Raises:
-        UserError: anything that the user can mend, in one line.
+        UserError: a mistake that the user can fix, in one line.
     """
     return load_spec(path, overrides, begun_with)
 

@@ -110,7 +110,7 @@ def _done_of(spec: SweepSpec, results: Records) -> set[str]:
 def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records, done: set[str], total: int) -> str:
     """Trials that are done, and the wall time and hours of those that are left, extrapolated from the measured steps.
 
-    Of a search nobody knows which trials come: each counts as the dearest corner.
+    The trials of a search are not known: each counts as the most expensive corner.
     """
     if spec.measure:
         roughly, left = "about", [trial for trial in trials if trial.fingerprint not in done]

@@ -15,7 +15,7 @@ from lightning_modules.record import CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.design.short_names import LETTERS
+from sweeps.design.short_names import short_name
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.delivery import Delivery
@@ -209,7 +209,7 @@ class EventRecorder:
         self.spool.add_once(StateChanged(fingerprint=fingerprint, state=state, time=_now()))
 
     def name(self, config: TrialConfig) -> str:
-        """A run's name: what differs from its siblings, such as `h32 n3 S4 seed1`."""
+        """A run's name: what differs from its siblings, such as `width=32 n=3 N_sup=4 seed1`."""
         return " ".join(filter(None, (self.cell(config), f"seed{config.seed}")))
 
     def name_of_record(self, record: Record) -> str:
@@ -217,16 +217,11 @@ class EventRecorder:
         return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
 
     def cell(self, config: TrialConfig) -> str:
-        """What the seeds of one setting have in common, such as `h32 n3 S4`."""
+        """What the seeds of one setting have in common, such as `width=32 n=3 N_sup=4`."""
         return self._cell_of(config.flat())
 
     def _cell_of(self, flat: Mapping[str, Any]) -> str:
-        parts = [
-            f"{LETTERS[path]}{flat[path]}" if path in LETTERS else f"{path.split('.')[-1]}={_short(flat[path])}"
-            for path in self.varied
-            if path in flat
-        ]
-        return " ".join(parts)
+        return " ".join(f"{short_name(path)}={_short(flat[path])}" for path in self.varied if path in flat)
 
 
 def settle_owner(spool: Spool, store: Store) -> None:

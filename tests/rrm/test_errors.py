@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_modules.config import TrialConfig, validate_trial
-from rrm.aliases import ALIASES
+from rrm.aliases import ALIASES, COLUMNS, MEANINGS, fields_called, squash
 from rrm.config import fields_by_path
 from rrm.errors import MAX_LISTED, UserError, first_line, suggest, suggest_field
 
@@ -96,10 +96,20 @@ def test_a_short_list_of_choices_is_whole_and_a_long_one_is_not() -> None:
 
 
 def test_the_table_of_aliases_names_fields_and_no_alias_is_a_field_of_the_same_section() -> None:
-    assert ALIASES.keys() <= set(FIELDS)
-    for path, (_, names) in ALIASES.items():
-        section = path.rpartition(".")[0]
-        assert not {f"{section}.{name}" for name in names.split()} & set(FIELDS)
+    assert MEANINGS.keys() <= set(FIELDS)
+    for path in MEANINGS:
+        fields = {squash(field.rpartition(".")[2]) for field in FIELDS if field.rpartition(".")[0] == path.rpartition(".")[0]}
+        assert not fields & set(f"{ALIASES[path].names} {ALIASES[path].in_specs}".split())
+
+
+@pytest.mark.parametrize(("name", "fields", "column"), [
+    ("loops", ["model.l_cycles"], "recursion"),
+    ("n_loops", ["model.l_cycles"], "recursion"),
+    ("d_model", ["model.hidden_size"], "model.hidden_size"),
+    ("depth", ["model.num_layers", "model.supervision_steps", "eval.max_depth"], None),
+])  # fmt: skip
+def test_one_table_gives_the_meaning_of_a_name_in_a_spec_and_in_a_table(name: str, fields: list[str], column: str | None) -> None:
+    assert fields_called(name) == fields and COLUMNS.get(squash(name)) == column
 
 
 def test_further_fields_with_problems_are_named_where_they_are_few() -> None:

@@ -115,7 +115,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
     client = MlflowClient(tracked.tracker.delivery.uri)
     for fingerprint, run in children.items():
         config, record = stored_trial(tracked, fingerprint), tracked.results[fingerprint]
-        assert run.info.run_name == f"h{config.model.hidden_size} n{config.model.l_cycles} seed0"
+        assert run.info.run_name == f"width={config.model.hidden_size} n={config.model.l_cycles} seed0"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id and run.info.status == "FINISHED"
         assert run.data.params == {name: str(value) for name, value in {**config.flat(), "seed": 0}.items()}
         for cost in ("params", "params_recursed", "train_flops", "inference_flops", "layers_executed", "examples_per_second"):
@@ -202,7 +202,8 @@ def test_seeds_from_before_and_after_an_axis_was_added_have_one_cell(open_ledger
     sections = measure_sections()
     wide = sections | {"measure": sections["measure"] | {"seeds": 2}}
     narrow = sections | {"measure": {"vary": {"model.l_cycles": [1, 2]}, "seeds": 1}}
-    for design, cells in ((narrow, {"n1", "n2"}), (wide, {"h16 n1", "h16 n2", "h24 n1", "h24 n2"}), (narrow, {"n1", "n2"})):
+    few, many = {"n=1", "n=2"}, {f"width={width} n={n}" for width in (16, 24) for n in (1, 2)}
+    for design, cells in ((narrow, few), (wide, many), (narrow, few)):
         ledger = open_ledger(design)
         while (config := ledger.ask()) is not None:
             ledger.end(config.fingerprint, ending(config))
