@@ -1,4 +1,4 @@
-"""What a running sweep shows: a live table on a terminal; elsewhere a line an ending, and one where there was none for long."""
+"""The output of a running sweep: a live table on a terminal; elsewhere a line for each ended trial, and a summary in between."""
 
 import threading
 import time
@@ -18,20 +18,20 @@ from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0
-POLL_SECONDS = 0.5  # between looks at the ledger where there is no terminal
-HEARTBEAT_SECONDS = 15.0  # longest time without a line there
-SHOWN_FAILURES = 5
+POLL_SECONDS = 0.5  # time between two readings of the ledger without a terminal
+HEARTBEAT_SECONDS = 15.0  # longest time without a line without a terminal
+SHOWN_FAILURES = 5  # number of failures below the table, the latest ones
 
 
 class LiveTable:
-    """Reads the ledger, changes nothing."""
+    """Reads the ledger and never changes it."""
 
     def __init__(self, ledger: Ledger, console: Console) -> None:
         self.ledger, self.console = ledger, console
         self.started = time.monotonic()
         self.done_before = len(ledger.results)
         self.flops_before = self._flops_done()
-        self.at_once = 1  # most trials that were seen to run together
+        self.at_once = 1  # largest number of trials that ran together
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -45,17 +45,17 @@ class LiveTable:
             yield
 
     def _news(self) -> Iterator[list[str]]:
-        """Lines on what began first and what has ended since the last look, without end."""
-        told, has_begun = set(self.ledger.results), False
+        """Without end: lines on the first trial and on the trials that have ended since the last reading."""
+        shown, has_begun = set(self.ledger.results), False
         while True:
-            found = []
+            lines = []
             if not has_begun and (first := next(iter(list(self.ledger.live.values())), None)) is not None:
                 has_begun = True
-                found.append(f"first trial: {self.ledger.tracker.name(first.config)}")
-            fresh = [record for name, record in list(self.ledger.results.items()) if name not in told]
-            told |= {record["fingerprint"] for record in fresh}
-            found += [f"{self._ending(record)} | {self.summary()}" for record in fresh]
-            yield found
+                lines.append(f"first trial: {self.ledger.tracker.name(first.config)}")
+            ended = [record for name, record in list(self.ledger.results.items()) if name not in shown]
+            shown |= {record["fingerprint"] for record in ended}
+            lines += [f"{self._ending(record)} | {self.summary()}" for record in ended]
+            yield lines
 
     def _ending(self, record: Record) -> str:
         """`width=16 n=1 seed0: completed, val exact accuracy 0.813`, or why it failed."""
@@ -65,13 +65,13 @@ class LiveTable:
         return f"{name}: {', '.join(filter(None, (record['outcome'], why)))}"
 
     def _heartbeat(self) -> str:
-        """The summary, and how far the trials are that run."""
+        """The summary, and the last step of each running trial."""
         running = [trial for trial in list(self.ledger.live.values()) if trial.rows]
         steps = ", ".join(f"{self.ledger.tracker.name(trial.config)} at step {trial.rows[-1]['step']}" for trial in running)
         return " | ".join(filter(None, (self.summary(), steps or "no validation of a running trial yet")))
 
     def render(self) -> RenderableType:
-        """The table: how the sweep stands, then the trials that run, then why the latest failures failed."""
+        """The table: the summary, the running trials, and the reasons of the latest failures."""
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in ("running", "progress", "step", "val exact", "val nll"):
             table.add_column(column, justify="left" if column in {"running", "progress"} else "right")
@@ -113,9 +113,9 @@ class LiveTable:
         ]
 
     def _time_left(self) -> str:
-        """Extrapolated from the training FLOPs done since this driver started.
+        """The elapsed time, and the time left by the training FLOPs since this driver started.
 
-        There is no time left before as many trials have ended as run at once: the first ones start up together.
+        The time left appears once as many trials have ended as run at once, because the first ones start up together.
         """
         elapsed = time.monotonic() - self.started
         self.at_once = max(self.at_once, len(self.ledger.live))
@@ -131,7 +131,7 @@ class LiveTable:
         return ended + running
 
     def _flops_left(self) -> float:
-        """Of a measure sweep exactly, for budgets in steps or FLOPs; else by the mean cost of a trial so far."""
+        """Exact for a measure sweep with a budget in steps or FLOPs; else by the mean cost of a trial so far."""
         budget = self.ledger.spec.base.fit.budget
         planned = self.ledger.spec.design
         if planned and budget.unit in {"steps", "train_flops"}:
@@ -143,19 +143,19 @@ class LiveTable:
 
 @contextmanager
 def lines(console: Console, news: Callable[[], list[str]], heartbeat: Callable[[], str]) -> Iterator[None]:
-    """Print news while the block runs and once after it, and the heartbeat where nothing was printed for `HEARTBEAT_SECONDS`."""
+    """Print news while the block runs and once after it, and the heartbeat after `HEARTBEAT_SECONDS` without a line."""
     ended = threading.Event()
 
     def watch() -> None:
         last = time.monotonic()
         while True:
             is_last = ended.wait(POLL_SECONDS)
-            found = news()
-            if not found and not is_last and time.monotonic() - last >= HEARTBEAT_SECONDS:
-                found = [heartbeat()]
-            for line in found:
+            printed = news()
+            if not printed and not is_last and time.monotonic() - last >= HEARTBEAT_SECONDS:
+                printed = [heartbeat()]
+            for line in printed:
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-            last = time.monotonic() if found else last
+            last = time.monotonic() if printed else last
             if is_last:
                 return
 
@@ -175,7 +175,7 @@ def starting(console: Console) -> AbstractContextManager[None]:
 
 
 def pareto_front(search: Search, records: list[Record]) -> list[Record]:
-    """Completed trials that keep all constraints and that no other such trial beats in one objective and equals in the rest."""
+    """Completed trials that keep all constraints and that no other such trial beats in one objective and equals in the others."""
     chosen = [record for record in records if record["outcome"] == Outcome.COMPLETED and search.is_feasible(record)]
     signs = np.array([1 if objective.goal == "maximize" else -1 for objective in search.objectives])
     values = (
@@ -204,6 +204,6 @@ def failures(ledger: Ledger) -> list[str]:
 
 def clock(seconds: float) -> str:
     """`m:ss`, or `h:mm:ss` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remaining_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remaining_seconds:02d}" if hours else f"{minutes}:{remaining_seconds:02d}"

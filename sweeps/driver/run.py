@@ -175,7 +175,7 @@ def _start_ray(ledger: Ledger, console: Console, address: str | None) -> None:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": TUNE_ENVIRONMENT},
             )
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises a bare Exception where a busy machine is too slow
         problem = "is not a cluster that can be joined" if address else "does not start on this machine"
         raise UserError(address or "Ray", f"{problem}: {first_line(error)}") from None
     ledger.tracker.delivery.start()  # not earlier for a server: its client reads the hidden credentials with every request

@@ -245,11 +245,11 @@ def test_a_used_up_space_is_remembered_and_named(open_ledger: Callable) -> None:
     spec = sections({"model.hidden_size": WIDTHS}, num_trials=5)
     first = open_ledger(spec)
     assert len(run_all(first)) == 2 and first.finished
-    assert first.shortfall == "the search space holds no further trial: the search ends with 2 of search.num_trials = 5"
+    assert first.queue.shortfall == "the search space holds no further trial: the search ends with 2 of search.num_trials = 5"
     proposals = len(load_study(first.store.driver_folder).trials)
     assert proposals < 10
     second = open_ledger(spec)
-    assert second.finished and second.shortfall == first.shortfall
+    assert second.finished and second.queue.shortfall == first.queue.shortfall
     assert len(load_study(first.store.driver_folder).trials) == proposals
     wider = open_ledger(sections({"model.hidden_size": {"choice": [16, 24, 32]}}, num_trials=5))
     assert not wider.finished and len(run_all(wider)) == 1
