@@ -16,7 +16,7 @@ from sweeps.cli.typer_app import run_app
 from sweeps.store.store import Store, local_root
 from sweeps.store.store import tracking_uri as default_tracking_uri
 
-MOST_LINES = 4  # of one law
+MAX_LINES_OF_A_LAW = 4
 
 if TYPE_CHECKING:
     from analysis.data.tables import Tables
@@ -212,7 +212,7 @@ def _print_fits(fits: "list[Fit]") -> None:
     """A line a fit; of a law that is fitted to every cell, a line with what became of them."""
     for law in dict.fromkeys(fit.law for fit in fits):
         own = [fit for fit in fits if fit.law == law]
-        if len(own) <= MOST_LINES:
+        if len(own) <= MAX_LINES_OF_A_LAW:
             for fit in own:
                 _say(str(fit))
             continue
