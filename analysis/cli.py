@@ -18,7 +18,7 @@ from sweeps.store.store import Store
 from sweeps.tracking.mlflow.address import local_root
 from sweeps.tracking.mlflow.address import tracking_uri as default_tracking_uri
 
-MOST_LINES = 4  # of one law
+MAX_LINES_OF_A_LAW = 4
 
 if TYPE_CHECKING:
     from analysis.data.tables import Tables
@@ -233,7 +233,7 @@ def _print_fits(fits: "list[Fit]") -> None:
     """A line a fit; of a law that is fitted to every cell, a line with what became of them."""
     for law in dict.fromkeys(fit.law for fit in fits):
         own = [fit for fit in fits if fit.law == law]
-        if len(own) <= MOST_LINES:
+        if len(own) <= MAX_LINES_OF_A_LAW:
             for fit in own:
                 _say(str(fit))
             continue

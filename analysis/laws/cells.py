@@ -32,8 +32,8 @@ class Cells:
     recursed: np.ndarray  # [G]
     log_axes: np.ndarray  # [G, K] log of recursion
     log_recursed: np.ndarray  # [G] centred
-    variance: float  # of one seed, pooled within cells
-    replicates: int  # its degrees of freedom
+    variance: float  # variance of log L between seeds, pooled within cells
+    replicates: int  # degrees of freedom of the variance
 
     @property
     def measured(self) -> Measured:
@@ -109,10 +109,10 @@ class Check:
 
 def check_misfit(cells: Cells, misfit: np.ndarray, parameters: int) -> Check:
     """The check of a misfit [G] in log L of a law with so many parameters."""
-    found = find_misfit(cells.measured, misfit, parameters)
-    if found is None:
+    verdict = find_misfit(cells.measured, misfit, parameters)
+    if verdict is None:
         return Check(None, None)
-    return Check(LackOfFit("F", found.p, found.is_clear), Reason.LACK_OF_FIT if found.is_refused else None)
+    return Check(LackOfFit("F", verdict.p, verdict.is_clear), Reason.LACK_OF_FIT if verdict.is_refused else None)
 
 
 # -- fits ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
     log L = c - a log N - b log R + q (log R)^2        log C = k_0 + k_1 log N + k_2 log R
 
 At equal cost a step in log R costs kappa = k_2 / k_1 steps in log N, so that the loss falls by d = b - kappa a a step in log R,
-less what the curvature takes: log R* = d / 2q where q is clear, else an edge of the design. N* is what is left of the budget.
+less what the curvature takes: log R* = d / 2q where q is clear, else an edge of the design. The budget then gives N*.
 Logs are centred at the design; docs/laws.md, "A budget", describes the recommendation.
 """
 
@@ -39,7 +39,9 @@ from sweeps.design.axes import DEPTH_AXES, RECURSION, SIZE
 
 COSTS = ("inference_flops", "train_flops")
 MIN_EXPLAINED = 0.99  # share of the variance of log C that log N and log R explain; with less, C is no function of them
-MIN_SHARE = 0.1  # k_1 and k_2 of a cost that grows with size and with recursion; else there is no exchange
+MIN_EXPONENT = (
+    0.1  # least k_1 and k_2 of a cost that grows with size and with recursion; with less, one cannot be exchanged for the other
+)
 CURVE_POINTS = 40
 SHOWN_BUDGETS = (0.25, 1.0, 4.0)  # factors of the budget whose lines a figure has
 DOUBLING = 0.693  # log 2, as sentences round it
@@ -206,7 +208,7 @@ def _read_cost(group: Group, cells: Cells, name: str) -> Cost | None:
     x = np.column_stack([np.ones(len(log_cost)), np.log(cells.recursed), cells.log_axes[:, 0]])
     (constant, size, recursion), *_ = np.linalg.lstsq(x, log_cost, rcond=None)
     unexplained = log_cost - x @ np.array([constant, size, recursion])
-    if 1 - unexplained.var() / log_cost.var() < MIN_EXPLAINED or min(size, recursion) < MIN_SHARE:
+    if 1 - unexplained.var() / log_cost.var() < MIN_EXPLAINED or min(size, recursion) < MIN_EXPONENT:
         return None
     return Cost(name, float(constant), float(size), float(recursion))
 

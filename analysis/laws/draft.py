@@ -44,8 +44,8 @@ class Parent:
 class Draft:
     """A copy of a parent's design that changes in place.
 
-    Blocks keep their order, and new values stand behind those that are there: the first trial of the first block, which stands
-    for what all trials share, stays the same.
+    Blocks keep their order, and new values follow the present ones: the first trial of the first block, which stands
+    for all that trials share, stays the same.
     """
 
     def __init__(self, parent: Parent, trials: pd.DataFrame, taken: Collection[str]) -> None:
@@ -58,16 +58,16 @@ class Draft:
         names = set(trials["fingerprint"])
         self.cells: dict[int, list[Cell]] = {}  # by number of the block, the cells that the group has trials of
         for number, (cells, fingerprints) in enumerate(zip(parent.blocks, parent.fingerprints, strict=True)):
-            own = [cell for cell, seeds in zip(cells, fingerprints, strict=True) if not parent.is_ours or seeds & names]
-            if own:
-                self.cells[number] = own
+            known = [cell for cell, seeds in zip(cells, fingerprints, strict=True) if not parent.is_ours or seeds & names]
+            if known:
+                self.cells[number] = known
 
     # -- levels of axes -------------------------------------------------------------------------------------------
 
     def levels(self, path: str) -> list[int]:
         """Values of an axis that the group has completed trials of, rising; none where its model does not have the axis."""
-        there = self.trials[path].dropna() if path in self.trials else self._known(path)
-        return sorted({int(value) for value in there if value})
+        values = self.trials[path].dropna() if path in self.trials else self._known(path)
+        return sorted({int(value) for value in values if value})
 
     def size_axis(self) -> str:
         """The axis of size that the group varies most."""
@@ -88,7 +88,7 @@ class Draft:
         return bool(steps)
 
     def grow(self, path: str, count: int) -> list[int]:
-        """The levels of an axis with doublings behind the largest that the design has until there are `count`."""
+        """The levels of an axis, and doublings of the largest one in the design, `count` levels together."""
         levels = self.levels(path)
         largest = max([*levels, *map(int, self._known(path))], default=0)
         while levels and len(levels) < count:
@@ -104,9 +104,9 @@ class Draft:
 
         Blocks may differ in what follows from the width, such as a learning rate: a new width gets that of the largest.
         """
-        there = {number: self.values(number, path) for number in self.cells}
-        largest = max(max(values) for values in there.values())
-        for number, values in there.items():
+        present = {number: self.values(number, path) for number in self.cells}
+        largest = max(max(values) for values in present.values())
+        for number, values in present.items():
             if path not in CAPACITY_AXES:
                 new = [level for level in levels if level not in values]
             else:
@@ -166,7 +166,7 @@ class Draft:
     def _deepen(self) -> None:
         """Have depth curves reach twice as deep as new trials are supervised.
 
-        Finished trials keep their depth: what needs a larger one is a block of its own.
+        Finished trials keep their depth: trials that need a larger one are a separate block.
         """
         shared = self.sections["trial"].get("eval", {}).get("max_depth", EvalConfig().max_depth)
         if not self.parent.is_ours:
@@ -179,13 +179,13 @@ class Draft:
             deep = [step for step in steps if step > limit or (2 * step > limit and step not in self.parent.known_steps)]
             if not deep:
                 continue
-            own: Block = {**block, SUPERVISION_STEPS: [*deep], MAX_DEPTH: [2 * max(deep)]}
+            deeper: Block = {**block, SUPERVISION_STEPS: [*deep], MAX_DEPTH: [2 * max(deep)]}
             shallow: list[Scalar] = [step for step in steps if step not in deep]
             if shallow:
                 block[SUPERVISION_STEPS] = shallow
-                self.blocks.append(own)
+                self.blocks.append(deeper)
             else:
-                block |= own
+                block |= deeper
 
 
 def _covers(outer: Block, inner: Block) -> bool:

@@ -20,7 +20,7 @@ class Levels(NamedTuple):
     """Two neighbouring levels of recursion, and how far apart their losses lie."""
 
     middle: float  # log R
-    distances: np.ndarray  # [draws, widths at the larger R] log2 of the factor in parameters a doubling; NaN where there is none
+    distances: np.ndarray  # [draws, widths at the larger R] log2 of the factor in parameters a doubling, or NaN
 
 
 def model_free_rate(
@@ -29,7 +29,7 @@ def model_free_rate(
     """Factor in parameters that one doubling of recursion is worth, read off between the widths that were run.
 
     For each width at the larger R: the size that would have the same loss at the smaller R, on a monotone curve through
-    the widths there; where the loss lies outside of what they span there is no distance. Mean of log factors a doubling.
+    the widths there; a loss outside the range of the curve has no distance. The rate is the mean of log factors a doubling.
 
     Args:
         log_size, log_recursion, log_loss: [G], of cells.
@@ -67,14 +67,14 @@ def _interval(distances: np.ndarray, minimum: int) -> Interval | None:
 
 def _levels(log_size: np.ndarray, log_recursion: np.ndarray, losses: np.ndarray) -> list[Levels]:
     """Every pair of neighbouring levels of recursion with its distances, for losses [draws, G]."""
-    found = []
+    pairs = []
     for near, far in itertools.pairwise(np.unique(log_recursion)):
         at, beyond = np.flatnonzero(log_recursion == near), np.flatnonzero(log_recursion == far)
         sizes, places = np.unique(log_size[at], return_inverse=True)
         means = np.stack([losses[:, at[places == place]].mean(axis=1) for place in range(len(sizes))], axis=1)
         same = _sizes_at(*_smoothed(sizes, means), losses[:, beyond])
-        found.append(Levels((near + far) / 2, (same - log_size[beyond]) / (far - near)))  # the two log 2 cancel
-    return found
+        pairs.append(Levels((near + far) / 2, (same - log_size[beyond]) / (far - near)))  # the two log 2 cancel
+    return pairs
 
 
 def _smoothed(sizes: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +85,17 @@ def _smoothed(sizes: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.nda
     return fine, PchipInterpolator(sizes, losses, axis=1)(fine)
 
 
-def _sizes_at(sizes: np.ndarray, losses: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The size between two neighbours whose losses enclose the wanted one; the smallest if there are several, NaN if none.
+def _sizes_at(sizes: np.ndarray, losses: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The size between two neighbours whose losses enclose the target; the smallest if several do, NaN if none does.
 
     Args:
-        sizes: [K] ascending; losses: [draws, K] there; wanted: [draws, M].
+        sizes: [K] ascending; losses: [draws, K] at these sizes; target: [draws, M].
     """
-    found = np.full(wanted.shape, np.nan)
-    for left in reversed(range(len(sizes) - 1)):  # the smallest is written last
-        first, second = losses[:, left, None], losses[:, left + 1, None]
-        inside = (np.minimum(first, second) <= wanted) & (wanted <= np.maximum(first, second)) & (first != second)
+    solved = np.full(target.shape, np.nan)
+    for place in reversed(range(len(sizes) - 1)):  # the smallest is written last
+        first, second = losses[:, place, None], losses[:, place + 1, None]
+        inside = (np.minimum(first, second) <= target) & (target <= np.maximum(first, second)) & (first != second)
         with np.errstate(divide="ignore", invalid="ignore"):
-            size = sizes[left] + (wanted - first) / (second - first) * (sizes[left + 1] - sizes[left])
-        found = np.where(inside, size, found)
-    return found
+            size = sizes[place] + (target - first) / (second - first) * (sizes[place + 1] - sizes[place])
+        solved = np.where(inside, size, solved)
+    return solved

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Quality:
     """How well a law fits; None where the data cannot give a number."""
 
-    r_squared: float | None = None  # of the response, or of its logarithm where the law has that
+    r_squared: float | None = None  # share of the variance of the response, or of its logarithm where the law is one of logarithms
     aic: float | None = None
     aic_simpler: dict[str, float] = field(default_factory=dict)  # AIC of simpler forms
     leave_one_scale_out_error: float | None = None  # root mean square, in the units of the misfit
@@ -45,13 +45,13 @@ class Fit:
     cells: int
     seeds: int  # median over cells
     form: str | None = None
-    reason: Reason | None = None  # of a refusal
+    reason: Reason | None = None  # None for a law that is not refused
     estimates: dict[str, Interval] = field(default_factory=dict)
     quality: Quality = Quality()
     flags: tuple[str, ...] = ()
     fitted_range: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest value by column
-    points: pd.DataFrame | None = None  # columns line, x, measured, fitted, misfit and possibly half (of the 95 % interval)
-    suggestion: str | None = None  # of a refusal: a spec as YAML that would identify the law
+    points: pd.DataFrame | None = None  # columns line, x, measured, fitted, misfit, and where known half the 95 % interval (half)
+    suggestion: str | None = None  # a spec as YAML that would identify a law that is refused
 
     @property
     def law(self) -> str:

@@ -22,7 +22,7 @@ class Group:
 
     settings: dict[str, Any]
     trials: pd.DataFrame  # with the columns `cell`, `recursion`, `params_once`
-    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # of the whole table: fingerprint, metric, axis, at, value
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # curves of the whole table: fingerprint, metric, axis, at, value
     budgets: Budgets = field(default_factory=dict)  # for which the user asks what to run
 
     @property
@@ -77,6 +77,12 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collect
 def _values(table: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
     """Columns as plain values; "" stands for an absent one."""
     return {name: table[name].astype(object).where(table[name].notna(), "").tolist() for name in names}
+
+
+def first_values(part: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """The settings that all trials of a part share, among these columns, as plain values."""
+    values = {name: part[name].iloc[0] for name in names if name in part}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
 def _column(table: pd.DataFrame, name: str, absent: float) -> pd.Series:

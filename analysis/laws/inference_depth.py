@@ -16,7 +16,7 @@ from scipy import optimize, stats
 from analysis.laws.draft import Draft
 from analysis.laws.drawing import SHARE_MISFIT, Drawing
 from analysis.laws.fit import Fit, Quality, only_bounded
-from analysis.laws.groups import CELL, Group
+from analysis.laws.groups import CELL, Group, first_values
 from analysis.laws.law import Law
 from analysis.laws.sentence import Sentence, state_interval
 from analysis.statistics.interval import Interval
@@ -84,13 +84,12 @@ def _errors(trials: pd.DataFrame, curves: pd.DataFrame) -> dict[str, pd.Series]:
 def _fit_cell(law: Law, group: Group, part: pd.DataFrame, seeds: list[pd.Series]) -> Fit:
     """The fit of one cell; the curves of its seeds are cut at the depth chosen on validation, or at N_sup."""
     names = (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, SIZE)
-    setting = {name: _plain(part[name].iloc[0]) for name in names if name in part}
     trained = int(part[SUPERVISION_STEPS].iloc[0] or 1) if SUPERVISION_STEPS in part else int(seeds[0].index.max())
     chosen = part["chosen_depth"].to_numpy() if "chosen_depth" in part else np.full(len(part), np.nan)
     lasts = [int(value) if np.isfinite(value) else trained for value in chosen.astype(float)]
     rise = find_collapse(seeds, lasts) if trained > 1 else None
     fit = Fit(
-        law, ERROR, group.settings | setting, trials=len(part), cells=1, seeds=len(seeds),
+        law, ERROR, group.settings | first_values(part, names), trials=len(part), cells=1, seeds=len(seeds),
         estimates=only_bounded({"rise": rise}), flags=("collapse",) if rise else (),
         fitted_range={"depth": [1.0, float(max(lasts))]},
     )  # fmt: skip
@@ -101,11 +100,6 @@ def _fit_cell(law: Law, group: Group, part: pd.DataFrame, seeds: list[pd.Series]
     if reason is not None:
         return replace(fit, reason=reason)
     return _estimate(replace(fit, fitted_range={"depth": [1.0, float(max(curve.index.max() for curve in used))]}), used)
-
-
-def _plain(value: object) -> object:
-    """A number of a table as Python has it."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _cut(seeds: list[pd.Series], lasts: list[int], least: int) -> list[pd.Series]:
@@ -174,9 +168,9 @@ def _points(used: list[pd.Series], fitted: list[np.ndarray]) -> pd.DataFrame:
 
 
 def _share_interval(values: np.ndarray) -> Interval | None:
-    """Student's interval of a share, cut to [0, 1]: it loses no share that is possible, so that it covers as often.
+    """Student's interval of a share, cut to [0, 1]: it loses no possible share, so that it covers as often.
 
-    One that lies outside as a whole is left as it is, as no share agrees with the law.
+    An interval that lies outside as a whole is not cut, as no share agrees with the law.
     """
     interval = t_interval(values)
     if interval is None or interval.low > 1 or interval.high < 0:

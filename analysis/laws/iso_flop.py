@@ -2,8 +2,8 @@
 
     log L = m_C + q (log N - log N*(C))^2      log N*(C) = mu + s (log C - mean)
 
-One curvature for all levels of compute; s is the exponent of the optimal size. The optimal recursion is the share of compute
-that is left: with C ~ N R at equal examples, its exponent is 1 - s.
+One curvature for all levels of compute; s is the exponent of the optimal size. With C ~ N R at equal
+examples, the exponent of the optimal recursion is 1 - s.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class IsoFlop(Law):
     rank = 8
     is_leading = True
     needs = ((LOSS,), (SIZE,), (COMPUTE,))
-    spans = ("fit.budget.amount",)  # each level of compute may be a sweep with a budget of its own
+    spans = ("fit.budget.amount",)  # each level of compute may be a sweep with another budget
     shows = "the best size at equal training FLOPs"
     drawing = Drawing("Equal training compute", SIZE_LABEL, LOSS_LABEL)
     grows = ()

@@ -1,4 +1,4 @@
-"""`Law`: what the analysis requires of a law. A law of your own is a subclass in a file of this folder (docs/laws.md)."""
+"""`Law`: what the analysis requires of a law. A new law is a subclass in a file of this folder (docs/laws.md)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

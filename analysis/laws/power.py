@@ -63,7 +63,7 @@ class LawAlongAnAxis(Law):
 
     @abstractmethod
     def find_end(self, part: pd.DataFrame) -> Reason | None:
-        """Floor or ceiling of the task, where all scales are there."""
+        """Floor or ceiling of the task, where no scale differs from another."""
 
     @abstractmethod
     def estimate(self, fit: Fit, part: pd.DataFrame) -> Fit:

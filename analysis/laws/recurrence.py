@@ -3,7 +3,7 @@
     log L = log(E + exp(c - alpha (log N_eff - mean)))    N_eff = N_once + R^phi N_recursed
 
 N_once, N_recursed: parameters outside and inside the recursion; R = T (n + 1) N_sup, the number of times that a recursed
-parameter is applied (or three numbers, each with an exponent of its own); E >= 0, the loss that neither removes.
+parameter is applied (or three numbers, each with an exponent of its own); E >= 0, the loss that neither size nor recursion removes.
 """
 
 import copy
@@ -57,7 +57,7 @@ from sweeps.spec.measure import Block
 THREE = {"h_cycles": CYCLES, "l_cycles_plus_1": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}  # axis and its setting
 ONE_EXPONENT, CURVATURE, THREE_EXPONENTS = "one_exponent", "curvature", "three_exponents"
 CURVE_POINTS = 24  # points of a curve over the design
-SUGGESTED_SIZES = 3  # of a design for three exponents
+SUGGESTED_SIZES = 3  # sizes in a design for three exponents
 CURVATURE_SLOPE = 3  # place of q in the coefficients of the log-linear form
 DOUBLING_OF_R = -0.693  # change of log L a doubling, for a slope of log L in log R
 
@@ -152,7 +152,7 @@ class Recurrence(Law):
         return sentences
 
     def refusals(self, fits: Sequence[Fit]) -> list[Sentence]:
-        return state_refusals([fit for fit in fits if fit.form == ONE_EXPONENT], "the recurrence law")
+        return state_refusals([fit for fit in fits if fit.form == ONE_EXPONENT], "the recurrence law", "exchange_rate")
 
     def figure(self, fit: Fit) -> FigureData | None:
         """What one doubling of recursion is worth in parameters, at every R."""
@@ -257,7 +257,7 @@ def _points(cells: Cells, misfit: np.ndarray) -> pd.DataFrame:
 
 
 def _keep_without_the_law(fit: AnyFit) -> AnyFit:
-    """Of a fit that is refused for its misfit, the estimates that do not rest on the law."""
+    """Remove estimates that depend on the law from a fit that is refused for its misfit."""
     if fit.reason is None:
         return fit
     kept = {name: value for name, value in fit.estimates.items() if name.startswith(("slope", "exchange_rate_model"))}
@@ -343,7 +343,7 @@ def _local_rates(cells: Cells, line: Linear, between: pd.DataFrame) -> pd.DataFr
         return rates
     rows = []
     for log_r in np.linspace(cells.axes[:, 0].min(), cells.axes[:, 0].max(), CURVE_POINTS):
-        slopes = np.array([[0.0, 0.0, 1.0, -2 * log_r], [0.0, 1.0, 0.0, 0.0]])  # in log R there, and in log N
+        slopes = np.array([[0.0, 0.0, 1.0, -2 * log_r], [0.0, 1.0, 0.0, 0.0]])  # slopes at this R: in log R, and in log N
         ratio = fieller(Linear(slopes @ line.coefficients, slopes @ line.covariance @ slopes.T, line.freedom), 0, 1)
         if ratio is not None:
             numbers = ratio.map(lambda exponent: 2**exponent).numbers

@@ -17,7 +17,7 @@ from analysis.data.tables import label
 from analysis.laws.draft import Draft
 from analysis.laws.drawing import SHARE_MISFIT, Drawing
 from analysis.laws.fit import Fit, Quality, only_bounded
-from analysis.laws.groups import CELL, Group
+from analysis.laws.groups import CELL, Group, first_values
 from analysis.laws.law import Law
 from analysis.laws.sentence import Sentence, name_place, state_interval
 from analysis.statistics.regression import aic, lack_of_fit_over_seeds, r_squared, root_mean_square, t_interval
@@ -74,9 +74,8 @@ class RequiredDepth(Law):
 
 
 def _fit_cell(law: Law, group: Group, part: pd.DataFrame, points: pd.DataFrame, measure: str | None) -> Fit:
-    setting = {name: part[name].iloc[0] for name in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if name in part}
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in setting.items()}
-    settings = group.settings | plain | ({"difficulty": measure} if measure else {})
+    shared = first_values(part, (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS))
+    settings = group.settings | shared | ({"difficulty": measure} if measure else {})
     levels, depths = points["difficulty"].astype(float), points["at"].astype(float)
     ranges = {"difficulty": [float(levels.min()), float(levels.max())], "depth": [float(depths.min()), float(depths.max())]}
     fit = Fit(law, ACCURACY, settings, trials=len(part), cells=1, seeds=len(part), fitted_range=ranges)

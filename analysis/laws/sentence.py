@@ -45,12 +45,16 @@ def state_range(interval: Interval) -> str:
     return f"95 % interval {interval.low:,.3g} to {interval.high:,.3g}"
 
 
-def state_refusals(fits: Sequence["Fit"], law: str) -> list[Sentence]:
-    """One sentence for all groups of trials in which a law is refused for the same reason."""
+def state_refusals(fits: Sequence["Fit"], law: str, figure: str) -> list[Sentence]:
+    """One sentence for all groups of trials in which a law is refused for the same reason.
+
+    Args:
+        figure: start of the name of the figure for a group.
+    """
     sentences = []
     for reason in dict.fromkeys(fit.reason for fit in fits if fit.reason is not None):
         refused = [fit for fit in fits if fit.reason == reason]
         places = "; ".join(dict.fromkeys(name_place(fit).removesuffix(", ").removeprefix("On ") for fit in refused))
         text = f"{f'on {places}, ' if places else ''}{law} is not fitted: {reason.sentence}."
-        sentences.append(Sentence(text, f"exchange_rate{refused[0].suffix}"))
+        sentences.append(Sentence(text, f"{figure}{refused[0].suffix}"))
     return sentences

@@ -1,4 +1,4 @@
-"""The sweep that the columns of a table describe, as far as they do; what a suggestion starts from where there is no spec."""
+"""The sweep that the columns of a table describe as far as they can: the start of a suggestion for a table without a spec."""
 
 import math
 from typing import Any
@@ -18,15 +18,15 @@ from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
 
 ABSENT = {WIDTH: 32, SUPERVISION_STEPS: 1}  # values of axes that a table does not have
-MAX_LEVELS = 5  # kept of an axis
+MAX_LEVELS = 5  # values of an axis that a sketch keeps
 HEAD_SIZE = "model.head_size"
 MAX_HEAD_SIZE = ModelConfig.model_fields["head_size"].default
 
 
 def sketch(trials: pd.DataFrame, seeds: int) -> SweepSpec:
-    """A sweep of the settings that all trials share and of their axes, under a name of its own.
+    """A sweep of the settings that all trials share and of their axes, under a new name.
 
-    A setting that is not a valid one is left out, and so is one that has its default.
+    Settings that are not valid, and settings that have their default, are not written.
     """
     vary = {path: levels for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if (levels := _levels(trials, path))}
     fixed = {"task.kind": "sudoku", **ABSENT, **_shared(trials)}
@@ -69,10 +69,10 @@ def _plain(value: Any) -> Any:
 
 def _levels(trials: pd.DataFrame, path: str) -> list[int]:
     """Values of an axis, evenly thinned."""
-    there = sorted({int(value) for value in trials[path].dropna() if value}) if path in trials else []
-    if len(there) > MAX_LEVELS:
-        there = [there[round(number * (len(there) - 1) / (MAX_LEVELS - 1))] for number in range(MAX_LEVELS)]
-    return there
+    levels = sorted({int(value) for value in trials[path].dropna() if value}) if path in trials else []
+    if len(levels) > MAX_LEVELS:
+        levels = [levels[round(number * (len(levels) - 1) / (MAX_LEVELS - 1))] for number in range(MAX_LEVELS)]
+    return levels
 
 
 def _head_size(widths: list[int], head: Any) -> int | None:
@@ -105,10 +105,10 @@ def _without_defaults(fixed: dict[str, Any], first: dict[str, Any]) -> dict[str,
     """The settings without those that change nothing; the kinds of task and model stay."""
     resolved = validate_trial(with_values({}, fixed | first)).resolved()
     for path in [path for path in fixed if not path.endswith(".kind")]:
-        rest = {name: value for name, value in fixed.items() if name != path}
+        others = {name: value for name, value in fixed.items() if name != path}
         try:
-            if validate_trial(with_values({}, rest | first)).resolved() == resolved:
-                fixed = rest
+            if validate_trial(with_values({}, others | first)).resolved() == resolved:
+                fixed = others
         except UserError:
             continue
     return fixed

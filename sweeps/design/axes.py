@@ -16,7 +16,7 @@ AXES = (*CAPACITY_AXES, *DEPTH_AXES)
 
 
 def independent_axes(columns: Collection[str]) -> list[str]:
-    """The axes among these columns, without a size or a recursion that follows from settings which are all there."""
+    """The axes among these columns, without a size or a recursion that follows from settings among them."""
     following = set()
     if {WIDTH, LAYERS} <= set(columns):
         following.add(SIZE)

@@ -8,4 +8,4 @@ MIN_SIZE_SLOPE_T = 4.0  # slope in log size over its standard error; below it a 
 LACKING = 0.01  # p of a lack of fit that is flagged, and of a difference between cells that counts
 FLOOR, CEILING = 0.05, 0.95  # exact accuracy below and above which an effect cannot show in full
 NOTHING_SOLVED, ALL_SOLVED = 0.02, 0.98  # exact accuracy below and above which cells do not differ any more
-MAX_MISFIT_SHARE = 0.10  # of the range of log L: misfit beyond seed noise that is not refused
+MAX_MISFIT_SHARE = 0.10  # misfit beyond seed noise that is not refused, as a share of the range of log L
