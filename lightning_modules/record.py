@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from lightning_modules.config import TrialConfig
-from rrm.compute import count_parameters, inference_flops, train_step_flops
+from rrm.compute import count_layers, count_parameters, count_recursion, inference_flops, train_step_flops
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
 RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")
@@ -82,10 +82,10 @@ def describe(config: TrialConfig) -> Record:
         "params": counts.total,
         "params_once": counts.once,
         "params_recursed": counts.recursed,
-        "layers_per_step": model.layers_per_step,
-        "layers_executed": model.layers_per_step * model.trained_depth,
+        "layers_per_step": count_layers(model, shape),
+        "layers_executed": count_layers(model, shape) * model.trained_depth,
         "inference_flops": inference_flops(model, shape),
-        "recursion": model.recursion,
+        "recursion": count_recursion(model, shape),
         "matching": config.fit.budget.unit,
     }
 
