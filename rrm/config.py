@@ -381,7 +381,7 @@ class OptimConfig(StrictConfig):
     warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
     schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
     min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
-    puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
+    puzzle_lr: float = Field(1e-2, gt=0)  # learning rate for the puzzle embedding
     puzzle_weight_decay: float = Field(0.1, ge=0)
     ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
     ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
