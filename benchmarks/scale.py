@@ -125,13 +125,13 @@ def run_ours(trials: int) -> float:
     from lightning_modules.yaml_file import write_yaml
     from sweeps.driver.run import run_sweep
     from sweeps.spec.sweep import load_spec
-    from sweeps.tracking import tracker
+    from sweeps.tracking import delivery
 
     OURS["search"]["num_trials"] = trials
     path = Path("scale.yaml")
     path.write_text(write_yaml(OURS), encoding="utf-8")
     spec = load_spec(path)
-    tracker.LONGEST_DELIVERY_SECONDS = 3600.0
+    delivery.MAX_DELIVERY_SECONDS = 3600.0
     started = time.perf_counter()
     code = run_sweep(spec, Console(stderr=True), "")
     seconds = time.perf_counter() - started
@@ -141,7 +141,8 @@ def run_ours(trials: int) -> float:
 
 def check_complete(spec: Any, trials: int, code: int) -> None:
     """The sweep did what it is timed for: every trial is in the store and, once, in MLflow."""
-    from sweeps.store.store import Store, local_root, tracking_uri
+    from sweeps.store.store import Store
+    from sweeps.tracking.mlflow.address import local_root, tracking_uri
     from sweeps.tracking.mlflow.reader import read_runs
     from sweeps.tracking.spool import Spool
 

@@ -1,7 +1,6 @@
 """`rrm-trial`: one trial, without ray and without mlflow."""
 
 import argparse
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial, validate_trial
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import Record, Row
+from lightning_modules.record import Record, Row, read_result
 from lightning_modules.trial_folder import RESULT, TRIAL
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults
@@ -21,7 +20,7 @@ from rrm.files import expand_home
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 done, 1 the trial failed, 2 the user can mend it, 130 stopped (the same command continues)."""
+    """Exit code 0 completed, 1 the trial failed, 2 a mistake of the user, 130 stopped (the same command continues)."""
     try:
         options = _parser().parse_args(arguments)
         config, folder = _find_trial(options.trial, options.out)
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as for any other mistake of the user."""
+    """Reports a mistake on the command line in one line, as any other mistake of the user."""
 
     def error(self, message: str) -> NoReturn:
         raise usage_error(message, self.prog)
@@ -46,7 +45,7 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="rrm-trial",
         description="Train and score one trial, and write its record; neither ray nor mlflow is needed. "
-        "A trial that was interrupted goes on from its checkpoint when the command is typed again.",
+        "The same command continues an interrupted trial from its checkpoint.",
         epilog="example: rrm-trial lightning_modules/trials/sudoku.yaml --out runs/trials/first",
     )
     parser.add_argument("trial", type=Path, metavar="TRIAL.yaml", help="a trial; fields that are absent have their defaults")
@@ -59,28 +58,28 @@ def _parser() -> _Parser:
 
 def _find_trial(path: Path, out: Path | None) -> tuple[TrialConfig, Path]:
     """The trial in a file, and its folder. A folder with this trial under older defaults goes on with them."""
-    found: list[tuple[TrialConfig, Path]] = []
+    candidates: list[tuple[TrialConfig, Path]] = []
     for version in range(NEWEST_DEFAULTS, FIRST_DEFAULTS - 1, -1):
         config = load_trial(path, version)
         folder = Path(expand_home(out or Path("runs/trials") / config.fingerprint))
         if _stored_fingerprint(folder) == config.fingerprint:
-            if found and config != found[0][0]:
-                print(f"{folder} was begun with {describe_defaults(version)}: the trial keeps them")
+            if candidates and config != candidates[0][0]:
+                print(f"{folder} was started with {describe_defaults(version)}: the trial keeps them")
             return config, folder
-        found.append((config, folder))
-    return found[0]
+        candidates.append((config, folder))
+    return candidates[0]
 
 
 def _stored_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of the trial that lies in a folder; None where there is none."""
+    """The fingerprint of the trial in a folder; None where the folder has no trial."""
     trial_file = folder / TRIAL
     return validate_trial(read_yaml(trial_file)).fingerprint if trial_file.exists() else None
 
 
 def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
-    """Continue or start the trial in `folder`; a finished one is only shown."""
+    """Continue or start the trial in `folder`; the record of a finished one is printed."""
     from lightning_modules.datamodule import load_splits
-    from lightning_modules.fit import fit  # lightning takes seconds to import; errors above do not need it
+    from lightning_modules.fit import fit  # lightning takes seconds to import; the errors above must not wait for it
 
     if threads is not None:
         if threads < 1:
@@ -88,12 +87,12 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
         torch.set_num_threads(threads)
     result_file = folder / RESULT
     if result_file.exists():
-        record = json.loads(result_file.read_text(encoding="utf-8"))
+        record = read_result(result_file).record
         if record["fingerprint"] != config.fingerprint:
             raise UserError(str(folder), f"holds another trial ({record['fingerprint']}, not {config.fingerprint})")
         print(f"already finished: {result_file}")
     else:
-        load_splits(config.task)  # a bad row is found before anything is written
+        load_splits(config.task)  # a bad row is refused before any file is written
         result = fit(config, _prepare(folder, config), _print_row)
         write_atomically(result_file, result.to_json())
         record = result.record

@@ -34,27 +34,38 @@ BudgetUnit = Literal["steps", "fresh_examples", "train_flops", "seconds"]
 class Budget(StrictConfig):
     """When training ends: at the first step at which `amount` of `unit` is used up."""
 
-    unit: BudgetUnit = "steps"  # optimizer steps, examples that entered a slot, FLOPs of training, seconds of training
-    amount: float = Field(1000, ge=0)  # 0 trains nothing: the weights of `fit.start_from`, or the initial ones, are scored
+    unit: BudgetUnit = "steps"
+    """Optimizer steps, examples that entered a slot, FLOPs of training, or seconds of training (searches only)."""
+    amount: float = Field(1000, ge=0)
+    """Length of training in `unit`. With 0 the weights of `fit.start_from`, or the initial weights, are scored without training."""
 
 
 class CurriculumStage(StrictConfig):
     """Fewer cycles early in training (CGAR, 2511.08653); behind the last stage the model has its own."""
 
-    until: float = Field(gt=0, lt=1)  # share of the budget
-    h_cycles: int = Field(ge=1)  # T
-    l_cycles: int = Field(ge=1)  # n
+    until: float = Field(gt=0, lt=1)
+    """Share of the budget at which the stage ends."""
+    h_cycles: int = Field(ge=1)
+    """T in this stage: cycles of a supervision step."""
+    l_cycles: int = Field(ge=1)
+    """n in this stage: latent updates of a cycle."""
 
 
 class FitConfig(StrictConfig):
     """How a model is trained."""
 
-    batch_size: int = Field(128, ge=1)  # slots
+    batch_size: int = Field(128, ge=1)
+    """Slots of a batch: examples that are trained at the same time."""
     budget: Budget = Budget()
-    gradient_clip: float = Field(0.0, ge=0)  # largest gradient norm; 0 is off, as in the papers
+    """When training ends."""
+    gradient_clip: float = Field(0.0, ge=0)
+    """Largest gradient norm; 0 turns clipping off, as in the papers."""
     curriculum: list[CurriculumStage] | None = Field(None, min_length=1)
-    start_from: FilePath | None = None  # weights to begin with: ours or official, .safetensors or torch
-    start_from_sha256: str | None = None  # its digest; checked where given, filled in when a trial is loaded
+    """Stages early in training with other T and n; after the last stage the model has the T and n of its own section."""
+    start_from: FilePath | None = None
+    """File of weights to begin with, in the format of rrm-sweeps or of the official code (`.safetensors` or torch)."""
+    start_from_sha256: str | None = None
+    """SHA-256 of the file in `start_from`. It is checked where it is given, and filled in when a trial is loaded."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -69,25 +80,38 @@ class FitConfig(StrictConfig):
 class EvalConfig(StrictConfig):
     """How a model is scored; always with the averaged weights."""
 
-    validations: int = Field(10, ge=1)  # times the validation split is scored during training, evenly over the budget
-    # The depth curve at the end runs over 1 .. max_depth supervision steps.
+    validations: int = Field(10, ge=1)
+    """Number of times that the validation split is scored during training, evenly over the budget."""
     max_depth: int = Field(16, ge=1, json_schema_extra=SCORING)
-    # No row halts early; by the halting values; when the answer stays the same.
+    """Largest inference depth D of the depth curve at the end: it runs over 1 .. max_depth supervision steps. At least N_sup."""
     halting: Literal["fixed", "q", "convergence"] = Field("fixed", json_schema_extra=SCORING)
-    rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)  # runs with different noise: mode, best by q and oracle over them
+    """When a row stops at inference: after D steps, once its halting value is above 0, or once its answer stays the same.
+
+    A row that stopped keeps its answer.
+    """
+    rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)
+    """Number of runs with different noise; they give `depth/rollout_mode`, `depth/rollout_best_q` and `depth/rollout_oracle`."""
     batch_size: int = Field(256, ge=1, json_schema_extra=SCORING)
+    """Rows that are scored at the same time."""
 
 
 class TrialConfig(StrictConfig):
     """One trial, seed included."""
 
     task: TaskConfig = SudokuConfig()
+    """Puzzles to learn; `task.kind` selects the fields."""
     model: TaggedModelConfig = TRMConfig()
+    """Model; `model.kind` selects the fields."""
     loss: LossConfig = LossConfig()
+    """How answers and halting values are scored."""
     optim: OptimConfig = OptimConfig()
+    """How weights are updated."""
     fit: FitConfig = FitConfig()
+    """How the model is trained."""
     eval: EvalConfig = EvalConfig()
-    seed: int = Field(0, ge=0)  # initial weights, batch order, augmentation, exploration
+    """How the model is scored."""
+    seed: int = Field(0, ge=0)
+    """Seed of the initial weights, the order of batches, augmentation and exploration. In a sweep `measure.seeds` sets it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -3,8 +3,8 @@
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters
 
-COPIES = 5  # of a trained parameter: weight, gradient, two moments, moving average
-PUZZLE_COPIES = 6  # of the puzzle embedding: weight, gradient, the scored copy, and three while sign-SGD steps
+COPIES = 5  # copies of each trained parameter: weight, gradient, two moments, moving average
+PUZZLE_COPIES = 6  # copies of each puzzle embedding: weight, gradient, the scored copy, and three while sign-SGD steps
 
 
 def training_bytes(config: TrialConfig) -> float:

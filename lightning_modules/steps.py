@@ -1,4 +1,4 @@
-"""Training steps without a trainer: what a plan and a benchmark time."""
+"""Training steps without a trainer, for the timing of a plan and of a benchmark."""
 
 import torch
 
@@ -17,7 +17,7 @@ class BareTraining:
         self.stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
         self.module = RecursiveModule(config).to(device)
         self.optimizer = build_optimizer(self.module.reasoner, config.optim)
-        self.steps = 0  # taken so far
+        self.steps = 0  # number of optimizer steps so far
 
     def step(self) -> None:
         """Make the next batch, train on it, and update the averaged weights; returns before a GPU has finished."""
@@ -25,7 +25,7 @@ class BareTraining:
         batch = {name: rows.to(self.device, non_blocking=True) for name, rows in self.stream.batch(self.steps).items()}
         loss = self.module.training_step(batch, self.steps)
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.module.average.update_parameters(self.module.reasoner)
         self.steps += 1

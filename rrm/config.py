@@ -14,8 +14,14 @@ SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: i
 class StrictConfig(BaseModel):
     """Frozen, without unknown keys, without silent conversions, without infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True,
-                              use_attribute_docstrings=True)  # fmt: skip
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,  # docs/formats.md and the JSON Schema show the docstring under each field
+    )
 
 
 class RuleError(ValueError):
@@ -359,9 +365,12 @@ AnyModelConfig = IterativeConfig | OnePassConfig
 class LossConfig(StrictConfig):
     """How answers and halting values are scored."""
 
-    kind: Literal["stablemax", "softmax"] = "stablemax"  # how logits become a distribution
-    precision: Literal["float64", "float32"] | None = None  # of that distribution; float64 for stablemax, as in the papers
-    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses; 0 removes them
+    kind: Literal["stablemax", "softmax"] = "stablemax"
+    """How logits become a distribution over tokens; the papers use `stablemax`."""
+    precision: Literal["float64", "float32"] | None = None
+    """Precision of that distribution. Default: `float64` for `stablemax`, as in the papers, `float32` for `softmax`."""
+    q_weight: float = Field(0.5, ge=0)
+    """Weight of the halting losses; 0 removes them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -374,17 +383,31 @@ class LossConfig(StrictConfig):
 class OptimConfig(StrictConfig):
     """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
 
-    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
+    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    """Optimizer. `muon` updates the matrices of the blocks and leaves all other weights to AdamW."""
     lr: float = Field(1e-3, gt=0)
+    """Learning rate after the warm-up."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
+    """Decay rates of Adam's first and second moment."""
     weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
-    schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
-    min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
-    puzzle_lr: float = Field(1e-2, gt=0)  # learning rate for the puzzle embedding
+    """Weight decay, decoupled from the gradient."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the budget in which lr rises linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant, or a cosine that ends at `min_lr_ratio` x lr."""
+    min_lr_ratio: float | None = Field(None, ge=0, le=1)
+    """Where the cosine ends, as a share of lr. The schedule `cosine` requires it, and no other schedule has it."""
+    puzzle_lr: float = Field(1e-2, gt=0)
+    """Learning rate of the puzzle embedding, which sign-SGD trains; without effect where `model.prefix_length` is 0."""
     puzzle_weight_decay: float = Field(0.1, ge=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
-    ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
+    """Weight decay of the puzzle embedding; without effect where `model.prefix_length` is 0."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what is scored; with 0 the last weights are scored."""
+    ema_warmup: bool = True
+    """Whether the average follows the weights closely at first, so that a short run does not score its initial weights.
+
+    The papers have no such warm-up.
+    """
 
     @model_validator(mode="after")
     def _cosine_has_an_end(self) -> Self:

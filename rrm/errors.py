@@ -164,7 +164,7 @@ def first_line(error: BaseException, hide: Callable[[str], str] = str) -> str:
 
 
 def join_keys(*keys: int | str) -> str:
-    """A dotted path; a key that nobody could see stands in quotes."""
+    """A dotted path; a key that is empty or not visible is in quotes."""
     return ".".join(str(key) if str(key).strip() else repr(key) for key in keys)
 
 

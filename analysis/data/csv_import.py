@@ -20,9 +20,10 @@ from analysis.data.exports import (
     unpack_dictionaries,
 )
 from analysis.data.lookalikes import columns_option, find_lookalikes, percent_option, settings_option
-from analysis.data.names import COUNTS, NUMBERS, RECORD, SCORES, SETTINGS, TEXTS, is_share
+from analysis.data.names import NUMBERS, RECORD, SETTINGS, is_share
 from analysis.data.table_file import read_table, with_types
 from analysis.data.tables import CURVE_COLUMNS, SECTIONS, Tables, is_parameter, split_bins
+from lightning_modules.columns import COUNTS, SCORES, TEXTS, current_name
 from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
 from sweeps.design.axes import DEPTH_AXES
@@ -230,6 +231,7 @@ def _read_curves(path: Path | None, trials: pd.DataFrame, percent: Collection[st
     numbers = {name: _numbers(table[name], f"{path}: {name}") for name in present}
     for name, column in numbers.items():
         _refuse(column, np.isinf(column), "must be finite", f"{path}: {name}")
+    texts["metric"] = texts["metric"].map(current_name)
     return table.assign(**texts, **numbers, value=values.where(~is_percent, values / 100))
 
 

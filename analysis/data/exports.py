@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.data.names import RECORD, SETTINGS, TEXTS
+from analysis.data.names import RECORD, SETTINGS
 from analysis.data.table_file import MISSING
 from analysis.data.tables import OUTCOMES
+from lightning_modules.columns import TEXTS
 from lightning_modules.config import flatten
 from rrm.errors import UserError
 

@@ -1,4 +1,4 @@
-"""What the test items of each trial say, in few numbers: halting, residuals and rollouts.
+"""Summaries of the test items of each trial: halting, state change and rollouts.
 
 `items.parquet` of a trial has a row an item, depth and rollout; a table of a thousand trials would have millions. Each file is
 summarised when it is read, into rows of `ITEM_COLUMNS`.
@@ -12,10 +12,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 from scipy.special import expit
 
+from lightning_modules.columns import ITEMS_FORMAT, RENAMED
+from lightning_modules.trial_folder import ITEMS
+from rrm.format_version import check_format
+
 ITEM_COLUMNS = ["fingerprint", "summary", "depth", "at", "count", "value"]
+NEEDED_COLUMNS = ("depth", "rollout", "correct", "q", "state_change")
+FORMAT_KEY = b"format"  # key of the version in the metadata of the file
 CONFIDENCE_BINS = 10
-RESIDUAL_BINS = 2  # a power of ten
-SMALLEST_RESIDUAL = 1e-8
+STATE_CHANGE_BINS = 2  # bins in a power of ten
+MIN_STATE_CHANGE = 1e-8  # smaller changes count as this one
 
 Row = tuple[str, int, float, int, float]  # summary, depth, at, count, value
 
@@ -25,25 +31,38 @@ def summarise_items(files: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
 
     The summaries, each at every depth D that the file has:
         `confidence`: share of items that are right, `at` the mean halting probability of the bin;
-        `residual`: share of items that are right, `at` the power of ten of the residual in this step, in halves;
+        `state_change`: share of items that are right, `at` the power of ten of the state change in this step, in halves;
         `halted`: share right where an item stops at the first of these depths with q > 0, at the latest at D; `at` the mean depth;
         `best_q`, `oracle`: share right of the most confident of `at` rollouts; of items that any of them solves.
     """
-    rows = [(fingerprint, *row) for fingerprint, content in files for row in _summaries(content)]
+    rows = [(fingerprint, *row) for fingerprint, content in files for row in _summaries(fingerprint, content)]
     return pd.DataFrame(rows, columns=ITEM_COLUMNS)
 
 
-def _summaries(content: bytes) -> Iterator[Row]:
-    table = pq.read_table(BytesIO(content), columns=["depth", "rollout", "correct", "q", "residual"])
-    columns = {name: table[name].to_numpy() for name in table.column_names}
+def _summaries(fingerprint: str, content: bytes) -> Iterator[Row]:
+    columns = _read_columns(content, f"{ITEMS} of trial {fingerprint}")
     depths, rollouts = np.unique(columns["depth"]), int(columns["rollout"].max()) + 1
     # As they are written: rollouts, depths, items.
-    correct, q, residual = (columns[name].reshape(rollouts, len(depths), -1) for name in ("correct", "q", "residual"))
+    correct, q, change = (columns[name].reshape(rollouts, len(depths), -1) for name in ("correct", "q", "state_change"))
     for number, depth in enumerate(map(int, depths)):
         yield from _confidence(depth, correct[0, number], q[0, number])
-        yield from _residual(depth, correct[0, number], residual[0, number])
+        yield from _state_change(depth, correct[0, number], change[0, number])
         yield from _rollouts(depth, correct[:, number], q[:, number])
     yield from _halted(depths, correct[0], q[0])
+
+
+def _read_columns(content: bytes, where: str) -> dict[str, np.ndarray]:
+    """The columns of a file by today's names.
+
+    Raises:
+        UserError: a later version wrote the file.
+    """
+    file = pq.ParquetFile(BytesIO(content))
+    stated = (file.schema_arrow.metadata or {}).get(FORMAT_KEY)
+    check_format(None if stated is None else int(stated), ITEMS_FORMAT, where)
+    wanted = [name for name in file.schema_arrow.names if RENAMED.get(name, name) in NEEDED_COLUMNS]
+    table = file.read(columns=wanted)
+    return {RENAMED.get(name, name): table[name].to_numpy() for name in table.column_names}
 
 
 def _confidence(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
@@ -53,11 +72,11 @@ def _confidence(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]
         yield "confidence", depth, float(probability[own].mean()), int(own.sum()), float(correct[own].mean())
 
 
-def _residual(depth: int, correct: np.ndarray, residual: np.ndarray) -> Iterator[Row]:
-    powers = np.round(np.log10(np.maximum(residual, SMALLEST_RESIDUAL)) * RESIDUAL_BINS) / RESIDUAL_BINS
+def _state_change(depth: int, correct: np.ndarray, state_change: np.ndarray) -> Iterator[Row]:
+    powers = np.round(np.log10(np.maximum(state_change, MIN_STATE_CHANGE)) * STATE_CHANGE_BINS) / STATE_CHANGE_BINS
     for power in np.unique(powers):
         own = powers == power
-        yield "residual", depth, float(power), int(own.sum()), float(correct[own].mean())
+        yield "state_change", depth, float(power), int(own.sum()), float(correct[own].mean())
 
 
 def _rollouts(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:

@@ -1,20 +1,11 @@
 """Names of columns that have a meaning here (docs/formats.md)."""
 
+from lightning_modules.columns import COSTS, SCORES, TEXTS
 from lightning_modules.config import TrialConfig
 from rrm.config import fields_by_path
 from sweeps.design.axes import AXIS_SETTINGS
 
 SETTINGS = frozenset(path for path in fields_by_path(TrialConfig) if "." in path)
-TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint", "training_fingerprint")
-SCORES = tuple(
-    f"{split}/{score}"
-    for split in ("val", "test", "ood")
-    for score in ("exact_accuracy", "token_accuracy", "valid_accuracy", "nll", "examples", "pass_at_1", "pass_at_2")
-)
-COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "train_flops", "inference_flops",
-          "steps", "fresh_examples")  # fmt: skip
-COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
-         "peak_memory_bytes")  # fmt: skip
 NUMBERS = ("seed", *COSTS, *SCORES, "chosen_depth", "threads", "test_examples_seen_in_training", *AXIS_SETTINGS)
 RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record that are no settings, and the axes
 

@@ -175,7 +175,7 @@ def halting_calibration(tables: Tables) -> FigureData | None:
 
 def residual_correctness(tables: Tables) -> FigureData | None:
     """Residual of the last supervision step against the share that is right, by inference depth."""
-    items = tables.items[tables.items["summary"] == "residual"]
+    items = tables.items[tables.items["summary"] == "state_change"]
     items = items.merge(tables.completed[["fingerprint"]], on="fingerprint")
     if items.empty:
         return None

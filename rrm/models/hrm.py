@@ -17,9 +17,10 @@ from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
+    from rrm.trial_model import Cycles
 
 
 class HRMConfig(RecursiveConfig):
@@ -61,12 +62,12 @@ class HRM(Reasoner):
         self.H_level = self.build_network(high)
         self.L_level = self.build_network(low)
 
-    def calls(self) -> "Sequence[Call]":
-        t, n = self.cycles
+    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+        t, n = cycles
         return ([self._update_low] * n + [self._update_high]) * t
 
-    def _update_low(self, state: "State", x: "Tensor") -> "State":
-        return state._replace(z_L=self.apply_network(self.L_level, state.z_L, state.z_H + x))
+    def _update_low(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
+        return state._replace(z_L=self.apply_network(self.L_level, state.z_L, state.z_H + x, generator))
 
-    def _update_high(self, state: "State", x: "Tensor") -> "State":
-        return state._replace(z_H=self.apply_network(self.H_level, state.z_H, state.z_L))
+    def _update_high(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
+        return state._replace(z_H=self.apply_network(self.H_level, state.z_H, state.z_L, generator))

@@ -10,9 +10,10 @@ from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
+    from rrm.trial_model import Cycles
 
 
 class LoopedConfig(IterativeConfig):
@@ -49,9 +50,9 @@ class Looped(Reasoner):
         super().__init__(config, shape)
         self.L_level = self.build_network(config.num_layers)
 
-    def calls(self) -> "Sequence[Call]":
-        return [self._loop] * self.cycles[1]
+    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+        return [self._loop] * cycles.l_cycles
 
-    def _loop(self, state: "State", x: "Tensor") -> "State":
-        z = self.apply_network(self.L_level, state.z_L, x)
+    def _loop(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
+        z = self.apply_network(self.L_level, state.z_L, x, generator)
         return state._replace(z_H=z, z_L=z)

@@ -10,9 +10,10 @@ from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
+    from rrm.trial_model import Cycles
 
 
 class DirectConfig(OnePassConfig):
@@ -47,11 +48,11 @@ class OnePass(Reasoner):
         super().__init__(config, shape)
         self.L_level = self.build_network(config.network_layers[0])
 
-    def calls(self) -> "Sequence[Call]":
+    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
         return [self._predict]
 
-    def _predict(self, state: "State", x: "Tensor") -> "State":
-        z = self.apply_network(self.L_level, x, None)
+    def _predict(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
+        z = self.apply_network(self.L_level, x, None, generator)
         return state._replace(z_H=z, z_L=z)
 
 

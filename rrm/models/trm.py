@@ -19,9 +19,10 @@ from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
+    from rrm.trial_model import Cycles
 
 
 class TRMConfig(RecursiveConfig):
@@ -73,19 +74,19 @@ class TRM(Reasoner):
             self.H_level = self.build_network(config.answer_network_layers)
         self.L_level = self.build_network(config.num_layers)
 
-    def calls(self) -> "Sequence[Call]":
-        t, n = self.cycles
+    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+        t, n = cycles
         return ([self._update_latent] * n + [self._update_answer]) * t
 
-    def _update_latent(self, state: "State", x: "Tensor") -> "State":
+    def _update_latent(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
         if self.config.single_state:
-            z = self.apply_network(self.L_level, state.z_L, x)
+            z = self.apply_network(self.L_level, state.z_L, x, generator)
             return state._replace(z_H=z, z_L=z)
-        return state._replace(z_L=self.apply_network(self.L_level, state.z_L, state.z_H + x))
+        return state._replace(z_L=self.apply_network(self.L_level, state.z_L, state.z_H + x, generator))
 
-    def _update_answer(self, state: "State", x: "Tensor") -> "State":
+    def _update_answer(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
         if self.config.single_state:
-            z = self.apply_network(self.L_level, state.z_L, None)
+            z = self.apply_network(self.L_level, state.z_L, None, generator)
             return state._replace(z_H=z, z_L=z)
         network = self.L_level if self.config.network_layers[1:] == () else self.H_level
-        return state._replace(z_H=self.apply_network(network, state.z_H, state.z_L))
+        return state._replace(z_H=self.apply_network(network, state.z_H, state.z_L, generator))

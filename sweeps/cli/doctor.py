@@ -22,8 +22,7 @@ from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
 from sweeps.store.folder import Folder
 from sweeps.store.open_backend import open_backend
-from sweeps.store.store import local_root, tracking_uri
-from sweeps.tracking.destination import VARIABLE, check_tracking_uri
+from sweeps.tracking.mlflow.address import VARIABLE, check_tracking_uri, local_root, tracking_uri
 from sweeps.worker.node_check import check_ray_folder
 
 GIGABYTE = 1e9

@@ -1,4 +1,4 @@
-"""All curves of a sweep as one Parquet file: what takes MLflow a request a run and metric is read in one."""
+"""All curves of a sweep as one Parquet file: a reader needs one request, and not one per run and metric."""
 
 import json
 from collections.abc import Iterable
@@ -8,19 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.tracking.spool import Event
+from lightning_modules.columns import axis_of, current_name
+from sweeps.tracking.events import Event, TrialEnded, points_of
 
-# What a curve runs over, by the first part of a metric's name; any other metric is a single value.
-AXES = {"train_curve": "step", "val_curve": "step", "system": "step", "depth": "depth", "val_depth": "depth", "ood_depth": "depth"}
 SCHEMA = pa.schema(
     {"fingerprint": pa.string(), "metric": pa.string(), "axis": pa.string(), "at": pa.int64(), "value": pa.float64()}
 )
-ENDED = b"ended"  # in the file's metadata: when each trial ended whose curves are whole, in milliseconds, as JSON
-
-
-def axis_of(metric: str) -> str | None:
-    """What a curve runs over, `step` or `depth`; None for a single value."""
-    return AXES.get(metric.split("/")[0])
+ENDED = b"ended"  # key in the file's metadata: JSON of end times in milliseconds, for trials whose curves are complete
 
 
 def write_curves(path: Path, events: Iterable[Event]) -> None:
@@ -28,11 +22,11 @@ def write_curves(path: Path, events: Iterable[Event]) -> None:
     points: dict[tuple[str, str, int], float] = {}
     ended: dict[str, int] = {}
     for event in events:
-        for point in event.get("points", []):
+        for point in points_of(event):
             if axis_of(point["metric"]):
-                points[event["fingerprint"], point["metric"], point["at"]] = point["value"]
-        if event["kind"] == "end":
-            ended[event["fingerprint"]] = event["time"]
+                points[event.fingerprint, point["metric"], point["at"]] = point["value"]
+        if isinstance(event, TrialEnded):
+            ended[event.fingerprint] = event.time
     table = curve_table(
         {"fingerprint": fingerprint, "metric": metric, "at": at, "value": value}
         for (fingerprint, metric, at), value in points.items()
@@ -49,6 +43,8 @@ def curve_table(points: Iterable[dict[str, Any]]) -> pa.Table:
 
 
 def read_curves(path: Path) -> tuple[pa.Table, dict[str, int]]:
-    """The table, and when each trial ended whose curves are whole in it."""
+    """The table with today's names of metrics, and the end times in milliseconds of the trials whose curves are complete in it."""
     table = pq.read_table(path)
-    return table, json.loads(table.schema.metadata[ENDED])
+    metrics = pa.array([current_name(metric) for metric in table["metric"].to_pylist()], pa.string())
+    ended = json.loads(table.schema.metadata[ENDED])
+    return table.set_column(table.column_names.index("metric"), "metric", metrics), ended

@@ -1,4 +1,4 @@
-"""What one server has received of a spool: a position, the experiment it belongs to, and the parts that were set aside."""
+"""What one receiver has of a spool: a position, the experiment that holds it, and the parts that were set aside."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ NAME_DIGITS = 16
 
 @dataclass(frozen=True)
 class Aside:
-    """A part of a run that did not arrive while the rest did."""
+    """A part of a run that did not arrive although its other parts did."""
 
-    fingerprint: str  # empty for the run of the sweep
-    part: str  # RUN, or what is optional, such as `dataset` or `trial.yaml`
+    fingerprint: str  # empty for the sweep's run
+    part: str  # RUN, or the name of an optional part, such as `dataset` or `trial.yaml`
     reason: str
     transient: bool = False  # the server may take it in a moment
 
@@ -53,7 +53,7 @@ class Progress:
         write_atomically(self.file, json.dumps(content, indent=1))
 
     def meet(self, experiment: tuple[str, int]) -> None:
-        """The experiment that the server has now; another one than before has received nothing."""
+        """Note the experiment that the server has now. A new one has received nothing, so the position becomes 0."""
         if experiment != self.experiment:
             self.experiment, self.position = experiment, 0
             self.aside.clear()
@@ -79,7 +79,7 @@ class Progress:
 
 
 def describe_tracking(spool: Path) -> list[str]:
-    """What the last server that received events lacks of a spool, in lines; empty if it has everything, or if there is no spool."""
+    """Lines about what the last server that received events lacks of a spool; none without a spool."""
     events = spool / EVENTS
     if not events.exists():
         return []
@@ -87,14 +87,14 @@ def describe_tracking(spool: Path) -> list[str]:
     if newest is None:
         return ["no server has received anything yet"]
     progress = Progress(spool / SERVERS, str(parse_json(newest.read_bytes(), str(newest))["server"]))
-    left = events.stat().st_size - progress.position
-    lines = [f"{progress.server} has not received {left:,} bytes of the spool yet"] if left > 0 else []
+    missing = events.stat().st_size - progress.position
+    lines = [f"{progress.server} has not received {missing:,} bytes of the spool yet"] if missing > 0 else []
     lines += [f"{progress.server} has not received {aside}" for aside in progress.describe_aside(transient=True)]
     return lines + [f"{progress.server} refused {aside}" for aside in progress.describe_aside(transient=False)]
 
 
 def without_credentials(uri: str) -> str:
-    """A tracking URI without user, password and options: a changed password is no other server."""
+    """A tracking URI without user, password and options: after a change of password it is still the same server."""
     address = uri.partition("?")[0]
     parts = urlsplit(address)
     if not parts.netloc:

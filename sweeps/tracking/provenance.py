@@ -1,4 +1,4 @@
-"""What produced a run: the code and what was changed in it, versions, the machine."""
+"""What produced a run: the code and its changes, versions, the machine."""
 
 import json
 import os
@@ -14,27 +14,27 @@ from sweeps.tracking.secrets import blank_secrets
 
 SOURCE = Path(rrm.__file__).parent.parent
 PACKAGES = ("torch", "lightning", "ray", "optuna", "mlflow")
-MOST_DIFF_BYTES = 1_000_000
-BUILT_FROM = "sweeps/built_from.json"  # written by the build of an image, where there is no git any more
+MAX_DIFF_BYTES = 1_000_000
+BUILT_FROM = "sweeps/built_from.json"  # the build of an image writes this file, because the image has no git
 
 
 def provenance_tags(source: Path = SOURCE) -> dict[str, str]:
     """Commit of the code, whether it was changed, versions, host and hardware."""
     tags = {f"version.{package}": version(package) for package in PACKAGES}
-    tags |= {"version.python": python_version(), "host": node(), "hardware": describe_hardware()}
     tags |= {
-        "mlflow.user": os.environ.get("USER") or f"user {os.getuid()}",
-        "mlflow.source.name": "rrm-sweep",
-        "mlflow.source.type": "LOCAL",
+        "version.python": python_version(),
+        "host": node(),
+        "hardware": describe_hardware(),
+        "user": os.environ.get("USER") or f"user {os.getuid()}",
     }
-    found = _find_commit(source)
-    if found is not None:
-        tags |= {"mlflow.source.git.commit": found[0], "git.dirty": str(found[1]).lower()}
+    state = _find_commit(source)
+    if state is not None:
+        tags |= {"git.commit": state[0], "git.dirty": str(state[1]).lower()}
     return tags
 
 
 def _find_commit(source: Path) -> tuple[str, bool] | None:
-    """The commit, and whether tracked files differ from it: as git says, or as an image was built from."""
+    """The commit, and whether tracked files differ from it, according to git or to the build of the image."""
     commit = _git(source, "rev-parse", "HEAD")
     if commit is not None:
         return commit.strip(), bool(_git(source, "status", "--porcelain", "-uno"))
@@ -46,18 +46,18 @@ def _find_commit(source: Path) -> tuple[str, bool] | None:
 
 
 def describe_hardware() -> str:
-    """Of the driver's machine, in words: `x86_64, 8 cores, 2 x NVIDIA H100`."""
+    """The driver's machine in words: `x86_64, 8 cores, 2 x NVIDIA H100`."""
     gpus = torch.cuda.device_count()
     parts = [machine(), f"{os.cpu_count()} cores"] + ([f"{gpus} x {torch.cuda.get_device_name(0)}"] if gpus else [])
     return ", ".join(parts)
 
 
 def read_diff(source: Path = SOURCE) -> str:
-    """What was changed in tracked files since the commit, without secrets; empty where nothing was, or where there is no git."""
+    """Changes in tracked files since the commit, without secrets; empty where there are none, or no git."""
     diff = blank_secrets(_git(source, "diff", "HEAD") or "")
-    if len(diff.encode()) <= MOST_DIFF_BYTES:
+    if len(diff.encode()) <= MAX_DIFF_BYTES:
         return diff
-    return diff.encode()[:MOST_DIFF_BYTES].decode(errors="ignore") + f"\n(cut off at {MOST_DIFF_BYTES:,} bytes)\n"
+    return diff.encode()[:MAX_DIFF_BYTES].decode(errors="ignore") + f"\n(cut off at {MAX_DIFF_BYTES:,} bytes)\n"
 
 
 def _git(source: Path, *command: str) -> str | None:

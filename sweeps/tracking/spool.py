@@ -1,30 +1,27 @@
-"""The spool: an append-only file of events for MLflow, and for each server the position up to which it has received them.
+"""The spool: an append-only file of events, and for each receiver the position up to which it has received them.
 
-Always a local folder under the driver's lock. A record that was spooled once is not spooled again, so that a restarted
-driver may offer everything that it has.
+It is always a local folder, and the driver's lock protects it. An event that was spooled once is not spooled again, so that a
+restarted driver may offer everything that it has.
 """
 
-import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
-from sweeps.store.json_lines import append_line, read_lines
+from sweeps.store.json_lines import append_line, parse_json, read_lines
+from sweeps.tracking.events import Event, Point, PointsMeasured, SweepBegun, TrialBegun, TrialEnded, read_event, write_event
 from sweeps.tracking.progress import EVENTS, SERVERS, Progress
 
-Event = dict[str, Any]
 BATCH_EVENTS = 200
-SPOOL = "spool"  # in the driver's folder
-STARTS = {"sweep", "start"}  # kinds of the first event of a run
-ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # that the end of a trial writes
+SPOOL = "spool"  # folder in the driver's folder
 OWNER = "store"  # file in a spool: the identity of the store whose events it holds
 OLD_CURSOR = "cursor"  # file in old spools, which had one position for all servers
 
 
 class Spool:
-    """Events in the order in which they happened; `kind` is sweep, state, start, cell, points, end, curves or models.
+    """Events in the order in which they happened.
 
     A trial that is begun anew has a further attempt. The events of its earlier attempts stay in the file and are not read any more.
     """
@@ -36,12 +33,12 @@ class Spool:
 
     def _read_all(self) -> None:
         self.progress = Progress(self.folder / SERVERS, "")
-        self._spooled: dict[tuple[str, str], str | None] = {}  # status by (kind, fingerprint) of events that come once
+        self._spooled: dict[tuple[str, str], str | None] = {}  # content by (slot, fingerprint) of the last event
         self._last_step: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
         self._num_curve_events = 0
-        for event in read_lines(self.events_file):
-            self._remember(event)
+        for fields in read_lines(self.events_file):
+            self._remember(self._parse(fields))
 
     def follow(self, uri: str) -> None:
         """From now on the position is that of this server."""
@@ -61,17 +58,14 @@ class Spool:
         (self.folder / OLD_CURSOR).touch()
 
     def add_once(self, event: Event) -> None:
-        """Spool an event that comes once a trial (or once a sweep, where it has no fingerprint), or again with another `status`."""
-        fingerprint = event.get("fingerprint", "")
-        key = (_slot(event), fingerprint)
-        if key not in self._spooled or self._spooled[key] != _standing(event):
+        """Spool an event unless the last one of its slot and trial had the same content."""
+        key = (event.slot, event.fingerprint)
+        if key not in self._spooled or self._spooled[key] != event.content:
             self._append(event)
 
-    def add_start(self, event: Event) -> None:
+    def add_start(self, event: TrialBegun) -> None:
         """Spool the start of a trial. One that was spooled before is begun anew: what follows belongs to its next attempt."""
-        fingerprint = event["fingerprint"]
-        attempt = self._attempts.get(fingerprint, 0) + 1
-        self._append(event | ({"attempt": attempt} if attempt > 1 else {}))
+        self._append(replace(event, attempt=self._attempts.get(event.fingerprint, 0) + 1))
 
     def holds_start(self, fingerprint: str) -> bool:
         """Whether the start of a trial was spooled before."""
@@ -83,17 +77,17 @@ class Spool:
 
     def holds_sweep(self) -> bool:
         """Whether a driver has spooled the spec that it ran."""
-        return ("sweep", "") in self._spooled
+        return (SweepBegun.kind, "") in self._spooled
 
     def attempt(self, fingerprint: str) -> int:
         """How often the trial began at step 0."""
         return self._attempts.get(fingerprint, 1)
 
-    def add_points(self, fingerprint: str, points: list[dict[str, Any]]) -> None:
+    def add_points(self, fingerprint: str, points: Sequence[Point]) -> None:
         """Spool points of curves by step; steps that were spooled before are dropped."""
         fresh = [point for point in points if point["at"] > self._last_step.get(fingerprint, -1)]
         if fresh:
-            self._append({"kind": "points", "fingerprint": fingerprint, "points": fresh})
+            self._append(PointsMeasured(fingerprint=fingerprint, points=fresh))
 
     def pending(self) -> tuple[list[Event], int]:
         """Some events that the server has not received, in order, and its position after them."""
@@ -137,7 +131,7 @@ class Spool:
 
     def events(self) -> Iterator[Event]:
         """Every event so far, received or not."""
-        return filter(self._is_current, read_lines(self.events_file))
+        return filter(self._is_current, map(self._parse, read_lines(self.events_file)))
 
     def _read(self, position: int) -> Iterator[tuple[Event, int]]:
         """Events from a position on, each with the position behind it; a torn last line is left out."""
@@ -149,44 +143,36 @@ class Spool:
                 if not line.endswith(b"\n"):
                     return
                 position += len(line)
-                yield json.loads(line), position
+                yield self._parse(parse_json(line, str(self.events_file))), position
+
+    def _parse(self, fields: dict[str, object]) -> Event:
+        return read_event(fields, str(self.events_file))
 
     def _append(self, event: Event) -> None:
-        attempt = self.attempt(event.get("fingerprint", ""))
-        stamped = {"attempt": attempt} | event if attempt > 1 else event
-        append_line(self.events_file, stamped)
-        self._remember(stamped)
+        if not isinstance(event, TrialBegun):
+            event = replace(event, attempt=self.attempt(event.fingerprint))
+        append_line(self.events_file, write_event(event))
+        self._remember(event)
 
     def _is_current(self, event: Event) -> bool:
         """Whether it belongs to the last attempt at its trial."""
-        return bool(event.get("attempt", 1) == self.attempt(event.get("fingerprint", "")))
+        return event.attempt == self.attempt(event.fingerprint)
 
     def _remember(self, event: Event) -> None:
-        fingerprint = event.get("fingerprint", "")
-        self._num_curve_events += "points" in event
-        if event["kind"] == "start":
-            self._attempts[fingerprint] = event.get("attempt", 1)
+        fingerprint = event.fingerprint
+        self._num_curve_events += isinstance(event, PointsMeasured | TrialEnded)
+        if isinstance(event, TrialBegun):
+            self._attempts[fingerprint] = event.attempt
             self._last_step.pop(fingerprint, None)
             self._spooled.pop(("standing", fingerprint), None)
-        if event["kind"] == "points":
-            last = max(point["at"] for point in event["points"])
+        if isinstance(event, PointsMeasured):
+            last = max(point["at"] for point in event.points)
             self._last_step[fingerprint] = max(last, self._last_step.get(fingerprint, -1))
         else:
-            self._spooled[_slot(event), fingerprint] = _standing(event)
+            self._spooled[event.slot, fingerprint] = event.content
 
 
 def is_spool_of(folder: Path, identity: str | None) -> bool:
     """Whether a spool holds events of the store with this identity; a spool without an owner may be that of any store."""
     owner = folder / OWNER
     return not owner.exists() or owner.read_text(encoding="utf-8") == identity
-
-
-def _slot(event: Event) -> str:
-    """Events of one slot replace each other: states and ends both set a run's status."""
-    return "standing" if event["kind"] in {"state", "end"} else event["kind"]
-
-
-def _standing(event: Event) -> str | None:
-    """What makes an event differ from the last one of its slot."""
-    status = event.get("status")
-    return f"{event['kind']} {status}" if event["kind"] in {"state", "end"} else status

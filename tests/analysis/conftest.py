@@ -80,15 +80,15 @@ def rich_tables() -> Tables:
 
 
 def _items() -> bytes:
-    """Two rollouts of 200 items at four depths; a confident answer is more often right, a large residual less often."""
+    """Two rollouts of 200 items at four depths; a confident answer is more often right, a large state change less often."""
     rng = np.random.default_rng(0)
     parts = []
     for rollout, depth in itertools.product(range(2), (1, 2, 4, 8)):
         q = rng.normal(size=200)
         right = rng.uniform(size=200) < 1 / (1 + np.exp(-q))
-        residual = np.where(right, 0.01, 0.3)
+        change = np.where(right, 0.01, 0.3)
         columns = {"item": range(200), "difficulty": 1, "depth": depth, "rollout": rollout, "correct": right, "q": q}
-        parts.append(pd.DataFrame(columns | {"residual": residual, "token_changes": 0}))
+        parts.append(pd.DataFrame(columns | {"state_change": change, "token_changes": 0}))
     sink = BytesIO()
     pd.concat(parts).to_parquet(sink)
     return sink.getvalue()

@@ -67,7 +67,7 @@ def test_the_image_is_small_and_says_what_it_was_built_from(engine: Engine) -> N
     tags = engine(
         "run", "--rm", IMAGE, "python", "-c", "from sweeps.tracking.provenance import provenance_tags; print(provenance_tags())"
     )
-    assert "mlflow.source.git.commit" in tags and "git.dirty" in tags
+    assert "git.commit" in tags and "git.dirty" in tags
 
 
 @pytest.mark.parametrize("image", [IMAGE, DATABASE])

@@ -1,4 +1,4 @@
-"""The experiment of a sweep: found or made, with tags that say which sweep it holds and where the store of that lies."""
+"""The experiment of a sweep, with tags that name the sweep and the location of its store."""
 
 import sqlite3
 from contextlib import closing
@@ -10,12 +10,13 @@ from mlflow.entities import Experiment, ViewType
 from mlflow.store.db import utils as database
 
 from rrm.errors import UserError
-from sweeps.tracking.destination import Destination
+from sweeps.store.store import Store
 from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY, LOCATION, SWEEP
+from sweeps.tracking.mlflow.destination import Destination
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
-database.MAX_RETRY_COUNT = 1  # MLflow's 10 tries to reach a database take 2 minutes; the thread of `Delivery` has its own
+database.MAX_RETRY_COUNT = 1  # MLflow's 10 tries to reach a database take 2 minutes; the thread of `Delivery` tries again itself
 DELETED = "deleted"
 DEFAULT_EXPERIMENT = "0"
 # Columns of MLflow's tables that hold the place of an artifact.
@@ -29,7 +30,7 @@ PLACES = (
 
 
 def open_experiment(client: MlflowClient, destination: Destination) -> Experiment:
-    """The active experiment of a sweep; it is made where there is none.
+    """The active experiment of a sweep; creates it where there is none.
 
     Raises:
         UserError: it holds another sweep, or it is deleted.
@@ -62,7 +63,7 @@ def find_experiment(client: MlflowClient, destination: Destination) -> Experimen
         )
     identity, location = experiment.tags.get(IDENTITY), experiment.tags.get(LOCATION)
     if identity is not None and identity == destination.identity:
-        if location is not None and location != destination.location and destination.is_copy_of(location):
+        if location is not None and location != destination.location and Store(destination.location).is_copy_of(location):
             raise _copy_error(experiment, destination, location)
     elif identity is not None or not _is_ours(client, experiment, destination):
         raise _other_sweep_error(experiment, location, destination.renaming)
@@ -70,7 +71,7 @@ def find_experiment(client: MlflowClient, destination: Destination) -> Experimen
 
 
 def check_experiment(destination: Destination) -> None:
-    """Refuse a sweep whose name another one has; changes nothing.
+    """Refuse a sweep whose name another sweep has; changes nothing.
 
     Raises:
         UserError: see `find_experiment`.
@@ -79,7 +80,7 @@ def check_experiment(destination: Destination) -> None:
 
 
 def claim(client: MlflowClient, experiment: Experiment, destination: Destination) -> None:
-    """Write the tags that name this sweep and the place of its store, where they are not there."""
+    """Write the tags that name this sweep and the location of its store, where they are absent or differ."""
     for name, value in _claim_tags(destination).items():
         if experiment.tags.get(name) != value:
             client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -98,24 +99,24 @@ def check_active(experiment: Experiment, destination: Destination) -> None:
 
 
 def move_artifacts(experiment: Experiment, destination: Destination) -> bool:
-    """Correct the places of artifacts in the database beside the sweeps after its folder was moved; whether one was wrong.
+    """Correct the places of artifacts in the database beside the sweeps after its folder was moved; returns whether one was wrong.
 
     New artifacts go to the present folder. Places of earlier ones are corrected where their old folder is gone.
     """
     root = destination.artifact_root
     if root is None:
         return False
-    expected, found = _artifact_location(root, destination.sweep), experiment.artifact_location or ""
+    expected, stored = _artifact_location(root, destination.sweep), experiment.artifact_location or ""
     suffix = f"/{root.name}/{destination.sweep}"
-    if found == expected or not found.startswith("file:") or not found.endswith(suffix):
+    if stored == expected or not stored.startswith("file:") or not stored.endswith(suffix):
         return False
-    old = found.removesuffix(f"/{destination.sweep}")
+    old = stored.removesuffix(f"/{destination.sweep}")
     places = PLACES[:1] if Path(unquote(urlsplit(old).path)).exists() else PLACES
     with closing(sqlite3.connect(destination.uri.removeprefix("sqlite:///"), timeout=20)) as connection, connection:
         for table, column in places:
             connection.execute(
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
-                (expected, len(found) + 1, found, len(found) + 1, f"{found}/"),
+                (expected, len(stored) + 1, stored, len(stored) + 1, f"{stored}/"),
             )
     return True
 

@@ -1,28 +1,25 @@
 """What MLflow lacks of a sweep."""
 
 from collections.abc import Collection
-from pathlib import Path
 
 from mlflow import MlflowClient
 
-from sweeps.store.store import SQLITE
-from sweeps.tracking.destination import Destination
 from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY
+from sweeps.tracking.mlflow.address import is_absent
+from sweeps.tracking.mlflow.destination import Destination
 from sweeps.tracking.mlflow.experiment import check_active, find_experiment
 from sweeps.tracking.mlflow.runs import all_runs
-
-ENDED = {"FINISHED", "FAILED", "KILLED"}
+from sweeps.tracking.mlflow.words import ENDED
 
 
 def find_missing(destination: Destination, finished: Collection[str]) -> set[str]:
     """Fingerprints of finished trials that have no ended run.
 
     Raises:
-        UserError: the experiment is deleted, or holds another sweep; or it lacks trials, and this store is a copy of its own.
+        UserError: the experiment is deleted, or holds another sweep; or it lacks trials, and this store is a copy of the original.
         Exception: MLflow does not answer.
     """
-    database = destination.uri.removeprefix(SQLITE)
-    if database != destination.uri and not Path(database).exists():  # a client would make it
+    if is_absent(destination.uri):
         return set(finished)
     client = MlflowClient(tracking_uri=destination.uri)
     experiment = client.get_experiment_by_name(destination.sweep)

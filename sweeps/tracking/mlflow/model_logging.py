@@ -20,14 +20,14 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from lightning_modules.config import TrialConfig, validate_trial
-from lightning_modules.saved_model import draws, save_model
+from lightning_modules.saved_model import PROGRAM, save_model
 from lightning_modules.trial_folder import TRIAL, WEIGHTS
 from lightning_modules.yaml_file import parse_yaml
 from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.pyfunc import GRID, PUZZLE
 
 ALIAS = "best"
-FILES = "model"  # folder with our files, which MLflow puts into one named data
+FILES = "model"  # folder with our files, which MLflow puts into a folder named data
 LOGGED = "logged"  # folder that becomes the logged model
 SERVED = "sweeps.tracking.mlflow.pyfunc"
 NEEDED = ["rrm-sweeps", "torch", "lightning", "numpy", "pydantic", "pyyaml", "safetensors"]  # versions are tags of the run
@@ -36,7 +36,7 @@ Files = Callable[[str, str], bytes | None]  # fingerprint, name -> content
 
 
 class Unsavable(Exception):
-    """A trial of which no model can be made."""
+    """A trial whose model cannot be made."""
 
 
 def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[str, str], files: Files) -> None:
@@ -44,7 +44,7 @@ def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[st
 
     Args:
         runs: run id by fingerprint, the best first.
-        files: reads what a trial left.
+        files: reads a file of a trial's folder.
 
     Raises:
         Unsavable: a trial's weights are gone, or cannot be exported.
@@ -55,8 +55,10 @@ def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[st
 
 
 def _log(client: MlflowClient, experiment_id: str, fingerprint: str, run_id: str, files: Files) -> LoggedModel:
-    found = client.search_logged_models([experiment_id], filter_string=f"tags.`{FINGERPRINT}` = '{fingerprint}'")
-    model = next((model for model in found if model.source_run_id == run_id), None)  # not that of an earlier attempt at the trial
+    logged = client.search_logged_models([experiment_id], filter_string=f"tags.`{FINGERPRINT}` = '{fingerprint}'")
+    model = next(
+        (model for model in logged if model.source_run_id == run_id), None
+    )  # an earlier attempt at the trial has another run
     if model is None:
         run = client.get_run(run_id)
         name = run.info.run_name.replace(" ", "-").replace("=", "-").replace(".", "_").replace("/", "_")
@@ -90,7 +92,7 @@ def _save(folder: Path, model: LoggedModel, fingerprint: str, run_id: str, files
 
 def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
     """Both flavours, signature and input example around our files."""
-    if not draws(config):
+    if (folder / FILES / PROGRAM).exists():
         described.add_flavor("pytorch", model_data=f"data/{FILES}", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.save_model(
         str(folder / LOGGED),
@@ -105,9 +107,9 @@ def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
 
 
 def signature(config: TrialConfig) -> ModelSignature:
-    """A row a puzzle: its tokens, as in `inputs` of the task's data. Back come answer, supervision steps used, halting probability.
+    """One row per puzzle with its tokens, as in `inputs` of the data; returns answer, supervision steps, halting probability.
 
-    By columns and not as a tensor, of which MLflow would cut fractions off silently.
+    The signature has columns and no tensor, because MLflow silently cuts off fractions in a tensor.
     """
     grid: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.long), GRID)]
     puzzle: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, PUZZLE)] if config.model.puzzle_embedding_size else []
@@ -130,15 +132,15 @@ def _example(config: TrialConfig) -> dict[str, list[Any]]:
 
 
 def _register(client: MlflowClient, sweep: str, fingerprint: str, model: LoggedModel) -> None:
-    """The sweep's registered model has a version of this trial, and its alias is there."""
+    """Make a version of the sweep's registered model from this trial, and point the alias `best` to it."""
     try:
         client.create_registered_model(sweep)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     versions = client.search_model_versions(f"name = '{sweep}'")
-    known = next((version for version in versions if version.run_id == model.source_run_id), None)
-    version = known or client.create_model_version(
+    existing = next((version for version in versions if version.run_id == model.source_run_id), None)
+    version = existing or client.create_model_version(
         sweep, model.artifact_location, model.source_run_id, tags={FINGERPRINT: fingerprint}, model_id=model.model_id
     )
     client.set_registered_model_alias(sweep, ALIAS, version.version)

@@ -1,4 +1,4 @@
-"""The `python_function` flavour of a logged model: what `mlflow models serve` calls. It answers puzzles and refuses the rest."""
+"""The `python_function` flavour of a logged model, which `mlflow models serve` calls: answers puzzles, refuses other requests."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -6,17 +6,18 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from lightning_modules.config import EvalConfig
 from lightning_modules.saved_model import SavedModel
 
 GRID, PUZZLE = "grid", "puzzle"  # columns of a request
-MOST_DEPTH = 1024  # supervision steps: what a caller may ask for
+MAX_DEPTH = 1024  # largest depth of a request, in supervision steps
 HALTING = get_args(EvalConfig.model_fields["halting"].annotation)
 
 
 class ServedModel:
-    """Puzzles in, answers out."""
+    """Answers puzzles with a saved model."""
 
     def __init__(self, model: SavedModel) -> None:
         self.model = model
@@ -25,14 +26,14 @@ class ServedModel:
         """Answer puzzles.
 
         Args:
-            data: a row a puzzle: `grid`, its L tokens, and `puzzle`, its identifier, of models that have embeddings of those.
+            data: one row per puzzle: `grid`, its L tokens, and `puzzle`, its identifier, for models with puzzle embeddings.
             params: `depth`, the largest number of supervision steps; `halting`, as in `eval.halting`.
 
         Returns:
             `answer` (L tokens), `depth` (supervision steps used) and `confidence` (halting probability) of each.
 
         Raises:
-            MlflowException: something in it is not a puzzle of this model; 400 over HTTP.
+            MlflowException: a row is not a puzzle of this model, or a parameter is invalid; status 400 over HTTP.
         """
         depth, halting = self._checked_params(params or {})
         grids = np.array([self._checked_grid(number, grid) for number, grid in enumerate(data[GRID])], dtype=np.int64)
@@ -45,14 +46,14 @@ class ServedModel:
         return pd.DataFrame({"answer": answers.tolist(), "depth": depths, "confidence": confidence})
 
     def _checked_params(self, params: dict[str, Any]) -> tuple[int, str]:
-        config = self.model.config
-        depth, halting = params.get("depth", config.model.trained_depth), params.get("halting", config.eval.halting)
-        if not 1 <= depth <= MOST_DEPTH:
-            raise _refused(f"depth must be 1 to {MOST_DEPTH}, got {depth}")
+        model, config = self.model.model, self.model.config
+        depth, halting = params.get("depth", model.trained_depth), params.get("halting", config.eval.halting)
+        if not 1 <= depth <= MAX_DEPTH:
+            raise _refused(f"depth must be 1 to {MAX_DEPTH} {model.depth_name}, got {depth}")
         if halting not in HALTING:
             raise _refused(f"halting must be one of {', '.join(HALTING)}, got {halting!r}")
-        if halting == "q" and config.model.halting is None:
-            raise _refused(f"halting must not be q: the kind {config.model.kind} answers in one pass")
+        if halting not in model.halting_rules:
+            raise _refused(f"halting must not be {halting}: the kind {config.model.kind} answers in one pass")
         return int(depth), halting
 
     def _checked_grid(self, number: int, grid: Any) -> np.ndarray:
@@ -67,9 +68,9 @@ class ServedModel:
 
 
 def _refused(sentence: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(sentence)
+    return MlflowException(sentence, error_code=INVALID_PARAMETER_VALUE)
 
 
 def _load_pyfunc(path: str) -> ServedModel:
-    """What MLflow calls to load the flavour."""
+    """Loads the flavour; MLflow calls it by this name."""
     return ServedModel(SavedModel(Path(path)))

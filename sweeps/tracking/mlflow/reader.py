@@ -12,9 +12,10 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from lightning_modules.columns import axis_of, current_name
 from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
-from sweeps.tracking.curves_file import SCHEMA, axis_of, curve_table, read_curves
+from sweeps.tracking.curves_file import SCHEMA, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
@@ -22,13 +23,13 @@ from sweeps.tracking.secrets import blank_secrets
 TEXT_TAGS = ("reason", "matching", "training_fingerprint", "data_fingerprint", "stage", "device")
 
 
-class Found(NamedTuple):
+class TrackedSweep(NamedTuple):
     """A sweep as MLflow holds it."""
 
     records: list[dict[str, Any]]
-    curves: pa.Table  # of `sweeps.tracking.curves_file.SCHEMA`
+    curves: pa.Table  # columns of `sweeps.tracking.curves_file.SCHEMA`
     kind: str  # search or measure
-    spec: str | None  # as YAML; None where the sweep's run does not have it
+    spec: str | None  # YAML; None where the sweep's run does not have it
     ended: dict[str, float]  # by fingerprint, in milliseconds since 1970; runs that have not ended are absent
 
 
@@ -49,7 +50,7 @@ def find_sweep(tracking_uri: str, sweep: str) -> tuple[MlflowClient, Experiment 
         raise UserError(blank_secrets(tracking_uri), f"cannot be read as a tracking URI: {why}") from None
 
 
-def read_runs(tracking_uri: str, sweep: str) -> Found | None:
+def read_runs(tracking_uri: str, sweep: str) -> TrackedSweep | None:
     """Records, curves and kind of a sweep; None when there is no such experiment.
 
     Columns have the names of the store's records; params come back as numbers where they are numbers.
@@ -66,7 +67,7 @@ def read_runs(tracking_uri: str, sweep: str) -> Found | None:
     kind = parent.data.tags[KIND] if parent else "measure"
     ended = {run.data.tags[FINGERPRINT]: run.info.end_time for run in children if run.info.end_time}
     curves, spec = _curves(client, parent, children), _read_text(client, parent, SPEC)
-    return Found([_record(run) for run in children], curves, kind, spec, ended)
+    return TrackedSweep([_record(run) for run in children], curves, kind, spec, ended)
 
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
@@ -98,13 +99,13 @@ def _record(run: Run) -> dict[str, Any]:
 
 
 def _curves(client: MlflowClient, parent: Run | None, children: list[Run]) -> pa.Table:
-    """From the file that lies with the parent run; of trials that ended after it was written, or have not, point by point."""
+    """Curves from the file of the parent run, and point by point for trials that ended after it was written or still run."""
     table, ended = _stored_curves(client, parent)
     current = [run for run in children if ended.get(run.data.tags[FINGERPRINT], 0) == (run.info.end_time or -1)]
     names = pa.array([run.data.tags[FINGERPRINT] for run in current], pa.string())
     kept = table.filter(pc.is_in(table["fingerprint"], value_set=names)).cast(SCHEMA)
-    known = set(names.to_pylist())
-    others = [point for run in children if run.data.tags[FINGERPRINT] not in known for point in _points(client, run)]
+    stored = set(names.to_pylist())
+    others = [point for run in children if run.data.tags[FINGERPRINT] not in stored for point in _points(client, run)]
     return pa.concat_tables([kept, curve_table(others)])
 
 
@@ -118,7 +119,7 @@ def _stored_curves(client: MlflowClient, parent: Run | None) -> tuple[pa.Table, 
 def _points(client: MlflowClient, run: Run) -> Iterator[dict[str, Any]]:
     for name in filter(axis_of, run.data.metrics):
         for point in client.get_metric_history(run.info.run_id, name):
-            yield {"fingerprint": run.data.tags[FINGERPRINT], "metric": name, "at": point.step, "value": point.value}
+            yield {"fingerprint": run.data.tags[FINGERPRINT], "metric": current_name(name), "at": point.step, "value": point.value}
 
 
 def _parse(text: str) -> Any:

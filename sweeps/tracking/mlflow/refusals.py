@@ -12,14 +12,14 @@ from mlflow.utils import rest_utils
 from rrm.errors import first_line
 from sweeps.tracking.secrets import blank_secrets
 
-# 401 is no refusal of one request: with other credentials the server takes all of them.
+# 401 refuses no single request: with other credentials the server takes all of them.
 LATER = {401, 408, 425, 429}
 NOT_IMPLEMENTED = 501
 UNAVAILABLE = {429, 502, 503, 504}
 TOO_LARGE = 413
 DIVISIBLE = {400, TOO_LARGE, 422}  # a part of what was sent may be taken
-REFUSED_STATES = {"INVALID_STATE"}  # MLflow gives it the status of a failure of its own
-GIVEN_UP = re.compile(r"too many (\d{3}) error responses")  # how requests puts a 5xx that is not to be tried again
+REFUSED_STATES = {"INVALID_STATE"}  # error code of a refusal, to which MLflow gives the status of a server failure
+GIVEN_UP = re.compile(r"too many (\d{3}) error responses")  # text of requests for a 5xx that it does not try again
 
 
 class Refused(Exception):
@@ -29,7 +29,7 @@ class Refused(Exception):
 def _keep_status(verify: Callable[..., Any]) -> Callable[..., Any]:
     """MLflow's check of an answer, with the HTTP status as `status` of its exception.
 
-    MLflow drops the status of an answer that is not its own, such as a proxy's.
+    MLflow drops the status of an answer that another program gave, such as a proxy.
     """
 
     def verified(response: requests.Response, *given: Any, **named: Any) -> Any:
@@ -50,7 +50,7 @@ def find_status(error: BaseException) -> int | None:
     status = _answered_status(error)
     if status is not None or not isinstance(error, MlflowException):
         return status
-    return int(error.get_http_status_code())
+    return _assumed_status(error)
 
 
 def _answered_status(error: BaseException) -> int | None:
@@ -59,8 +59,12 @@ def _answered_status(error: BaseException) -> int | None:
         return int(error.response.status_code)
     if not isinstance(error, MlflowException):
         return None
-    found = GIVEN_UP.search(str(error))
-    return int(found[1]) if found else getattr(error, "status", None)
+    match = GIVEN_UP.search(str(error))
+    return int(match[1]) if match else getattr(error, "status", None)
+
+
+def _assumed_status(error: MlflowException) -> int:
+    return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
 
 
 def is_refused(error: BaseException) -> bool:
@@ -82,12 +86,12 @@ def is_transient(error: BaseException) -> bool:
     if status is not None:
         return status in UNAVAILABLE
     if isinstance(error, MlflowException):
-        return error.get_http_status_code() >= 500
+        return _assumed_status(error) >= 500
     return isinstance(error, ConnectionError | TimeoutError | requests.RequestException)
 
 
 def describe_error(error: BaseException) -> str:
-    """An error in one line, without secrets: the HTTP status where a server answered, and the words of MLflow."""
+    """An error in one line, without secrets: the HTTP status where a server answered, and the text of MLflow."""
     status = _answered_status(error)
     text = first_line(error, blank_secrets)
     if status is not None:

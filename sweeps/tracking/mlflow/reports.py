@@ -17,7 +17,7 @@ def log_report(tracking_uri: str, sweep: str, folder: Path, identity: str | None
     """Replace the report of a sweep by the files of a folder.
 
     Args:
-        identity: of the sweep's store, where that is known: another sweep of its name keeps its own report.
+        identity: identity of the sweep's store, if it is known; another sweep of the same name keeps its report.
 
     Raises:
         UserError: MLflow does not hold the sweep, holds another one of its name, or does not answer.

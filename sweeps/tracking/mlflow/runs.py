@@ -1,4 +1,4 @@
-"""All runs of an experiment, for writer and reader. The analysis uses this without torch, which `experiment` needs."""
+"""All runs of an experiment. The analysis imports this without torch, which `experiment` needs."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A tracking server of our own for one's own SQLite file, and the link to a sweep on it or on the team's."""
+"""A local tracking server for a SQLite file, and the links to a sweep on it or on a team's server."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
     """The links to a sweep on the server at `address`: its `charts`, the `table` of its runs, and its best runs to `compare`.
 
     Raises:
-        UserError: MLflow does not answer, or has never heard of the sweep.
+        UserError: MLflow does not answer, or does not hold the sweep.
     """
     client = MlflowClient(tracking_uri=tracking_uri)
     try:
@@ -43,7 +43,7 @@ def find_links(tracking_uri: str, address: str, sweep: str) -> dict[str, str]:
 
 @contextmanager
 def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[str]:
-    """A server on this machine's own address while the block runs; yields its address.
+    """A server on the loopback address while the block runs; yields its address.
 
     Raises:
         UserError: it does not start.
@@ -51,14 +51,13 @@ def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[st
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database_uri, "--workers", "1"]
     command += ["--artifacts-destination", str(artifacts), "--host", "127.0.0.1", "--port", str(port)]
-    # Its job runners judge language models: three more processes, for nobody here.
+    # Its job runners judge language models: three more processes without a use here.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with TemporaryFile(
-        "w+", encoding="utf-8", errors="replace"
-    ) as told:  # a pipe that nobody reads would fill up, and stop the server
-        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=told, start_new_session=True)
+    # A file, because a pipe without a reader would fill up and stop the server.
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=output, start_new_session=True)
         try:
-            _wait_for(server, address, told)
+            _wait_for(server, address, output)
             yield address
         finally:
             server.terminate()
@@ -68,12 +67,12 @@ def running_server(database_uri: str, artifacts: Path, port: int) -> Iterator[st
                 server.kill()
 
 
-def _wait_for(server: subprocess.Popen[bytes], address: str, told: IO[str]) -> None:
+def _wait_for(server: subprocess.Popen[bytes], address: str, output: IO[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(address):
         if server.poll() is not None:
-            told.seek(0)
-            lines = [line for line in told.read().splitlines() if line.strip()]
+            output.seek(0)
+            lines = [line for line in output.read().splitlines() if line.strip()]
             raise UserError("--port", f"MLflow's server does not start: {lines[-1] if lines else server.returncode}")
         if time.monotonic() > deadline:
             raise UserError(address, f"MLflow's server does not answer within {START_SECONDS:.0f} s")

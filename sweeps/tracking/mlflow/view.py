@@ -1,4 +1,4 @@
-"""What the MLflow UI shows of a sweep when it is opened by our link.
+"""The columns and charts that the MLflow UI shows when a user opens our link to a sweep.
 
 MLflow keeps a shared view of an experiment's page as a tag of the experiment: JSON of the page's state, undocumented; a
 browser test guards it.
@@ -11,10 +11,12 @@ from urllib.parse import quote
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
-KEY = "rrm"  # of our view among the shared ones
+from sweeps.tracking.events import Objective
+
+KEY = "rrm"  # name of our view among the shared views
 TAG = f"mlflow.sharedViewState.{KEY}"
-SCORE = "test/exact_accuracy"  # that runs are compared by
-# Few: MLflow puts the columns of metrics before those of params.
+SCORE = "test/exact_accuracy"  # metric by which the page compares runs
+# A short list, because MLflow puts the columns of metrics before those of params.
 METRICS = (SCORE, "params", "layers_executed", "train_flops", "inference_flops")
 
 MAX_COMPARED = 10
@@ -25,12 +27,12 @@ DESCRIPTION = (
 )
 
 
-def prepare_view(client: MlflowClient, experiment_id: str, axes: list[str], objective: dict[str, str]) -> None:
-    """Best first, the axes, outcome, scores and costs as columns, depth curves over their depth.
+def prepare_view(client: MlflowClient, experiment_id: str, axes: list[str], objective: Objective) -> None:
+    """Write the view: best run first, the axes, outcome, scores and costs as columns, depth curves over their depth.
 
     Args:
         axes: dotted paths of what differs between trials.
-        objective: `metric` and `goal` that say what is best.
+        objective: its metric orders the runs.
     """
     columns = [
         *(f"params.`{path}`" for path in axes),
@@ -48,17 +50,17 @@ def prepare_view(client: MlflowClient, experiment_id: str, axes: list[str], obje
         "globalLineChartConfig": {"xAxisKey": "step"},
     }
     client.set_experiment_tag(experiment_id, TAG, json.dumps(state))
-    if NOTE not in client.get_experiment(experiment_id).tags:  # somebody may have written one
+    if NOTE not in client.get_experiment(experiment_id).tags:  # a user may have written one
         client.set_experiment_tag(experiment_id, NOTE, DESCRIPTION)
 
 
 def view_path(experiment_id: str, mode: Literal["CHART", "TABLE"]) -> str:
-    """Where the view is, behind the server's address. Without `workflowType` MLflow opens in another mode, for prompts."""
+    """The path of the view on a server. Without `workflowType` MLflow opens in another mode, for prompts."""
     return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={KEY}&compareRunsMode={mode}"
 
 
 def comparison_path(client: MlflowClient, experiment: Experiment) -> str | None:
-    """Where the best runs are compared by their score on test, behind the server's address; None where no run has one.
+    """The path of the page that compares the best runs by their score on test; None where no run has a score.
 
     MLflow's page for any two runs begins with the metric that was logged first and lists the last point of each curve.
     """

@@ -1,4 +1,4 @@
-"""Addresses in MLFLOW_TRACKING_URI at which MLflow keeps no runs, or from which nobody answers."""
+"""Addresses in MLFLOW_TRACKING_URI at which MLflow keeps no runs, or from which no answer comes."""
 
 import socket
 import time

@@ -13,6 +13,7 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
+from sweeps.tracking.trackers import find_tracker
 from tests.sweeps.tracking.test_catching_up import (
     assert_all_there_once,
     deliver,
@@ -91,18 +92,15 @@ def test_a_fresh_store_is_refused_also_where_the_experiment_of_its_name_is_delet
 
 def check(write_spec: Callable, storage: Path) -> None:
     """What `run` asks before it makes a store."""
-    from sweeps.tracking.delivery import check_destination
-    from sweeps.tracking.destination import find_destination
-
     spec = load_spec(write_spec(small_sections() | {"storage": str(storage)}))
     store = Store(spec.location)
-    check_destination(find_destination(spec, store, store.driver_folder / "spool"))
+    find_tracker(spec.tracking.kind).check(spec, store)
 
 
 def test_a_local_database_that_takes_longer_than_a_server_may_is_waited_for(
     original: Ledger, write_spec: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.tracking.delivery.CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("sweeps.tracking.mlflow.tracker.CHECK_SECONDS", 0.0)
     shutil.rmtree(tmp_path / "runs/tiny")
     with pytest.raises(UserError, match="holds another sweep of that name"):
         check(write_spec, tmp_path / "runs")

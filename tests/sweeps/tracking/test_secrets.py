@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.tracking.secrets import DRIVERS_OWN, blank_secrets, hidden_credentials
+from sweeps.tracking.secrets import DRIVER_VARIABLES, blank_secrets, hidden_credentials
 from tests.conftest import ROOT
 
 
 def test_processes_started_meanwhile_inherit_none_of_the_driver_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in DRIVERS_OWN:
+    for name in DRIVER_VARIABLES:
         monkeypatch.setenv(name, "planted")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "for the workers, who read the storage")
     with hidden_credentials():
         seen = subprocess.run(
             [sys.executable, "-c", "import os; print(*os.environ)"], capture_output=True, text=True
         ).stdout.split()
-    assert not set(DRIVERS_OWN) & set(seen) and "AWS_SECRET_ACCESS_KEY" in seen
-    assert all(os.environ[name] == "planted" for name in DRIVERS_OWN)
+    assert not set(DRIVER_VARIABLES) & set(seen) and "AWS_SECRET_ACCESS_KEY" in seen
+    assert all(os.environ[name] == "planted" for name in DRIVER_VARIABLES)
 
 
 def test_credentials_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow is told of a sweep, from the first trial to the last; the questions of docs/mlflow.md get answers."""
+"""What MLflow receives of a sweep, from the first trial to the last; the questions of docs/mlflow.md get answers."""
 
 import re
 from collections import Counter
@@ -17,16 +17,18 @@ from analysis.data.tables import load
 from analysis.report.build import build_report
 from analysis.report.html import write_report
 from sweeps.driver.ledger import Ledger
+from sweeps.driver.reconcile import reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.curves_file import SCHEMA
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
 from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from sweeps.tracking.tracker import Tracker
+from sweeps.worker.messages import Pruned
 from tests.conftest import ROOT
-from tests.sweeps.conftest import ending, measure_sections
+from tests.sweeps.conftest import ending, measure_sections, stored_trial
 from tests.sweeps.driver.test_traps import row
 
 PAGE = (ROOT / "docs/mlflow.md").read_text()
@@ -34,7 +36,7 @@ QUESTIONS = [line for line in PAGE.split("## Ten questions")[1].split("```")[1].
 
 
 def deliver(ledger: Ledger) -> None:
-    """Everything that was spooled, by a writer that knows nothing of earlier ones."""
+    """Everything that was spooled, by a writer without the state of earlier ones."""
     delivery = ledger.tracker.delivery
     delivery.connect()
     while not ledger.tracker.spool.is_empty:
@@ -63,16 +65,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     spec = load_spec(ROOT / "sweeps/specs/demo.yaml", [f"storage={folder / 'runs'}"])
     store = Store(spec.location)
     store.create()
-    tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
+    tracker = EventRecorder(spec, Spool(store.driver_folder / "spool"), store)
     tracker._tags |= {"git.dirty": "true"}
-    ledger = Ledger(spec, store, tracker)
-    ledger.reconcile()
-    for number in range(len(ledger.planned)):
+    ledger = reconcile(spec, store, tracker)
+    for number in range(len(ledger.spec.design)):
         config = ledger.ask()
         assert config is not None
         scores: dict[str, Any] = {"test/exact_accuracy": number / 36, "chosen_depth": 1 + number % 8, "data_fingerprint": "d1"}
         if number == 0:
-            scores |= {"outcome": "pruned"}
+            ledger.row(config.fingerprint, row(1, 0.5))
+            ledger.end(config.fingerprint, Pruned())
+            continue
         if number == 1:
             scores |= {"outcome": "failed", "reason": "the training loss is nan at step 125"}
         ledger.end(config.fingerprint, ending(config, **scores))
@@ -111,7 +114,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
     assert parent.info.status == "FINISHED" and parent.data.tags["rrm.kind"] == "measure"
     client = MlflowClient(tracked.tracker.delivery.uri)
     for fingerprint, run in children.items():
-        config, record = tracked.stored_trial(fingerprint), tracked.results[fingerprint]
+        config, record = stored_trial(tracked, fingerprint), tracked.results[fingerprint]
         assert run.info.run_name == f"h{config.model.hidden_size} n{config.model.l_cycles} seed0"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id and run.info.status == "FINISHED"
         assert run.data.params == {name: str(value) for name, value in {**config.flat(), "seed": 0}.items()}
@@ -129,7 +132,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
 def test_curves_come_from_one_file_and_equal_those_read_point_by_point(tracked: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = tracked.tracker.delivery.uri
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "get_metric_history", None)  # whoever asks point by point fails
+        patch.setattr(MlflowClient, "get_metric_history", None)  # reading point by point fails
         stored = read_runs(uri, "tiny")
     with monkeypatch.context() as patch:
         patch.setattr("sweeps.tracking.mlflow.reader._stored_curves", lambda *_: (SCHEMA.empty_table(), {}))
@@ -217,7 +220,7 @@ def test_a_run_that_arrived_after_all_is_deleted(open_ledger: Callable, monkeypa
     ledger = open_ledger(measure_sections())
     delivery = ledger.tracker.delivery
     config = ledger.ask()
-    writer = MlflowWriter(delivery.destination, delivery.spool.events, delivery.read_file)
+    writer = MlflowWriter(delivery.tracker.destination, delivery.spool.events, ledger.store.file)
     events, _ = ledger.tracker.spool.pending()
     create, late = MlflowClient.create_run, []
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from sweeps.driver.run import run_sweep
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
-from sweeps.tracking import tracker
+from sweeps.tracking.recorder import EventRecorder
 from tests.conftest import ROOT
 from tests.sweeps.conftest import command, measure_sections, run_command, search_sections
 from tests.sweeps.servers import PASSWORD, Postgres, TrackingServer, assert_all_there_once
@@ -58,7 +58,7 @@ def test_a_server_killed_twice_has_each_trial_and_each_point_once(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     waits: list[float] = []
     for name in ("start", "points", "end", "wait", "run", "sweep"):
-        monkeypatch.setattr(tracker.Tracker, name, timed(getattr(tracker.Tracker, name), waits))
+        monkeypatch.setattr(EventRecorder, name, timed(getattr(EventRecorder, name), waits))
 
     def outages() -> None:
         for trials in (6, 15):

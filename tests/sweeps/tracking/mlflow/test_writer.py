@@ -1,45 +1,46 @@
 """Each event arrives once, whatever is sent again."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
-from sweeps.tracking.destination import Destination
+from sweeps.tracking.events import CurvesReady, Event, PointsMeasured, State, StateChanged, SweepBegun, TrialBegun, TrialEnded
 from sweeps.tracking.progress import RUN
-from sweeps.tracking.spool import Event
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
+    from sweeps.tracking.mlflow.destination import Destination
     from sweeps.tracking.mlflow.reader import read_runs
     from sweeps.tracking.mlflow.writer import MlflowWriter
 
-START = {
-    "kind": "start", "fingerprint": "abc", "name": "h16 seed0", "time": 1000, "params": {"model.hidden_size": 16, "seed": 0},
-    "metrics": {"params": 3810}, "tags": {"outcome": "running", "matching": "steps"}, "trial": "seed: 0\n",
-}  # fmt: skip
+START = TrialBegun(
+    fingerprint="abc", name="h16 seed0", time=1000, params={"model.hidden_size": 16, "seed": 0}, metrics={"params": 3810},
+    tags={"outcome": "running", "matching": "steps"}, trial="seed: 0\n",
+)  # fmt: skip
 EVENTS: list[Event] = [
-    {
-        "kind": "sweep", "time": 900, "spec": "name: tiny\n", "sweep_kind": "search", "tags": {"host": "here"}, "diff": "-old\n",
-        "axes": ["model.hidden_size"], "objective": {"metric": "val/nll", "goal": "minimize"},
-    },
+    SweepBegun(
+        time=900, spec="name: tiny\n", digest="1", sweep_kind="search", tags={"host": "here", "user": "anna"}, diff="-old\n",
+        axes=["model.hidden_size"], objective={"metric": "val/nll", "goal": "minimize"},
+    ),
     START,
-    {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]},
-    {"kind": "points", "fingerprint": "abc", "points": [{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]},
-    {
-        "kind": "end", "fingerprint": "abc", "time": 2000, "status": "FINISHED", "tags": {"outcome": "completed"},
-        "files": ["items.parquet"],
-        "dataset": {"name": "sudoku4", "digest": "d1", "source": {"kind": "sudoku"}, "profile": {"tokens": 16}},
-        "points": [
+    PointsMeasured(fingerprint="abc", points=[{"metric": "val_curve/nll", "at": 4, "value": 1.5, "time": 1500}]),
+    PointsMeasured(fingerprint="abc", points=[{"metric": "val_curve/nll", "at": 8, "value": 1.2, "time": 1600}]),
+    TrialEnded(
+        fingerprint="abc", time=2000, outcome=Outcome.COMPLETED, tags={"outcome": "completed"}, files=["items.parquet"],
+        dataset={"name": "sudoku4", "digest": "d1", "source": {"kind": "sudoku"}, "profile": {"tokens": 16}},
+        points=[
             {"metric": "test/nll", "at": 8, "value": 1.1, "time": 2000},
             {"metric": "depth/exact_accuracy", "at": 1, "value": 0.5, "time": 2000},
             {"metric": "depth/exact_accuracy", "at": 2, "value": 0.6, "time": 2000},
         ],
-    },
-    {"kind": "state", "status": "FINISHED", "time": 2100},
-    {"kind": "curves", "status": "3"},
+    ),
+    StateChanged(state=State.FINISHED, time=2100),
+    CurvesReady(num_events=3),
 ]  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def test_events_sent_twice_by_two_writers_arrive_once(uri: str, tmp_path: Path) 
     parents = [run for run in runs if SWEEP in run.data.tags]
     (child,) = [run for run in runs if FINGERPRINT in run.data.tags]
     assert [run.info.status for run in parents] == ["FINISHED"]
+    assert parents[0].data.tags["mlflow.user"] == "anna" and child.data.tags["mlflow.source.name"] == "rrm-sweep"
     assert child.info.status == "FINISHED" and child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
     assert child.data.tags["outcome"] == "completed" and child.data.params == {"model.hidden_size": "16", "seed": "0"}
     for metric, expected in (("val_curve/nll", [(4, 1.5), (8, 1.2)]), ("depth/exact_accuracy", [(1, 0.5), (2, 0.6)])):
@@ -108,8 +110,8 @@ def test_an_experiment_that_is_not_there_is_none(uri: str) -> None:
 def test_a_refused_param_keeps_nothing_else_from_arriving(uri: str, tmp_path: Path) -> None:
     door = writer(uri, tmp_path, "refused")
     send(door, EVENTS[:2])
-    other = START | {"fingerprint": "def"}
-    refused, _ = door.deliver([START | {"params": {"model.hidden_size": 32, "more": 1}}, *EVENTS[2:], other])
+    other = replace(START, fingerprint="def")
+    refused, _ = door.deliver([replace(START, params={"model.hidden_size": 32, "more": 1}), *EVENTS[2:], other])
     assert [(aside.fingerprint, aside.part) for aside in refused] == [("abc", RUN)] and "model.hidden_size" in refused[0].reason
     runs = {run.data.tags.get(FINGERPRINT): run for run in door.client.search_runs([door.experiment_id])}
     assert runs["abc"].data.params["more"] == "1" and runs["abc"].data.params["model.hidden_size"] == "16"

@@ -1,7 +1,7 @@
-"""MLflow gets what it lacks of a sweep from the store alone, which is read and not written: for those who look at a sweep.
+"""Sending MLflow what it lacks of a sweep, from the store alone, which is read and not written.
 
-Neither a driver nor a data file is needed, and nothing is trained. Events come from a copy of the spool, where there is one,
-and else from the records. Runs that a driver has sent stay as they are.
+Needs neither a driver nor a data file, and trains nothing. Events come from a copy of the spool if there is one, and from the
+records otherwise. Runs that a driver has sent stay as they are.
 """
 
 import shutil
@@ -18,18 +18,20 @@ from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from sweeps.spec.sweep import SweepSpec, parse_stored_spec
-from sweeps.store.store import SPEC, SQLITE, Store, local_root
+from sweeps.store.store import SPEC, SQLITE, Store
 from sweeps.tracking.delivery import Delivery
-from sweeps.tracking.destination import Destination, find_destination
+from sweeps.tracking.mlflow.address import ARTIFACTS, DATABASE, local_root
+from sweeps.tracking.mlflow.destination import Destination, find_destination
+from sweeps.tracking.mlflow.tracker import MlflowTracker
+from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.secrets import blank_secrets
 from sweeps.tracking.spool import SPOOL, Spool, is_spool_of
-from sweeps.tracking.tracker import Tracker
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @contextmanager
-def filled_destination(store: Store, say: Say) -> Iterator[Destination]:
+def filled_destination(store: Store, print_line: PrintLine) -> Iterator[Destination]:
     """Where MLflow holds the sweep of a store, complete while the block runs.
 
     Where the database beside the sweeps cannot be written, a temporary one takes its place.
@@ -38,17 +40,17 @@ def filled_destination(store: Store, say: Say) -> Iterator[Destination]:
         UserError: MLflow's experiment of that name is deleted, or holds another sweep; or MLflow does not answer.
     """
     spec = _stored_spec(store)
-    destination = replace(find_destination(spec, store, store.driver_folder / SPOOL), renaming="rename its folder")
+    destination = replace(find_destination(spec, store), renaming="rename its folder")
     if destination.artifact_root is None:
-        fill(store, spec, destination, say)
+        fill(store, spec, destination, print_line)
         yield destination
         return
-    with _writable(destination, say) as own:
-        fill(store, spec, own, say)
-        yield own
+    with _writable(destination, print_line) as writable:
+        fill(store, spec, writable, print_line)
+        yield writable
 
 
-def fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> None:
+def fill(store: Store, spec: SweepSpec, destination: Destination, print_line: PrintLine) -> None:
     """Send the finished trials that MLflow lacks, unless a driver runs the sweep: it sends them itself.
 
     Raises:
@@ -57,16 +59,16 @@ def fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> N
     from sweeps.tracking.mlflow.refusals import describe_error  # mlflow takes seconds to import
 
     try:
-        _fill(store, spec, destination, say)
+        _fill(store, spec, destination, print_line)
     except UserError:
         raise
-    except Exception as error:  # whatever keeps a server from answering
+    except Exception as error:  # a server or a network can fail in any way
         raise UserError(
             blank_secrets(destination.uri), f"does not take what it lacks of the sweep: {describe_error(error)}"
         ) from None
 
 
-def _fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> None:
+def _fill(store: Store, spec: SweepSpec, destination: Destination, print_line: PrintLine) -> None:
     from sweeps.tracking.mlflow.missing import find_missing
 
     asked, finished = set(store.design()), store.finished()
@@ -75,28 +77,28 @@ def _fill(store: Store, spec: SweepSpec, destination: Destination, say: Say) -> 
     driver = store.holder()
     if not missing or driver:
         if missing:
-            say(f"MLflow lacks {len(missing)} finished trials; {driver}, which runs the sweep, sends them")
+            print_line(f"MLflow lacks {len(missing)} finished trials; {driver}, which runs the sweep, sends them")
         return
-    say(f"filling MLflow from {store.location}: it lacks {len(missing)} of {len(members)} finished trials ...")
+    print_line(f"filling MLflow from {store.location}: it lacks {len(missing)} of {len(members)} finished trials ...")
     with tempfile.TemporaryDirectory() as folder:
         spool = _copy_spool(store, Path(folder) / SPOOL)
-        tracker = Tracker(spec, spool, store, destination)
-        _restore(tracker, spec, store, members)
+        recorder = EventRecorder(spec, spool, store, MlflowTracker(spec, store, spool, destination))
+        _restore(recorder, spec, store, members)
         total = spec.search.num_trials if spec.search else len(asked)
-        tracker.conclude(finished=len(members) >= total, best=[])
-        _send(tracker.delivery, say)
+        recorder.conclude(finished=len(members) >= total, best=[])
+        _send(recorder.delivery, print_line)
 
 
-def _restore(tracker: Tracker, spec: SweepSpec, store: Store, members: set[str]) -> None:
+def _restore(recorder: EventRecorder, spec: SweepSpec, store: Store, members: set[str]) -> None:
     """Spool what the copy of the spool lacks of the sweep and its finished trials."""
-    if not tracker.spool.holds_sweep():
-        tracker.sweep(spec, store.spec() or "")
-    absent = {fingerprint for fingerprint in members if not tracker.spool.holds_end(fingerprint)}
+    if not recorder.spool.holds_sweep():
+        recorder.sweep(spec, store.spec() or "")
+    absent = {fingerprint for fingerprint in members if not recorder.spool.holds_end(fingerprint)}
     for fingerprint, record in store.results().items() if absent else ():
         if fingerprint in absent:
             config = validate_trial(parse_yaml(store.trial(fingerprint) or "", f"{store.where(fingerprint)}/{TRIAL}") or {})
             result = FitResult({name: value for name, value in record.items() if name != "curves"}, record["curves"])
-            tracker.restore(config, result, _began(store, fingerprint, record))
+            recorder.restore(config, result, _began(store, fingerprint, record))
 
 
 def _began(store: Store, fingerprint: str, record: dict[str, Any]) -> int:
@@ -105,7 +107,7 @@ def _began(store: Store, fingerprint: str, record: dict[str, Any]) -> int:
     return min([*attempts[:1], *(point["time"] for point in record["curves"])], default=0)
 
 
-def _send(delivery: Delivery, say: Say) -> None:
+def _send(delivery: Delivery, print_line: PrintLine) -> None:
     """Send everything, with a line after each batch of several."""
     progress = delivery.spool.progress
     delivery.connect()
@@ -115,37 +117,37 @@ def _send(delivery: Delivery, say: Say) -> None:
         progress = delivery.spool.progress
         if progress.position == position:  # a torn last line
             break
-        say(f"  {100 * progress.position // delivery.spool.size} % sent")
+        print_line(f"  {100 * progress.position // delivery.spool.size} % sent")
     for line in progress.describe_aside(transient=False):
-        say(f"MLflow refused {line}")
+        print_line(f"MLflow refused {line}")
 
 
 def _copy_spool(store: Store, folder: Path) -> Spool:
-    """A spool with the events of the store's own, where that is here."""
-    own = store.driver_folder / SPOOL
-    if own.exists() and is_spool_of(own, store.identity()):
-        shutil.copytree(own, folder)
+    """A spool with the events of the store's spool, if that is on this machine."""
+    source = store.driver_folder / SPOOL
+    if source.exists() and is_spool_of(source, store.identity()):
+        shutil.copytree(source, folder)
     return Spool(folder)
 
 
 def _stored_spec(store: Store) -> SweepSpec:
-    """The spec as last run, under the name and the storage that the store has now."""
+    """The spec of the last run, with the name and the storage that the store has now."""
     storage, _, name = store.location.rpartition("/")
     spec = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {})
     return spec.model_copy(update={"storage": storage, "name": name})
 
 
 @contextmanager
-def _writable(destination: Destination, say: Say) -> Iterator[Destination]:
-    """The destination, or a temporary one where the folder of its database takes no file."""
+def _writable(destination: Destination, print_line: PrintLine) -> Iterator[Destination]:
+    """The destination, or a temporary one where the folder of its database cannot be written."""
     root = local_root(destination.location.rpartition("/")[0])
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             pass
     except OSError as error:
-        say(f"{root} cannot be written ({error.strerror}): MLflow's database is a temporary one until this ends")
+        print_line(f"{root} cannot be written ({error.strerror}): MLflow's database is a temporary one until this ends")
         with tempfile.TemporaryDirectory() as folder:
-            yield replace(destination, uri=f"{SQLITE}{folder}/mlflow.db", artifact_root=Path(folder) / "mlartifacts")
+            yield replace(destination, uri=f"{SQLITE}{folder}/{DATABASE}", artifact_root=Path(folder) / ARTIFACTS)
         return
     yield destination

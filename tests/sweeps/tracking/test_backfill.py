@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lightning_modules.record import DESCRIBED, describe
+from lightning_modules.columns import DESCRIBED
+from lightning_modules.record import describe
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.store.store import Store
-from sweeps.tracking.fill import filled_destination
+from sweeps.tracking.backfill import filled_destination
+from sweeps.tracking.events import TrialBegun
 from sweeps.tracking.mlflow import FINGERPRINT, IDENTITY
 from tests.conftest import ROOT, tiny_trial
 from tests.sweeps.conftest import ending
@@ -61,7 +63,7 @@ def test_a_folder_from_elsewhere_is_in_mlflow_and_is_not_written(theirs: Store, 
     _, runs = find_runs(uri)
     children = {run.data.tags[FINGERPRINT]: run for run in runs if FINGERPRINT in run.data.tags}
     assert children.keys() == finished.results.keys() and {run.info.status for run in runs} == {"FINISHED"}
-    starts = {event["fingerprint"]: event["time"] for event in finished.tracker.spool.events() if event["kind"] == "start"}
+    starts = {event.fingerprint: event.time for event in finished.tracker.spool.events() if isinstance(event, TrialBegun)}
     assert {name: run.info.start_time for name, run in children.items()} == starts
     assert shown(theirs)[1] == []
     assert {run.info.run_id for run in find_runs(uri)[1]} == {run.info.run_id for run in runs}

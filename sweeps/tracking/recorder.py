@@ -1,0 +1,263 @@
+"""`EventRecorder`: which events of a sweep a tracker receives. Nothing here makes the sweep wait or fail.
+
+Events go to the spool; the thread of `Delivery` gives them to the tracker and tries again until they have arrived.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_modules.columns import DESCRIBED
+from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
+from lightning_modules.record import CurvePoint, FitResult, Record, describe
+from lightning_modules.trial_folder import ITEMS
+from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
+from sweeps.design.short_names import LETTERS
+from sweeps.spec.sweep import SweepSpec
+from sweeps.store.store import Store
+from sweeps.tracking.delivery import Delivery
+from sweeps.tracking.events import (
+    ENDING_TAGS,
+    BestChosen,
+    CellChanged,
+    CurvesReady,
+    DataFacts,
+    Objective,
+    Point,
+    State,
+    StateChanged,
+    SweepBegun,
+    TrialBegun,
+    TrialEnded,
+)
+from sweeps.tracking.provenance import provenance_tags, read_diff
+from sweeps.tracking.spool import Spool
+from sweeps.tracking.tracker import Tracker
+from sweeps.tracking.trackers import find_tracker
+
+TEXT_COLUMNS = {
+    "fingerprint",
+    "training_fingerprint",
+    "outcome",
+    "reason",
+    "sweep",
+    "matching",
+    "data_fingerprint",
+    "stage",
+    "device",
+}  # tags, not metrics
+MAX_TAG_CHARACTERS = 5000
+
+
+class EventRecorder:
+    """Turns the ledger's changes into events. A change that was spooled before is not spooled again."""
+
+    def __init__(self, spec: SweepSpec, spool: Spool, store: Store, tracker: Tracker | None = None) -> None:
+        """Requires the lock of the store, which gets an identity where it has none.
+
+        Args:
+            tracker: receives a sweep that is shown and not run: the store needs no lock and is not written, and no fact of
+                this machine is recorded.
+        """
+        self.spool = spool
+        self.name_of_sweep, self.kind = spec.name, "search" if spec.search else "measure"
+        self.varied = spec.varied_paths
+        self._tags = {} if tracker else provenance_tags()
+        self._diff = "" if tracker else read_diff()
+        if tracker is None:
+            settle_owner(spool, store)
+        self.delivery = Delivery(tracker or find_tracker(spec.tracking.kind)(spec, store, spool), spool)
+
+    def sweep(self, spec: SweepSpec, text: str) -> None:
+        """The sweep is being run; `text` is the spec as the store holds it."""
+        objective = Objective(metric="val/exact_accuracy", goal="maximize")
+        if spec.search:
+            first = spec.search.objectives[0]
+            objective = Objective(metric=first.metric, goal=first.goal)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        self.spool.add_once(
+            SweepBegun(
+                time=_now(),
+                spec=text,
+                digest=digest,
+                sweep_kind=self.kind,
+                axes=self.varied,
+                objective=objective,
+                tags=self._tags,
+                diff=self._diff,
+            )
+        )
+        self._spool_changed_cells()
+
+    def _spool_changed_cells(self) -> None:
+        """Spool the cells of trials that began under other axes: all seeds of one setting have the same cell."""
+        params: dict[str, Mapping[str, Any]] = {}
+        spooled: dict[str, str] = {}
+        for event in self.spool.events():
+            if isinstance(event, TrialBegun):
+                params[event.fingerprint], spooled[event.fingerprint] = event.params, event.tags["cell"]
+            elif isinstance(event, CellChanged):
+                spooled[event.fingerprint] = event.cell
+        for fingerprint, settings in params.items():
+            cell = self._cell_of(settings)
+            if cell != spooled[fingerprint]:
+                self.spool.add_once(CellChanged(fingerprint=fingerprint, cell=cell))
+
+    def start(self, config: TrialConfig, anew: bool = False) -> None:
+        """A trial was handed to Ray, for the first time or again.
+
+        Args:
+            anew: it begins at step 0, and results of an earlier attempt are void.
+        """
+        if self.spool.holds_start(config.fingerprint) and not anew:
+            self._set_state(State.RUNNING, config.fingerprint)
+            return
+        self._add_start(config, describe(config), _now())
+
+    def _add_start(self, config: TrialConfig, described: Record, began: int) -> None:
+        params = {**config.flat(), "seed": config.seed}
+        self.spool.add_start(
+            TrialBegun(
+                fingerprint=config.fingerprint,
+                name=self.name(config),
+                time=began,
+                params=params,
+                metrics={key: value for key, value in described.items() if key not in params and key not in TEXT_COLUMNS},
+                tags={
+                    **self._tags,
+                    "sweep": self.name_of_sweep,
+                    "kind": self.kind,
+                    "cell": self.cell(config),
+                    "matching": config.fit.budget.unit,
+                    "training_fingerprint": config.training_fingerprint,
+                    "outcome": "running",
+                },
+                trial=write_yaml(config.resolved()),
+            )
+        )
+
+    def points(self, config: TrialConfig, points: Sequence[CurvePoint]) -> None:
+        """A trial reported a row."""
+        self.spool.add_points(config.fingerprint, points)
+
+    def end(self, config: TrialConfig, record: Record, curves: list[CurvePoint]) -> None:
+        """A trial is over; points that were not spooled before are spooled now."""
+        if not self.spool.holds_start(config.fingerprint):
+            self.start(config)
+        self._add_end(config, FitResult(record, curves), describe(config), _now())
+
+    def restore(self, config: TrialConfig, result: FitResult, began: int) -> None:
+        """Spool a finished trial, whose end the spool lacks, from its record; reads no data file.
+
+        Args:
+            began: milliseconds since 1970; the last point of its curves gives its end.
+        """
+        flat = config.flat()
+        described = {name: value for name, value in result.record.items() if name in DESCRIBED or name in flat}
+        if not self.spool.holds_start(config.fingerprint):
+            self._add_start(config, described, began)
+        self._add_end(config, result, described, max([began, *(point["time"] for point in result.curves)]))
+
+    def _add_end(self, config: TrialConfig, result: FitResult, described: Record, ended: int) -> None:
+        record, curves = result.record, result.curves
+        self.points(config, [point for point in curves if point["axis"] == "step"])
+        at = int(record.get("steps", 0))
+        scores: list[Point] = [
+            Point(metric=name, value=float(value), at=at, time=ended)
+            for name, value in record.items()
+            if name not in described and name not in TEXT_COLUMNS
+        ]
+        outcome = Outcome(record["outcome"])
+        self.spool.add_once(
+            TrialEnded(
+                fingerprint=config.fingerprint,
+                time=ended,
+                outcome=outcome,
+                tags={name: str(record[name])[:MAX_TAG_CHARACTERS] for name in ENDING_TAGS if name in record},
+                dataset=describe_data(config, record),
+                files=[ITEMS] if outcome == Outcome.COMPLETED else [],
+                points=[*scores, *(point for point in curves if point["axis"] == "depth")],
+            )
+        )
+
+    def run(self) -> None:
+        """Trials are missing, and are being run."""
+        self._set_state(State.RUNNING)
+
+    def wait(self, config: TrialConfig) -> None:
+        """A trial was begun and goes on with the next driver."""
+        if not self.spool.holds_start(config.fingerprint):  # by another driver, on another machine
+            self.start(config)
+        self._set_state(State.WAITING, config.fingerprint)
+
+    def conclude(self, finished: bool, best: list[str]) -> None:
+        """The driver ends.
+
+        Args:
+            finished: whether the sweep is what its spec asks for.
+            best: fingerprints of the trials whose models are logged, the best first; spooled when the sweep is finished.
+        """
+        self._set_state(State.FINISHED if finished else State.STOPPED)
+        self.spool.add_once(CurvesReady(num_events=self.spool.num_curve_events))
+        if finished and best:
+            self.spool.add_once(BestChosen(fingerprints=best, attempts=[self.spool.attempt(name) for name in best]))
+
+    def _set_state(self, state: State, fingerprint: str = "") -> None:
+        self.spool.add_once(StateChanged(fingerprint=fingerprint, state=state, time=_now()))
+
+    def name(self, config: TrialConfig) -> str:
+        """A run's name: what differs from its siblings, such as `h32 n3 S4 seed1`."""
+        return " ".join(filter(None, (self.cell(config), f"seed{config.seed}")))
+
+    def name_of_record(self, record: Record) -> str:
+        """The name of an ended trial's run, from its record."""
+        return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
+
+    def cell(self, config: TrialConfig) -> str:
+        """What the seeds of one setting have in common, such as `h32 n3 S4`."""
+        return self._cell_of(config.flat())
+
+    def _cell_of(self, flat: Mapping[str, Any]) -> str:
+        parts = [
+            f"{LETTERS[path]}{flat[path]}" if path in LETTERS else f"{path.split('.')[-1]}={_short(flat[path])}"
+            for path in self.varied
+            if path in flat
+        ]
+        return " ".join(parts)
+
+
+def settle_owner(spool: Spool, store: Store) -> None:
+    """Give the store an identity, and the spool to that store."""
+    if store.identity() is None and store.begun():
+        spool.mark_old()
+    spool.belong_to(store.identify())
+
+
+def describe_data(config: TrialConfig, record: Record) -> DataFacts | None:
+    """The data of a trial; None where the trial failed before it read any, or its files are gone."""
+    if "data_fingerprint" not in record:
+        return None
+    try:
+        shape = config.task.shape
+    except UserError:  # the number of puzzles in sets of ARC comes from their files
+        return None
+    task = config.task.identity()
+    size = str(task.get("size", ""))
+    counts = {name: value for name, value in task.items() if name.endswith("_examples")}
+    return DataFacts(
+        name=f"{task['kind']}{size}",
+        digest=record["data_fingerprint"],
+        source=task,
+        profile=counts | {"tokens": shape.length, "vocabulary": shape.vocabulary},
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
