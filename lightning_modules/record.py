@@ -8,7 +8,7 @@ from typing import Any, Self, TypedDict
 
 from lightning_modules.columns import BUDGET_COLUMNS, RECORD_METRICS, column_of, current_name, curve_of
 from lightning_modules.config import TrialConfig
-from rrm.compute import count_parameters, inference_flops, train_step_flops
+from rrm.compute import count_layers, count_parameters, count_recursion, inference_flops, train_step_flops
 from rrm.errors import UserError, first_line
 from rrm.format_version import check_format
 
@@ -126,10 +126,10 @@ def describe(config: TrialConfig) -> Record:
         "params": counts.total,
         "params_once": counts.once,
         "params_recursed": counts.recursed,
-        "layers_per_step": model.layers_per_step,
-        "layers_executed": model.layers_per_step * model.trained_depth,
+        "layers_per_step": count_layers(model, shape),
+        "layers_executed": count_layers(model, shape) * model.trained_depth,
         "inference_flops": inference_flops(model, shape),
-        "recursion": model.recursion,
+        "recursion": count_recursion(model, shape),
         "matching": config.fit.budget.unit,
     }
 

@@ -1,4 +1,4 @@
-"""Closed-form parameters and FLOPs, known before anything is built.
+"""Parameters, recursion and FLOPs: in closed form where a model has one, else counted on the model (rrm/measure.py).
 
 Matrix products only, a multiply-add counted as 2 FLOPs, the backward pass as twice the forward pass; equal to torch's
 `FlopCounterMode` under the math attention backend. The puzzle embedding is not counted as a parameter (official: a buffer).
@@ -6,10 +6,13 @@ Matrix products only, a multiply-add counted as 2 FLOPs, the backward pass as tw
 Legend: D hidden size, M inner width of a SwiGLU, S prefix + grid, L grid, V vocabulary, T and n cycles.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rrm.config import AnyModelConfig, RecursiveConfig
 from rrm.tasks.task import PuzzleShape
+
+if TYPE_CHECKING:
+    from rrm.measure import Measured
 
 
 class ParameterCount(NamedTuple):
@@ -23,8 +26,33 @@ class ParameterCount(NamedTuple):
         return self.once + self.recursed
 
 
+def has_closed_forms(config: AnyModelConfig) -> bool:
+    """Whether the config's class itself states that the forms below are its model's; a derived class does not inherit it."""
+    return bool(vars(type(config)).get("closed_forms", False))
+
+
+def _measured(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None] = (None, None)) -> "Measured":
+    from rrm.measure import measure_model  # needs torch
+
+    t, n = config.cycles
+    return measure_model(config, shape, (cycles[0] or t, cycles[1] or n))
+
+
+def count_recursion(config: AnyModelConfig, shape: PuzzleShape) -> float:
+    """R: how often a parameter of the networks is applied to an example that lives N_sup supervision steps, on average."""
+    return config.recursion if has_closed_forms(config) else _measured(config, shape).recursion
+
+
+def count_layers(config: AnyModelConfig, shape: PuzzleShape) -> int:
+    """Layers executed in one supervision step."""
+    return config.layers_per_step if has_closed_forms(config) else _measured(config, shape).layers_per_step
+
+
 def count_parameters(config: AnyModelConfig, shape: PuzzleShape) -> ParameterCount:
     """Parameters of the model that `build_reasoner(config, shape)` would build."""
+    if not has_closed_forms(config):
+        measured = _measured(config, shape)
+        return ParameterCount(measured.once, measured.recursed)
     size, length = config.hidden_size, config.prefix_length + shape.length
     positions = length * size if config.positions == "learned" else 0
     tokens_and_head = 2 * shape.vocabulary * size
@@ -37,7 +65,10 @@ def count_parameters(config: AnyModelConfig, shape: PuzzleShape) -> ParameterCou
 
 def inference_flops(config: AnyModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
     """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
-    step = config.layers_per_step * _layer_flops(config, shape) + _head_flops(config, shape)
+    if has_closed_forms(config):
+        step = config.layers_per_step * _layer_flops(config, shape) + _head_flops(config, shape)
+    else:
+        step = _measured(config, shape).answer_flops
     return (depth or config.trained_depth) * step
 
 
@@ -51,6 +82,8 @@ def train_step_flops(
     Args:
         cycles: (T, n) in force, where a curriculum asks for other ones than the config.
     """
+    if not has_closed_forms(config):
+        return batch_size * _measured(config, shape, cycles).train_flops
     layers, graded = config.call_layers(*cycles), config.graded_calls(*cycles)
     layer, head = _layer_flops(config, shape), _head_flops(config, shape)
     step = (sum(layers) + 2 * sum(layers[-graded:])) * layer + 3 * head

@@ -106,6 +106,9 @@ class ModelConfig(StrictConfig):
     A field that has no effect beside the values of other fields is None, and refused when it is given.
     """
 
+    closed_forms: ClassVar[bool] = False
+    """Whether the forms of rrm/compute.py hold for the model. A class that does not state it has its model counted."""
+
     kind: str
     """Which model."""
     hidden_size: int = Field(128, ge=1)

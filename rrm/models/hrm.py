@@ -28,6 +28,7 @@ class HRMConfig(RecursiveConfig):
 
     kind: Literal["hrm"] = "hrm"
     """HRM."""
+    closed_forms = True
     num_layers: int = Field(4, ge=1)
     """Layers of the low-level network."""
     answer_layers: int | None = Field(None, ge=1)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 class LoopedConfig(IterativeConfig):
     """A looped transformer."""
 
+    closed_forms = True
+
     kind: Literal["looped"] = "looped"
     """A looped transformer."""
+    closed_forms = True
     l_cycles: int = Field(6, ge=1)
     """n: network calls a supervision step."""
     gradient: Gradient = "full"

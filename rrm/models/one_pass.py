@@ -21,6 +21,7 @@ class DirectConfig(OnePassConfig):
 
     kind: Literal["direct"] = "direct"
     """Direct prediction."""
+    closed_forms = True
     num_layers: int = Field(8, ge=1)
     """Layers of the stack."""
 
@@ -30,6 +31,7 @@ class UntiedConfig(OnePassConfig):
 
     kind: Literal["untied"] = "untied"
     """An untied stack."""
+    closed_forms = True
     h_cycles: int = Field(3, ge=1)
     """T of that TRM."""
     l_cycles: int = Field(6, ge=1)
@@ -56,6 +58,8 @@ class OnePass(Reasoner):
 
 class Direct(OnePass):
     """Direct prediction."""
+
+    closed_forms = True
 
     Config = DirectConfig
 

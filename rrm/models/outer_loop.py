@@ -11,8 +11,11 @@ from rrm.models.looped import Looped
 class OuterLoopConfig(IterativeConfig):
     """A transformer inside HRM's outer loop."""
 
+    closed_forms = True
+
     kind: Literal["outer_loop"] = "outer_loop"
     """A transformer inside HRM's outer loop."""
+    closed_forms = True
     num_layers: int = Field(8, ge=1)
     """Layers of the transformer."""
     halting: Literal["act", "act_continue", "fixed"] = "act_continue"

@@ -30,6 +30,7 @@ class TRMConfig(RecursiveConfig):
 
     kind: Literal["trm"] = "trm"
     """TRM."""
+    closed_forms = True
     networks: Literal["shared", "separate"] = "shared"
     """One network for both roles, or one each."""
     state: Literal["pair", "single"] = "pair"
@@ -67,10 +68,10 @@ class TRM(Reasoner):
 
     Config = TRMConfig
 
-    def __init__(self, config: TRMConfig, shape: PuzzleShape) -> None:
+    def __init__(self, config: RecursiveConfig, shape: PuzzleShape) -> None:
         super().__init__(config, shape)
-        if config.answer_layers is not None:
-            self.H_level = self.build_network(config.answer_layers)
+        if config.answer_network_layers is not None:
+            self.H_level = self.build_network(config.answer_network_layers)
         self.L_level = self.build_network(config.num_layers)
 
     def calls(self, cycles: "Cycles") -> "Sequence[Call]":

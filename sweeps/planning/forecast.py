@@ -11,7 +11,7 @@ import numpy as np
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
-from rrm.compute import count_parameters
+from rrm.compute import count_parameters, count_recursion
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
 from sweeps.design.groups import SCORING, find_splitting, name_rows
@@ -75,7 +75,7 @@ class Group:
     @property
     def design(self) -> Design:
         sizes = [count_parameters(cell.model, cell.task.shape).recursed for cell in self.cells]
-        return Design(np.array(sizes, dtype=float), np.array([cell.model.recursion for cell in self.cells]), self.seeds)
+        return Design(np.array(sizes, dtype=float), np.array([count_recursion(cell.model, cell.task.shape) for cell in self.cells]), self.seeds)
 
 
 @dataclass(frozen=True)
