@@ -1,7 +1,7 @@
 """The data of a figure that a renderer draws, and the functions that make its lines from tables."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -73,7 +73,7 @@ def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], da
     return lines
 
 
-def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple]:
+def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple[Any, ...]]:
     return set(cells[names].itertuples(index=False, name=None)) if names else {()}
 
 
@@ -84,7 +84,7 @@ def columns_of(cells: pd.DataFrame, x: str) -> tuple[list[float], list[float], l
     return cells[x].tolist(), cells["mean"].tolist(), low, high
 
 
-def as_tuple(key: object) -> tuple:
+def as_tuple(key: object) -> tuple[Any, ...]:
     return key if isinstance(key, tuple) else (key,)
 
 

@@ -45,7 +45,7 @@ def _fits(cells: pd.DataFrame, width: int) -> bool:
 
 def _width(cells: pd.DataFrame, headings: Sequence[str]) -> int:
     widest = [max(len(heading), *cells[name].map(len)) for name, heading in zip(cells.columns, headings, strict=True)]
-    return sum(widest) + len(GAP) * (len(widest) - 1)
+    return int(sum(widest)) + len(GAP) * (len(widest) - 1)
 
 
 def _break(name: str) -> list[str]:

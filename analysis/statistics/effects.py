@@ -80,8 +80,8 @@ class Interaction:
 class Difference:
     """The difference of a response between two cells."""
 
-    cell: tuple
-    other: tuple
+    cell: tuple[Any, ...]
+    other: tuple[Any, ...]
     change: Interval
     p_holm: float = math.nan
 
@@ -274,7 +274,7 @@ def _is_absent(setting: str, value: Any) -> bool:
     return bool(value == "" or (value == 0 and setting in AXES))
 
 
-def _cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> dict[tuple, pd.Series]:
+def _cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> dict[tuple[Any, ...], pd.Series]:
     """The scores of each cell, by the values of its settings; trials without a score are left out."""
     scored = trials[trials[response].notna()]
     if not by:

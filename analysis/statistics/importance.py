@@ -74,7 +74,7 @@ class _Design:
         together = total - within - (main - mean_only) - interaction_freedom * noise
         # The sums of squares of the axes contain noise, which counts as an effect of seeds.
         seeds = within + (len(self.sizes) - 1) * noise
-        return np.maximum(0.0, np.array([*single, together, seeds])) / total
+        return np.asarray(np.maximum(0.0, np.array([*single, together, seeds])) / total)
 
 
 def _basis(x: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def fit_linear(x: np.ndarray, y: np.ndarray, clusters: np.ndarray) -> Linear:
 
 
 def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.linalg.lstsq(x, y, rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0])
 
 
 def fieller(linear: Linear, above: int, below: int) -> tuple[float, float, float] | None:

@@ -11,7 +11,7 @@ from analysis.laws.fit_all import fit_laws
 from analysis.report.sentences import describe_fits
 from benchmarks.coverage import compute_optimal, recurrence
 
-BEST = 12.0 * np.exp(0.1 / 0.12)  # of the curved law that `compute_optimal` draws from
+BEST = 12.0 * np.exp(0.1 / 0.12)  # best recursion under the curved law from which `compute_optimal` draws
 
 
 def curved() -> Tables:
