@@ -5,14 +5,15 @@ import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
-from sweeps.cli.typer_app import run_app
+from sweeps.cli.typer_app import STORAGE_HELP, SWEEP_HELP, run_app
+from sweeps.store.find_store import find_store
 from sweeps.store.store import Store, local_root
 from sweeps.store.store import tracking_uri as default_tracking_uri
 
@@ -30,8 +31,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def analyze(
     sweeps: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SWEEP...", help="A sweep's folder (runs/demo), its spec, or with --tracking-uri its MLflow name."),
+        typer.Argument(metavar="SWEEP...", help=f"{SWEEP_HELP} With --tracking-uri its name in MLflow."),
     ] = None,
+    storage: Annotated[str | None, typer.Option(help=STORAGE_HELP, show_default=False)] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where to write; default for one sweep: report/ in its folder."),
@@ -70,16 +72,17 @@ def analyze(
     from analysis.laws.fit_all import fit_laws
 
     budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
-    _check(sweeps or [], out, tracking_uri, csv, has_parts=curves is not None or any((columns, settings, percent)))
+    _check(sweeps or [], out, tracking_uri, csv, storage, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
+    stores = [] if csv or tracking_uri else _select_stores(sweeps or [], storage)
     if csv is not None:
-        names, tables = list[str](), load_csv(csv, curves, columns or [], settings or [], percent or [])
+        tables = load_csv(csv, curves, columns or [], settings or [], percent or [])
     else:
-        names, tables = _read_sweeps(sweeps or [], out, tracking_uri)
+        tables = _read_sweeps(stores, sweeps or [], tracking_uri, out)
     if tables.completed.empty:
-        raise UserError(", ".join(names) or str(csv), "has no completed trial yet: nothing to compare")
+        raise UserError(", ".join(sweeps or [str(csv)]), "has no completed trial yet: nothing to compare")
     _check_costs(budgets, tables)
-    folder = Path(expand_home(out)) if out else _open_store(names[0]).driver_folder / "report"
+    folder = Path(expand_home(out)) if out else stores[0].driver_folder / "report"
     _make(folder)
     fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)
@@ -91,21 +94,23 @@ def analyze(
         return
     _report(tables, fits, folder, is_default_folder=out is None)
     if csv is None:
-        put_into_mlflow(names, tracking_uri, folder)
+        places = (
+            [Place(tracking_uri, name) for name in dict.fromkeys(sweeps or [])] if tracking_uri else list(map(place_of, stores))
+        )
+        put_into_mlflow(places, folder)
 
 
-def _read_sweeps(sweeps: list[str], out: Path | None, tracking_uri: str | None) -> "tuple[list[str], Tables]":
-    """The sweeps that are read, each once, and their tables as one.
+def _read_sweeps(stores: list[Store], names: list[str], tracking_uri: str | None, out: Path | None) -> "Tables":
+    """The tables of several sweeps as one, from their stores, or by their names in MLflow.
 
     Raises:
-        UserError: none of them is a sweep, one cannot be read, or several have no folder for their report.
+        UserError: a sweep cannot be read, or several have no folder for their report.
     """
-    from analysis.data.tables import load, merge
+    from analysis.data.tables import load, load_store, merge
 
-    names = list(dict.fromkeys(sweeps)) if tracking_uri else _select_sweeps(sweeps)
-    if len(names) > 1 and out is None:
+    if len(stores) > 1 and out is None:
         raise UserError("--out", "is needed for several sweeps: a folder for the report of all, such as --out report")
-    return names, merge([load(sweep, tracking_uri) for sweep in names])
+    return merge([load(name, tracking_uri) for name in dict.fromkeys(names)] if tracking_uri else [*map(load_store, stores)])
 
 
 def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool) -> None:
@@ -119,14 +124,18 @@ def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_fol
     _print(report, write_report(report, folder, titles, [command]))
 
 
-def _check(sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, *, has_parts: bool) -> None:
-    """Which options go together."""
+def _check(
+    sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, storage: str | None, *, has_parts: bool
+) -> None:
+    """Refuse options that do not go together."""
     if not sweeps and csv is None:
         raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
     if sweeps and csv is not None:
         raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
     if csv is None and has_parts:
         raise UserError("--curves, --columns, --settings and --percent", "have no effect without --csv")
+    if storage is not None and (tracking_uri is not None or csv is not None):
+        raise UserError("--storage", "has no effect with --tracking-uri and --csv: leave it out")
     if out is None and (tracking_uri is not None or csv is not None):
         raise UserError("--out", "is needed with --tracking-uri and --csv: a folder to write into")
 
@@ -147,55 +156,65 @@ def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
 def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
     from analysis.data.csv_import import notes_on
+    from analysis.laws.fit_all import find_laws
+    from analysis.laws.presentation import note_unanswered
 
-    told = {fit.group["cost"] for fit in fits if fit.law == "compute_optimal"}
-    why = "the recurrence law is refused, or the cost does not follow from size and recursion"
-    unanswered = [f"no recommendation for {name}: {why}" for name, amounts in budgets.items() if amounts and name not in told]
-    return [*(notes_on(tables) if foreign else []), *unanswered]
+    return [*(notes_on(tables) if foreign else []), *note_unanswered(fits, budgets, find_laws())]
 
 
-def _select_sweeps(targets: list[str]) -> list[str]:
-    """The targets that are sweeps, each once; among several, what else lies in a storage (`runs/*`) is skipped with a line."""
-    from analysis.data.tables import why_no_sweep
+def _select_stores(targets: list[str], storage: str | None) -> list[Store]:
+    """The stores of the sweeps, each once; among several targets, a path that holds no sweep (`runs/*`) is skipped with a line."""
+    from analysis.data.tables import NO_TRIALS
 
-    reasons = {target: why_no_sweep(target) for target in targets} if len(targets) > 1 else {}
-    skipped = {target: reason for target, reason in reasons.items() if reason}
-    if targets and len(skipped) == len(targets):
+    stores: dict[str, Store] = {}
+    skipped: dict[str, str] = {}
+    for target in targets:
+        try:
+            store = find_store(target, storage)
+        except UserError as error:
+            if len(targets) == 1 or not Path(expand_home(target)).exists():
+                raise  # a mistyped name is not skipped
+            skipped[target] = error.problem.partition("; ")[0]
+            continue
+        if len(targets) > 1 and not store.finished():
+            skipped[target] = NO_TRIALS
+        else:
+            stores.setdefault(store.location, store)
+    if not stores:
         raise UserError(", ".join(targets), "none of these is a sweep with finished trials")
     for target, reason in skipped.items():
         _say(f"skipped {target}: {reason}")
-    stores = {_open_store(target).location: target for target in reversed(targets) if target not in skipped}
-    return list(reversed(stores.values()))
+    return list(stores.values())
 
 
-def put_into_mlflow(sweeps: list[str], tracking_uri: str | None, folder: Path) -> None:
-    """Put the report of one sweep into its MLflow run; where that cannot be, say so: the report is there all the same."""
-    if len(sweeps) > 1:
-        _say("not in MLflow: a report of several sweeps is not that of any one; the run of each sweep keeps its own")
+class Place(NamedTuple):
+    """A sweep in MLflow."""
+
+    uri: str
+    name: str
+    identity: str | None = None  # of its store; None where only MLflow is read
+
+
+def place_of(store: Store) -> Place:
+    """The experiment of the sweep in a store."""
+    storage, _, name = store.location.rstrip("/").rpartition("/")
+    return Place(default_tracking_uri(local_root(storage)), name, store.identity())
+
+
+def put_into_mlflow(sweeps: list[Place], folder: Path) -> None:
+    """Put the report of one sweep into its MLflow run; print a line where that is not possible, since the report exists."""
+    first, *others = sweeps
+    if others:
+        _say("not in MLflow: a report of several sweeps belongs to no single run; the run of each sweep keeps its own report")
         return
     from sweeps.tracking.mlflow.reports import FOLDER, log_report  # mlflow takes seconds to import
 
-    uri, name = (tracking_uri, sweeps[0]) if tracking_uri else place_in_mlflow(sweeps[0])
     try:
-        log_report(uri, name, folder, None if tracking_uri else _open_store(sweeps[0]).identity())
+        log_report(first.uri, first.name, folder, first.identity)
     except UserError as error:
         _say(f"not in MLflow: {error}")
     else:
-        _say(f"in MLflow: {name}, artifacts of its sweep under {FOLDER}/")
-
-
-def place_in_mlflow(sweep: str) -> tuple[str, str]:
-    """Tracking URI and name of a sweep that is given by its store or spec."""
-    from analysis.data.tables import store_location
-
-    storage, _, name = store_location(sweep).rstrip("/").rpartition("/")
-    return default_tracking_uri(local_root(storage or ".")), name
-
-
-def _open_store(sweep: str) -> Store:
-    from analysis.data.tables import store_location
-
-    return Store(store_location(sweep))
+        _say(f"in MLflow: {first.name}, artifacts of its sweep under {FOLDER}/")
 
 
 def _make(folder: Path) -> None:

@@ -77,7 +77,7 @@ def run_demo(side: str) -> tuple[float, float]:
 def measure_bulk(runs: int) -> None:
     """Through ledger, spool and writer as in a sweep, but for the training."""
     from analysis.data.tables import load
-    from sweeps.driver.ledger import Ledger
+    from sweeps.driver.reconcile import reconcile
     from sweeps.spec.sweep import load_spec
     from sweeps.store.store import Store
     from sweeps.tracking.spool import Spool
@@ -89,8 +89,7 @@ def measure_bulk(runs: int) -> None:
         store = Store(spec.location)
         store.create()
         tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
-        ledger = Ledger(spec, store, tracker)
-        ledger.reconcile()
+        ledger = reconcile(spec, store, tracker)
         for _ in range(runs):
             config = ledger.ask()
             assert config is not None
@@ -126,9 +125,10 @@ def rows() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def ending(config: Any) -> dict[str, Any]:
-    """The last word of a trial: scores on three splits, and a depth curve of ten points."""
+def ending(config: Any) -> Any:
+    """The ending of a trial: scores on three splits, and a depth curve of ten points."""
     from lightning_modules.record import describe, step_points
+    from sweeps.worker.messages import Completed
 
     scores = {
         f"{split}/{name}": 0.5 for split in ("val", "test") for name in ("exact_accuracy", "token_accuracy", "nll", "examples")
@@ -140,8 +140,9 @@ def ending(config: Any) -> dict[str, Any]:
         for depth in range(1, 11)
     ]
     points = [point for row in rows() for point in step_points(row)] + curve  # type: ignore[arg-type]
-    return {**describe(config), **scores, **used, "steps": 750, "chosen_depth": 4, "data_fingerprint": "0" * 16,
-            "outcome": "completed", "curves": points}  # fmt: skip
+    record = {**describe(config), **scores, **used, "steps": 750, "chosen_depth": 4, "data_fingerprint": "0" * 16,
+              "outcome": "completed"}  # fmt: skip
+    return Completed(record, points)
 
 
 if __name__ == "__main__":

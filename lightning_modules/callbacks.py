@@ -1,4 +1,4 @@
-"""What happens at fixed shares of the budget: validation, checkpoint, report, and the end of training."""
+"""Events at fixed shares of the budget: validation, checkpoint, report, and the end of training."""
 
 import io
 import os
@@ -11,21 +11,22 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_modules.atomic_write import write_atomically
+from lightning_modules.columns import TRAIN_CURVE, VALIDATION_CURVE
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData
 from lightning_modules.evaluation import depth_curve
 from lightning_modules.module import RecursiveModule
-from lightning_modules.record import Row
+from lightning_modules.record import Row, value_of
 
 Report = Callable[[Row], bool]  # takes a row; False stops the trial
 
 
 class BudgetCallback(pl.Callback):
-    """Scores the validation split `eval.validations` times, saves before it reports, and stops when the budget is used up."""
+    """Scores the validation split `eval.validations` times, saves before it reports, and stops when the budget is used."""
 
     def __init__(self, config: TrialConfig, checkpoint: Path | None, best: Path | None, report: Report) -> None:
         self.config, self.checkpoint, self.best, self.report = config, checkpoint, best, report
-        self.stopped = False  # by whoever takes the reports, before the budget was used up
+        self.stopped = False  # `report` returned False before the budget was used
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -33,7 +34,7 @@ class BudgetCallback(pl.Callback):
         assert isinstance(module, RecursiveModule)
         progress = module.progress_at(trainer.global_step)
         due = len(module.rows) + 1
-        # The small slack keeps a sum of floats from missing a mark that it should hit.
+        # The slack absorbs the rounding of a sum of floats, which would delay a validation by a step.
         if progress * self.config.eval.validations >= due - 1e-9:
             row = self._score(trainer, module)
             module.rows.append(row)
@@ -47,7 +48,7 @@ class BudgetCallback(pl.Callback):
             trainer.should_stop = True
 
     def report_again(self, rows: list[Row]) -> bool:
-        """Rows of an earlier attempt, some of which may never have arrived; the taker drops repeats. True to go on."""
+        """Report the rows of an earlier attempt, because some may not have arrived; repeats are dropped. True: train on."""
         self.stopped = not all(self.report(row) for row in rows)
         return not self.stopped
 
@@ -58,13 +59,16 @@ class BudgetCallback(pl.Callback):
         loss = module.take_mean_loss()
         depth = self.config.model.trained_depth
         curve = depth_curve(module.average.reasoner, data.splits["validation"], depth, self.config, halting="fixed")
-        metrics = {"train_curve/loss": loss} | {f"val_curve/{name}": value for name, value in curve.at(depth).items()}
+        scores = {f"{VALIDATION_CURVE}/{name}": value for name, value in curve.at(depth).items()}
+        metrics = {f"{TRAIN_CURVE}/loss": loss} | scores
         return Row(step=trainer.global_step, time=time.time_ns() // 1_000_000, metrics=metrics, used=module.used())
 
 
 def _goodness(row: Row) -> tuple[float, float]:
-    """What makes validation scores better: exact accuracy, then likelihood."""
-    return row["metrics"]["val_curve/exact_accuracy"], -row["metrics"]["val_curve/nll"]
+    """The order of validation scores: exact accuracy, then likelihood; larger is better."""
+    accuracy, nll = value_of(row, "val/exact_accuracy"), value_of(row, "val/nll")
+    assert accuracy is not None and nll is not None
+    return accuracy, -nll
 
 
 def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
@@ -77,12 +81,12 @@ def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def save_weights(reasoner: torch.nn.Module, path: Path) -> None:
+def save_weights(model: torch.nn.Module, path: Path) -> None:
     """Replace a file of weights in one step.
 
     Raises:
-        OSError: the disk takes no more. (`torch.save` to a path raises RuntimeError then, which tells nobody why.)
+        OSError: the disk is full. (`torch.save` to a path raises a RuntimeError without this reason.)
     """
     buffer = io.BytesIO()
-    torch.save(reasoner.state_dict(), buffer)
+    torch.save(model.state_dict(), buffer)
     write_atomically(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
-from rrm.config import LossConfig, ModelConfig, OptimConfig, StrictConfig
+from rrm.config import SCORING, LossConfig, ModelConfig, OptimConfig, RuleError, StrictConfig, drop_fields, is_neutral, is_scoring
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home
@@ -22,99 +22,144 @@ BudgetUnit = Literal["steps", "fresh_examples", "train_flops", "seconds"]
 class Budget(StrictConfig):
     """When training ends: at the first step at which `amount` of `unit` is used up."""
 
-    unit: BudgetUnit = "steps"  # optimizer steps, examples that entered a slot, FLOPs of training, seconds of training
-    amount: float = Field(1000, ge=0)  # 0 trains nothing: the weights of `fit.start_from`, or the initial ones, are scored
+    unit: BudgetUnit = "steps"
+    """Optimizer steps, examples that entered a slot, FLOPs of training, or seconds of training (searches only)."""
+    amount: float = Field(1000, ge=0)
+    """Length of training in `unit`. With 0 the weights of `fit.start_from`, or the initial weights, are scored without training."""
 
 
 class CurriculumStage(StrictConfig):
     """Fewer cycles early in training (CGAR, 2511.08653); behind the last stage the model has its own."""
 
-    until: float = Field(gt=0, lt=1)  # share of the budget
-    h_cycles: int = Field(ge=1)  # T
-    l_cycles: int = Field(ge=1)  # n
+    until: float = Field(gt=0, lt=1)
+    """Share of the budget at which the stage ends."""
+    h_cycles: int = Field(ge=1)
+    """T in this stage: cycles of a supervision step."""
+    l_cycles: int = Field(ge=1)
+    """n in this stage: latent updates of a cycle."""
 
 
 class FitConfig(StrictConfig):
     """How a model is trained."""
 
-    batch_size: int = Field(128, ge=1)  # slots
+    batch_size: int = Field(128, ge=1)
+    """Slots of a batch: examples that are trained at the same time."""
     budget: Budget = Budget()
-    gradient_clip: float = Field(0.0, ge=0)  # largest gradient norm; 0 is off, as in the papers
+    """When training ends."""
+    gradient_clip: float = Field(0.0, ge=0)
+    """Largest gradient norm; 0 turns clipping off, as in the papers."""
     curriculum: list[CurriculumStage] | None = Field(None, min_length=1)
-    start_from: FilePath | None = None  # weights to begin with: ours or official, .safetensors or torch
-    start_from_sha256: str | None = None  # its digest; checked where given, filled in when a trial is loaded
+    """Stages early in training with other T and n; after the last stage the model has the T and n of its own section."""
+    start_from: FilePath | None = None
+    """File of weights to begin with, in the format of rrm-sweeps or of the official code (`.safetensors` or torch)."""
+    start_from_sha256: str | None = None
+    """SHA-256 of the file in `start_from`. It is checked where it is given, and filled in when a trial is loaded."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         marks = [stage.until for stage in self.curriculum or []]
         if marks != sorted(set(marks)):
-            raise ValueError(f"curriculum must have rising values of until, got {marks}")
+            raise RuleError(f"curriculum must have rising values of until, got {marks}", "curriculum")
         if self.start_from_sha256 is not None and self.start_from is None:
-            raise ValueError("start_from_sha256 has no effect without start_from: leave it out")
+            raise RuleError("start_from_sha256 has no effect without start_from: leave it out", "start_from_sha256", "start_from")
         return self
 
 
 class EvalConfig(StrictConfig):
     """How a model is scored; always with the averaged weights."""
 
-    validations: int = Field(10, ge=1)  # times the validation split is scored during training, evenly over the budget
-    max_depth: int = Field(16, ge=1)  # the depth curve at the end runs over 1 .. max_depth supervision steps
-    halting: Literal["fixed", "q", "convergence"] = "fixed"  # nobody halts early; by the halting values; when the answer stays
-    rollouts: int = Field(1, ge=1)  # runs with different noise: mode, best by q and oracle over them
-    batch_size: int = Field(256, ge=1)
+    validations: int = Field(10, ge=1)
+    """Number of times that the validation split is scored during training, evenly over the budget."""
+    max_depth: int = Field(16, ge=1, json_schema_extra=SCORING)
+    """Largest inference depth D of the depth curve at the end: it runs over 1 .. max_depth supervision steps. At least N_sup."""
+    halting: Literal["fixed", "q", "convergence"] = Field("fixed", json_schema_extra=SCORING)
+    """When a row stops at inference: after D steps, once its halting value is above 0, or once its answer stays the same.
+
+    A row that stopped keeps its answer.
+    """
+    rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)
+    """Number of runs with different noise; they give `depth/rollout_mode`, `depth/rollout_best_q` and `depth/rollout_oracle`."""
+    batch_size: int = Field(256, ge=1, json_schema_extra=SCORING)
+    """Rows that are scored at the same time."""
 
 
 class TrialConfig(StrictConfig):
     """One trial, seed included."""
 
     task: TaskConfig = SudokuConfig()
+    """Puzzles to learn; `task.kind` selects the fields."""
     model: ModelConfig = ModelConfig()
+    """Model; `model.kind` selects the fields."""
     loss: LossConfig = LossConfig()
+    """How answers and halting values are scored."""
     optim: OptimConfig = OptimConfig()
+    """How weights are updated."""
     fit: FitConfig = FitConfig()
+    """How the model is trained."""
     eval: EvalConfig = EvalConfig()
-    seed: int = Field(0, ge=0)  # initial weights, batch order, augmentation, exploration
+    """How the model is scored."""
+    seed: int = Field(0, ge=0)
+    """Seed of the initial weights, the order of batches, augmentation and exploration. In a sweep `measure.seeds` sets it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         model, depth = self.model, self.model.trained_depth
         if self.eval.max_depth < depth:
-            raise ValueError(f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}")
+            problem = f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}"
+            raise RuleError(problem, "eval.max_depth", "model.supervision_steps")
         if self.eval.rollouts > 1 and not (model.state_init == "random" or model.state_noise_in_evaluation):
-            raise ValueError(
+            raise RuleError(
                 "eval.rollouts has no effect where runs do not differ: "
-                "choose model.state_init random or model.state_noise_in_evaluation true"
+                "choose model.state_init random or model.state_noise_in_evaluation true",
+                "eval.rollouts",
+                "model.state_init",
+                "model.state_noise_in_evaluation",
             )
         if self.eval.halting == "q" and model.halting is None:
-            raise ValueError(f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass")
+            problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
+            raise RuleError(problem, "eval.halting", "model.kind")
         if self.fit.curriculum and model.kind not in {"trm", "hrm"}:
-            raise ValueError(f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm")
+            problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by trm, hrm"
+            raise RuleError(problem, "fit.curriculum", "model.kind")
         return self
 
     @model_validator(mode="after")
     def _check_optim(self) -> Self:
-        for name, where in self._idle.items():
+        for name, (where, cause) in self._idle.items():
             if name in self.optim.model_fields_set:
-                raise ValueError(f"optim.{name} has no effect {where}: leave it out")
+                raise RuleError(f"optim.{name} has no effect {where}: leave it out", f"optim.{name}", cause)
         return self
 
     @property
-    def _idle(self) -> dict[str, str]:
-        """Fields of `optim` without effect, and where that is so; they are left out of what a trial is."""
-        without_prefix = "without puzzle embeddings (model.prefix_length 0)"
-        puzzle = {} if self.model.prefix_length else dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), without_prefix)
-        return puzzle | ({} if self.optim.ema_decay else {"ema_warmup": "where weights are not averaged (optim.ema_decay 0)"})
+    def _idle(self) -> dict[str, tuple[str, str]]:
+        """Fields of `optim` without effect, each with the condition and the field that sets it; `resolved` leaves them out."""
+        idle: dict[str, tuple[str, str]] = {}
+        if not self.model.prefix_length:
+            cause = ("without puzzle embeddings (model.prefix_length 0)", "model.prefix_length")
+            idle |= dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), cause)
+        if not self.optim.ema_decay:
+            idle["ema_warmup"] = ("where weights are not averaged (optim.ema_decay 0)", "optim.ema_decay")
+        return idle
 
     def identity(self) -> dict[str, Any]:
-        """The whole resolved config with digests in the place of the paths of data files."""
-        identity = self.resolved() | {"task": self.task.identity()}
-        identity["fit"].pop("start_from", None)
-        return identity
+        """What makes the trial this trial: the resolved config without neutral fields, digests in the place of paths of data files.
+
+        A field that is new must declare a neutral value (`rrm.config.is_neutral`), else every finished trial gets another identity.
+        Settings of how a trial runs (threads, device, memory) are in `resources` of a sweep, and never in a trial.
+        """
+        whole = self.resolved() | {"task": self.task.identity()}
+        whole["fit"].pop("start_from", None)
+        return drop_fields(self, whole, is_neutral)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the identity."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self.identity())
+
+    @property
+    def training_fingerprint(self) -> str:
+        """16 hex digits over what the trained weights depend on: trials that share it differ in how they are scored alone."""
+        return _hash(drop_fields(self, self.identity(), is_scoring))
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
@@ -146,7 +191,11 @@ class TrialConfig(StrictConfig):
 
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)})
+        return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)}, serialize_as_any=True)
+
+
+def _hash(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

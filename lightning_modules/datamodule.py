@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_modules.config import TrialConfig
-from rrm.reasoner import Batch
 from rrm.tasks import Examples, Task, TaskConfig, build_task
 from rrm.tasks.cache import Data, load_data
 from rrm.tasks.task import IGNORED, PAD
+from rrm.trial_model import Batch
 
 
 @lru_cache(maxsize=4)  # trials that share a warm process share their data
@@ -24,13 +24,13 @@ def load_splits(config: TaskConfig) -> Data:
 
 
 def data_columns(config: TaskConfig) -> dict[str, Any]:
-    """Columns of a record that say which data it is."""
+    """Columns of a record that identify its data."""
     data = load_splits(config)
     return {"data_fingerprint": data.fingerprint, **data.facts}
 
 
 def to_batch(examples: Examples) -> Batch:
-    """Rows as the tensors that a reasoner takes."""
+    """Rows as the tensors that a model takes."""
     labels = np.where(examples.labels == PAD, np.int32(IGNORED), examples.labels)
     return {
         "inputs": torch.from_numpy(examples.inputs.astype(np.int32)),
@@ -39,15 +39,15 @@ def to_batch(examples: Examples) -> Batch:
     }
 
 
-class TrainingStream(IterableDataset):
-    """Batches from `first_step` on, without end: permutations of the training rows one after the other, augmented afresh.
+class TrainingStream(IterableDataset[Batch]):
+    """Batches from `first_step` on, without end: one permutation of the training rows after another, each augmented anew.
 
-    Every batch is a function of the seed and its step alone, so that a resumed trial sees what it would have seen.
+    Every batch is a function of the seed and its step alone, so that a resumed trial gets the batches of an uninterrupted one.
     """
 
     def __init__(self, task: Task, examples: Examples, config: TrialConfig, first_step: int) -> None:
         self.task, self.config, self.first_step = task, config, first_step
-        self.examples = replace(examples, difficulty={})  # which training does not ask for
+        self.examples = replace(examples, difficulty={})  # training does not use difficulty
 
     def __iter__(self) -> Iterator[Batch]:
         step = self.first_step
@@ -56,7 +56,7 @@ class TrainingStream(IterableDataset):
             step += 1
 
     def batch(self, step: int) -> Batch:
-        """The batch that optimizer step `step` (from 0) is offered."""
+        """The batch of optimizer step `step` (from 0)."""
         examples = self.examples.take(self._rows(step))
         if self.config.task.augments:
             examples = self.task.augment(examples, np.random.default_rng([self.config.seed, step]))
@@ -88,7 +88,7 @@ class TaskData(pl.LightningDataModule):
         data = load_splits(config.task)
         self.task, self.splits = data.task, data.splits
 
-    def train_dataloader(self) -> DataLoader:
-        first_step = self.trainer.global_step if self.trainer else 0  # a resumed trainer knows how far it got
+    def train_dataloader(self) -> DataLoader[Batch]:
+        first_step = self.trainer.global_step if self.trainer else 0  # not 0 in a resumed trial
         stream = TrainingStream(self.task, self.splits["train"], self.config, first_step)
         return DataLoader(stream, batch_size=None)

@@ -1,27 +1,29 @@
-"""`fit`: run one trial from where its folder left it to its record."""
+"""`fit`: train and score one trial; a trial with a checkpoint in its folder is continued."""
 
 import logging
 import resource
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from lightning_modules.callbacks import BudgetCallback, Report, save_weights
+from lightning_modules.columns import DEPTH, OOD_DEPTH, VALIDATION_DEPTH
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
-from lightning_modules.evaluation import depth_curve, score_depths
+from lightning_modules.evaluation import Scores, depth_curve, score_depths
 from lightning_modules.items import item_columns, write_items
-from lightning_modules.module import Diverged, RecursiveModule
+from lightning_modules.module import Diverged, RecursiveModule, read_checkpoint
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import FitResult, bin_points, depth_points, describe, step_points
+from lightning_modules.record import CurvePoint, DepthCurve, FitResult, Record, bin_points, depth_points, describe, step_points
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
 from rrm.tasks import Split
 
-DEPTH_PREFIXES: dict[Split, str] = {"test": "depth", "ood": "ood_depth"}  # names of the curves of the splits scored at the end
+DEPTH_PREFIXES: dict[Split, str] = {"test": DEPTH, "ood": OOD_DEPTH}  # names of the curves of the splits scored at the end
 
 
 def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda row: True) -> FitResult:
@@ -29,9 +31,9 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
 
     Args:
         config: the trial; the same config gives the same numbers on the same hardware and number of threads.
-        folder: where the checkpoint lies, the averaged weights that were best on validation (`best.pt`) and the scored ones
-            (`weights.pt`), and how each test item fared (`items.parquet`); a checkpoint found there is continued. None keeps
-            nothing.
+        folder: receives the checkpoint, the averaged weights that were best on validation (`best.pt`), the scored weights
+            (`weights.pt`) and the scores of each test item (`items.parquet`); a checkpoint in it is continued. None writes
+            no file.
         report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
 
     Returns:
@@ -44,10 +46,10 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     checkpoint = folder / CHECKPOINT if folder else None
     watcher = BudgetCallback(config, checkpoint, folder / BEST if folder else None, report)
     trainer = _trainer(config, watcher)
-    saved = _read_checkpoint(checkpoint)
+    saved = read_checkpoint(checkpoint)
     try:
         if saved is not None and (not watcher.report_again(saved["trial"]["rows"]) or saved["trial"]["progress"] >= 1):
-            # Stopped by now, or killed between the last checkpoint and the record: nothing is left to train.
+            # The trial was stopped, or killed between its last checkpoint and its record: no training remains.
             module.load_state_dict(saved["state_dict"])
             module.on_load_checkpoint(saved)
         elif config.fit.budget.amount:
@@ -61,46 +63,62 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     return _score(config, module, data, trainer.strategy.root_device, folder, wall_seconds=time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class _SplitResult:
+    """Columns of the record and points of the curves of one split."""
+
+    columns: Record
+    points: list[CurvePoint]
+
+
 def _score(
     config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, folder: Path | None, wall_seconds: float
 ) -> FitResult:
-    """Depth curves with the averaged weights, once: on validation, test and, where there is one, the harder split."""
-    scored = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
-    depth, trained = config.eval.max_depth, config.model.trained_depth
+    """Depth curves with the averaged weights, once: on validation, test and, where the task has one, the harder split."""
+    model = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
     now = time.time_ns() // 1_000_000
-    validation = depth_curve(scored, data.splits["validation"], depth, config)
-    record: dict[str, Any] = {"outcome": Outcome.COMPLETED, "val/examples": len(data.splits["validation"])}
-    record |= {f"val/{name}": value for name, value in validation.at(trained).items()}
-    points = depth_points(validation, "val_depth", now, ("exact_accuracy", "nll"))
+    validation = depth_curve(model, data.splits["validation"], config.eval.max_depth, config)
+    parts = [_validation_result(validation, data, config, now)]
     for split, prefix in DEPTH_PREFIXES.items():
         if split in data.splits:
-            examples = data.splits[split]
-            scores = score_depths(scored, examples, depth, config, rollouts=config.eval.rollouts)
-            record |= {f"{split}/{name}": value for name, value in scores.curve().at(trained).items()}
-            record |= {
-                f"{split}/{name}": value for name, value in data.task.judge(examples, scores.answers, scores.confidence).items()
-            }
-            record |= {f"{split}/examples": len(examples)}
-            points += depth_points(scores.curve(), prefix, now)
-            points += bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
+            scores = score_depths(model, data.splits[split], config.eval.max_depth, config, rollouts=config.eval.rollouts)
+            parts.append(_split_result(split, prefix, scores, data, now))
             if split == "test" and folder is not None:
-                write_items(folder / ITEMS, item_columns(scores, examples, (trained, validation.best_depth)))
-    record |= {
+                depths = (config.model.trained_depth, validation.best_depth)
+                write_items(folder / ITEMS, item_columns(scores, data.splits[split], depths))
+    machine = {
         "chosen_depth": validation.best_depth,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "wall_seconds": wall_seconds,
         "peak_memory_bytes": _peak_memory_bytes(device),
     }
-    result = _result(config, module, record)
-    return FitResult(result.record, result.curves + points)
+    columns: Record = {"outcome": Outcome.COMPLETED}
+    for part in parts:
+        columns |= part.columns
+    return _result(config, module, columns | machine, [point for part in parts for point in part.points])
 
 
-def _result(config: TrialConfig, module: RecursiveModule, ending: dict[str, Any]) -> FitResult:
-    """The record and the curves by step of a trial that ended as `ending` says."""
+def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, now: int) -> _SplitResult:
+    columns: Record = {"val/examples": len(data.splits["validation"])}
+    columns |= {f"val/{name}": value for name, value in curve.at(config.model.trained_depth).items()}
+    return _SplitResult(columns, depth_points(curve, VALIDATION_DEPTH, now, ("exact_accuracy", "nll")))
+
+
+def _split_result(split: Split, prefix: str, scores: Scores, data: TaskData, now: int) -> _SplitResult:
+    """Scores at the trained depth, the task's own measures, and the curves by depth and by bin of difficulty."""
+    examples, curve = data.splits[split], scores.curve()
+    judged = data.task.judge(examples, scores.answers, scores.confidence)
+    columns = {f"{split}/{name}": value for name, value in (curve.at(scores.trained_depth) | judged).items()}
+    bins = bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
+    return _SplitResult(columns | {f"{split}/examples": len(examples)}, depth_points(curve, prefix, now) + bins)
+
+
+def _result(config: TrialConfig, module: RecursiveModule, ending: Record, points: Sequence[CurvePoint] = ()) -> FitResult:
+    """The record, with the columns of `ending`, and the curves by step followed by `points`."""
     used = module.rows[-1]["used"] if module.rows else module.used()
-    points = [point for row in module.rows for point in step_points(row)]
-    return FitResult({**describe(config), **data_columns(config.task), **used, **ending}, points)
+    by_step = [point for row in module.rows for point in step_points(row)]
+    return FitResult({**describe(config), **data_columns(config.task), **used, **ending}, [*by_step, *points])
 
 
 def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:
@@ -118,13 +136,6 @@ def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:
     )
 
 
-def _read_checkpoint(path: Path | None) -> dict[str, Any] | None:
-    """What an earlier attempt saved; nothing in it can execute code."""
-    if path is None or not path.exists():
-        return None
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def _peak_memory_bytes(device: torch.device) -> int:
     """Largest memory of the GPU, or of this process (which may have run other trials before)."""
     if device.type == "cuda":
@@ -133,6 +144,6 @@ def _peak_memory_bytes(device: torch.device) -> int:
 
 
 def _quieten() -> None:
-    """Lightning's banners and its advice on loader workers do not concern a trial."""
+    """Turn off Lightning's banners and its advice on loader workers."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning.*")

@@ -1,7 +1,7 @@
-"""`RecursiveModule`: a reasoner under Lightning, one optimizer step per supervision step, the carry kept across batches."""
+"""`RecursiveModule`: a model under Lightning, one optimizer step per training step, the carry kept across batches."""
 
 import time
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,11 +11,14 @@ from torch.optim import Optimizer
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import Row, step_flops
-from rrm.losses import supervision_loss
+from rrm.format_version import check_format
 from rrm.models import build_reasoner
 from rrm.optim import WeightAverage, build_optimizer, set_learning_rates
-from rrm.reasoner import Batch, Carry
+from rrm.trial_model import Batch, Cycles, TrialModel
 from rrm.weights import load_weights, read_weights
+
+CHECKPOINT_FORMAT = 1  # of checkpoint.ckpt; format 1 may have no version
+RandomState = tuple[Tensor, list[Tensor]]  # of the CPU, and of each GPU
 
 
 class Diverged(Exception):
@@ -23,46 +26,51 @@ class Diverged(Exception):
 
 
 class RecursiveModule(pl.LightningModule):
-    """Trains `reasoner`; `average` holds the weights that are scored and saved.
+    """Trains `reasoner` (the name in checkpoints; any `TrialModel`); `average` holds the weights that are scored and saved.
 
-    Everything that a resumed trial needs beyond Lightning's own state is in `on_save_checkpoint`: the carry, the
-    counters, the rows reported so far and the random state.
+    `on_save_checkpoint` saves what a resumed trial requires beyond Lightning's state: the carry, the counters, the rows
+    reported so far and the random state.
     """
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
         self.config = config
-        self.reasoner = build_reasoner(config.model, config.task.shape)
+        self.reasoner: TrialModel[Any] = build_reasoner(config.model, config.task.shape)
         if config.fit.start_from is not None:
             load_weights(self.reasoner, read_weights(config.fit.start_from))
         self.average = WeightAverage(self.reasoner, config.optim)
-        self.carry: Carry | None = None
+        self.carry: Any = None  # the model's; None before the first step
+        self.cycles: Cycles | None = None  # T and n of the latest step where a curriculum sets them
         self.rows: list[Row] = []
         self.fresh_examples = 0  # rows that entered a slot
         self.train_flops = 0
         self.train_seconds = 0.0
-        self._left_slots = torch.zeros(2, dtype=torch.int64)  # rows that left a slot, supervision steps that they had
+        self._left_slots = torch.zeros(2, dtype=torch.int64)  # rows that left a slot, steps that they had
         self._loss_sum, self._loss_count = torch.zeros((), dtype=torch.float64), 0  # since the last report
+        self._clock = time.perf_counter()  # start of the training time that is not in `train_seconds` yet
+        self._saved_state: tuple[dict[str, Any], RandomState] | None = None  # carry and random state of a checkpoint
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """One supervision step of every slot; the loss is per slot, so that it does not grow with the batch."""
-        self._set_cycles()
-        carry = self._staggered(batch) if self.carry is None else self.carry
-        self.fresh_examples += int(carry.halted.sum())
-        self.carry, outputs = self.reasoner(carry, batch)
-        left = self.carry.halted
-        self._left_slots += torch.stack((left.sum(), self.carry.steps[left].sum())).cpu()
-        loss = supervision_loss(outputs, self.carry.current["labels"], self.config.loss).total / len(left)
-        self._loss_sum += loss.detach().double().cpu()
+        """One training step; the loss is per slot, so that it does not grow with the batch."""
+        self.cycles = self._cycles_at(self.progress_at(self.global_step))
+        if self.carry is None:
+            start = self.reasoner.start_training(batch)
+            self.carry = start.carry
+            self.fresh_examples += start.entered
+        step = self.reasoner.training_step(self.carry, batch, self.config.loss, self.cycles)
+        self.carry = step.carry
+        self.fresh_examples += step.entered
+        self._left_slots += step.left.cpu()
+        self._loss_sum += step.loss.detach().double().cpu()
         self._loss_count += 1
-        return loss
+        return step.loss
 
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.reasoner, self.config.optim)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Behind the backward pass, when it is known what this step has used up."""
-        self.train_flops += step_flops(self.config, self.reasoner.cycles)
+        """Count the step before the learning rate is set, which depends on the share of the budget used with this step."""
+        self.train_flops += step_flops(self.config, self.cycles or (None, None))
         set_learning_rates(optimizer, self.config.optim, self.progress_at(self.global_step + 1))
 
     def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:
@@ -73,11 +81,11 @@ class RecursiveModule(pl.LightningModule):
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Training time counts from here: what lies before (validation, saving) is left out."""
+        """Count training time from now on; the time before (validation, saving) is left out."""
         self._clock = time.perf_counter()
 
     def progress_at(self, step: int) -> float:
-        """Share of the budget that is used up after `step` optimizer steps; 1 or more ends the training."""
+        """Share of the budget that is used after `step` optimizer steps; 1 or more ends the training."""
         budget = self.config.fit.budget
         used = {
             "steps": step,
@@ -87,11 +95,10 @@ class RecursiveModule(pl.LightningModule):
         }[budget.unit]
         return used / budget.amount if budget.amount else 1.0
 
-    def _set_cycles(self) -> None:
-        """The (T, n) that the curriculum asks for at this share of the budget; behind it the model's own."""
-        progress = self.progress_at(self.global_step)
-        stage = next((stage for stage in self.config.fit.curriculum or [] if progress < stage.until), self.config.model)
-        self.reasoner.cycles = (stage.h_cycles or 1, stage.l_cycles or 1)
+    def _cycles_at(self, progress: float) -> Cycles | None:
+        """T and n of the curriculum at a share of the budget; None after its last stage, where the model's own hold."""
+        stage = next((stage for stage in self.config.fit.curriculum or [] if progress < stage.until), None)
+        return Cycles(stage.h_cycles or 1, stage.l_cycles or 1) if stage else None
 
     def used(self) -> dict[str, float]:
         """Columns of the record that grow with training."""
@@ -110,7 +117,7 @@ class RecursiveModule(pl.LightningModule):
         """Mean training loss per slot since the last call.
 
         Raises:
-            Diverged: it is not finite.
+            Diverged: the mean is not finite.
         """
         mean = float(self._loss_sum) / max(1, self._loss_count)
         self._loss_sum.zero_()
@@ -119,25 +126,12 @@ class RecursiveModule(pl.LightningModule):
             raise Diverged(f"the training loss is {mean} at step {self.global_step}")
         return mean
 
-    def _staggered(self, batch: Batch) -> Carry:
-        """The first carry. Under fixed halting the slots start at steps 0 .. N_sup - 1 in turn.
-
-        Started together, they would all be replaced at once, every N_sup-th step.
-        """
-        carry = self.reasoner.initial_carry(batch)
-        if self.config.model.halting == "fixed" and self.config.model.trained_depth > 1:
-            self.fresh_examples += len(carry.steps)
-            carry = self.reasoner.enter(carry, batch)
-            turn = torch.arange(len(carry.steps), device=carry.steps.device, dtype=carry.steps.dtype)
-            carry = replace(carry, steps=turn % self.config.model.trained_depth)
-        return carry
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        assert self.carry is not None
         checkpoint["trial"] = {
+            "format": CHECKPOINT_FORMAT,
             "fingerprint": self.config.fingerprint,
             "progress": self.progress_at(self.global_step),
-            "carry": vars(self.carry),
+            "carry": self.reasoner.carry_state(self.carry),
             "rows": self.rows,
             "fresh_examples": self.fresh_examples,
             "train_flops": self.train_flops,
@@ -148,18 +142,32 @@ class RecursiveModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["trial"]
-        self.carry = Carry(**saved["carry"])
         self.rows = saved["rows"]
         self.fresh_examples = saved["fresh_examples"]
         self.train_flops = saved["train_flops"]
         self.train_seconds = saved["train_seconds"]
         self._left_slots = saved["left_slots"]
-        self._random_state = saved["random_state"]
+        self._saved_state = saved["carry"], saved["random_state"]
 
     def on_train_start(self) -> None:
-        """A resumed trial goes on with the random numbers that it would have drawn, and its carry moves to the device."""
-        if self.carry is not None:
-            torch.set_rng_state(self._random_state[0].cpu())
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._random_state[1]])
-            self.carry = self.carry.apply(lambda tensor: tensor.to(self.device))
+        """A resumed trial continues with its carry, now on the device, and the random numbers of an uninterrupted trial."""
+        if self._saved_state is not None:
+            carry, (cpu_state, gpu_states) = self._saved_state
+            torch.set_rng_state(cpu_state.cpu())
+            torch.cuda.set_rng_state_all([state.cpu() for state in gpu_states])
+            self.carry = self.reasoner.load_carry(carry)
+            self._saved_state = None
         self.restart_clock()
+
+
+def read_checkpoint(path: Path | None) -> dict[str, Any] | None:
+    """The checkpoint of an earlier attempt, None where there is none; no code in it is executed.
+
+    Raises:
+        UserError: a later version wrote it.
+    """
+    if path is None or not path.exists():
+        return None
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    check_format(saved["trial"].get("format"), CHECKPOINT_FORMAT, str(path))
+    return saved

@@ -1,14 +1,17 @@
-"""Records: what is known of a trial before it runs, and the points of its curves. Names are those of docs/formats.md."""
+"""Records: the columns that are known of a trial before it runs, and the points of its curves (names: docs/formats.md)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
+from lightning_modules.columns import BUDGET_COLUMNS, RECORD_METRICS, column_of, current_name, curve_of
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_parameters, inference_flops, train_step_flops
+from rrm.format_version import check_format
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
-RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")
+RESULT_FORMAT = 2  # of result.json; format 1 has no version and names the state change `residual`
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,11 @@ class DepthCurve:
     exact_accuracy: list[float]  # share of rows whose scored tokens are all right, givens included
     token_accuracy: list[float]  # over the tokens that the input does not give away
     nll: list[float]  # mean over those tokens, in nats, under the distribution of the loss
-    residual: list[float]  # relative change of the answer state, mean over rows
+    state_change: list[float]  # relative change of the answer state, mean over rows
     token_change_rate: list[float | None]  # share of tokens whose answer changed since the depth before
     ever_correct: list[float]  # share of rows solved at this depth or an earlier one
-    q_auroc: list[float | None]  # how well the halting value tells solved rows from others
-    steps_used: list[float]  # mean supervision steps until a row halted; D where nobody halts early
+    q_auroc: list[float | None]  # area under the ROC curve of the halting value as a sign of a solved row
+    steps_used: list[float]  # mean supervision steps until a row halted; D where no row halts early
     rollouts: dict[str, list[float]] = field(default_factory=dict)  # exact accuracy of mode, best_q and oracle over rollouts
 
     def at(self, depth: int) -> dict[str, float]:
@@ -46,7 +49,7 @@ class CurvePoint(TypedDict):
 
 
 class Row(TypedDict):
-    """What a running trial reports at a validation."""
+    """The report of a running trial at a validation."""
 
     step: int
     time: int  # milliseconds since 1970
@@ -54,20 +57,46 @@ class Row(TypedDict):
     used: dict[str, float]  # columns of the record that grow with training: steps, fresh_examples, train_flops, ...
 
 
+def value_of(row: Row, column: str) -> float | None:
+    """The score in a row by its name in a record (`val/nll`); None where the row lacks it."""
+    return row["metrics"].get(curve_of(column))
+
+
+def used_of(row: Row, unit: str) -> float:
+    """The amount of a budget that a trial has used at a row, in the budget's unit."""
+    return row["used"][BUDGET_COLUMNS[unit]]
+
+
+def scores_of(row: Row) -> dict[str, float]:
+    """The validation scores of a row, by their names in a record."""
+    named = {column_of(metric): value for metric, value in row["metrics"].items()}
+    return {column: value for column, value in named.items() if column is not None}
+
+
 @dataclass(frozen=True)
 class FitResult:
-    """How a trial ended."""
+    """The record of a trial that has ended, and its curves."""
 
     record: Record
     curves: list[CurvePoint] = field(default_factory=list)
 
     def to_json(self) -> str:
-        return json.dumps(self.record | {"curves": self.curves}, indent=1)
+        return json.dumps(self.record | {"format": RESULT_FORMAT, "curves": self.curves}, indent=1)
 
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], where: str) -> Self:
+        """The result in the fields of a result.json, with today's names of metrics.
 
-# Columns that `describe` adds to the parameters.
-DESCRIBED = ("fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step", "layers_executed",
-             "inference_flops", "recursion", "matching")  # fmt: skip
+        Args:
+            where: the file, for errors.
+
+        Raises:
+            UserError: a later version wrote the file.
+        """
+        check_format(fields.get("format"), RESULT_FORMAT, where)
+        record = {name: value for name, value in fields.items() if name not in {"format", "curves"}}
+        curves: list[CurvePoint] = [{**point, "metric": current_name(point["metric"])} for point in fields.get("curves", [])]
+        return cls(record, curves)
 
 
 def describe(config: TrialConfig) -> Record:
@@ -76,6 +105,7 @@ def describe(config: TrialConfig) -> Record:
     counts = count_parameters(model, shape)
     return {
         "fingerprint": config.fingerprint,
+        "training_fingerprint": config.training_fingerprint,
         "seed": config.seed,
         **config.flat(),
         "params": counts.total,
@@ -90,8 +120,17 @@ def describe(config: TrialConfig) -> Record:
 
 
 def step_flops(config: TrialConfig, cycles: tuple[int | None, int | None] = (None, None)) -> int:
-    """FLOPs of one optimizer step of this trial, at the (T, n) that a curriculum asks for or the model's own."""
+    """FLOPs of one optimizer step of this trial, at the (T, n) of a curriculum or the model's own."""
     return train_step_flops(config.model, config.task.shape, config.fit.batch_size, cycles)
+
+
+def curve_points(metric: str, values: list[float | None] | list[float], time: int) -> list[CurvePoint]:
+    """A list of values at depths 1, 2, ... as points of a curve; undefined values are left out."""
+    return [
+        CurvePoint(metric=metric, axis="depth", at=depth, value=value, time=time)
+        for depth, value in enumerate(values, 1)
+        if value is not None
+    ]
 
 
 def step_points(row: Row) -> list[CurvePoint]:
@@ -104,25 +143,16 @@ def step_points(row: Row) -> list[CurvePoint]:
 
 def bin_points(bins: dict[str, list[float]], prefix: str, time: int) -> list[CurvePoint]:
     """Exact accuracy by bin of difficulty as points `<prefix>/exact_accuracy/<bin>`."""
-    return [
-        CurvePoint(metric=f"{prefix}/exact_accuracy/{name}", axis="depth", at=depth, value=value, time=time)
-        for name, values in bins.items()
-        for depth, value in enumerate(values, 1)
-    ]
+    return [point for name, values in bins.items() for point in curve_points(f"{prefix}/exact_accuracy/{name}", values, time)]
 
 
 def depth_points(curve: DepthCurve, prefix: str, time: int, metrics: tuple[str, ...] | None = None) -> list[CurvePoint]:
-    """A depth curve as points `<prefix>/<metric>`; undefined scores are left out.
+    """A depth curve as points `<prefix>/<metric>`.
 
     Args:
-        metrics: which scores; all of them, those over rollouts included, where absent.
+        metrics: which scores; all of them, and those over rollouts, where absent.
     """
     scores = {name: values for name, values in vars(curve).items() if name != "rollouts" and name in (metrics or vars(curve))}
     if metrics is None:
         scores |= {f"rollout_{name}": values for name, values in curve.rollouts.items()}
-    return [
-        CurvePoint(metric=f"{prefix}/{metric}", axis="depth", at=depth, value=value, time=time)
-        for metric, values in scores.items()
-        for depth, value in enumerate(values, 1)
-        if value is not None
-    ]
+    return [point for name, values in scores.items() for point in curve_points(f"{prefix}/{name}", values, time)]

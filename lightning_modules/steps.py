@@ -1,4 +1,4 @@
-"""Training steps without a trainer: what a plan and a benchmark time."""
+"""Training steps without a trainer, for the timing of a plan and of a benchmark."""
 
 import torch
 
@@ -17,7 +17,7 @@ class BareTraining:
         self.stream = TrainingStream(data.task, data.splits["train"], config, first_step=0)
         self.module = RecursiveModule(config).to(device)
         self.optimizer = build_optimizer(self.module.reasoner, config.optim)
-        self.steps = 0  # taken so far
+        self.steps = 0  # number of optimizer steps so far
 
     def step(self) -> None:
         """Make the next batch, train on it, and update the averaged weights; returns before a GPU has finished."""

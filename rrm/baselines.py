@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from rrm.config import ModelConfig
 from rrm.layers import BlockStack
 from rrm.reasoner import Call, Reasoner, State
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Cycles
 
 
 class OnePass(Reasoner):
@@ -20,11 +21,11 @@ class OnePass(Reasoner):
         super().__init__(config, shape)
         self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
-    def calls(self) -> Sequence[Call]:
+    def calls(self, cycles: Cycles) -> Sequence[Call]:
         return [self._predict]
 
-    def _predict(self, state: State, x: Tensor) -> State:
-        z = self.apply_network(self.L_level, x, None)
+    def _predict(self, state: State, x: Tensor, generator: Generator | None) -> State:
+        z = self.apply_network(self.L_level, x, None, generator)
         return State(z, z)
 
 
@@ -39,9 +40,9 @@ class Looped(Reasoner):
         super().__init__(config, shape)
         self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
-    def calls(self) -> Sequence[Call]:
-        return [self._loop] * (self.cycles[1] if self.config.kind == "looped" else 1)
+    def calls(self, cycles: Cycles) -> Sequence[Call]:
+        return [self._loop] * (cycles.l_cycles if self.config.kind == "looped" else 1)
 
-    def _loop(self, state: State, x: Tensor) -> State:
-        z = self.apply_network(self.L_level, state.z_L, x)
+    def _loop(self, state: State, x: Tensor, generator: Generator | None) -> State:
+        z = self.apply_network(self.L_level, state.z_L, x, generator)
         return State(z, z)

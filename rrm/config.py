@@ -1,19 +1,28 @@
 """Settings without torch: a model (`ModelConfig`, its axes), its loss, its optimizer, and the strict base of every config."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
+SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: it changes no weights
 ModelKind = Literal["trm", "hrm", "direct", "untied", "looped", "outer_loop"]
 
 
 class StrictConfig(BaseModel):
     """Frozen, without unknown keys, without silent conversions, without infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,  # docs/formats.md and the JSON Schema show the docstring under each field
+    )
 
 
 class RuleError(ValueError):
@@ -27,6 +36,42 @@ class RuleError(ValueError):
     def __init__(self, problem: str, *fields: str) -> None:
         self.fields = fields
         super().__init__(problem)
+
+
+def drop_fields(section: BaseModel, sections: dict[str, Any], unwanted: Callable[[FieldInfo, Any], bool]) -> dict[str, Any]:
+    """The dump of a section without its unwanted fields, also those of the sections below; a section that has none left goes too.
+
+    Args:
+        sections: the dump; keys that are no fields stay.
+        unwanted: decides by the field and its dumped value.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in sections.items():
+        field, inner = type(section).model_fields.get(name), getattr(section, name, None)
+        if field is not None and unwanted(field, value):
+            continue
+        if isinstance(inner, BaseModel) and value:
+            value = drop_fields(inner, value, unwanted)
+            if not value:
+                continue
+        elif isinstance(inner, list) and inner and isinstance(inner[0], BaseModel):
+            value = [drop_fields(*pair, unwanted) for pair in zip(inner, value, strict=True)]
+        kept[name] = value
+    return kept
+
+
+def is_neutral(field: FieldInfo, value: Any) -> bool:
+    """Whether a field has the value at which a trial is what it was before the field existed.
+
+    A new field declares it: `Field(0.0, json_schema_extra={"neutral": 0.0})`. At this value it is no part of a fingerprint.
+    """
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "neutral" in extra and bool(extra["neutral"] == value)
+
+
+def is_scoring(field: FieldInfo, value: Any) -> bool:
+    """Whether a field changes how weights are scored and not the weights: `json_schema_extra=SCORING`."""
+    return isinstance(field.json_schema_extra, dict) and SCORING.items() <= field.json_schema_extra.items()
 
 
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
@@ -118,7 +163,7 @@ class ModelConfig(StrictConfig):
     state_init: Literal["fixed", "learned", "zeros", "random"] | None = None
     state_noise: float | None = Field(None, ge=0)  # sigma of Gaussian noise ...
     state_noise_at: Literal["carry", "call"] | None = None  # ... on the carried state, or on the state at every network call
-    state_noise_in_evaluation: bool | None = None  # there too, from a fixed seed
+    state_noise_in_evaluation: bool | None = Field(None, json_schema_extra=SCORING)  # there too, from a fixed seed
     damping: float | None = Field(None, ge=0, lt=1)  # z <- damping z + (1 - damping) f(z)
     medium: Literal["latent", "tokens"] | None = None  # what passes on: the state, or only the answer that was given
 
@@ -134,7 +179,8 @@ class ModelConfig(StrictConfig):
         for name in sorted(every & given.keys()):
             if name not in understood and given[name] is not None:
                 owners = ", ".join(other for other, defaults in DEFAULTS.items() if name in defaults)
-                raise ValueError(f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})")
+                problem = f"{name} has no effect on the kind {kind!r}: leave it out (it is understood by {owners})"
+                raise RuleError(problem, name, "kind")
         filled = {**understood, **{name: value for name, value in given.items() if value is not None}}
         if filled.get("medium") == "tokens":
             filled["state_reset"] = given.get("state_reset") or "all"
@@ -149,56 +195,60 @@ class ModelConfig(StrictConfig):
     @staticmethod
     def _drop_without_effect(given: dict[str, Any], filled: dict[str, Any]) -> None:
         """Leave out what another field makes idle; refuse it when it is given."""
-        idle = {"halt_exploration": "where halting is fixed"} if filled.get("halting") == "fixed" else {}
+        idle = {"halt_exploration": ("where halting is fixed", "halting")} if filled.get("halting") == "fixed" else {}
         if not filled.get("state_noise"):
-            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), "without state_noise")
-        for name, where in idle.items():
+            idle |= dict.fromkeys(("state_noise_at", "state_noise_in_evaluation"), ("without state_noise", "state_noise"))
+        for name, (where, cause) in idle.items():
             if given.get(name) is not None:
-                raise ValueError(f"{name} has no effect {where}: leave it out")
+                raise RuleError(f"{name} has no effect {where}: leave it out", name, cause)
             filled.pop(name, None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for rule in (self._broken_width(), self._broken_prefix(), self._broken_state()):
-            if rule:
-                raise ValueError(rule)
+        self._check_width()
+        self._check_prefix()
+        self._check_state()
         return self
 
-    def _broken_width(self) -> str | None:
+    def _check_width(self) -> None:
         if self.hidden_size % self.head_size:
             sizes = f"hidden_size {self.hidden_size} and head_size {self.head_size}"
             shared = math.gcd(self.hidden_size, self.head_size)  # also fits every width that head_size fits
             remedy = "choose" if shared % 2 else f"choose model.head_size: {shared}, or"
             wider = math.ceil(self.hidden_size / self.head_size) * self.head_size
-            return f"hidden_size must be a multiple of head_size, got {sizes}: {remedy} model.hidden_size: {wider}"
+            problem = f"hidden_size must be a multiple of head_size, got {sizes}: {remedy} model.hidden_size: {wider}"
+            raise RuleError(problem, "hidden_size", "head_size")
         if self.mixer == "mlp" and self.positions == "rotary":
-            return "positions rotary has no effect with the mixer mlp: choose learned or none"
-        return None
+            raise RuleError("positions rotary has no effect with the mixer mlp: choose learned or none", "positions", "mixer")
 
-    def _broken_prefix(self) -> str | None:
+    def _check_prefix(self) -> None:
         size = self.puzzle_embedding_size
         if not self.prefix_length and size is not None:
-            return "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
+            problem = "puzzle_embedding_size has no effect without a prefix (prefix_length 0): leave it out"
+            raise RuleError(problem, "puzzle_embedding_size", "prefix_length")
         if size is not None and size > self.prefix_length * self.hidden_size:
-            room = self.prefix_length * self.hidden_size
-            return f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {room}, got {size}"
-        return None
+            places = self.prefix_length * self.hidden_size
+            problem = f"puzzle_embedding_size must fit the prefix, prefix_length * hidden_size = {places}, got {size}"
+            raise RuleError(problem, "puzzle_embedding_size", "prefix_length", "hidden_size")
 
-    def _broken_state(self) -> str | None:
+    def _check_state(self) -> None:
         if self.single_state and self.state_reset in {"latent", "answer"}:
-            return f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+            problem = f"state_reset {self.state_reset} has no effect where there is a single state: choose carry or all"
+            raise RuleError(problem, "state_reset", "state", "kind")
         if self.answer_layers is not None and not self.separate_networks:
-            return "answer_layers has no effect where one network has both roles: choose networks separate"
+            problem = "answer_layers has no effect where one network has both roles: choose networks separate"
+            raise RuleError(problem, "answer_layers", "networks")
         if self.single_state and self.networks == "separate":
-            return "networks separate has no effect where there is a single state: choose shared"
+            raise RuleError("networks separate has no effect where there is a single state: choose shared", "networks", "state")
         if self.medium == "tokens" and self.state_reset != "all":
-            return f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+            problem = f"medium tokens passes nothing but the answer: state_reset must be all or absent, got {self.state_reset!r}"
+            raise RuleError(problem, "state_reset", "medium")
         if self.state_init == "learned" and self.graded_calls() < len(self.call_layers()):
-            return (
+            problem = (
                 "state_init learned needs a gradient that reaches the first call of a supervision step, "
                 f"got {self.graded_calls()} of {len(self.call_layers())} calls (gradient {self.gradient!r}): choose gradient full"
             )
-        return None
+            raise RuleError(problem, "state_init", "gradient", "h_cycles", "l_cycles")
 
     @property
     def single_state(self) -> bool:
@@ -273,9 +323,12 @@ class ModelConfig(StrictConfig):
 class LossConfig(StrictConfig):
     """How answers and halting values are scored."""
 
-    kind: Literal["stablemax", "softmax"] = "stablemax"  # how logits become a distribution
-    precision: Literal["float64", "float32"] | None = None  # of that distribution; float64 for stablemax, as in the papers
-    q_weight: float = Field(0.5, ge=0)  # weight of the halting losses; 0 removes them
+    kind: Literal["stablemax", "softmax"] = "stablemax"
+    """How logits become a distribution over tokens; the papers use `stablemax`."""
+    precision: Literal["float64", "float32"] | None = None
+    """Precision of that distribution. Default: `float64` for `stablemax`, as in the papers, `float32` for `softmax`."""
+    q_weight: float = Field(0.5, ge=0)
+    """Weight of the halting losses; 0 removes them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -288,20 +341,35 @@ class LossConfig(StrictConfig):
 class OptimConfig(StrictConfig):
     """How weights are updated (TRM paper, appendix; models without a prefix have no puzzle embedding)."""
 
-    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"  # muon: matrices of the blocks; adamw for the rest
+    kind: Literal["adam_atan2", "adamw", "muon"] = "adam_atan2"
+    """Optimizer. `muon` updates the matrices of the blocks and leaves all other weights to AdamW."""
     lr: float = Field(1e-3, gt=0)
+    """Learning rate after the warm-up."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
+    """Decay rates of Adam's first and second moment."""
     weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the budget in which lr rises linearly
-    schedule: Literal["constant", "cosine"] = "constant"  # behind the warm-up
-    min_lr_ratio: float | None = Field(None, ge=0, le=1)  # cosine only: where it ends, as a share of lr
-    puzzle_lr: float = Field(1e-2, gt=0)  # of the puzzle embedding
+    """Weight decay, decoupled from the gradient."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the budget in which lr rises linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up: constant, or a cosine that ends at `min_lr_ratio` x lr."""
+    min_lr_ratio: float | None = Field(None, ge=0, le=1)
+    """Where the cosine ends, as a share of lr. The schedule `cosine` requires it, and no other schedule has it."""
+    puzzle_lr: float = Field(1e-2, gt=0)
+    """Learning rate of the puzzle embedding, which sign-SGD trains; without effect where `model.prefix_length` is 0."""
     puzzle_weight_decay: float = Field(0.1, ge=0)
-    ema_decay: float = Field(0.999, ge=0, lt=1)  # moving average of the weights, the one that is scored; 0 is off
-    ema_warmup: bool = True  # without it short runs score the initial weights; the papers have none
+    """Weight decay of the puzzle embedding; without effect where `model.prefix_length` is 0."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what is scored; with 0 the last weights are scored."""
+    ema_warmup: bool = True
+    """Whether the average follows the weights closely at first, so that a short run does not score its initial weights.
+
+    The papers have no such warm-up.
+    """
 
     @model_validator(mode="after")
     def _cosine_has_an_end(self) -> Self:
         if (self.schedule == "cosine") != (self.min_lr_ratio is not None):
-            raise ValueError("min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)")
+            problem = "min_lr_ratio goes with schedule cosine, and cosine needs it (0 for the usual one)"
+            raise RuleError(problem, "schedule", "min_lr_ratio")
         return self

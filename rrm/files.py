@@ -28,6 +28,12 @@ def expand_home(location: str | Path) -> str:
         raise UserError(text, "begins with a home folder that is not known here: write the whole path") from None
 
 
+def join_location(storage: str, name: str) -> str:
+    """The location of a sweep in a storage, which is a folder or a URI."""
+    scheme, separator, rest = storage.rpartition("://")
+    return f"{scheme}{separator}{rest.rstrip('/')}/{name}"
+
+
 def checked_sha256(path: Path, expected: str | None) -> str:
     """Digest of a file, computed once a version of it.
 

@@ -2,6 +2,9 @@
 
 from rrm.errors import UserError
 
+# The version of spec.yaml, design.json, identity.json, rows.jsonl, attempts.jsonl and killed.json in the store of a sweep.
+STORE_FORMAT = 2
+
 
 def check_format(version: object, newest: int, where: str) -> int:
     """The version of a file's format.

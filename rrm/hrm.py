@@ -9,12 +9,13 @@ What is unusual about it, in the paper's order:
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from rrm.config import ModelConfig
 from rrm.layers import BlockStack
 from rrm.reasoner import Call, Reasoner, State
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Cycles
 
 
 class HRM(Reasoner):
@@ -26,12 +27,12 @@ class HRM(Reasoner):
         self.H_level = BlockStack(config, self.length, high)
         self.L_level = BlockStack(config, self.length, low)
 
-    def calls(self) -> Sequence[Call]:
-        t, n = self.cycles
+    def calls(self, cycles: Cycles) -> Sequence[Call]:
+        t, n = cycles
         return ([self._update_low] * n + [self._update_high]) * t
 
-    def _update_low(self, state: State, x: Tensor) -> State:
-        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x))
+    def _update_low(self, state: State, x: Tensor, generator: Generator | None) -> State:
+        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x, generator))
 
-    def _update_high(self, state: State, x: Tensor) -> State:
-        return State(self.apply_network(self.H_level, state.z_H, state.z_L), state.z_L)
+    def _update_high(self, state: State, x: Tensor, generator: Generator | None) -> State:
+        return State(self.apply_network(self.H_level, state.z_H, state.z_L, generator), state.z_L)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rrm.config import LossConfig
-from rrm.reasoner import Outputs
+from rrm.outputs import Outputs
 from rrm.tasks.task import IGNORED
 
 

@@ -10,7 +10,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from rrm.config import OptimConfig
-from rrm.reasoner import Reasoner
+from rrm.trial_model import TrialModel
 
 PUZZLE_EMBEDDING = "puzzle_emb.weights"
 
@@ -94,7 +94,7 @@ class JoinedOptimizer(Optimizer):
         self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
 
-def build_optimizer(reasoner: Reasoner, config: OptimConfig) -> Optimizer:
+def build_optimizer(reasoner: nn.Module, config: OptimConfig) -> Optimizer:
     """The optimizer of all trained parameters, each group with its full rate as `peak_lr`.
 
     Weight decay acts on all of them, embeddings, heads and the Q bias included, as in the papers.
@@ -131,13 +131,13 @@ def set_learning_rates(optimizer: Optimizer, config: OptimConfig, progress: floa
 
 
 class WeightAverage(AveragedModel):
-    """Exponential moving average of a reasoner's weights: the copy that is scored and saved.
+    """Exponential moving average of a model's weights: the copy that is scored and saved.
 
     Starts at the initial weights, without bias correction (official `ema.py`). With a warm-up the decay is
     min(decay, (1 + t) / (10 + t)) at step t, so that a short run forgets its start. The puzzle embedding is copied.
     """
 
-    def __init__(self, reasoner: Reasoner, config: OptimConfig) -> None:
+    def __init__(self, reasoner: TrialModel[Any], config: OptimConfig) -> None:
         def average(shadow: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
             t = int(steps)
             decay = min(config.ema_decay, (1 + t) / (10 + t)) if config.ema_warmup else config.ema_decay
@@ -149,9 +149,9 @@ class WeightAverage(AveragedModel):
         self.n_averaged.fill_(1)  # the initial weights count, else the first update would copy
 
     @property
-    def reasoner(self) -> Reasoner:
+    def reasoner(self) -> TrialModel[Any]:
         """The averaged weights as a model."""
-        assert isinstance(self.module, Reasoner)
+        assert isinstance(self.module, TrialModel)
         return self.module
 
     @torch.no_grad()

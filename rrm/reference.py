@@ -25,8 +25,10 @@ from rrm.layers import NORM_EPS, ROTARY_BASE
 from rrm.losses import is_solved, supervision_loss
 from rrm.models import build_reasoner
 from rrm.optim import PUZZLE_EMBEDDING, WeightAverage, build_optimizer, set_learning_rates
-from rrm.reasoner import Batch, Carry, Outputs, Reasoner
+from rrm.outputs import Outputs
+from rrm.reasoner import Carry, Reasoner
 from rrm.tasks.task import IGNORED, PuzzleShape
+from rrm.trial_model import Batch
 from rrm.weights import load_weights
 
 TOLERANCE = 1e-5  # error that every quantity may have

@@ -11,12 +11,13 @@ HRM's gradient (`gradient: one_step`) and its halting (`halting: act_continue`).
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from rrm.config import ModelConfig
 from rrm.layers import BlockStack
 from rrm.reasoner import Call, Reasoner, State
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Cycles
 
 
 class TRM(Reasoner):
@@ -28,19 +29,19 @@ class TRM(Reasoner):
             self.H_level = BlockStack(config, self.length, config.network_layers[1])
         self.L_level = BlockStack(config, self.length, config.network_layers[0])
 
-    def calls(self) -> Sequence[Call]:
-        t, n = self.cycles
+    def calls(self, cycles: Cycles) -> Sequence[Call]:
+        t, n = cycles
         return ([self._update_latent] * n + [self._update_answer]) * t
 
-    def _update_latent(self, state: State, x: Tensor) -> State:
+    def _update_latent(self, state: State, x: Tensor, generator: Generator | None) -> State:
         if self.config.single_state:
-            z = self.apply_network(self.L_level, state.z_L, x)
+            z = self.apply_network(self.L_level, state.z_L, x, generator)
             return State(z, z)
-        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x))
+        return State(state.z_H, self.apply_network(self.L_level, state.z_L, state.z_H + x, generator))
 
-    def _update_answer(self, state: State, x: Tensor) -> State:
+    def _update_answer(self, state: State, x: Tensor, generator: Generator | None) -> State:
         if self.config.single_state:
-            z = self.apply_network(self.L_level, state.z_L, None)
+            z = self.apply_network(self.L_level, state.z_L, None, generator)
             return State(z, z)
         network = self.H_level if self.config.separate_networks else self.L_level
-        return State(self.apply_network(network, state.z_H, state.z_L), state.z_L)
+        return State(self.apply_network(network, state.z_H, state.z_L, generator), state.z_L)

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rrm.errors import UserError, first_line
 from rrm.optim import PUZZLE_EMBEDDING
-from rrm.reasoner import Reasoner
 
 STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")  # put before a name by wrappers and compilation
 
 
-def load_weights(model: Reasoner, state: Mapping[str, Tensor]) -> None:
+def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy an official state dict, or one of ours, into a model.
 
     A table of puzzle embeddings of another size becomes its mean in every row, as in the official code.

@@ -5,7 +5,7 @@ from rrm.config import fields_by_path
 from sweeps.design.axes import AXIS_SETTINGS
 
 SETTINGS = frozenset(path for path in fields_by_path(TrialConfig) if "." in path)
-TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint")
+TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint", "training_fingerprint")
 SCORES = tuple(
     f"{split}/{score}"
     for split in ("val", "test", "ood")

@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 
 from analysis.data.items import summarise_items
+from analysis.data.objective import BY_ACCURACY, Objective, read_objective
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
-from lightning_modules.yaml_file import parse_yaml, read_yaml
+from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.groups import SCORING, name_rows
 from sweeps.design.short_names import axis_name
+from sweeps.store.find_store import find_store
 from sweeps.store.open_backend import URI
 from sweeps.store.store import Store
 
@@ -47,6 +49,7 @@ class Tables:
     asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
+    objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
     notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(
@@ -134,49 +137,20 @@ def is_parameter(column: str) -> bool:
     return "." in column and "/" not in column
 
 
-def load(target: str | Path, tracking_uri: str | None = None) -> Tables:
+def load(target: str | Path, tracking_uri: str | None = None, storage: str | None = None) -> Tables:
     """Read one sweep.
 
     Args:
-        target: a store folder (`runs/demo`), a spec, or with `tracking_uri` the name of an MLflow experiment.
+        target: folder (`runs/demo`), URI, spec, or name in the storage; with `tracking_uri` the name of an experiment of MLflow.
         tracking_uri: read MLflow instead of a store.
+        storage: folder or URI that holds the sweep; RRM_STORAGE, else what the spec states, else `runs` where absent.
 
     Raises:
         UserError: there is no such sweep, or it has no trials.
     """
     if tracking_uri is not None:
         return _from_mlflow(tracking_uri, str(target))
-    return _from_store(Store(store_location(str(target))))
-
-
-def why_no_sweep(target: str) -> str | None:
-    """Why nothing can be read from something that exists; None for a sweep with finished trials, and for what does not exist."""
-    if not Path(target).exists():
-        return None  # a mistyped name is not passed over
-    try:
-        store = Store(store_location(target))
-    except UserError as error:
-        return error.problem
-    return None if store.finished() else NO_TRIALS
-
-
-def store_location(target: str) -> str:
-    """Where the store lies that a target names: a folder or a URI.
-
-    Raises:
-        UserError: it is neither a store nor a spec whose sweep was run.
-    """
-    target = expand_home(target)
-    if Path(target).suffix in {".csv", ".parquet"}:
-        raise UserError(target, "is a table of runs: rrm-analyze --csv FILE reads it")
-    if Path(target).is_file():
-        spec = read_yaml(Path(target))
-        if not isinstance(spec.get("name"), str):
-            raise UserError(target, "is not a sweep: it has no name")
-        target = expand_home(f"{spec.get('storage', 'runs')}/{spec['name']}")
-    if Store(target).spec() is None:
-        raise UserError(target, "is not the folder of a sweep (no trials in it); run the sweep first")
-    return target
+    return load_store(find_store(str(target), storage))
 
 
 def merge(tables: list[Tables]) -> Tables:
@@ -208,6 +182,7 @@ def merge(tables: list[Tables]) -> Tables:
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
+        objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
     )
 
@@ -229,7 +204,12 @@ def _items_of(tables: Sequence[Tables], owners: Mapping[str, int]) -> Iterator[t
                 yield fingerprint, content
 
 
-def _from_store(store: Store) -> Tables:
+def load_store(store: Store) -> Tables:
+    """Read the sweep in a store.
+
+    Raises:
+        UserError: it has no finished trials.
+    """
     results = store.results()
     if not results:
         raise UserError(store.location, NO_TRIALS)
@@ -250,6 +230,7 @@ def _from_store(store: Store) -> Tables:
         asked=frozenset(asked),
         ended=ended,
         specs=(_at(store, spec),) if "measure" in spec else (),
+        objective=read_objective(spec),
     )
 
 
@@ -276,9 +257,16 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         raise UserError(tracking_uri, f"has no experiment with trials named {sweep!r}")
     records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
     curves = split_bins(found.curves.to_pandas())
-    specs = (parse_yaml(found.spec, sweep),) if found.spec is not None and found.kind == "measure" else ()
-    read_items = partial(read_item_files, tracking_uri, sweep)
-    return Tables(_trials(records), curves, found.kind, read_items, ended=found.ended, specs=specs)
+    spec = parse_yaml(found.spec, sweep) if found.spec is not None else {found.kind: {}}
+    return Tables(
+        _trials(records),
+        curves,
+        found.kind,
+        partial(read_item_files, tracking_uri, sweep),
+        ended=found.ended,
+        specs=(spec,) if found.spec is not None and found.kind == "measure" else (),
+        objective=read_objective(spec),
+    )
 
 
 def _trials(records: list[dict[str, Any]]) -> pd.DataFrame:

@@ -1,14 +1,13 @@
-"""Figures: each one function from tables, or from fits, to `FigureData`, which one static and one interactive renderer draw.
+"""Figures: each one function from tables to `FigureData`, which one static and one interactive renderer draw.
 
 scaling    accuracy by parameters, layers executed and training FLOPs; every trial
 recursion  T against n, N_sup against D, treatment of the state between supervision steps
 difficulty accuracy by difficulty of items and inference depth
 inference  accuracy against FLOPs of an answer, halting, state change
-laws       the laws over what was measured
 statistics effects, importance, agreement of tasks
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,10 +26,9 @@ from analysis.figures.scaling import (
     training_curves,
     width_depth_map,
 )
-from sweeps.design.axes import AXES, CAPACITY_AXES, CYCLES, DEPTH_AXES, SIZE, SUPERVISION_STEPS
+from sweeps.design.axes import AXES, CAPACITY_AXES, CYCLES, DEPTH_AXES, SUPERVISION_STEPS
 
 NLL = "test/nll"
-COSTS = ("inference_flops", "train_flops")
 DEPTH_CURVES, VALIDATION_CURVES = "depth/exact_accuracy", "val_curve/exact_accuracy"
 STATE_AXES = ("model.state_reset", "model.state_init", "model.state_noise", "model.medium")
 
@@ -105,20 +103,17 @@ RECIPES = [
     Recipe(seed_strips, (ACCURACY,), "any with two cells"),
 ]
 
-# Figures of laws and effects: what each shows, and the columns it takes, one of each group.
-RECURRENCE = ((NLL,), (SIZE,), DEPTH_AXES)
-OF_FITS: list[tuple[str, tuple[tuple[str, ...], ...]]] = [
-    ("the recurrence law, its residuals and the exchange rate", RECURRENCE),
-    ("the best size and recursion for a budget", (*RECURRENCE, COSTS)),
-    ("the best size at equal training FLOPs", ((NLL,), (SIZE,), ("train_flops",))),
+# Figures of effects: what each shows, and the columns that it needs, one of each group.
+Need = tuple[str, tuple[tuple[str, ...], ...]]
+NEEDS_OF_EFFECTS: list[Need] = [
     ("what each axis does, all else equal", ((ACCURACY,), AXES)),
     ("how much each parameter accounts for", ((ACCURACY, NLL),)),
     ("whether tasks agree", ((ACCURACY,), ("task.kind",))),
 ]
 
 
-def draw_all(tables: Tables) -> tuple[list[FigureData], list[str]]:
-    """The figures that the table has data for, and a line for each of the others."""
+def draw_all(tables: Tables, needs_of_laws: Sequence[Need] = ()) -> tuple[list[FigureData], list[str]]:
+    """The figures that the table has data for, and a line for each of the others, those of laws and effects included."""
     figures, left_out, completed = [], [], tables.completed
     for recipe in RECIPES:
         missing = any(is_missing(completed, name) for name in recipe.columns)
@@ -127,7 +122,8 @@ def draw_all(tables: Tables) -> tuple[list[FigureData], list[str]]:
             figures.append(figure)
         else:
             left_out.append(recipe.explain_absence(tables))
-    absent = [(subject, describe_missing(tables, columns)) for subject, columns in OF_FITS if tables.is_foreign]
+    needs = [*needs_of_laws, *NEEDS_OF_EFFECTS]
+    absent = [(subject, describe_missing(tables, columns)) for subject, columns in needs if tables.is_foreign]
     return figures, [*left_out, *(f"Left out: {subject}; it needs {lacks}." for subject, lacks in absent if lacks)]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from analysis.data.tables import Tables
-from analysis.laws.fit import Fit
 from analysis.statistics.importance import Importance
 
 if TYPE_CHECKING:
@@ -125,44 +124,11 @@ def plot_residual_correctness(tables: Tables) -> "go.Figure | None":
     return _interactive(residual_correctness, tables)
 
 
-def plot_law(fits: list[Fit]) -> "go.Figure | None":
-    """A law over what was measured, in the units of its response; the fits must be of one law and form."""
-    from analysis.figures.laws import law_figure
-
-    return _of_fits(law_figure, fits)
-
-
-def plot_residuals(fits: list[Fit]) -> "go.Figure | None":
-    """What a law leaves: log of measured over fitted loss, or a difference of shares; the fits must be of one law and form."""
-    from analysis.figures.laws import residual_figure
-
-    return _of_fits(residual_figure, fits)
-
-
-def plot_exchange_rate(fit: Fit) -> "go.Figure | None":
-    """What one doubling of recursion is worth in parameters at every R, of the form `curvature`."""
-    from analysis.figures.laws import exchange_rate_figure
-
-    return _interactive(exchange_rate_figure, fit)
-
-
-def plot_compute_optimal(fit: Fit) -> "go.Figure | None":
-    """The fitted loss along lines of equal FLOPs, of a fit of `fit_compute_optimal`."""
-    from analysis.figures.laws import compute_optimal_figure
-
-    return _interactive(compute_optimal_figure, fit)
-
-
 def plot_importance(importances: list[Importance], kind: str = "measure") -> "go.Figure | None":
     """Shares of variance of a design (`anova_shares`), or importances of a search (`ped_anova`, kind `search`)."""
     from analysis.figures.statistics import importance_figure
 
     return _interactive(lambda shares: importance_figure(shares, kind), importances)
-
-
-def _of_fits(draw: "Callable[[list[Fit]], FigureData]", fits: list[Fit]) -> "go.Figure | None":
-    seen = [fit for fit in fits if fit.seen is not None]
-    return _interactive(draw, seen) if seen else None
 
 
 def _interactive(draw: "Callable[[Any], FigureData | None]", data: Any) -> "go.Figure | None":

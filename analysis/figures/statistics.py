@@ -43,22 +43,24 @@ def effects_figure(effects: list[Effect]) -> FigureData | None:
     )
 
 
-def importance_figure(importances: list[Importance], kind: str) -> FigureData | None:
+def importance_figure(importances: list[Importance], ranked_by: str | None) -> FigureData | None:
     """How much each parameter accounts for.
 
     Args:
-        kind: `search` or `measure`.
+        ranked_by: the first objective of a search; None for a design.
     """
     if not importances:
         return None
     ordered = list(reversed(importances))
-    search = "Importance for being among the best tenth of the trials (PED-ANOVA); bars: 95 % of resamples of trials."
+    search = (
+        f"Importance for being among the best tenth of the trials by {ranked_by} (PED-ANOVA); bars: 95 % of resamples of trials."
+    )
     design = "Share of the variance over trials (omega squared, type II); bars: 95 % of resamples within cells."
     return FigureData(
         "importance",
         "What each parameter accounts for",
-        search if kind == "search" else design,
-        "importance" if kind == "search" else "share of variance",
+        search if ranked_by else design,
+        "importance" if ranked_by else "share of variance",
         "",
         [
             Series(one.parameter, [one.share], [float(row)], [one.low], [one.high], style="points")

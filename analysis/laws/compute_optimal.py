@@ -7,30 +7,51 @@ less what the curvature takes: log R* = d / 2q where q is clear, else an edge of
 Logs are centred at the design; docs/laws.md, "A budget", describes the recommendation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.laws.fit import Fit, Reason
-from analysis.laws.groups import CELL, Group
-from analysis.laws.recurrence import NEEDED, RESPONSE, SIGNIFICANT, Cells, check_fit, curvature_p, linear_fit, read_cells, refuse
+from analysis.figures.data import FigureData, Series
+from analysis.laws.cells import (
+    NEEDED,
+    RESPONSE,
+    SIGNIFICANT,
+    Cells,
+    check_misfit,
+    curvature_p,
+    find_reason,
+    fit_law,
+    fit_line,
+    law_misfit,
+    read_recursion,
+)
+from analysis.laws.drawing import LOSS_LABEL, R_LABEL, interval_columns
+from analysis.laws.fit import Fit, Quality, only_bounded
+from analysis.laws.groups import CELL, Budgets, Group
+from analysis.laws.law import Law
+from analysis.laws.sentence import Sentence, name_place, state_interval, state_range
+from analysis.statistics.interval import Interval
 from analysis.statistics.regression import Linear, fieller
-from sweeps.design.axes import RECURSION
+from sweeps.design.axes import DEPTH_AXES, RECURSION, SIZE
 
 COSTS = ("inference_flops", "train_flops")
-EXPLAINED = 0.99  # of the variance of log C, by log N and log R; below it C is no function of them
-LEAST_SHARE = 0.1  # of k_1 and k_2: a cost that does not grow with both has no exchange
-SHOWN = 40  # points of a curve
+MIN_EXPLAINED = 0.99  # share of the variance of log C that log N and log R explain; with less, C is no function of them
+MIN_SHARE = 0.1  # k_1 and k_2 of a cost that grows with size and with recursion; else there is no exchange
+CURVE_POINTS = 40
+SHOWN_BUDGETS = (0.25, 1.0, 4.0)  # factors of the budget whose lines a figure has
+DOUBLING = 0.693  # log 2, as sentences round it
 EDGE, NO_PREFERENCE, EXTRAPOLATION = "edge", "no_preference", "extrapolation"
-
-Budgets = dict[str, list[float]]  # of each cost in FLOPs
+CURVATURE = 3  # place of q in the coefficients of the surface
 
 
 @dataclass(frozen=True)
 class Cost:
     """log C = k_0 + k_1 log N + k_2 log R, not centred."""
 
+    name: str
     constant: float
     size: float
     recursion: float
@@ -39,39 +60,143 @@ class Cost:
     def kappa(self) -> float:
         return self.recursion / self.size
 
-    def log_size(self, budget: float, log_recursion: float | np.ndarray) -> float | np.ndarray:
-        """log N that a budget leaves at this log R."""
-        return (np.log(budget) - self.constant - self.recursion * log_recursion) / self.size
+    def log_size(self, budget: float, log_recursion: float) -> float:
+        """log N that a budget in FLOPs leaves at this log R."""
+        return float((np.log(budget) - self.constant - self.recursion * log_recursion) / self.size)
 
-    def of(self, log_size: float, log_recursion: float) -> float:
-        """C in FLOPs."""
+    def flops(self, log_size: float, log_recursion: float) -> float:
         return float(np.exp(self.constant + self.size * log_size + self.recursion * log_recursion))
 
 
-def fit_compute_optimal(whole: Group, reason: Reason | None = None, budgets: Budgets | None = None) -> list[Fit]:
-    """One entry a cost that follows from N and R, and a budget; none where no recurrence law could be fitted.
+@dataclass(frozen=True)
+class Choice:
+    """What to run at a budget."""
 
-    Args:
-        reason: why the recurrence law of this group is refused, if it is: the recommendation is refused with it.
-        budgets: in FLOPs; the middle of the design where absent.
-    """
-    group = whole.knowing(NEEDED)
-    if group is None:
-        return []
-    cells = read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)])
-    if refuse(group, cells) is not None:
-        return []
-    fits = []
-    for name in COSTS:
-        cost = _cost(group, cells, name)
-        if cost is not None:
-            centre = cost.of(float(np.log(cells.recursed).mean()), float(cells.log_axes.mean()))
-            for budget in (budgets or {}).get(name) or [centre]:
-                fits.append(_recommend(group, cells, cost, name, budget, reason))
-    return fits
+    recursion: float
+    params_recursed: float
+    pays_above_exchange_rate: float  # the worth of a doubling of R, in parameters, above which recursion pays at this cost
 
 
-def _cost(group: Group, cells: Cells, name: str) -> Cost | None:
+@dataclass(frozen=True, eq=False)
+class BudgetFit(Fit):
+    """A recommendation for one budget of one cost."""
+
+    cost: str = ""
+    budget_flops: float = 0.0
+    choice: Choice | None = None  # None for a refusal
+    slices: pd.DataFrame | None = None  # loss along equal cost: columns line, x (R), size, fitted, low, high
+
+    def further_json(self) -> dict[str, Any]:
+        return {"choice": vars(self.choice) if self.choice else {}}
+
+    @property
+    def figure_name(self) -> str:
+        budget = f"{self.budget_flops:.3g}".replace("+", "")
+        return f"compute_optimal_{self.cost}_{budget}{self.suffix}"
+
+
+class ComputeOptimal(Law):
+    """The size and the recursion with the least loss at a budget."""
+
+    name = "compute_optimal"
+    rank = 7
+    is_leading = True
+    needs = ((RESPONSE,), (SIZE,), DEPTH_AXES, COSTS)
+    shows = "the best size and recursion for a budget"
+
+    def fit(self, group: Group) -> list[Fit]:
+        """One fit for each cost that follows from N and R, and each budget (the middle of the design where none is given).
+
+        Empty where the design cannot identify the recurrence law; refused where that law does not fit its cells.
+        """
+        known = group.with_values_of(NEEDED)
+        if known is None:
+            return []
+        cells = read_recursion(known)
+        if find_reason(known, cells) is not None:
+            return []
+        costs = [cost for name in COSTS if (cost := _read_cost(known, cells, name)) is not None]
+        if not costs:
+            return []
+        law = fit_law(cells)
+        reason = check_misfit(cells, law_misfit(cells, law), len(law.parameters)).reason
+        surface = Surface.fit(cells)
+        fits: list[Fit] = []
+        for cost in costs:
+            centre = cost.flops(float(np.log(cells.recursed).mean()), float(cells.log_axes.mean()))
+            for budget in group.budgets.get(cost.name) or [centre]:
+                rounded = float(f"{budget:.4g}")
+                facts = known.facts | {"group": known.settings | {"cost": cost.name, "budget_flops": rounded}}
+                fit = BudgetFit(self, RESPONSE, **facts, reason=reason, cost=cost.name, budget_flops=rounded)
+                fits.append(fit if reason else _recommend(fit, surface, cost, budget))
+        return fits
+
+    def sentence(self, fit: Fit) -> list[Sentence]:
+        """What to run at a budget."""
+        assert isinstance(fit, BudgetFit)
+        unit = "FLOPs an answer" if fit.cost == "inference_flops" else "training FLOPs"
+        text = f"{name_place(fit)}at {fit.budget_flops:.2g} {unit}, {_state_choice(fit)}"
+        low, high = fit.fitted_range[fit.cost]
+        known = f"{low:.2g} to {high:.2g} FLOPs, for which sizes were run"
+        is_beyond = EXTRAPOLATION in fit.flags
+        text += f". This budget lies outside of {known}: extrapolation" if is_beyond else f"; it holds for {known}"
+        if "lack_of_fit" in fit.flags:
+            text += "; the cells differ from the surface by more than seed noise"
+        return [Sentence(f"{text}.", fit.figure_name)]
+
+    def figure(self, fit: Fit) -> FigureData | None:
+        """The loss along lines of equal compute, and where it is least."""
+        assert isinstance(fit, BudgetFit)
+        if fit.slices is None or fit.slices.empty:
+            return None
+        series = []
+        for rank, (name, part) in enumerate(fit.slices.groupby("line", sort=False)):
+            series.append(Series(str(name), *interval_columns(part, "x", "fitted"), color=rank, style="curve"))
+            place = int(part["fitted"].to_numpy().argmin())
+            if 0 < place < len(part) - 1:  # at an end the sizes or the recursions that were run are over
+                least = part.iloc[place]
+                x, y, text = float(least["x"]), float(least["fitted"]), f"{least['size']:,.0f} parameters"
+                series.append(Series(f"{name}, least", [x], [y], color=rank, style="points", texts=[text]))
+        return FigureData(
+            fit.figure_name, f"Wider, or more recursion, at {fit.budget_flops:.2g} FLOPs",
+            f"Loss by the fitted surface along equal {fit.cost.replace('_', ' ')}, at this budget, a quarter and four times of it: "
+            "to the right more recursion and fewer parameters. Bands: 95 % CI. "
+            "A line ends where the design does; a dot is a least loss within it.",
+            R_LABEL, LOSS_LABEL, series, x_scale="log", y_scale="log",
+        )  # fmt: skip
+
+    def unanswered(self, fits: Sequence[Fit], budgets: Budgets) -> list[str]:
+        answered = {fit.cost for fit in fits if isinstance(fit, BudgetFit)}
+        why = "the recurrence law is refused, or the cost does not follow from size and recursion"
+        return [f"no recommendation for {name}: {why}" for name, amounts in budgets.items() if amounts and name not in answered]
+
+
+def _state_choice(fit: BudgetFit) -> str:
+    """Where the loss is least, and whether that is clear."""
+    assert fit.choice is not None
+    gain = fit.estimates["gain_of_recursion_at_equal_cost"]
+    if NO_PREFERENCE in fit.flags:
+        falls = f"log loss falls by {state_interval(gain, DOUBLING)} a doubling of R at equal cost"
+        return f"neither width nor recursion is clearly the better buy ({falls})"
+    if EDGE in fit.flags:
+        return _state_edge(fit.choice, fit.fitted_range[RECURSION][0])
+    best, params = fit.estimates["best_recursion"], fit.estimates.get("best_params_recursed")
+    interval = f" ({state_range(params)})" if params else ""
+    size = f"{fit.choice.params_recursed:,.0f} recursed parameters{interval}"
+    return f"the loss is least at R {best.estimate:.3g} ({state_range(best)}) with {size}"
+
+
+def _state_edge(choice: Choice, smallest: float) -> str:
+    edge = "smallest" if choice.recursion <= 1.001 * smallest else "largest"
+    better, worse = ("width", "recursion") if edge == "smallest" else ("recursion", "width")
+    threshold = f"more than {choice.pays_above_exchange_rate:.2g} times the parameters"
+    pays = f"a doubling of R pays at this cost where it is worth {threshold}"
+    beyond = "" if choice.recursion <= 1 else "; what lies beyond that edge is not known"
+    run = f"R {choice.recursion:g}, the {edge} of the design, with {choice.params_recursed:,.0f} recursed parameters"
+    return f"spend on {better}, not on {worse} ({pays}): {run}{beyond}"
+
+
+def _read_cost(group: Group, cells: Cells, name: str) -> Cost | None:
     """How a cost grows with N and R; None where it is no function of these."""
     if name not in group.trials or not (group.trials[name] > 0).all():
         return None
@@ -80,102 +205,116 @@ def _cost(group: Group, cells: Cells, name: str) -> Cost | None:
         return None
     x = np.column_stack([np.ones(len(log_cost)), np.log(cells.recursed), cells.log_axes[:, 0]])
     (constant, size, recursion), *_ = np.linalg.lstsq(x, log_cost, rcond=None)
-    residual = log_cost - x @ np.array([constant, size, recursion])
-    if 1 - residual.var() / log_cost.var() < EXPLAINED or min(size, recursion) < LEAST_SHARE:
+    unexplained = log_cost - x @ np.array([constant, size, recursion])
+    if 1 - unexplained.var() / log_cost.var() < MIN_EXPLAINED or min(size, recursion) < MIN_SHARE:
         return None
-    return Cost(float(constant), float(size), float(recursion))
+    return Cost(name, float(constant), float(size), float(recursion))
 
 
-def _recommend(group: Group, cells: Cells, cost: Cost, name: str, budget: float, reason: Reason | None) -> Fit:
-    facts = group.facts | {"group": group.settings | {"cost": name, "budget_flops": float(f"{budget:.4g}")}}
-    fit = Fit("compute_optimal", RESPONSE, **facts)
-    if reason is not None:
-        fit.reason = reason
-        return fit
-    curved = curvature_p(cells) < SIGNIFICANT
-    line = linear_fit(cells, quadratic=curved)
-    fitted = np.array(
-        [
-            _weights(cells, len(line.coefficients), *place)
-            for place in zip(np.log(cells.recursed), cells.log_axes[:, 0], strict=True)
-        ]
-    )
-    check_fit(fit, cells, cells.log_loss - fitted @ line.coefficients, len(line.coefficients))
+@dataclass(frozen=True)
+class Surface:
+    """The log-linear law, with the curvature term where that is clear, over sizes and recursions that are not centred."""
+
+    cells: Cells
+    line: Linear
+    is_curved: bool
+
+    @classmethod
+    def fit(cls, cells: Cells) -> "Surface":
+        is_curved = curvature_p(cells) < SIGNIFICANT
+        return cls(cells, fit_line(cells, quadratic=is_curved), is_curved)
+
+    @property
+    def log_r(self) -> np.ndarray:
+        """[G]"""
+        return np.asarray(self.cells.log_axes[:, 0])
+
+    @property
+    def log_sizes(self) -> np.ndarray:
+        """[G]"""
+        return np.asarray(np.log(self.cells.recursed))
+
+    def weights(self, log_size: float, log_recursion: float) -> np.ndarray:
+        """Factors of the coefficients, whose sum is the log loss at a point."""
+        size, recursion = log_size - self.log_sizes.mean(), log_recursion - self.cells.log_axes.mean()
+        return np.array([1.0, -size, -recursion, recursion**2][: len(self.line.coefficients)])
+
+    def loss(self, log_size: float, log_recursion: float) -> Interval:
+        return self.line.interval(self.weights(log_size, log_recursion)).map(np.exp)
+
+    @property
+    def misfit(self) -> np.ndarray:
+        """log L of cells less that of the surface, [G]."""
+        weights = np.array([self.weights(*place) for place in zip(self.log_sizes, self.log_r, strict=True)])
+        return np.asarray(self.cells.log_loss - weights @ self.line.coefficients)
+
+    def gain(self, cost: Cost) -> np.ndarray:
+        """Factors of the coefficients, whose sum is the fall of log L a step in log R at equal cost, at the centre."""
+        return np.array([0.0, -cost.kappa, 1.0, 0.0][: len(self.line.coefficients)])
+
+    def best(self, cost: Cost) -> Interval | None:
+        """log R of the least loss at equal cost less its mean, by Fieller; None where it lies outside the design."""
+        if not self.is_curved or self.line.coefficients[CURVATURE] <= 0:
+            return None
+        weights = np.array([self.gain(cost), [0.0, 0.0, 0.0, 2.0]])  # d and 2q
+        pair = Linear(weights @ self.line.coefficients, weights @ self.line.covariance @ weights.T, self.line.freedom)
+        best, middle = fieller(pair, 0, 1), float(self.log_r.mean())
+        return best if best is not None and self.log_r.min() <= middle + best.estimate <= self.log_r.max() else None
+
+    def best_edge(self, cost: Cost) -> float:
+        """log R of the edge of the design with the smaller loss at equal cost."""
+        centred = self.log_r - float(self.log_r.mean())
+        low, high = float(centred.min()), float(centred.max())
+        bent = self.line.coefficients[CURVATURE] * (high**2 - low**2) if self.is_curved else 0.0
+        falls = float(self.gain(cost) @ self.line.coefficients * (high - low) - bent)
+        return float(self.log_r.max() if falls > 0 else self.log_r.min())
+
+
+def _recommend(fit: BudgetFit, surface: Surface, cost: Cost, budget: float) -> BudgetFit:
+    """The fit with the point of least loss at a budget in FLOPs, or refused where the surface does not fit its cells."""
+    check = check_misfit(surface.cells, surface.misfit, len(surface.line.coefficients))
+    quality = Quality(lack_of_fit=check.lack_of_fit)
+    fit = replace(fit, quality=quality, flags=quality.flags, reason=check.reason)
     if fit.reason is not None:
         return fit
-    gain = np.array([0.0, -cost.kappa, 1.0, 0.0][: len(line.coefficients)])
-    fit.add("gain_of_recursion_at_equal_cost", line.interval(gain))
-    log_r, sizes = cells.log_axes[:, 0], np.log(cells.recursed)
-    best = _turning_point(line, gain) if curved and line.coefficients[3] > 0 else None
-    middle = float(log_r.mean())
-    if best is not None and log_r.min() <= middle + best[0] <= log_r.max():
-        log_best = middle + best[0]
-        fit.add("best_recursion", tuple(float(np.exp(middle + value)) for value in best))  # type: ignore[arg-type]
-        ends = [cost.log_size(budget, middle + value) for value in (best[0], best[2], best[1])]
-        fit.add("best_params_recursed", tuple(float(np.exp(value)) for value in ends))  # type: ignore[arg-type]
-    else:
-        fit.flags.append(EDGE)
-        slope = _slope_at_edges(line, gain, log_r - middle)
-        log_best = float(log_r.max() if slope > 0 else log_r.min())
-        overall = fit.estimates["gain_of_recursion_at_equal_cost"]
-        if overall.low < 0 < overall.high and not curved:
-            fit.flags.append(NO_PREFERENCE)
-    log_size = float(cost.log_size(budget, log_best))
-    if not sizes.min() <= log_size <= sizes.max():
-        fit.flags.append(EXTRAPOLATION)  # of which a surface of slopes says no loss
-    else:
-        fit.add("loss", _loss(cells, line, log_size, log_best))
-    inside = [cost.of(float(size), log_best) for size in (sizes.min(), sizes.max())]
-    fit.fitted_range = {name: inside, RECURSION: [float(np.exp(value)) for value in (log_r.min(), log_r.max())]}
-    fit.choice = {
-        "recursion": float(np.exp(log_best)),
-        "params_recursed": float(np.exp(log_size)),
-        "pays_above_exchange_rate": float(2**cost.kappa),
+    gain, best = surface.line.interval(surface.gain(cost)), surface.best(cost)
+    middle, sizes = float(surface.log_r.mean()), surface.log_sizes
+    log_best = surface.best_edge(cost) if best is None else middle + best.estimate
+    log_size = cost.log_size(budget, log_best)
+    is_inside = bool(sizes.min() <= log_size <= sizes.max())
+    estimates = {
+        "gain_of_recursion_at_equal_cost": gain,
+        "best_recursion": best and best.map(lambda log_r: np.exp(middle + log_r)),
+        "best_params_recursed": best and best.map(lambda log_r: np.exp(cost.log_size(budget, middle + log_r))),
+        "loss": surface.loss(log_size, log_best) if is_inside else None,  # a surface of slopes gives none outside the design
     }
-    fit.seen = _slices(cells, line, cost, budget)
-    return fit
+    is_unclear = best is None and not surface.is_curved and not gain.is_clear
+    flags = {EDGE: best is None, NO_PREFERENCE: is_unclear, EXTRAPOLATION: not is_inside}
+    return replace(
+        fit,
+        estimates=only_bounded(estimates),
+        flags=(*fit.flags, *(flag for flag, is_set in flags.items() if is_set)),
+        fitted_range=_range(surface, cost, log_best),
+        choice=Choice(float(np.exp(log_best)), float(np.exp(log_size)), float(2**cost.kappa)),
+        slices=_slices(surface, cost, budget),
+    )
 
 
-def _turning_point(line: Linear, gain: np.ndarray) -> tuple[float, float, float] | None:
-    """d / 2q with Fieller's interval, relative to the centre of the design."""
-    both = np.array([gain, [0.0, 0.0, 0.0, 2.0]])
-    pair = Linear(both @ line.coefficients, both @ line.covariance @ both.T, line.freedom)
-    return fieller(pair, 0, 1)
+def _range(surface: Surface, cost: Cost, log_best: float) -> dict[str, list[float]]:
+    """FLOPs of the smallest and the largest size at the chosen recursion, and the values of R."""
+    sizes, log_r = surface.log_sizes, surface.log_r
+    budgets = [cost.flops(float(size), log_best) for size in (sizes.min(), sizes.max())]
+    return {cost.name: budgets, RECURSION: [float(np.exp(value)) for value in (log_r.min(), log_r.max())]}
 
 
-def _slope_at_edges(line: Linear, gain: np.ndarray, log_r: np.ndarray) -> float:
-    """By how much the loss falls from the lowest to the highest R of the design at equal cost."""
-    low, high = float(log_r.min()), float(log_r.max())
-    bent = line.coefficients[3] * (high**2 - low**2) if len(line.coefficients) > 3 else 0.0
-    return float(gain @ line.coefficients * (high - low) - bent)
-
-
-def _weights(cells: Cells, count: int, log_size: float, log_recursion: float) -> np.ndarray:
-    """Of the coefficients, for the log loss at a point."""
-    size, recursion = log_size - np.log(cells.recursed).mean(), log_recursion - cells.log_axes.mean()
-    return np.array([1.0, -size, -recursion, recursion**2][:count])
-
-
-def _loss(cells: Cells, line: Linear, log_size: float, log_recursion: float) -> tuple[float, float, float]:
-    estimate, low, high = line.interval(_weights(cells, len(line.coefficients), log_size, log_recursion))
-    return float(np.exp(estimate)), float(np.exp(low)), float(np.exp(high))
-
-
-def _slices(cells: Cells, line: Linear, cost: Cost, budget: float) -> pd.DataFrame:
+def _slices(surface: Surface, cost: Cost, budget: float) -> pd.DataFrame:
     """The fitted loss along equal cost, for this budget and for a quarter and four times of it, within the sizes of the design."""
-    sizes, log_r = np.log(cells.recursed), cells.log_axes[:, 0]
+    sizes, log_r = surface.log_sizes, surface.log_r
     rows = []
-    for factor in (0.25, 1.0, 4.0):
-        for at in np.linspace(log_r.min(), log_r.max(), SHOWN):
-            log_size = float(cost.log_size(factor * budget, at))
+    for factor in SHOWN_BUDGETS:
+        for at in np.linspace(log_r.min(), log_r.max(), CURVE_POINTS):
+            log_size = cost.log_size(factor * budget, at)
             if sizes.min() <= log_size <= sizes.max():
-                rows.append(
-                    (f"{factor * budget:.2g} FLOPs", float(np.exp(at)), float(np.exp(log_size)), *_loss(cells, line, log_size, at))
-                )
+                numbers = surface.loss(log_size, at).numbers
+                rows.append((f"{factor * budget:.2g} FLOPs", float(np.exp(at)), float(np.exp(log_size)), *numbers))
     return pd.DataFrame(rows, columns=["line", "x", "size", "fitted", "low", "high"])
-
-
-def figure_name(fit: Fit) -> str:
-    """Of the figure of one budget."""
-    budget = f"{fit.group['budget_flops']:.3g}".replace("+", "")
-    return f"compute_optimal_{fit.group['cost']}_{budget}{fit.suffix}"

@@ -10,12 +10,14 @@ import pandas as pd
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.design.axes import CAPACITY_AXES, SUPERVISION_STEPS
+from sweeps.design.axes import CAPACITY_AXES, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 from sweeps.spec.space import Scalar, factorial, with_values
 from sweeps.spec.sweep import Block, SweepSpec, parse_stored_spec
 
 MAX_DEPTH = "eval.max_depth"
-MAX_NAME_LETTERS = 80  # of the name of a sweep, before a word is added to it
+MAX_NAME_LETTERS = 80  # length of the part of a sweep's name that a new name keeps
+SCALES = 4  # values of an axis that are enough for every law
+MIN_DEPTH = 8  # supervision steps over which a curve by inference depth shows its shape
 
 Cell = tuple[dict[str, Scalar], TrialConfig]  # what a block varies, and the whole trial; seed 0
 
@@ -43,9 +45,9 @@ class Draft:
     for what all trials share, stays the same.
     """
 
-    def __init__(self, parent: Parent, trials: pd.DataFrame) -> None:
-        """`trials` are those of a group that was refused."""
-        self.parent, self.trials = parent, trials
+    def __init__(self, parent: Parent, trials: pd.DataFrame, taken: Collection[str]) -> None:
+        """`trials` are those of a group that was refused; `taken` are names that no new sweep may have."""
+        self.parent, self.trials, self.taken = parent, trials, taken
         self.sections: dict[str, Any] = parent.spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True, by_alias=True)
         self.sections["defaults"] = parent.spec.defaults  # a later version of this project may have other defaults
         self.sections["measure"] |= {"seeds": parent.measure.seeds, "matching": parent.measure.matching}
@@ -63,6 +65,24 @@ class Draft:
         """Values of an axis that the group has completed trials of, rising; none where its model does not have the axis."""
         there = self.trials[path].dropna() if path in self.trials else self._known(path)
         return sorted({int(value) for value in there if value})
+
+    def size_axis(self) -> str:
+        """The axis of size that the group varies most."""
+        return max((WIDTH, LAYERS), key=lambda path: len(self.levels(path)))
+
+    def recursion_axis(self) -> str | None:
+        """The axis of recursion that the group varies most; None for a model without recursion."""
+        if all(cell.model.kind in {"direct", "untied"} for cells in self.cells.values() for _, cell in cells):
+            return None
+        counts = {path: len(self.levels(path)) for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES)}
+        return max(counts, key=lambda path: counts[path])
+
+    def add_supervision_steps(self) -> bool:
+        """One more N_sup, which curves by inference depth reach beyond; False for a model without supervision steps."""
+        steps = self.levels(SUPERVISION_STEPS)
+        if steps:
+            self.cross(SUPERVISION_STEPS, [*steps, MIN_DEPTH if steps[-1] < MIN_DEPTH else 2 * steps[-1]])
+        return bool(steps)
 
     def grow(self, path: str, count: int) -> list[int]:
         """The levels of an axis with doublings behind the largest that the design has until there are `count`."""
@@ -104,11 +124,11 @@ class Draft:
 
     # -- what all trials share ------------------------------------------------------------------------------------
 
-    def rename(self, word: str, taken: Collection[str]) -> None:
+    def rename(self, word: str) -> None:
         """Another name, as what all trials share changes; cells outside the group are left out."""
         name = f"{self.parent.spec.name[:MAX_NAME_LETTERS]}_{word}"
-        names = [name, *(f"{name}_{number}" for number in range(2, len(taken) + 2))]
-        self.sections["name"] = next(other for other in names if other not in taken)
+        names = [name, *(f"{name}_{number}" for number in range(2, len(self.taken) + 2))]
+        self.sections["name"] = next(other for other in names if other not in self.taken)
         self.sections.pop("description", None)
         self.blocks = [self._restrict(number) for number in self.cells]
         self.cells = dict(enumerate(self.cells.values()))
@@ -178,3 +198,9 @@ def is_valid(text: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def round_amount(amount: float) -> float:
+    """An amount with three digits, without a point where it is whole."""
+    rounded = float(f"{amount:.3g}")
+    return int(rounded) if rounded.is_integer() and rounded < 1e9 else rounded

@@ -8,10 +8,12 @@ import pandas as pd
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
+from analysis.statistics.interval import Interval
 from sweeps.design.thresholds import LEVEL
 
-DRAWS, POINTS = 400, 40
-FEWEST_DISTANCES = 3
+DRAWS = 400  # noisy copies of the cell means
+POINTS = 40  # sizes of a smoothed curve
+MIN_DISTANCES = 3
 
 
 class Levels(NamedTuple):
@@ -23,7 +25,7 @@ class Levels(NamedTuple):
 
 def model_free_rate(
     log_size: np.ndarray, log_recursion: np.ndarray, log_loss: np.ndarray, error: np.ndarray, freedom: int
-) -> tuple[tuple[float, float, float] | None, pd.DataFrame]:
+) -> tuple[Interval | None, pd.DataFrame]:
     """Factor in parameters that one doubling of recursion is worth, read off between the widths that were run.
 
     For each width at the larger R: the size that would have the same loss at the smaller R, on a monotone curve through
@@ -34,7 +36,7 @@ def model_free_rate(
         error: [G], standard errors of `log_loss`; `freedom` of their pooled variance.
 
     Returns:
-        Estimate, low and high over all levels (cell means drawn anew, Student's t for the noise), None with fewer than three
+        The rate over all levels (cell means drawn anew, Student's t for the noise), None with fewer than three
         distances; and the same between each two neighbouring levels, as columns `recursion, estimate, low, high`.
     """
     columns = ["recursion", "estimate", "low", "high"]
@@ -46,21 +48,21 @@ def model_free_rate(
     levels = _levels(log_size, log_recursion, losses)
     if not levels:
         return None, pd.DataFrame(columns=columns)
-    overall = _interval(np.hstack([level.distances for level in levels]), FEWEST_DISTANCES)
+    overall = _interval(np.hstack([level.distances for level in levels]), MIN_DISTANCES)
     between = [(float(np.exp(level.middle)), _interval(level.distances, 1)) for level in levels]
-    rows = [(recursion, *interval) for recursion, interval in between if interval is not None]
+    rows = [(recursion, *interval.numbers) for recursion, interval in between if interval is not None]
     return overall, pd.DataFrame(rows, columns=columns) if overall else pd.DataFrame(columns=columns)
 
 
-def _interval(distances: np.ndarray, fewest: int) -> tuple[float, float, float] | None:
+def _interval(distances: np.ndarray, minimum: int) -> Interval | None:
     """Mean of the first row with the spread of the others, as factors; None where it, or most draws, have too few distances."""
     counts = np.isfinite(distances).sum(1)
-    known = counts >= fewest
+    known = counts >= minimum
     if not known[0] or known[1:].mean() < 0.5:
         return None
     means = np.nansum(distances, axis=1) / np.maximum(counts, 1)
     half = float(means[1:][known[1:]].std(ddof=1) * stats.norm.ppf(0.5 + LEVEL / 2))
-    return float(2 ** means[0]), float(2 ** (means[0] - half)), float(2 ** (means[0] + half))
+    return Interval(float(2 ** means[0]), float(2 ** (means[0] - half)), float(2 ** (means[0] + half)))
 
 
 def _levels(log_size: np.ndarray, log_recursion: np.ndarray, losses: np.ndarray) -> list[Levels]:

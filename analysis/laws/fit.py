@@ -1,55 +1,66 @@
-"""What a law says about a group of trials, as `fits.json` holds it (docs/formats.md)."""
+"""The result of a law for a group of trials, and `fits.json` (docs/formats.md)."""
 
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.data.file_names import slug
+from analysis.statistics.interval import Interval
+from analysis.statistics.regression import LackOfFit
 from lightning_modules.atomic_write import write_atomically
+from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import LEVEL
 
-Reason = Literal[
-    "too_few_scales", "too_few_seeds", "confounded", "floor", "ceiling", "flat", "lack_of_fit", "no_interior_optimum"
-]  # of a refusal; the first that applies, in this order
+if TYPE_CHECKING:
+    from analysis.laws.law import Law
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number with its two-sided interval; none is written without one."""
+class Quality:
+    """How well a law fits; None where the data cannot give a number."""
 
-    estimate: float
-    low: float
-    high: float
+    r_squared: float | None = None  # of the response, or of its logarithm where the law has that
+    aic: float | None = None
+    aic_simpler: dict[str, float] = field(default_factory=dict)  # AIC of simpler forms
+    leave_one_scale_out_error: float | None = None  # root mean square, in the units of the misfit
+    lack_of_fit: LackOfFit | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return ("lack_of_fit",) if self.lack_of_fit and self.lack_of_fit.flagged else ()
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Fit:
-    """A law fitted to one group of trials, or the reason why it was not."""
+    """A law fitted to one group of trials, or the reason why it was refused."""
 
-    law: str
-    response: str
-    group: dict[str, Any]
+    fitted_by: "Law"
+    response: str  # column or curve
+    group: dict[str, Any]  # settings that the trials share
     trials: int
     cells: int
-    seeds: int
+    seeds: int  # median over cells
     form: str | None = None
-    reason: Reason | None = None
+    reason: Reason | None = None  # of a refusal
+    estimates: dict[str, Interval] = field(default_factory=dict)
+    quality: Quality = Quality()
+    flags: tuple[str, ...] = ()
+    fitted_range: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest value by column
+    points: pd.DataFrame | None = None  # columns line, x, measured, fitted, misfit and possibly half (of the 95 % CI)
     suggestion: str | None = None  # of a refusal: a spec as YAML that would identify the law
-    estimates: dict[str, Estimate] = field(default_factory=dict)
-    lack_of_fit: dict[str, Any] | None = None
-    flags: list[str] = field(default_factory=list)
-    aic: float | None = None
-    aic_simpler: dict[str, float] = field(default_factory=dict)
-    r_squared: float | None = None
-    leave_one_scale_out_error: float | None = None
-    fitted_range: dict[str, list[float]] = field(default_factory=dict)
-    choice: dict[str, float] = field(default_factory=dict)  # of `compute_optimal`: what to run
-    local_rates: pd.DataFrame | None = None  # of the curvature form: `kind` (law, model_free), recursion, estimate, low, high
-    seen: pd.DataFrame | None = None  # what a figure draws: line, x, measured, fitted, residual; not written
+
+    @property
+    def law(self) -> str:
+        return self.fitted_by.name
+
+    @property
+    def name(self) -> str:
+        """The law, with its form where it has several."""
+        return f"{self.law} ({self.form})" if self.form else self.law
 
     @property
     def is_fitted(self) -> bool:
@@ -57,27 +68,29 @@ class Fit:
 
     @property
     def suffix(self) -> str:
-        """Of the names of its figures, as a report may have several groups."""
+        """The end of the names of its figures: a report may have several groups."""
         return "".join(f"_{slug(self.group[name])}" for name in ("task.kind", "model.kind") if name in self.group)
-
-    def add(self, name: str, interval: tuple[float, float, float] | None) -> None:
-        """Note an estimate, unless its interval is not bounded."""
-        if interval is not None and all(map(math.isfinite, interval)):
-            self.estimates[name] = Estimate(*map(float, interval))
 
     def __str__(self) -> str:
         """One line for a terminal."""
         settings = ", ".join(f"{name} {value}" for name, value in self.group.items())
         about = f" ({settings})" if settings else ""
-        name = f"{self.law} ({self.form})" if self.form else self.law
         flags = f" [{', '.join(self.flags)}]" if self.flags else ""
         if not self.is_fitted:
-            return f"{name}: refused, {self.reason}{flags}{about}"
-        said = ", ".join(f"{key} {e.estimate:.3g} ({e.low:.3g} to {e.high:.3g})" for key, e in self.estimates.items())
-        return f"{name}: {said}{flags}{about}"
+            return f"{self.name}: refused, {self.reason}{flags}{about}"
+        estimates = ", ".join(f"{key} {e.estimate:.3g} ({e.low:.3g} to {e.high:.3g})" for key, e in self.estimates.items())
+        return f"{self.name}: {estimates}{flags}{about}"
+
+    def further_json(self) -> dict[str, Any]:
+        """Keys of `fits.json` that the results of one law alone have."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
-        estimates = {name: {**vars(estimate), "level": LEVEL} for name, estimate in self.estimates.items()}
+        quality = self.quality
+        estimates = {
+            name: {"estimate": interval.estimate, "low": interval.low, "high": interval.high, "level": LEVEL}
+            for name, interval in self.estimates.items()
+        }
         return {
             "law": self.law,
             "form": self.form,
@@ -90,16 +103,21 @@ class Fit:
             "cells": self.cells,
             "seeds": self.seeds,
             "estimates": estimates,
-            "lack_of_fit": self.lack_of_fit,
-            "flags": self.flags,
-            "aic": self.aic,
-            "aic_simpler": self.aic_simpler,
-            "r_squared": self.r_squared,
-            "leave_one_scale_out_error": self.leave_one_scale_out_error,
+            "lack_of_fit": None if quality.lack_of_fit is None else vars(quality.lack_of_fit),
+            "flags": list(self.flags),
+            "aic": quality.aic,
+            "aic_simpler": quality.aic_simpler,
+            "r_squared": quality.r_squared,
+            "leave_one_scale_out_error": quality.leave_one_scale_out_error,
             "fitted_range": self.fitted_range,
-            "choice": self.choice,
-            "local_exchange_rates": [] if self.local_rates is None else self.local_rates.to_dict("records"),
-        }
+            "choice": {},
+            "local_exchange_rates": [],
+        } | self.further_json()
+
+
+def only_bounded(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    """The estimates whose interval is bounded; no other one is reported."""
+    return {name: interval for name, interval in intervals.items() if interval is not None and interval.is_bounded}
 
 
 def write_fits(path: Path, fits: list[Fit]) -> None:

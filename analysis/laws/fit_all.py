@@ -1,67 +1,66 @@
 """Every law on every group of a table."""
 
-from collections.abc import Callable, Iterator
+import importlib
+import pkgutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
+import analysis.laws
 from analysis.data.tables import Tables
-from analysis.laws.compute_optimal import Budgets, fit_compute_optimal
 from analysis.laws.fit import Fit
-from analysis.laws.groups import Group, groups_of
-from analysis.laws.inference_depth import fit_test_time
-from analysis.laws.iso_flop import fit_iso_flop
-from analysis.laws.power import fit_log_depth, fit_power
-from analysis.laws.recurrence import fit_recurrence
-from analysis.laws.required_depth import fit_required_depth
+from analysis.laws.groups import Budgets, Group, groups_of
+from analysis.laws.law import Law
 from analysis.laws.suggest_design import Suggestions
 from lightning_modules.outcome import Outcome
 
-BUDGET = ("fit.budget.amount",)  # iso-FLOP spans sweeps of several budgets
-LAWS: list[Callable[[Group, pd.DataFrame], list[Fit]]] = [
-    lambda group, curves: fit_power(group, "power_params"),
-    lambda group, curves: fit_power(group, "power_depth"),
-    lambda group, curves: fit_log_depth(group),
-    fit_test_time,
-    fit_required_depth,
-]
+
+def find_laws() -> list[Law]:
+    """A law of each subclass of `Law` that has a name in the modules of this folder, by rank."""
+    modules = [importlib.import_module(f"analysis.laws.{module.name}") for module in pkgutil.iter_modules(analysis.laws.__path__)]
+    laws = [kind() for module in modules for kind in vars(module).values() if _is_law_of(kind, module.__name__)]
+    return sorted(laws, key=lambda law: (law.rank, law.name))
 
 
-def fit_laws(tables: Tables, budgets: Budgets | None = None) -> list[Fit]:
+def _is_law_of(kind: object, module: str) -> bool:
+    """Whether a name of a module is a law that can be fitted, and not one that the module imports."""
+    return isinstance(kind, type) and issubclass(kind, Law) and kind.__module__ == module and hasattr(kind, "name")
+
+
+def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law] | None = None) -> list[Fit]:
     """Fits and refusals of every law that the table has columns for; pruned, failed and unfinished trials are not used.
 
     A search chooses its trials, so that no law is fitted on one.
 
     Args:
         budgets: FLOPs by cost (`inference_flops`, `train_flops`) to recommend a size and a recursion for.
+        laws: all laws of `find_laws` where absent.
     """
     if tables.kind != "measure":
         return []
-    found = [(group, _fit_group(group, tables.curves, budgets)) for group in groups_of(tables.completed, (), tables.settings)]
-    found += [(group, iter(fit_iso_flop(group))) for group in groups_of(tables.completed, BUDGET, tables.settings)]
+    laws = find_laws() if laws is None else laws
     suggestions = Suggestions(tables.specs, set(map(str, tables.trials.get("sweep", []))))
     fits = []
-    for group, fits_of_group in found:
-        lost = survivors(tables.trials, group)
-        for fit in fits_of_group:
-            if lost and "survivors_only" not in fit.flags:
-                fit.flags.append("survivors_only")
-            if not fit.is_fitted:
-                fit.suggestion = suggestions.suggest(group.trials, fit, lost)
-            fits.append(fit)
+    for spans in dict.fromkeys(law.spans for law in laws):
+        spanning = [law for law in laws if law.spans == spans]
+        for group in groups_of(tables.completed, spans, tables.settings):
+            failed = any_failed(tables.trials, group)
+            for fit in _fit_group(replace(group, curves=tables.curves, budgets=budgets or {}), spanning):
+                flags = fit.flags if not failed or "survivors_only" in fit.flags else (*fit.flags, "survivors_only")
+                suggestion = None if fit.is_fitted else suggestions.suggest(group.trials, fit, failed=failed)
+                fits.append(replace(fit, flags=flags, suggestion=suggestion))
     return fits
 
 
-def _fit_group(group: Group, curves: pd.DataFrame, budgets: Budgets | None) -> Iterator[Fit]:
-    recurrence = fit_recurrence(group)
-    yield from recurrence
-    for law in LAWS:
-        yield from law(group, curves)
-    if recurrence:
-        yield from fit_compute_optimal(group, recurrence[0].reason, budgets)
+def _fit_group(group: Group, laws: Sequence[Law]) -> Iterator[Fit]:
+    for law in laws:
+        if group.has(law.needs):
+            yield from law.fit(group)
 
 
-def survivors(trials: pd.DataFrame, group: Group) -> bool:
-    """Whether trials like those of the group failed: a law is conditional on those that did not."""
+def any_failed(trials: pd.DataFrame, group: Group) -> bool:
+    """Whether trials with the settings of a group failed: a law then holds for the other trials alone."""
     failed = trials[trials["outcome"] == Outcome.FAILED]
     shared = [name for name in group.settings if name in failed]
     return bool((failed[shared].astype(str) == pd.Series({name: str(group.settings[name]) for name in shared})).all(axis=1).any())

@@ -1,7 +1,7 @@
 """Groups: trials that one law may span. Cells: trials that differ in nothing but the seed."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sweeps.design.groups import find_splitting, name_rows, split_rows
 
 CELL = "cell"
 SHOWN = ("task.kind", "model.kind", "matching")  # settings that every group states
+Budgets = Mapping[str, Sequence[float]]  # FLOPs by name of the cost: inference_flops, train_flops
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Group:
 
     settings: dict[str, Any]
     trials: pd.DataFrame  # with the columns `cell`, `recursion`, `params_once`
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)  # of the whole table: fingerprint, metric, axis, at, value
+    budgets: Budgets = field(default_factory=dict)  # for which the user asks what to run
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What every fit says of its data."""
+        """Settings and counts that every fit has."""
         return {
             "group": self.settings,
             "trials": len(self.trials),
@@ -32,12 +35,20 @@ class Group:
             "seeds": int(self.trials.groupby(CELL).size().median()),
         }
 
-    def knowing(self, columns: Sequence[str]) -> "Group | None":
+    def has(self, needs: Sequence[tuple[str, ...]]) -> bool:
+        """Whether the trials have at least one column of each tuple."""
+        return all(any(name in self.trials for name in names) for names in needs)
+
+    def range_of(self, *columns: str) -> dict[str, list[float]]:
+        """The lowest and the highest value of each column."""
+        return {name: [float(self.trials[name].min()), float(self.trials[name].max())] for name in columns}
+
+    def with_values_of(self, columns: Sequence[str]) -> "Group | None":
         """The trials that have all of these values; None where a column is absent, or no trial has them."""
         if not set(columns) <= set(self.trials):
             return None
         known = self.trials[list(columns)].notna().all(axis=1)
-        return Group(self.settings, self.trials[known]) if known.any() else None
+        return replace(self, trials=self.trials[known]) if known.any() else None
 
 
 def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collection[str] = ()) -> Iterator[Group]:
@@ -58,9 +69,9 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collect
     splitting = find_splitting(settings, _values(trials, independent_axes(list(map(str, trials)))), len(table))
     same = {name: values[0] for name, values in settings.items() if len(set(map(str, values))) == 1}
     for rows in split_rows({name: settings[name] for name in splitting}, len(table)):
-        own = {name: settings[name][rows[0]] for name in splitting}
-        shown = {name: value for name, value in (same | own).items() if name in SHOWN}
-        yield Group(shown | own, table.iloc[rows].copy())
+        differing = {name: settings[name][rows[0]] for name in splitting}
+        shown = {name: value for name, value in (same | differing).items() if name in SHOWN}
+        yield Group(shown | differing, table.iloc[rows].copy())
 
 
 def _values(table: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""The recurrence law: what one doubling of recursion is worth in parameters.
+"""The recurrence law: the worth of one doubling of recursion in parameters.
 
     log L = log(E + exp(c - alpha (log N_eff - mean)))    N_eff = N_once + R^phi N_recursed
 
@@ -6,351 +6,368 @@ N_once, N_recursed: parameters outside and inside the recursion; R = T (n + 1) N
 parameter is applied (or three numbers, each with an exponent of its own); E >= 0, the loss that neither removes.
 """
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.figures.data import BLACK, FigureData, Series
+from analysis.laws.cells import (
+    ALPHA,
+    FIRST_PHI,
+    FIRST_SLOPE,
+    NEEDED,
+    RESPONSE,
+    SIGNIFICANT,
+    SIZE_SLOPE,
+    Cells,
+    aicc,
+    check_misfit,
+    curvature_p,
+    error_at_unseen_scales,
+    find_end,
+    find_reason,
+    fit_law,
+    fit_line,
+    law_misfit,
+    line_misfit,
+    read_cells,
+    read_recursion,
+)
+from analysis.laws.draft import Draft
+from analysis.laws.drawing import LOSS_LABEL, R_LABEL, SIZE_LABEL, Drawing, interval_columns
 from analysis.laws.exchange_rate import model_free_rate
-from analysis.laws.fit import Fit, Reason
+from analysis.laws.fit import Fit, Quality, only_bounded
 from analysis.laws.groups import CELL, Group
-from analysis.statistics.regression import Curve, Linear, aic, fieller, fit_curve, fit_linear, r_squared, root_mean_square
-from sweeps.design.axes import CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS
-from sweeps.design.identifiability import find_refusal, find_refusal_of_three
-from sweeps.design.slopes import centre, law_matrix
+from analysis.laws.law import Law
+from analysis.laws.sentence import Sentence, name_place, state_interval, state_refusals
+from analysis.statistics.interval import Interval
+from analysis.statistics.regression import Curve, Linear, aic, fieller, fit_linear, r_squared
+from sweeps.design.axes import CYCLES, DEPTH_AXES, LATENT_UPDATES, RECURSION, SIZE, SUPERVISION_STEPS
+from sweeps.design.identifiability import find_refusal_of_three
+from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import LEVEL, MIN_SIZE_SLOPE_T
-from sweeps.planning.evidence import Measured, find_flat, find_misfit, is_size_clear
+from sweeps.planning.evidence import is_size_clear
+from sweeps.spec.sweep import Block
 
-RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
-THREE = {"h_cycles": CYCLES, "l_cycles": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}
-SHOWN = 24  # points of a curve over the design
-SIGNIFICANT = 0.05  # p of the curvature term
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Cell means of log L; G cells, K axes of recursion."""
-
-    names: np.ndarray  # [G]
-    log_loss: np.ndarray  # [G] mean over seeds
-    seeds: np.ndarray  # [G]
-    once: np.ndarray  # [G] parameters applied once
-    recursed: np.ndarray  # [G]
-    log_axes: np.ndarray  # [G, K] log of recursion
-    log_recursed: np.ndarray  # [G] centred
-    variance: float  # of one seed, pooled within cells
-    replicates: int  # its degrees of freedom
-
-    @property
-    def measured(self) -> Measured:
-        """What the rules of refusals look at."""
-        return Measured(self.log_loss, self.seeds, self.variance, self.replicates)
-
-    @property
-    def axes(self) -> np.ndarray:
-        """Log of recursion, centred at the design, [G, K]."""
-        return centre(self.log_axes)
+THREE = {"h_cycles": CYCLES, "l_cycles_plus_1": LATENT_UPDATES, "supervision_steps": SUPERVISION_STEPS}  # axis and its setting
+ONE_EXPONENT, CURVATURE, THREE_EXPONENTS = "one_exponent", "curvature", "three_exponents"
+CURVE_POINTS = 24  # points of a curve over the design
+SUGGESTED_SIZES = 3  # of a design for three exponents
+CURVATURE_SLOPE = 3  # place of q in the coefficients of the log-linear form
+DOUBLING_OF_R = -0.693  # change of log L a doubling, for a slope of log L in log R
 
 
-def read_cells(group: Group, axes: list[np.ndarray]) -> Cells:
-    """Cell means.
+@dataclass(frozen=True, eq=False)
+class CurvatureFit(Fit):
+    """The form with a curvature term, which has an exchange rate for every R."""
+
+    local_rates: pd.DataFrame | None = None  # columns kind (law, model_free), recursion, estimate, low, high
+
+    def further_json(self) -> dict[str, Any]:
+        return {"local_exchange_rates": [] if self.local_rates is None else self.local_rates.to_dict("records")}
+
+
+AnyFit = TypeVar("AnyFit", bound=Fit)
+
+
+class Recurrence(Law):
+    """Loss against recursed parameters and R."""
+
+    name = "recurrence"
+    rank = 1
+    is_leading = True
+    needs = ((RESPONSE,), (SIZE,), DEPTH_AXES)
+    shows = "the recurrence law, its misfit and the exchange rate"
+    drawing = Drawing("The recurrence law", SIZE_LABEL, LOSS_LABEL)
+
+    def fit(self, group: Group) -> list[Fit]:
+        """The law with one exponent, its curvature, and three exponents where T, n and N_sup move apart.
+
+        Trials without a loss, a size or a recursion are left out and flagged.
+        """
+        known = group.with_values_of(NEEDED)
+        if known is None:
+            return []
+        fits: list[Fit] = [*self._fit_recursion(known)]
+        three = self._fit_three_exponents(known)
+        if three is not None:
+            fits.append(three)
+        if len(known.trials) < len(group.trials):
+            return [replace(fit, flags=(*fit.flags, "survivors_only")) for fit in fits]
+        return fits
+
+    def _fit_recursion(self, group: Group) -> tuple[Fit, CurvatureFit]:
+        """The forms with R as the only axis."""
+        cells, ranges = read_recursion(group), group.range_of(SIZE, RECURSION)
+        one = Fit(self, RESPONSE, **group.facts, form=ONE_EXPONENT, fitted_range=ranges)
+        curved = CurvatureFit(self, RESPONSE, **group.facts, form=CURVATURE, fitted_range=ranges)
+        reason = find_reason(group, cells)
+        if reason is not None:
+            return replace(one, reason=reason), replace(curved, reason=reason)
+        rate, between = _rate_without_a_law(cells)
+        flags = _flags_of_curvature(cells)
+        one = _estimate(one, cells, ["recursion"])
+        one = replace(one, estimates=one.estimates | only_bounded({"exchange_rate_model_free": rate}), flags=(*one.flags, *flags))
+        curved = _estimate_curvature(replace(curved, flags=flags), cells, between, _middle_of_r(group))
+        return _keep_without_the_law(one), _keep_without_the_law(curved)
+
+    def _fit_three_exponents(self, group: Group) -> Fit | None:
+        """One exponent for T, n + 1 and N_sup each; None for a table that does not have all three."""
+        if not set(THREE.values()) <= set(group.trials) or group.trials[list(THREE.values())].isna().any(axis=None):
+            return None
+        axes = [group.trials[path].to_numpy(dtype=float) + (path == LATENT_UPDATES) for path in THREE.values()]
+        if any((values <= 0).any() for values in axes) or sum(len(np.unique(values)) > 1 for values in axes) < 2:
+            return None
+        cells, ranges = read_cells(group, axes), group.range_of(SIZE, RECURSION)
+        fit = Fit(self, RESPONSE, **group.facts, form=THREE_EXPONENTS, fitted_range=ranges)
+        refusal = find_refusal_of_three(cells.recursed, np.exp(cells.log_axes), cells.seeds)
+        reason = refusal.reason if refusal else find_end(group, cells)
+        return _keep_without_the_law(_estimate(fit, cells, list(THREE))) if reason is None else replace(fit, reason=reason)
+
+    def sentences(self, fits: Sequence[Fit]) -> list[Sentence]:
+        return super().sentences([fit for fit in fits if fit.form == ONE_EXPONENT])
+
+    def sentence(self, fit: Fit) -> list[Sentence]:
+        """The worth of one doubling of recursion, and where it ends."""
+        rate = fit.estimates.get("exchange_rate")
+        sizes, recursion = fit.fitted_range[SIZE], fit.fitted_range[RECURSION]
+        over = f"over R {recursion[0]:g} to {recursion[1]:g} and {sizes[0]:,.0f} to {sizes[1]:,.0f} recursed parameters"
+        if rate is None:
+            change = state_interval(fit.estimates["slope_log_recursion"], DOUBLING_OF_R)
+            text = "the loss does not fall clearly with parameters, so that a doubling of recursion has no price in them"
+            return [Sentence(f"{name_place(fit)}{text}; log loss changes by {change} a doubling, {over}.", "law_one_exponent")]
+        worth = f"one doubling of recursion is worth {state_interval(rate)} times the recursed parameters, {over}."
+        sentences = [Sentence(f"{name_place(fit)}{worth}", "law_one_exponent")]
+        if "plateau" in fit.flags:
+            text = "At the largest R more recursion brings nothing: the rate above is of the middle of the design."
+            sentences.append(Sentence(text, f"exchange_rate{fit.suffix}"))
+        elif "curvature" in fit.flags:
+            text = "The gain is not the same over all R: the rate above is of the middle of the design."
+            sentences.append(Sentence(text, f"exchange_rate{fit.suffix}"))
+        return sentences
+
+    def refusals(self, fits: Sequence[Fit]) -> list[Sentence]:
+        return state_refusals([fit for fit in fits if fit.form == ONE_EXPONENT], "the recurrence law")
+
+    def figure(self, fit: Fit) -> FigureData | None:
+        """What one doubling of recursion is worth in parameters, at every R."""
+        rates = fit.local_rates if isinstance(fit, CurvatureFit) else None
+        if rates is None or rates.empty:
+            return None
+        law, free = rates[rates["kind"] == "law"], rates[rates["kind"] == "model_free"]
+        series = []
+        if len(law):
+            series.append(Series("with curvature", *interval_columns(law, "recursion", "estimate"), style="curve"))
+        if len(free):
+            columns = interval_columns(free, "recursion", "estimate")
+            series.append(Series("without a law, between two R", *columns, color=1, style="points"))
+        ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
+        series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
+        series.append(Series("pays where compute is N x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
+        return FigureData(
+            f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
+            "Factor in recursed parameters; band and bars: 95 % CI. Below 1 more recursion harms.",
+            R_LABEL, "factor in recursed parameters", series, x_scale="log", y_scale="log",
+        )  # fmt: skip
+
+    def suggest(self, draft: Draft, fit: Fit) -> bool:
+        if fit.form != THREE_EXPONENTS:
+            return super().suggest(draft, fit)
+        _add_corners(draft, more=1 if fit.reason == Reason.LACK_OF_FIT else 0)
+        return True
+
+
+# -- one exponent, or three ---------------------------------------------------------------------------------------
+
+
+def _estimate(fit: Fit, cells: Cells, axes: Sequence[str]) -> Fit:
+    """Slopes, exponents, exchange rate, and how well the law fits.
 
     Args:
-        axes: of every trial, the recursion along each axis.
+        axes: names of the K axes in the names of estimates.
     """
-    table = pd.DataFrame({CELL: group.trials[CELL].to_numpy(), "y": np.log(group.trials[RESPONSE].to_numpy(dtype=float))})
-    table["once"], table["recursed"] = (group.trials[name].to_numpy(dtype=float) for name in ("params_once", "params_recursed"))
-    for number, values in enumerate(axes):
-        table[f"axis{number}"] = np.log(values)
-    means = table.groupby(CELL, sort=True).mean()
-    sizes = table.groupby(CELL, sort=True)["y"].size().to_numpy()
-    within = table["y"] - table.groupby(CELL)["y"].transform("mean")
-    freedom = len(table) - len(means)
-    logs = means[[f"axis{number}" for number in range(len(axes))]].to_numpy()
-    log_recursed = np.log(means["recursed"].to_numpy())
-    return Cells(
-        means.index.to_numpy(), means["y"].to_numpy(), sizes, means["once"].to_numpy(), means["recursed"].to_numpy(),
-        logs, centre(log_recursed),
-        float((within**2).sum() / freedom) if freedom else float("nan"), freedom,
+    line, law = fit_line(cells), fit_law(cells)
+    misfit, count = law_misfit(cells, law), len(cells.names)
+    check = check_misfit(cells, misfit, len(law.parameters))
+    width = fit_linear(np.column_stack([np.ones(count), -cells.log_recursed]), cells.log_loss, cells.names)
+    quality = Quality(
+        r_squared=r_squared(misfit, cells.log_loss),
+        aic=aic(law.squares, count, len(law.parameters)),
+        aic_simpler={
+            "log_linear": aic(cells.squares(line_misfit(cells, line)), count, len(line.coefficients)),
+            "params_only": aic(cells.squares(line_misfit(cells, width)), count, len(width.coefficients)),
+        },
+        leave_one_scale_out_error=error_at_unseen_scales(cells),
+        lack_of_fit=check.lack_of_fit,
+    )
+    estimates = only_bounded({**_slopes(line, axes), **_exponents(cells, line, law, axes)})
+    points = _points(cells, misfit)
+    return replace(fit, estimates=estimates, quality=quality, flags=quality.flags, reason=check.reason, points=points)
+
+
+def _slopes(line: Linear, axes: Sequence[str]) -> dict[str, Interval | None]:
+    unit = np.eye(len(line.coefficients))
+    slopes = {f"slope_log_{name}": line.interval(unit[FIRST_SLOPE + number]) for number, name in enumerate(axes)}
+    return {"slope_log_params": line.interval(unit[SIZE_SLOPE]), **slopes}
+
+
+def _exponents(cells: Cells, line: Linear, law: Curve, axes: Sequence[str]) -> dict[str, Interval | None]:
+    """alpha; and phi of each axis where the slope in size is clear.
+
+    An interval takes E for unknown; the point in it is that of the form (with or without E) which AIC prefers.
+    """
+    count, unsaturated = len(cells.names), fit_law(cells, saturates=False)
+    free = FIRST_PHI + 1 + len(axes)  # parameters of the law with E
+    saturates = aicc(law.squares, count, free) < aicc(unsaturated.squares, count, free - 1)
+    preferred = (law if saturates else unsaturated).parameters
+    exponents = {"alpha": _around(law.profile(ALPHA, 0.05), preferred[ALPHA])}
+    if not is_size_clear(line.t(SIZE_SLOPE), line.freedom):
+        return exponents
+    for place, name in enumerate(axes, FIRST_PHI):
+        phi = _around(law.profile(place, 0.05), preferred[place])
+        if len(axes) > 1:
+            exponents[f"phi_{name}"] = phi
+        else:
+            exponents |= {"phi": phi, "exchange_rate": phi and phi.map(lambda exponent: 2**exponent)}
+    return exponents
+
+
+def _around(interval: Interval | None, estimate: float) -> Interval | None:
+    """The interval with another point estimate, which must lie in it."""
+    return interval and replace(interval, estimate=float(np.clip(estimate, interval.low, interval.high)))
+
+
+def _points(cells: Cells, misfit: np.ndarray) -> pd.DataFrame:
+    """What the figures draw, a line for each R, by rising R."""
+    times = np.exp(cells.log_axes.sum(1))
+    rows = {
+        "line": [f"R {value:g}" for value in times.round(6)],
+        "x": cells.recursed,
+        "measured": np.exp(cells.log_loss),
+        "fitted": np.exp(cells.log_loss - misfit),
+        "misfit": misfit,
+        "half": stats.t.ppf(0.5 + LEVEL / 2, max(1, cells.replicates)) * np.sqrt(cells.variance / cells.seeds),
+    }
+    return pd.DataFrame(rows).iloc[np.argsort(times, kind="stable")]
+
+
+def _keep_without_the_law(fit: AnyFit) -> AnyFit:
+    """Of a fit that is refused for its misfit, the estimates that do not rest on the law."""
+    if fit.reason is None:
+        return fit
+    kept = {name: value for name, value in fit.estimates.items() if name.startswith(("slope", "exchange_rate_model"))}
+    if isinstance(fit, CurvatureFit) and fit.local_rates is not None:
+        return replace(fit, estimates=kept, local_rates=fit.local_rates[fit.local_rates["kind"] == "model_free"])
+    return replace(fit, estimates=kept)
+
+
+# -- curvature ----------------------------------------------------------------------------------------------------
+
+
+def _middle_of_r(group: Group) -> float:
+    """Mean of log R over cells."""
+    return float(np.log(group.trials.groupby(CELL)[RECURSION].first()).mean())
+
+
+def _rate_without_a_law(cells: Cells) -> tuple[Interval | None, pd.DataFrame]:
+    error = np.sqrt(cells.variance / cells.seeds) if cells.replicates else cells.seeds
+    return model_free_rate(np.log(cells.recursed), cells.log_axes[:, 0], cells.log_loss, error, cells.replicates)
+
+
+def _flags_of_curvature(cells: Cells) -> tuple[str, ...]:
+    """Whether the law is bent in log R beyond what E explains, and whether more recursion stops helping in the design."""
+    if curvature_p(cells) >= SIGNIFICANT:
+        return ()
+    slopes = fit_line(cells, quadratic=True).coefficients
+    b, q = float(slopes[FIRST_SLOPE]), float(slopes[CURVATURE_SLOPE])
+    is_over = q > 0 and b - 2 * q * float(cells.axes[:, 0].max()) <= 0
+    return ("curvature", "plateau") if is_over else ("curvature",)
+
+
+def _estimate_curvature(fit: CurvatureFit, cells: Cells, between: pd.DataFrame, middle: float) -> CurvatureFit:
+    """The log-linear form with a quadratic term in log R.
+
+    Args:
+        fit: with the flags of the curvature.
+        between: model-free rates between neighbouring R.
+        middle: mean of log R over cells.
+    """
+    line, count = fit_line(cells, quadratic=True), len(cells.names)
+    misfit = line_misfit(cells, line)
+    check = check_misfit(cells, misfit, len(line.coefficients))
+    straight = fit_line(cells)
+    quality = Quality(
+        r_squared=r_squared(misfit, cells.log_loss),
+        aic=aic(cells.squares(misfit), count, len(line.coefficients)),
+        aic_simpler={"log_linear": aic(cells.squares(line_misfit(cells, straight)), count, len(straight.coefficients))},
+        leave_one_scale_out_error=error_at_unseen_scales(cells, quadratic=True),
+        lack_of_fit=check.lack_of_fit,
+    )
+    rate = fieller(line, FIRST_SLOPE, SIZE_SLOPE) if abs(line.t(SIZE_SLOPE)) > MIN_SIZE_SLOPE_T else None
+    best = _best_recursion(cells, line) if "curvature" in fit.flags else None
+    estimates = {
+        **_slopes(line, ["recursion"]),
+        "curvature": line.interval(np.eye(len(line.coefficients))[CURVATURE_SLOPE]),
+        "exchange_rate": rate and rate.map(lambda exponent: 2**exponent),
+        "best_recursion": best and best.map(lambda log_r: np.exp(middle + log_r)),
+    }
+    return replace(
+        fit, estimates=only_bounded(estimates), quality=quality, flags=(*fit.flags, *quality.flags), reason=check.reason,
+        local_rates=_local_rates(cells, line, between),
     )  # fmt: skip
 
 
-NEEDED = ("params_recursed", RESPONSE, RECURSION)
+def _best_recursion(cells: Cells, line: Linear) -> Interval | None:
+    """log R, centred, at which more recursion stops helping at equal parameters; None where it lies outside the design."""
+    if line.coefficients[CURVATURE_SLOPE] <= 0:
+        return None
+    twice = np.array([1, 1, 1, 2])
+    doubled = Linear(line.coefficients * twice, line.covariance * np.outer(twice, twice), line.freedom)
+    point, log_r = fieller(doubled, FIRST_SLOPE, CURVATURE_SLOPE), cells.axes[:, 0]
+    return point if point is not None and log_r.min() <= point.estimate <= log_r.max() else None
 
 
-def fit_recurrence(whole: Group) -> list[Fit]:
-    """The law with one exponent, its curvature, and three exponents where T, n and N_sup move apart.
-
-    Trials without a loss, a size or a recursion are left out, and the fits say so.
-    """
-    group = whole.knowing(NEEDED)
-    if group is None:
-        return []
-    cells = read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)])
-    one = Fit("recurrence", RESPONSE, **group.facts, form="one_exponent")
-    curved = Fit("recurrence", RESPONSE, **group.facts, form="curvature")
-    fits = [one, curved]
-    reason = refuse(group, cells)
-    if reason is None:
-        describe(one, cells, ["recursion"])
-        error = np.sqrt(cells.variance / cells.seeds) if cells.replicates else cells.seeds
-        overall, free = model_free_rate(np.log(cells.recursed), cells.log_axes[:, 0], cells.log_loss, error, cells.replicates)
-        one.add("exchange_rate_model_free", overall)
-        curved.local_rates = bend(one, curved, cells, free, float(np.log(group.trials.groupby(CELL)[RECURSION].first()).mean()))
-    for fit in fits:
-        settle(fit, cells, reason, group)
-    three = _three_exponents(group)
-    if three is not None:
-        fits.append(three)
-    if len(group.trials) < len(whole.trials):
-        for fit in fits:
-            fit.flags.append("survivors_only")
-    return fits
-
-
-def refuse(group: Group, cells: Cells) -> Reason | None:
-    """Why a group cannot identify the law, before anything is fitted."""
-    refusal = find_refusal(cells.recursed, np.exp(cells.log_axes[:, 0]), cells.seeds)
-    return refusal.reason if refusal else flat(group, cells)
-
-
-def flat(group: Group, cells: Cells) -> Reason | None:
-    """Whether no cell differs from another, at the floor or at the ceiling of the task."""
-    known = ACCURACY in group.trials
-    accuracy = group.trials.groupby(CELL, sort=True)[ACCURACY].mean().to_numpy(dtype=float) if known else None
-    return find_flat(cells.measured, accuracy)
-
-
-def linear_fit(cells: Cells, quadratic: bool = False) -> Linear:
-    """log L = c - a log N - b log R (+ q (log R)^2), by cell, logs centred at the design."""
-    return fit_linear(law_matrix(cells.log_recursed, cells.axes, quadratic), cells.log_loss, cells.names)
-
-
-def law_fit(cells: Cells, quadratic: bool = False, saturates: bool = True) -> Curve:
-    """The law itself: parameters c, alpha, phi for each axis, log E (and q).
-
-    Args:
-        saturates: whether E is free; else it is held where it does nothing.
-    """
-    weights, axes_count = np.sqrt(cells.seeds), cells.log_axes.shape[1]
-    centred = cells.axes[:, 0]
-
-    def residuals(parameters: np.ndarray) -> np.ndarray:
-        c, alpha, *phi = parameters[: 2 + axes_count]
-        # The mean goes with phi, else c would follow every step of it.
-        mean = np.log(cells.recursed).mean() + cells.log_axes.mean(0) @ np.array(phi)
-        effective = np.logaddexp(np.log(np.maximum(cells.once, 1e-300)), np.log(cells.recursed) + cells.log_axes @ np.array(phi))
-        said = np.logaddexp(parameters[2 + axes_count], c - alpha * (effective - mean))
-        if quadratic:
-            said = said + parameters[-1] * centred**2
-        return weights * (cells.log_loss - said)
-
-    line = linear_fit(cells)
-    slopes = line.coefficients
-    level, a = float(slopes[0]), float(slopes[1]) or 1e-3
-    low = float(cells.log_loss.min())
-    starts = []
-    for share in (1e-6, 0.3, 0.7) if saturates else (1e-6,):  # of the smallest loss that E takes
-        scale = 1 / (1 - share * 0.7)
-        phi = np.clip(slopes[2:] / a, -5, 5)
-        starts.append(np.array([level, a * scale, *phi, low + np.log(share), *([0.0] if quadratic else [])]))
-    lower = [-np.inf, -20.0, *[-50.0] * axes_count, low - 14.0, *([-np.inf] if quadratic else [])]
-    upper = [np.inf, 20.0, *[50.0] * axes_count, low + 1.0 if saturates else low - 13.9, *([np.inf] if quadratic else [])]
-    return fit_curve(residuals, starts, (np.array(lower), np.array(upper)), len(cells.names))
-
-
-def describe(fit: Fit, cells: Cells, names: list[str]) -> Curve:
-    """Slopes, exponents, exchange rate, and how well the law fits."""
-    line, law = linear_fit(cells), law_fit(cells)
-    count = len(names)
-    fit.add("slope_log_params", line.interval(np.eye(2 + count)[1]))
-    for number, name in enumerate(names):
-        fit.add(f"slope_log_{name}", line.interval(np.eye(2 + count)[2 + number]))
-    # The interval always takes E for unknown; the point is that of the form which AIC prefers.
-    unsaturated = law_fit(cells, saturates=False)
-    number_of_cells = len(cells.names)
-    saturates = _aicc(law.squares, number_of_cells, 3 + count) < _aicc(unsaturated.squares, number_of_cells, 2 + count)
-    drawn = law.parameters if saturates else unsaturated.parameters
-    fit.add("alpha", _around(law.profile(1, 0.05), drawn[1]))
-    if is_size_clear(line.t(1), line.freedom):
-        for number, name in enumerate(names):
-            phi = _around(law.profile(2 + number, 0.05), drawn[2 + number])
-            fit.add("phi" if count == 1 else f"phi_{name}", phi)
-            if phi is not None and count == 1:
-                low, middle, high = 2 ** phi[1], 2 ** phi[0], 2 ** phi[2]
-                fit.add("exchange_rate", (middle, low, high))
-    residual = law.residuals(law.parameters) / np.sqrt(cells.seeds)
-    times = np.exp(cells.log_axes.sum(1))
-    fit.seen = pd.DataFrame(
-        {
-            "line": [f"R {value:g}" for value in times.round(6)],
-            "x": cells.recursed,
-            "measured": np.exp(cells.log_loss),
-            "fitted": np.exp(cells.log_loss - residual),
-            "residual": residual,
-            "half": stats.t.ppf(0.5 + LEVEL / 2, max(1, cells.replicates)) * np.sqrt(cells.variance / cells.seeds),
-        }
-    ).iloc[np.argsort(times, kind="stable")]
-    fit.r_squared = r_squared(residual, cells.log_loss)
-    fit.aic = aic(law.squares, len(cells.names), len(law.parameters))
-    width = fit_linear(np.column_stack([np.ones(len(cells.names)), -cells.log_recursed]), cells.log_loss, cells.names)
-    fit.aic_simpler = {
-        "log_linear": aic(_squares(cells, line, 2 + count), len(cells.names), 2 + count),
-        "params_only": aic(_squares(cells, width, 2), len(cells.names), 2),
-    }
-    fit.leave_one_scale_out_error = leave_one_scale_out(cells)
-    check_fit(fit, cells, residual, len(law.parameters))
-    return law
-
-
-def _around(interval: tuple[float, float, float] | None, estimate: float) -> tuple[float, float, float] | None:
-    """The interval with another point estimate, which must lie in it."""
-    return None if interval is None else (float(np.clip(estimate, interval[1], interval[2])), interval[1], interval[2])
-
-
-def check_fit(fit: Fit, cells: Cells, residual: np.ndarray, parameters: int) -> None:
-    """Lack of fit against the replicates: always flagged, and refused where it also matters."""
-    misfit = find_misfit(cells.measured, residual, parameters)
-    if misfit is None:
-        return
-    fit.lack_of_fit = {"test": "F", "p": misfit.p, "flagged": misfit.is_clear}
-    if misfit.is_clear:
-        fit.flags.append("lack_of_fit")
-    if misfit.is_refused:
-        fit.reason = "lack_of_fit"
-
-
-def bend(one: Fit, curved: Fit, cells: Cells, free: pd.DataFrame, centre: float) -> pd.DataFrame:
-    """The curvature term: is the law straight in log R, beyond what E explains; and where would more recursion stop helping?
-
-    Args:
-        free: model-free rates between neighbouring R.
-        centre: mean of log R over the design.
-
-    Returns:
-        The exchange rate at every R.
-    """
-    p, line = curvature_p(cells), linear_fit(cells, quadratic=True)
-    b, q = float(line.coefficients[2]), float(line.coefficients[3])
-    for name, index in (("slope_log_params", 1), ("slope_log_recursion", 2), ("curvature", 3)):
-        curved.add(name, line.interval(np.eye(4)[index]))
-    ratio = fieller(line, 2, 1) if abs(line.t(1)) > MIN_SIZE_SLOPE_T else None
-    if ratio is not None:
-        curved.add("exchange_rate", (2 ** ratio[0], 2 ** ratio[1], 2 ** ratio[2]))
-    if p < SIGNIFICANT:
-        flags = ["curvature"]
-        largest = float(cells.axes[:, 0].max())
-        if b - 2 * q * largest <= 0 and q > 0:
-            flags.append("plateau")
-        for fit in (one, curved):
-            fit.flags += flags
-        if q > 0:
-            best = _turning_point(cells, largest, float(cells.axes[:, 0].min()))
-            if best is not None:
-                curved.add("best_recursion", tuple(float(np.exp(centre + value)) for value in best))  # type: ignore[arg-type]
-    residual = cells.log_loss - _predict_line(cells, line)
-    curved.r_squared = r_squared(residual, cells.log_loss)
-    curved.aic = aic(float((cells.seeds * residual**2).sum()), len(cells.names), 4)
-    curved.aic_simpler = {"log_linear": aic(_squares(cells, linear_fit(cells), 3), len(cells.names), 3)}
-    curved.leave_one_scale_out_error = leave_one_scale_out(cells, quadratic=True)
-    check_fit(curved, cells, residual, 4)
-    return local_rates(cells, line, free)
-
-
-def curvature_p(cells: Cells) -> float:
-    """Whether a quadratic term in log R explains more than E does: F test of the law with it against the law without."""
-    straight, quadratic = law_fit(cells), law_fit(cells, quadratic=True)
-    gained = max(0.0, straight.squares - quadratic.squares)
-    if not quadratic.squares:
-        return 0.0
-    return float(stats.f.sf(gained / (quadratic.squares / quadratic.freedom), 1, quadratic.freedom))
-
-
-def local_rates(cells: Cells, line: Linear, free: pd.DataFrame) -> pd.DataFrame:
+def _local_rates(cells: Cells, line: Linear, between: pd.DataFrame) -> pd.DataFrame:
     """2^((b - 2 q log R) / a) over the design with Fieller's interval, and the model-free rate between neighbouring R.
 
     Returns:
         Columns `kind` (law, model_free), `recursion`, `estimate`, `low`, `high`.
     """
-    rates = free.assign(kind="model_free")[["kind", *free.columns]]
-    if abs(line.t(1)) <= MIN_SIZE_SLOPE_T:
+    rates = between.assign(kind="model_free")[["kind", *between.columns]]
+    if abs(line.t(SIZE_SLOPE)) <= MIN_SIZE_SLOPE_T:
         return rates
     rows = []
-    for at in np.linspace(cells.axes[:, 0].min(), cells.axes[:, 0].max(), SHOWN):
-        both = np.array([[0.0, 0.0, 1.0, -2 * at], [0.0, 1.0, 0.0, 0.0]])
-        ratio = fieller(Linear(both @ line.coefficients, both @ line.covariance @ both.T, line.freedom), 0, 1)
+    for log_r in np.linspace(cells.axes[:, 0].min(), cells.axes[:, 0].max(), CURVE_POINTS):
+        slopes = np.array([[0.0, 0.0, 1.0, -2 * log_r], [0.0, 1.0, 0.0, 0.0]])  # in log R there, and in log N
+        ratio = fieller(Linear(slopes @ line.coefficients, slopes @ line.covariance @ slopes.T, line.freedom), 0, 1)
         if ratio is not None:
-            rows.append(("law", float(np.exp(at + cells.log_axes.mean())), *(float(2**value) for value in ratio)))
+            numbers = ratio.map(lambda exponent: 2**exponent).numbers
+            rows.append(("law", float(np.exp(log_r + cells.log_axes.mean())), *numbers))
     return pd.concat([part for part in (pd.DataFrame(rows, columns=rates.columns), rates) if len(part)], ignore_index=True)
 
 
-def _predict_line(cells: Cells, line: Linear) -> np.ndarray:
-    return np.asarray(law_matrix(cells.log_recursed, cells.axes, quadratic=True) @ line.coefficients)
+# -- a design for three exponents ---------------------------------------------------------------------------------
 
 
-def _turning_point(cells: Cells, largest: float, smallest: float) -> tuple[float, float, float] | None:
-    """log R at which more recursion stops helping at equal parameters, where it lies inside the design; by Fieller."""
-    line, twice = linear_fit(cells, quadratic=True), np.array([1, 1, 1, 2])
-    doubled = Linear(line.coefficients * twice, line.covariance * np.outer(twice, twice), line.freedom)
-    point = fieller(doubled, 2, 3)
-    return point if point is not None and smallest <= point[0] <= largest else None
+def _add_corners(draft: Draft, more: int) -> None:
+    """Three sizes, both ends of T, n and N_sup, and a centre (docs/laws.md, "Three exponents")."""
+    size = draft.size_axis()
+    levels = draft.grow(size, max(SUGGESTED_SIZES, len(draft.levels(size)) + more))
+    levels_of = {path: draft.grow(path, 2) for path in THREE.values()}
+    ends: Block = {path: [values[0], values[-1]] for path, values in levels_of.items()}
+    centre: Block = {path: [_middle(values[0], values[-1])] for path, values in levels_of.items()}
+    blocks = copy.deepcopy(draft.blocks)
+    draft.cross(size, levels)
+    crossed, draft.blocks = draft.blocks, blocks
+    for number in draft.cells:
+        for depths in (ends, centre):
+            draft.append({**crossed[number], **depths})
 
 
-def leave_one_scale_out(cells: Cells, quadratic: bool = False) -> float | None:
-    """Root mean squared error in log L of scales (each width, each recursion) that the fit has not seen."""
-    errors = []
-    scales = [cells.log_recursed, *cells.axes.T]
-    for values in scales:
-        for value in np.unique(values):
-            left = values == value
-            kept = ~left
-            x = np.column_stack(
-                [np.ones(len(left)), cells.log_recursed, cells.axes, *([cells.axes[:, :1] ** 2] if quadratic else [])]
-            )
-            if kept.sum() <= x.shape[1]:
-                continue
-            solved = np.linalg.lstsq(x[kept], cells.log_loss[kept], rcond=None)[0]
-            errors += list(cells.log_loss[left] - x[left] @ solved)
-    return root_mean_square(errors)
-
-
-def settle(fit: Fit, cells: Cells, reason: Reason | None, group: Group) -> None:
-    """Range and refusal."""
-    fit.reason = reason or fit.reason
-    trials = group.trials
-    fit.fitted_range = {name: [float(trials[name].min()), float(trials[name].max())] for name in ("params_recursed", RECURSION)}
-    if fit.reason in {"floor", "ceiling", "too_few_scales", "too_few_seeds", "confounded"}:
-        fit.estimates = {}
-    elif fit.reason == "lack_of_fit":
-        fit.estimates = {name: value for name, value in fit.estimates.items() if name.startswith(("slope", "exchange_rate_model"))}
-        if fit.local_rates is not None:
-            fit.local_rates = fit.local_rates[fit.local_rates["kind"] == "model_free"]
-
-
-def _three_exponents(group: Group) -> Fit | None:
-    """One exponent for T, n + 1 and N_sup each; None for a table that does not have all three."""
-    if not set(THREE.values()) <= set(group.trials) or group.trials[list(THREE.values())].isna().any(axis=None):
-        return None
-    fit = Fit("recurrence", RESPONSE, **group.facts, form="three_exponents")
-    axes = [group.trials[path].to_numpy(dtype=float) + (name == "l_cycles") for name, path in THREE.items()]
-    if any((values <= 0).any() for values in axes) or sum(len(np.unique(values)) > 1 for values in axes) < 2:
-        return None
-    cells = read_cells(group, axes)
-    refusal = find_refusal_of_three(cells.recursed, np.exp(cells.log_axes), cells.seeds)
-    reason = refusal.reason if refusal else flat(group, cells)
-    if reason is None:
-        describe(fit, cells, ["h_cycles", "l_cycles_plus_1", "supervision_steps"])
-    settle(fit, cells, reason, group)
-    return fit
-
-
-def _squares(cells: Cells, line: Linear, count: int) -> float:
-    columns = law_matrix(cells.log_recursed, cells.axes)[:, :count]
-    return float((cells.seeds * (cells.log_loss - columns @ line.coefficients) ** 2).sum())
-
-
-def _aicc(squares: float, count: int, parameters: int) -> float:
-    """AIC with the correction for few cells (Hurvich and Tsai 1989), by which forms are chosen."""
-    free = count - parameters - 2
-    return aic(squares, count, parameters) + 2 * (parameters + 1) * (parameters + 2) / free if free > 0 else float("inf")
+def _middle(low: int, high: int) -> int:
+    return max(1, round((low * high) ** 0.5)) if high > low + 1 else low

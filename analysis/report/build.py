@@ -8,17 +8,16 @@ import pandas as pd
 from analysis.data.published import published_beside
 from analysis.data.tables import Tables
 from analysis.figures import draw_all
-from analysis.figures.data import ACCURACY, VALIDATION, FigureData
-from analysis.figures.laws import law_figures
+from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.laws.fit import Fit
-from analysis.laws.fit_all import fit_laws
+from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.presentation import describe_fits, draw_laws
+from analysis.laws.sentence import Sentence
 from analysis.report.sentences import (
-    Sentence,
     describe_agreements,
     describe_differences,
     describe_effects,
-    describe_fits,
     describe_search,
     describe_unknown_words,
     describe_word_effects,
@@ -81,7 +80,7 @@ class Report:
             )
             effects = [Sentence(f"No effect is claimed: no axis was varied with at least two seeds per cell.{renamed}")]
         # A fitted law stands before the effects, a refused law after them.
-        fitted = any(fit.law == "recurrence" and fit.is_fitted for fit in self.fits)
+        fitted = any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
         sentences = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
         return sentences + describe_agreements(self.agreements) + warn(self.tables, self.cells)
 
@@ -117,9 +116,9 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
     importances = _importances(tables)
     agreements = task_agreements(tables, ACCURACY) if is_design else []
-    figures, left_out = draw_all(tables)
-    laws, laws_of_one_axis = law_figures(fits)
-    further = [effects_figure(effects), importance_figure(importances, tables.kind), agreement_figure(agreements)]
+    figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
+    laws, laws_of_one_axis = draw_laws(fits)
+    further = [effects_figure(effects), importance_figure(importances, _ranking_metric(tables)), agreement_figure(agreements)]
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
@@ -151,6 +150,19 @@ def _outcomes(tables: Tables) -> pd.DataFrame:
 def _importances(tables: Tables) -> list[Importance]:
     completed, varied = tables.completed, tables.varied
     if tables.kind == "search":
-        return ped_anova(completed, varied, VALIDATION) if VALIDATION in completed else []
+        return _search_importances(tables)
     response = next((name for name in (ACCURACY, "test/nll") if name in completed), None)
     return anova_shares(completed, varied, response) if response else []
+
+
+def _search_importances(tables: Tables) -> list[Importance]:
+    """Importance of each parameter for the first objective of a search."""
+    if tables.objective is None or tables.objective.goals[0].metric not in tables.completed:
+        return []
+    first = tables.objective.goals[0]
+    return ped_anova(tables.completed, tables.varied, first.metric, first.is_maximized)
+
+
+def _ranking_metric(tables: Tables) -> str | None:
+    """The metric by which importance in a search is measured; None for a design."""
+    return tables.objective.goals[0].metric if tables.kind == "search" and tables.objective else None

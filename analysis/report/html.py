@@ -15,7 +15,7 @@ from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
 from analysis.figures.render import interactive, write_static
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
-from analysis.report.sentences import REASONS, signed
+from analysis.report.sentences import signed
 from analysis.statistics.cells import wilson
 from analysis.statistics.effects import describe_step, name_level
 from lightning_modules.atomic_write import write_atomically
@@ -124,10 +124,9 @@ def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:
     specs: dict[str, list[str]] = {}
     for fit in fits:
         if fit.suggestion:
-            name = f"{fit.law} ({fit.form})" if fit.form else fit.law
             names = specs.setdefault(fit.suggestion, [])
-            if name not in names:
-                names.append(name)
+            if fit.name not in names:
+                names.append(fit.name)
     return specs
 
 
@@ -250,20 +249,20 @@ def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
     rows = []
     for fit in fits:
         settings = {key: fit.group[key] for key in differing if key in fit.group}
-        law = f"{fit.law} ({fit.form})" if fit.form else fit.law
+        quality = fit.quality
         facts = {
             "trials": fit.trials,
-            "R2": _rounded(fit.r_squared, "f"),
-            "held-out error": _rounded(fit.leave_one_scale_out_error, "g"),
-            "p (lack of fit)": _rounded(fit.lack_of_fit["p"] if fit.lack_of_fit else None, "g"),
+            "R2": _rounded(quality.r_squared, "f"),
+            "held-out error": _rounded(quality.leave_one_scale_out_error, "g"),
+            "p (lack of fit)": _rounded(quality.lack_of_fit.p if quality.lack_of_fit else None, "g"),
             "flags": ", ".join(fit.flags),
             "group": label(list(settings), tuple(settings.values())),
         }
-        if not fit.is_fitted:
-            rows.append({"law": law, "result": f"refused: {REASONS[str(fit.reason)]}"} | facts)
+        if fit.reason is not None:
+            rows.append({"law": fit.name, "result": f"refused: {fit.reason.sentence}"} | facts)
         for name, e in fit.estimates.items():
             numbers = {"estimate": f"{e.estimate:.4g}", "low": f"{e.low:.4g}", "high": f"{e.high:.4g}"}
-            rows.append({"law": law, "result": name} | numbers | facts)
+            rows.append({"law": fit.name, "result": name} | numbers | facts)
     columns = ["law", "result", "estimate", "low", "high", "trials", "R2", "held-out error", "p (lack of fit)", "flags", "group"]
     return pd.DataFrame(rows, columns=columns).fillna("")
 

@@ -2,171 +2,23 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.data.tables import Tables, is_parameter, label
-from analysis.laws.compute_optimal import EDGE, EXTRAPOLATION, NO_PREFERENCE, figure_name
-from analysis.laws.fit import Estimate, Fit
-from analysis.statistics.contrasts import Interval
+from analysis.data.tables import Tables, label
+from analysis.laws.sentence import Sentence
 from analysis.statistics.effects import ALL_CELLS, Difference, Effect, Interaction, describe_step, is_word, name_level
+from analysis.statistics.interval import Interval
 from analysis.statistics.task_agreement import Agreement
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, SUPERVISION_STEPS
 from sweeps.design.short_names import axis_name
+from sweeps.design.thresholds import CEILING, FLOOR
 
 ACCURACY = "test/exact_accuracy"
 RESET, MEDIUM = "model.state_reset", "model.medium"
-FLOOR, CEILING = 0.05, 0.95
 MIN_LISTED = 3  # with at least 3 settings on which an effect does not depend, one sentence lists them
 MAX_LEVELS_SHOWN = 4  # an interaction with more levels shows the first and the last alone
-REASONS = {
-    "too_few_scales": "the design has too few sizes or depths",
-    "too_few_seeds": "most cells have a single seed",
-    "confounded": "depth rises with width, so that neither can be told from the other",
-    "floor": "no cell differs from another beyond seed noise: all are at the floor",
-    "ceiling": "no cell differs from another beyond seed noise: all are at the ceiling",
-    "flat": "the accuracy of a seed or of all does not change with D",
-    "lack_of_fit": "the cells differ from it by more than seed noise",
-    "no_interior_optimum": "the best size is an edge of the design",
-}
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A claim, and the name of the figure that shows it."""
-
-    text: str
-    figure: str = ""
-
-    def __str__(self) -> str:
-        return self.text
-
-
-# -- laws ---------------------------------------------------------------------------------------------------------
-
-
-def describe_fits(fits: list[Fit]) -> list[Sentence]:
-    """What the laws of recursion and depth say; refusals last."""
-    one = [fit for fit in fits if fit.law == "recurrence" and fit.form == "one_exponent"]
-    said = [sentence for fit in one if fit.is_fitted for sentence in _recurrence(fit)]
-    said += [sentence for fit in fits if fit.law == "compute_optimal" and fit.is_fitted for sentence in _compute_optimal(fit)]
-    said += [_iso_flop(fit) for fit in fits if fit.law == "iso_flop" and "optimal_params_exponent" in fit.estimates]
-    said += [_required_depth(fit) for fit in fits if fit.law == "required_depth" and "exponent" in fit.estimates]
-    said += _collapses([fit for fit in fits if fit.law == "test_time" and "collapse" in fit.flags])
-    said += _refusals([fit for fit in one if not fit.is_fitted])
-    return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in said]
-
-
-def _refusals(fits: list[Fit]) -> list[Sentence]:
-    """One sentence for all groups of trials in which the recurrence law is refused for the same reason."""
-    said = []
-    for reason in dict.fromkeys(fit.reason for fit in fits):
-        group = [fit for fit in fits if fit.reason == reason]
-        places = "; ".join(dict.fromkeys(_where(fit).removesuffix(", ").removeprefix("On ") for fit in group))
-        text = f"{f'on {places}, ' if places else ''}the recurrence law is not fitted: {REASONS[str(reason)]}."
-        said.append(Sentence(text, f"exchange_rate{group[0].suffix}"))
-    return said
-
-
-def _recurrence(fit: Fit) -> list[Sentence]:
-    """What one doubling of recursion is worth, and where it ends."""
-    figure = "law_one_exponent"
-    rate = fit.estimates.get("exchange_rate")
-    sizes, recursion = fit.fitted_range["params_recursed"], fit.fitted_range["recursion"]
-    over = f"over R {recursion[0]:g} to {recursion[1]:g} and {sizes[0]:,.0f} to {sizes[1]:,.0f} recursed parameters"
-    if rate is None:
-        slope = fit.estimates["slope_log_recursion"]
-        text = "the loss does not fall clearly with parameters, so that a doubling of recursion has no price in them; "
-        return [Sentence(f"{_where(fit)}{text}log loss changes by {_interval(slope, -0.693)} a doubling, {over}.", figure)]
-    said = [
-        Sentence(
-            f"{_where(fit)}one doubling of recursion is worth {_interval(rate)} times the recursed parameters, {over}.", figure
-        )
-    ]
-    if "plateau" in fit.flags:
-        text = "At the largest R more recursion brings nothing: the rate above is of the middle of the design."
-        said.append(Sentence(text, f"exchange_rate{fit.suffix}"))
-    elif "curvature" in fit.flags:
-        text = "The gain is not the same over all R: the rate above is of the middle of the design."
-        said.append(Sentence(text, f"exchange_rate{fit.suffix}"))
-    return said
-
-
-def _compute_optimal(fit: Fit) -> list[Sentence]:
-    """What to run at a budget."""
-    cost = str(fit.group["cost"])
-    budget, recursion, size = fit.group["budget_flops"], fit.choice["recursion"], fit.choice["params_recursed"]
-    at = f"{_where(fit)}at {budget:.2g} {'FLOPs an answer' if cost == 'inference_flops' else 'training FLOPs'}"
-    gain = fit.estimates["gain_of_recursion_at_equal_cost"]
-    if NO_PREFERENCE in fit.flags:
-        falls = f"log loss falls by {_interval(gain, 0.693)} a doubling of R at equal cost"
-        text = f"{at}, neither width nor recursion is clearly the better buy ({falls})"
-    elif EDGE in fit.flags:
-        edge = "smallest" if recursion <= 1.001 * fit.fitted_range["recursion"][0] else "largest"
-        what, but = ("width", "recursion") if edge == "smallest" else ("recursion", "width")
-        threshold = fit.choice["pays_above_exchange_rate"]
-        pays = f"a doubling of R pays at this cost where it is worth more than {threshold:.2g} times the parameters"
-        beyond = "" if recursion <= 1 else "; what lies beyond that edge is not known"
-        run = f"R {recursion:g}, the {edge} of the design, with {size:,.0f} recursed parameters"
-        text = f"{at}, spend on {what}, not on {but} ({pays}): {run}{beyond}"
-    else:
-        best, params = fit.estimates["best_recursion"], fit.estimates.get("best_params_recursed")
-        interval = f" ({_range(params)})" if params else ""
-        text = f"{at}, the loss is least at R {best.estimate:.3g} ({_range(best)}) with {size:,.0f} recursed parameters{interval}"
-    low, high = fit.fitted_range[cost]
-    outside = f"{low:.2g} to {high:.2g} FLOPs, for which sizes were run"
-    text += f". This budget lies outside of {outside}: extrapolation" if EXTRAPOLATION in fit.flags else f"; it holds for {outside}"
-    if "lack_of_fit" in fit.flags:
-        text += "; the cells differ from the surface by more than seed noise"
-    return [Sentence(f"{text}.", figure_name(fit))]
-
-
-def _iso_flop(fit: Fit) -> Sentence:
-    exponent = _interval(fit.estimates["optimal_params_exponent"])
-    return Sentence(f"{_where(fit)}the best size grows as training compute to the power {exponent}.", "law_iso_flop")
-
-
-def _required_depth(fit: Fit) -> Sentence:
-    text = f"the depth that solves half of the items grows as k to the power {_interval(fit.estimates['exponent'])}"
-    axes = {name: value for name, value in fit.group.items() if name in (*CAPACITY_AXES, *DEPTH_AXES)}
-    cell = label(list(axes), tuple(axes.values()))
-    return Sentence(f"{_where(fit)}{text}{f' ({cell})' if cell else ''}.", "law_required_depth")
-
-
-def _collapses(fits: list[Fit]) -> list[Sentence]:
-    """One sentence for all cells whose error rises beyond the chosen depth."""
-    if not fits:
-        return []
-    worst = max(fits, key=lambda fit: fit.estimates["rise"].estimate if "rise" in fit.estimates else 0.0)
-    width, steps = worst.group.get("model.hidden_size"), worst.group.get("model.supervision_steps")
-    rise = _interval(worst.estimates["rise"]) if "rise" in worst.estimates else "more than 0.03"
-    text = (
-        f"Run deeper than the depth chosen on validation, {len(fits)} {'cell collapses' if len(fits) == 1 else 'cells collapse'}; "
-        f"the worst (width {width}, N_sup {steps}) gains {rise} in error."
-    )
-    return [Sentence(text, "inference_depth")]
-
-
-def _where(fit: Fit) -> str:
-    """`On sudoku (trm, state reset all), `: the settings by which the group of trials differs from others."""
-    task, kind = fit.group.get("task.kind"), fit.group.get("model.kind")
-    if task is None:
-        return ""
-    settings = [name for name in fit.group if is_parameter(name) and name not in ("task.kind", "model.kind", *AXES)]
-    names = ", ".join([*([str(kind)] if kind else []), *(name_level(name, fit.group[name]) for name in settings)])
-    return f"On {task}{f' ({names})' if names else ''}, "
-
-
-def _interval(estimate: Estimate, scale: float = 1.0) -> str:
-    """`1.70 (95 % CI 1.41 to 2.10)`."""
-    low, high = sorted((scale * estimate.low, scale * estimate.high))
-    return f"{scale * estimate.estimate:.2f} (95 % CI {low:.2f} to {high:.2f})"
-
-
-def _range(estimate: Estimate) -> str:
-    return f"95 % CI {estimate.low:,.3g} to {estimate.high:,.3g}"
 
 
 # -- effects, differences, tasks ----------------------------------------------------------------------------------
@@ -290,17 +142,29 @@ def describe_agreements(agreements: Iterable[Agreement]) -> list[Sentence]:
 
 
 def describe_search(tables: Tables) -> list[Sentence]:
-    """A search claims nothing about an axis; it names what it found."""
-    completed = tables.completed
-    best = completed.sort_values("val/exact_accuracy").iloc[-1]
-    names = tables.varied
-    found = label(names, tuple(f"{best[name]:.3g}" if isinstance(best[name], float) else best[name] for name in names))
-    scores = f"{best['val/exact_accuracy']:.3f} exact accuracy there, {best[ACCURACY]:.3f} on test"
-    text = (
-        "A search: its trials are the sampler's choice and are not compared. "
-        f"Best on validation: {found} ({scores}); a measure sweep around it would say what each setting brings."
+    """The best trial by each objective of a search; a search supports no claim about an axis."""
+    objective, completed = tables.objective, tables.completed
+    caution = "A search: the sampler chose its trials, so that they are not compared."
+    if objective is None:
+        return [Sentence(f"{caution} No trial is named the best: the objective is not known, or these searches differ in it.")]
+    limits = " and ".join(limit.text for limit in objective.constraints)
+    if objective.feasible(completed).empty:
+        metrics = " and ".join(goal.metric for goal in objective.goals)
+        return [Sentence(f"{caution} No completed trial has {metrics}{f' and keeps {limits}' if limits else ''}.")]
+    within = f" among trials that keep {limits}" if limits else ""
+    best = "; ".join(
+        f"{goal}{within}: {_describe_trial(trial, goal.metric, tables.varied)}"
+        for goal in objective.goals
+        if (trial := objective.best(completed, goal)) is not None
     )
-    return [Sentence(text, "importance")]
+    advice = "a measure sweep around it would show what each setting brings"
+    return [Sentence(f"{caution} Best trial by {best}; {advice}.", "importance")]
+
+
+def _describe_trial(trial: pd.Series, metric: str, names: list[str]) -> str:
+    """The settings of a trial, the value by which it was chosen, and its accuracy on test."""
+    settings = label(names, tuple(f"{trial[name]:.3g}" if isinstance(trial[name], float) else trial[name] for name in names))
+    return f"{settings} ({metric} {trial[metric]:.4g}, exact accuracy on test {trial[ACCURACY]:.3f})"
 
 
 # -- limits of the claims -----------------------------------------------------------------------------------------

@@ -8,24 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.statistics.interval import Interval
 from sweeps.design.thresholds import LEVEL, MIN_SEEDS
 
 SEED = "seed"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its two-sided 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-    p: float = math.nan  # two-sided p value against a difference of zero
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

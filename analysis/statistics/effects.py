@@ -17,7 +17,6 @@ from analysis.data.tables import label
 from analysis.statistics.base_levels import base_level
 from analysis.statistics.contrasts import (
     Change,
-    Interval,
     Noise,
     Pair,
     average_change,
@@ -26,6 +25,7 @@ from analysis.statistics.contrasts import (
     pool_noise,
     scores_by_seed,
 )
+from analysis.statistics.interval import Interval
 from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
 from sweeps.design.groups import find_splitting
 from sweeps.design.short_names import axis_name

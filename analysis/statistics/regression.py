@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
+from analysis.statistics.interval import Interval
 from sweeps.design.thresholds import LACKING, LEVEL
 
 ROUNDING = 1e-9  # relative change of a value that rounding can cause
@@ -20,11 +21,11 @@ class Linear:
     covariance: np.ndarray  # [K, K]
     freedom: int  # degrees of freedom of t: clusters minus coefficients
 
-    def interval(self, weights: np.ndarray) -> tuple[float, float, float]:
-        """Estimate, low and high of a weighted sum of the coefficients."""
+    def interval(self, weights: np.ndarray) -> Interval:
+        """A weighted sum of the coefficients."""
         estimate = float(weights @ self.coefficients)
         half = float(np.sqrt(weights @ self.covariance @ weights) * stats.t.ppf(0.5 + LEVEL / 2, self.freedom))
-        return estimate, estimate - half, estimate + half
+        return Interval(estimate, estimate - half, estimate + half)
 
     def t(self, index: int) -> float:
         """A coefficient divided by its standard error."""
@@ -49,8 +50,8 @@ def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0])
 
 
-def fieller(linear: Linear, above: int, below: int) -> tuple[float, float, float] | None:
-    """Ratio of two coefficients with Fieller's interval (estimate, low, high); None if the interval is not bounded."""
+def fieller(linear: Linear, above: int, below: int) -> Interval | None:
+    """Ratio of two coefficients with Fieller's interval; None if the interval is not bounded."""
     b, a = linear.coefficients[above], linear.coefficients[below]
     t = stats.t.ppf(0.5 + LEVEL / 2, linear.freedom)
     v = linear.covariance
@@ -62,7 +63,7 @@ def fieller(linear: Linear, above: int, below: int) -> tuple[float, float, float
     inside = v[above, above] - 2 * ratio * v[above, below] + ratio**2 * v[below, below]
     inside -= g * (v[above, above] - v[above, below] ** 2 / v[below, below])
     half = t / abs(a) * np.sqrt(max(0.0, inside))
-    return float(ratio), float((centre - half) / (1 - g)), float((centre + half) / (1 - g))
+    return Interval(float(ratio), float((centre - half) / (1 - g)), float((centre + half) / (1 - g)))
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,14 @@ class Curve:
     residuals: Callable[[np.ndarray], np.ndarray]  # parameters [P] -> weighted residuals
     bounds: tuple[np.ndarray, np.ndarray]
 
-    def profile(self, index: int, start_step: float) -> tuple[float, float, float] | None:
-        """Estimate, low and high of a parameter.
-
-        The interval holds the values at which the profile of the squares stays below the limit of F; None if it is not bounded.
-        """
+    def profile(self, index: int, start_step: float) -> Interval | None:
+        """A parameter with the interval in which its profile stays below the limit of F; None if it is not bounded."""
         best = float(self.parameters[index])
         limit = self.squares * (1 + stats.f.ppf(LEVEL, 1, self.freedom) / self.freedom)
         ends = [self._end(index, best, sign * start_step, limit) for sign in (-1, 1)]
         if ends[0] is None or ends[1] is None:
             return None
-        return best, ends[0], ends[1]
+        return Interval(best, ends[0], ends[1])
 
     def _end(self, index: int, best: float, step: float, limit: float) -> float | None:
         """The value at which the profile crosses the limit in one direction; None if it does not."""
@@ -138,13 +136,13 @@ def fit_curve(
     return Curve(best.x, float(2 * best.cost), max(1, count - len(best.x)), residuals, bounds)
 
 
-def t_interval(values: np.ndarray) -> tuple[float, float, float] | None:
-    """Mean, low and high of independent values by Student's t; None for a single value."""
+def t_interval(values: np.ndarray) -> Interval | None:
+    """Mean of independent values by Student's t; None for a single value."""
     if len(values) < 2:
         return None
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1))
     mean = float(values.mean())
-    return mean, mean - half, mean + half
+    return Interval(mean, mean - half, mean + half)
 
 
 # -- how well a law fits ------------------------------------------------------------------------------------------
@@ -165,7 +163,16 @@ def is_constant(y: np.ndarray) -> bool:
     return bool(np.ptp(y) <= ROUNDING * max(1.0, np.abs(y).max()))
 
 
-def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> dict[str, object] | None:
+@dataclass(frozen=True)
+class LackOfFit:
+    """A test of the misfit of a law."""
+
+    test: str
+    p: float
+    flagged: bool  # whether p is below `LACKING`
+
+
+def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> LackOfFit | None:
     """F test of the misfit of cell means against the noise over replicates; None without replicates.
 
     Args:
@@ -179,10 +186,10 @@ def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> dic
     if free < 1 or len(sizes) <= parameters or within == 0:
         return None
     p = float(stats.f.sf(float((means**2).sum()) / (len(sizes) - parameters) / (within / free), len(sizes) - parameters, free))
-    return {"test": "F", "p": p, "flagged": p < LACKING}
+    return LackOfFit("F", p, p < LACKING)
 
 
-def lack_of_fit_over_seeds(residual: np.ndarray) -> dict[str, object] | None:
+def lack_of_fit_over_seeds(residual: np.ndarray) -> LackOfFit | None:
     """Whether the mean misfit of any point differs from zero; None if no misfit varies over seeds.
 
     The test is Student's t over seeds, because points share items, with Holm's adjustment over points.
@@ -197,7 +204,7 @@ def lack_of_fit_over_seeds(residual: np.ndarray) -> dict[str, object] | None:
         return None
     p = 2 * stats.t.sf(np.abs(residual.mean(axis=0)[known] / error[known]), seeds - 1)
     smallest = float(min(1.0, p.min() * len(p)))
-    return {"test": "t over seeds, Holm over points", "p": smallest, "flagged": smallest < LACKING}
+    return LackOfFit("t over seeds, Holm over points", smallest, smallest < LACKING)
 
 
 def half_widths(y: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tasks: puzzles with a known answer, one file a family. Adding one means adding its class to `FAMILIES`."""
+"""Tasks: puzzles with a known answer, one file a family. A new family is a new class in `FAMILIES`."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 
@@ -35,7 +35,7 @@ TASKS: dict[str, type[Task]] = dict(zip(CONFIGS, FAMILIES, strict=True))
 
 
 def _kind(given: Any) -> Any:
-    """By which a section is taken for one family or another; Sudoku where it does not say."""
+    """The kind of a section; Sudoku where it has none."""
     return given.get("kind", "sudoku") if isinstance(given, dict) else getattr(given, "kind", "sudoku")
 
 

@@ -20,9 +20,13 @@ class AdditionConfig(SerialConfig):
     """k is the number of operands."""
 
     kind: Literal["addition"] = "addition"
+    """Add k numbers."""
     serial_steps: int = Field(4, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(8, ge=2, le=128)
+    """Largest k out of distribution."""
     operand_digits: int = Field(3, ge=2, le=12)
+    """Digits of each number."""
 
     @property
     def sum_digits(self) -> int:

@@ -1,4 +1,4 @@
-"""ARC-AGI: every puzzle is a rule of its own, learned from its demonstrations under its own identifier (HRM and TRM papers).
+"""ARC-AGI: every puzzle has a different rule, learned from its demonstrations under the puzzle's identifier (HRM and TRM papers).
 
 Training rows are all pairs of the training tasks and the demonstrations of the evaluated ones, each drawn anew under one of
 its puzzle's augmentations; a puzzle and an augmentation have an identifier, 0 is blank. An evaluated input is answered under
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import expand_home
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
@@ -22,8 +23,9 @@ from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
 CELL_BINS = (1, 10, 26, 101, 226, 401)  # cells of the output
 TRIES = (1, 2)  # pass@1, pass@2
-MOST_SEEN = 0.01  # of the evaluated pairs in training: ARC-AGI-1 itself has one of 419
+MAX_SEEN = 0.01  # largest share of the evaluated pairs that may occur in training; ARC-AGI-1 has one of 419
 
+Key = tuple[tuple[int, ...], bytes]  # shape and cells of a grid
 Sources = Annotated[tuple[str, ...], Strict(False)]
 
 
@@ -31,14 +33,23 @@ class ArcConfig(BaseTaskConfig):
     """Which sets, and how many augmentations. A source is `arc1`, `arc2` or a folder of JSON files."""
 
     kind: Literal["arc"] = "arc"
-    train: Sources = ("arc1",)  # training tasks, with their test pairs
-    test: str = "arc1"  # evaluated tasks; their demonstrations are trained on
-    tasks: int | None = Field(None, ge=1)  # at most so many training and so many evaluated tasks, drawn by `seed`
-    validation_tasks: int = Field(40, ge=1)  # training tasks whose test pairs are held out (at most half of them)
-    augmentations: int = Field(1000, ge=0)  # symmetries of a puzzle beside itself: dihedral x colours, distinct
-    views: int | None = Field(None, ge=1)  # augmentations under which an evaluated input is answered; all of them and itself
-    translate: bool = True  # training grids stand anywhere on the canvas
-    sources_sha256: Sources | None = None  # digests of train and test; checked where given, filled in when a spec is loaded
+    """Apply the rule that a few pairs of grids show."""
+    train: Sources = ("arc1",)
+    """Sets of training tasks, trained on with their test pairs: `arc1`, `arc2` or folders of JSON files."""
+    test: str = "arc1"
+    """Set of evaluated tasks, whose demonstrations are trained on: `arc1`, `arc2` or a folder of JSON files."""
+    tasks: int | None = Field(None, ge=1)
+    """Largest number of training tasks, and of evaluated tasks, drawn by `seed`. Default: all."""
+    validation_tasks: int = Field(40, ge=1)
+    """Training tasks whose test pairs are held out for validation; at most half of the training tasks."""
+    augmentations: int = Field(1000, ge=0)
+    """Distinct symmetries (dihedral x colours) under which a puzzle is shown beside its original."""
+    views: int | None = Field(None, ge=1)
+    """Number of symmetries under which an evaluated input is answered; the answers vote. Default: 1 + augmentations."""
+    translate: bool = True
+    """Whether training grids lie anywhere on the canvas; otherwise in its upper left corner."""
+    sources_sha256: Sources | None = None
+    """Digests of the sets in `train` and `test`. They are checked where they are given, and filled in when a spec is loaded."""
 
     @model_validator(mode="before")
     @classmethod
@@ -50,13 +61,13 @@ class ArcConfig(BaseTaskConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if "arc2" in self.train and self.test == "arc1":
-            raise ValueError(
-                "train arc2 holds the evaluation tasks of arc1: to evaluate arc1 train on arc1, or evaluate arc2 (test: arc2)"
-            )
+            problem = "train arc2 holds the evaluation tasks of arc1: to evaluate arc1 train on arc1, or evaluate arc2 (test: arc2)"
+            raise RuleError(problem, "train", "test")
         if not self.train:
-            raise ValueError("train must name at least one of arc1, arc2 or a folder")
+            raise RuleError("train must name at least one of arc1, arc2 or a folder", "train")
         if self.views is not None and self.views > 1 + self.augmentations:
-            raise ValueError(f"views must be at most 1 + augmentations = {1 + self.augmentations}, got {self.views}")
+            rule = f"views must be at most 1 + augmentations = {1 + self.augmentations}"
+            raise RuleError(f"{rule}, got {self.views}", "views", "augmentations")
         return self
 
     @property
@@ -90,11 +101,11 @@ class ArcConfig(BaseTaskConfig):
             tuple(source if source in NAMED else str((folder / expand_home(source)).resolve()) for source in sources)
             for sources in (self.train, (self.test,))
         )
-        found = tuple(digest(source) for source in (*train, *test))
-        for source, given, own in zip((*train, *test), self.sources_sha256 or found, found, strict=False):
-            if given != own:
-                raise UserError(source, f"is not the set of this trial: it is {own}, expected {given}")
-        return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": found})
+        digests = tuple(digest(source) for source in (*train, *test))
+        for source, expected, actual in zip((*train, *test), self.sources_sha256 or digests, digests, strict=False):
+            if expected != actual:
+                raise UserError(source, f"is not the set of this trial: it is {actual}, expected {expected}")
+        return self.model_copy(update={"train": train, "test": test[0], "sources_sha256": digests})
 
     @property
     def files_by_digest(self) -> dict[str, str]:
@@ -104,7 +115,7 @@ class ArcConfig(BaseTaskConfig):
         digests = self.sources_sha256 or ()
         if len(digests) != len(self.sources):
             return self
-        *train, test = (files.get(found, source) for found, source in zip(digests, self.sources, strict=True))
+        *train, test = (files.get(digest, source) for digest, source in zip(digests, self.sources, strict=True))
         return self.model_copy(update={"train": tuple(train), "test": test})
 
     def identity(self) -> dict[str, Any]:
@@ -130,7 +141,7 @@ class Arc(Task):
         return {"cells": CELL_BINS}
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
-        """The first `count` rows of a split; nothing is drawn here, the config's seed says what is held out."""
+        """The first `count` rows of a split. Nothing is drawn here: the seed of the config determines what is held out."""
         rows = self._rows[split][:count]
         inputs, labels = (
             np.stack([encode(self._augmentations[puzzle].apply(view, pair[side])) for puzzle, view, _, pair in rows])
@@ -147,20 +158,20 @@ class Arc(Task):
         )
 
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
-        """Each row under a random augmentation of its puzzle, somewhere on the canvas.
+        """Each row under a random augmentation of its puzzle, at a random place of the canvas.
 
-        One pair in each puzzle's number of pairs stays where it is, as in the official data.
+        A row of a puzzle with P training pairs stays in the upper left corner with probability 1 / P, as in the official data.
         """
         puzzles, _ = self._puzzle_and_view(examples.puzzle_identifiers)
         inputs, labels = np.empty_like(examples.inputs), np.empty_like(examples.labels)
         identifiers = examples.puzzle_identifiers.copy()
-        luck, places = rng.random(len(examples)), rng.random((len(examples), 2))
+        draws, places = rng.random(len(examples)), rng.random((len(examples), 2))
         for row, puzzle in enumerate(puzzles):
             augmentations = self._augmentations[puzzle]
             view = int(rng.integers(len(augmentations)))
             pair = [augmentations.apply(view, decode(canvas)) for canvas in (examples.inputs[row], examples.labels[row])]
             offset = (0, 0)
-            if self.config.translate and luck[row] >= 1 / self._training_pairs[puzzle]:
+            if self.config.translate and draws[row] >= 1 / self._training_pairs[puzzle]:
                 room = SIDE + 1 - np.maximum(pair[0].shape, pair[1].shape)
                 offset = (int(places[row, 0] * room[0]), int(places[row, 1] * room[1]))
             inputs[row], labels[row] = (encode(grid, offset) for grid in pair)
@@ -193,7 +204,7 @@ class Arc(Task):
     def facts(self) -> dict[str, int]:
         return {"test_examples_seen_in_training": self._seen}
 
-    # A row is (puzzle, view, item, pair); puzzles are numbered training tasks first.
+    # A row is (puzzle, view, item, pair). Numbers of puzzles begin with the training tasks.
 
     @cached_property
     def _tasks(self) -> list[ArcTask]:
@@ -201,7 +212,7 @@ class Arc(Task):
 
     @cached_property
     def _held_out(self) -> set[int]:
-        """Training tasks whose test pairs are for validation."""
+        """Numbers of the training tasks whose test pairs are for validation."""
         count = len(self.config.training_tasks())
         order = np.random.default_rng([self.config.seed, 2]).permutation(count)
         return set(order[: min(self.config.validation_tasks, max(1, count // 2))].tolist())
@@ -233,7 +244,7 @@ class Arc(Task):
     def _refuse_leak(self, trained: list[Pair], evaluated: list[Pair]) -> None:
         known = {_key(pair) for pair in trained}
         self._seen = sum(_key(pair) in known for pair in evaluated)
-        if self._seen > max(1, MOST_SEEN * len(evaluated)):
+        if self._seen > max(1, MAX_SEEN * len(evaluated)):
             raise UserError("task.train", f"must not hold what is evaluated: {self._seen} of {len(evaluated)} test pairs are in it")
 
     @cached_property
@@ -248,7 +259,7 @@ class Arc(Task):
         ]
 
     @cached_property
-    def _training_pairs(self) -> Counter:
+    def _training_pairs(self) -> Counter[int]:
         """How many training rows each puzzle has."""
         return Counter(puzzle for puzzle, _, _, _ in self._rows["train"])
 
@@ -261,8 +272,8 @@ class Arc(Task):
 
 def rank(votes: list[tuple[np.ndarray, float]]) -> list[np.ndarray]:
     """Distinct answers, best first: by the number of votes, then by the mean halting probability (official `arc.py`)."""
-    confidences: dict[tuple, list[float]] = defaultdict(list)
-    grids: dict[tuple, np.ndarray] = {}
+    confidences: dict[Key, list[float]] = defaultdict(list)
+    grids: dict[Key, np.ndarray] = {}
     for grid, confidence in votes:
         key = (grid.shape, grid.tobytes())
         confidences[key].append(confidence)
@@ -279,5 +290,5 @@ def mean_over_puzzles(solved: dict[int, bool], owner: dict[int, int]) -> float:
     return float(np.mean([np.mean(inputs) for inputs in by_puzzle.values()]))
 
 
-def _key(pair: Pair) -> tuple:
+def _key(pair: Pair) -> tuple[Key, ...]:
     return tuple((grid.shape, grid.astype(np.uint8).tobytes()) for grid in pair)

@@ -9,11 +9,11 @@ import numpy as np
 
 from rrm.tasks.splits import mix
 
-SIDE = 30  # of the canvas, and the largest side of a grid
+SIDE = 30  # cells a side of the canvas, the largest side of a grid
 COLOURS = 10
 END, FIRST_COLOUR = 1, 2
 VOCABULARY = FIRST_COLOUR + COLOURS
-INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)  # of each dihedral symmetry
+INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)  # the inverse of each dihedral symmetry
 
 
 def dihedral(grid: np.ndarray, number: int) -> np.ndarray:
@@ -37,7 +37,8 @@ class Augmentations:
 
     def apply(self, number: int, grid: np.ndarray) -> np.ndarray:
         """The grid under augmentation `number`."""
-        return self.colours[number][dihedral(grid, int(self.dihedral[number]))]
+        recoloured: np.ndarray = self.colours[number][dihedral(grid, int(self.dihedral[number]))]
+        return recoloured
 
     def undo(self, number: int, grid: np.ndarray) -> np.ndarray:
         """The grid that `apply` was given."""
@@ -54,7 +55,7 @@ def draw_augmentations(grids: list[np.ndarray], count: int, rng: np.random.Gener
     symmetry = np.concatenate(([0], rng.integers(0, 8, size=tries)))
     colours = np.tile(np.arange(COLOURS), (tries + 1, 1))
     colours[1:, 1:] = rng.permuted(colours[1:, 1:], axis=1)
-    # A hash of all recoloured cells: what every colour's cells add up to, times the scrambled new colour.
+    # The hash of all recoloured cells is the sum over colours of their cells' sum times the scrambled new colour.
     hashes = (mix(colours) * sums[symmetry]).sum(axis=1, dtype=np.uint64)
     _, first = np.unique(hashes, return_index=True)
     kept = np.sort(first)[: count + 1]
@@ -66,7 +67,7 @@ def _colour_sums(grids: list[np.ndarray]) -> np.ndarray:
     sums = np.zeros(COLOURS, dtype=np.uint64)
     for number, grid in enumerate(grids):
         row, column = np.indices(grid.shape)
-        place = column + SIDE * (row + SIDE * (number + 1000 * grid.shape[0]))  # of this cell in this grid of this height
+        place = column + SIDE * (row + SIDE * (number + 1000 * grid.shape[0]))  # differs between cells, grids and heights
         np.add.at(sums, grid.ravel(), mix(place.ravel()) | np.uint64(1))
     return sums
 
@@ -87,8 +88,8 @@ def decode(canvas: np.ndarray) -> np.ndarray:
     """The largest rectangle of colours at the upper left corner of a canvas [900], as a grid [H, W]; empty where there is none."""
     cells = canvas.reshape(SIDE, SIDE)
     is_colour = cells >= FIRST_COLOUR
-    run = is_colour.argmin(axis=1)  # colours at the start of each row ...
+    run = is_colour.argmin(axis=1)  # number of colours at the start of each row
     run[is_colour.all(axis=1)] = SIDE
-    width = np.minimum.accumulate(run)  # ... and of all rows so far
+    width = np.minimum.accumulate(run)  # the smallest such number in this row and those above
     height = int((width * np.arange(1, SIDE + 1)).argmax()) + 1
     return cells[:height, : width[height - 1]] - FIRST_COLOUR

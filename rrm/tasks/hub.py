@@ -17,5 +17,5 @@ def fetch(repository: str, name: str) -> Path:
         raise UserError(f"{repository}/{name}", "needs the hub's client: pip install 'rrm-sweeps[hub]'") from None
     try:
         return Path(hf_hub_download(repository, name, repo_type="dataset"))
-    except (OSError, ValueError) as error:  # its own errors derive from these
+    except (OSError, ValueError) as error:  # the errors of huggingface_hub derive from these
         raise UserError(f"{repository}/{name}", f"cannot be downloaded from the hub: {first_line(error)}") from None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.maze_paths import UNREACHED, flood, trace
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, hash_rows, split_of
@@ -18,9 +19,9 @@ from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
 
 WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 ALPHABET = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
-LOOP_SHARE = 0.03  # of the walls that are left, opened again: there are other ways, and longer ones
+LOOP_SHARE = 0.03  # share of the remaining walls that is opened, so that longer paths exist beside the shortest
 PATH_BINS = (1, 4, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192)
-CHUNK_CELLS = 500_000  # mazes generated together
+CHUNK_CELLS = 500_000  # cells of the mazes that are generated together
 
 Bounds = Annotated[tuple[Annotated[int, Strict()], Annotated[int, Strict()]], Strict(False)]
 
@@ -35,10 +36,18 @@ class MazeConfig(PuzzleFilesConfig):
     GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "ood_size", "ood_examples", "path_length"}
 
     kind: Literal["maze"] = "maze"
-    size: int = Field(9, ge=4, le=40)  # cells a side
-    ood_size: int | None = Field(None, ge=5, le=60)  # generator only: the same out of distribution; size + 4
-    ood_examples: int | None = Field(None, ge=0)  # generator only; 0: no such split, and the canvas is `size` wide
-    path_length: Bounds | None = None  # generator only: fewest and most steps from S to G; out of distribution the fewest holds
+    """Mark the shortest path of a maze."""
+    size: int = Field(9, ge=4, le=40)
+    """Cells a side of a maze."""
+    ood_size: int | None = Field(None, ge=5, le=60)
+    """Cells a side of a maze out of distribution, and of the canvas of all mazes; generator only. Default: size + 4."""
+    ood_examples: int | None = Field(None, ge=0)
+    """Mazes out of distribution; with 0 that split is absent, and the canvas has `size`; generator only. Default: 1000."""
+    path_length: Bounds | None = None
+    """Smallest and largest number of steps from S to G; generator only. Default: [3, size^2 / 2].
+
+    Out of distribution only the smallest number holds.
+    """
 
     @classmethod
     def generator_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -51,17 +60,16 @@ class MazeConfig(PuzzleFilesConfig):
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
         if self.hub is not None and self.size != 30:
-            raise ValueError(f"size must be 30 for the hub's {self.hub}, got {self.size}")
+            raise RuleError(f"size must be 30 for the hub's {self.hub}, got {self.size}", "size", "hub")
         if self.ood_size is not None and self.ood_examples == 0:
-            raise ValueError("ood_size has no effect with ood_examples 0: leave it out")
+            raise RuleError("ood_size has no effect with ood_examples 0: leave it out", "ood_size", "ood_examples")
         if self.ood_size is not None and self.ood_size <= self.size:
-            raise ValueError(f"ood_size must be larger than size, got {self.ood_size} and {self.size}")
+            raise RuleError(f"ood_size must be larger than size, got {self.ood_size} and {self.size}", "ood_size", "size")
         if self.path_length is not None:
             low, high = self.path_length
             if not 1 <= low <= high or low > 3 * self.size:
-                raise ValueError(
-                    f"path_length must be [fewest, most] with 1 <= fewest <= most and fewest <= 3 size, got {[low, high]}"
-                )
+                rule = "path_length must be [fewest, most] with 1 <= fewest <= most and fewest <= 3 size"
+                raise RuleError(f"{rule}, got {[low, high]}", "path_length", "size")
         return self
 
     @property
@@ -118,8 +126,8 @@ class Maze(PuzzleFilesTask):
         low, high = self.config.path_length
         questions, paths, length = draw_mazes(number, size, low, size * size if split == "ood" else high, rng)
         if split != "ood":
-            own = split_of(dihedral_hash(questions), seed) == split
-            questions, paths, length = questions[own], paths[own], length[own]
+            in_split = split_of(dihedral_hash(questions), seed) == split
+            questions, paths, length = questions[in_split], paths[in_split], length[in_split]
         offsets = rng.integers(0, self.config.canvas - size + 1, size=(len(questions), 2))
         inputs, labels = (self._place(cells, offsets) for cells in (questions, np.where(paths, PATH, questions)))
         return Examples.single(inputs, labels, inputs == OPEN, {"path_length": length})
@@ -152,40 +160,40 @@ def draw_mazes(
     distance, ways = flood(cells == OPEN, start)
     possible = (ways == 1) & (distance >= fewest) & (distance <= most)
     longest = np.where(possible, distance, 0).max(axis=(1, 2))
-    wanted = fewest + rng.random(count) * (longest - fewest + 1) - 0.5
-    goal = _one_of(possible, -np.abs(distance - wanted[:, None, None]) + 1e-3 * rng.random(cells.shape))
+    target = fewest + rng.random(count) * (longest - fewest + 1) - 0.5
+    goal = _one_of(possible, -np.abs(distance - target[:, None, None]) + 1e-3 * rng.random(cells.shape))
     paths = trace(distance, goal)
     cells[start], cells[goal] = START, GOAL
-    found = possible.any(axis=(1, 2))
-    return cells[found], paths[found], np.where(goal, distance, 0).max(axis=(1, 2))[found]
+    has_goal = possible.any(axis=(1, 2))
+    return cells[has_goal], paths[has_goal], np.where(goal, distance, 0).max(axis=(1, 2))[has_goal]
 
 
 def carve(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Corridors without loops, [count, size, size] bool: a wall is opened as long as it touches a single open cell.
 
-    Each maze has its own habit between branching everywhere and going on where it was opened last (long and winding).
+    `corridor_bias` differs between mazes: with 0 a corridor branches anywhere, with 1 it goes on where it was opened last.
     """
     cells, rows = size * size, np.arange(count)
     around = neighbours(size)
     opened = np.zeros((count, cells + 1), dtype=bool)
-    touches = np.zeros((count, cells + 1), dtype=np.uint8)  # open neighbours of each cell
-    wish = np.full((count, cells + 1), -np.inf, dtype=np.float32)  # of walls that may be opened next
-    habit = rng.random(count).astype(np.float32) ** 2
+    open_neighbours = np.zeros((count, cells + 1), dtype=np.uint8)
+    priority = np.full((count, cells + 1), -np.inf, dtype=np.float32)  # the wall with the highest one is opened next
+    corridor_bias = rng.random(count).astype(np.float32) ** 2
     here = rng.integers(0, cells, size=count)
     for turn in range(cells):
         opened[rows, here] = True
-        wish[rows, here] = -np.inf
+        priority[rows, here] = -np.inf
         near = around[here]  # [count, 4]
-        touches[rows[:, None], near] += 1
-        can = (touches[rows[:, None], near] == 1) & ~opened[rows[:, None], near] & (near < cells)
-        luck = rng.random(near.shape, dtype=np.float32) + turn * habit[:, None]
-        wish[rows[:, None], near] = np.where(can, luck, -np.inf)
-        here = wish.argmax(axis=1)
-        going = wish[rows, here] > -np.inf
-        if not going.any():
+        open_neighbours[rows[:, None], near] += 1
+        candidate = (open_neighbours[rows[:, None], near] == 1) & ~opened[rows[:, None], near] & (near < cells)
+        noise = rng.random(near.shape, dtype=np.float32)
+        priority[rows[:, None], near] = np.where(candidate, noise + turn * corridor_bias[:, None], -np.inf)
+        here = priority.argmax(axis=1)
+        growing = priority[rows, here] > -np.inf
+        if not growing.any():
             break
-        # A maze that is done opens a cell again that is open.
-        here = np.where(going, here, opened.argmax(axis=1))
+        # A complete maze opens a cell that is open already.
+        here = np.where(growing, here, opened.argmax(axis=1))
     return opened[:, :cells].reshape(count, size, size)
 
 
@@ -199,7 +207,8 @@ def _one_of(possible: np.ndarray, preference: np.ndarray) -> np.ndarray:
     """The possible cell with the highest preference in each maze, [N, n, n] bool; none where none is possible."""
     flat = np.where(possible, preference, -np.inf).reshape(len(possible), -1)
     chosen = np.arange(flat.shape[1]) == flat.argmax(axis=1)[:, None]
-    return chosen.reshape(possible.shape) & possible
+    cells: np.ndarray = chosen.reshape(possible.shape) & possible
+    return cells
 
 
 def marks_a_shortest_path(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
@@ -209,14 +218,17 @@ def marks_a_shortest_path(questions: np.ndarray, answers: np.ndarray) -> np.ndar
     start, goal = questions == START, questions == GOAL
     shortest = path_lengths(questions)
     walked = np.where(goal, flood(marked & open_cells | goal, start)[0], UNREACHED).max(axis=(1, 2))
-    return kept & (walked == shortest) & (walked > 0) & ((marked & open_cells).sum(axis=(1, 2)) == shortest - 1)
+    no_detour = (marked & open_cells).sum(axis=(1, 2)) == shortest - 1
+    right: np.ndarray = kept & no_detour & (walked == shortest) & (walked > 0)
+    return right
 
 
 def path_lengths(questions: np.ndarray) -> np.ndarray:
     """Steps of a shortest path from S to G in each maze [N, n, n], [N]; UNREACHED where there is none."""
     goal = questions == GOAL
     distance, _ = flood((questions == OPEN) | goal, questions == START)
-    return np.where(goal, distance, UNREACHED).max(axis=(1, 2))
+    steps: np.ndarray = np.where(goal, distance, UNREACHED).max(axis=(1, 2))
+    return steps
 
 
 def dihedral(cells: np.ndarray) -> list[np.ndarray]:
@@ -227,7 +239,8 @@ def dihedral(cells: np.ndarray) -> list[np.ndarray]:
 
 def dihedral_hash(cells: np.ndarray) -> np.ndarray:
     """A hash of each square [N, n, n] that no turn and no mirror changes, [N]."""
-    return np.min([hash_rows(image.reshape(-1, cells.shape[1] ** 2)) for image in dihedral(cells)], axis=0)
+    smallest: np.ndarray = np.min([hash_rows(image.reshape(-1, cells.shape[1] ** 2)) for image in dihedral(cells)], axis=0)
+    return smallest
 
 
 def read_mazes(path: Path, size: int) -> Puzzles:

@@ -1,6 +1,6 @@
-"""The control: one local step on the canvas of the automaton, whatever k says. Depth must bring nothing.
+"""The control: one local step on the canvas of the automaton, whatever k is. Depth must not change accuracy.
 
-Canvas: k, then the cells of a ring. The answer of a cell, in its place, is the exclusive or of its two neighbours (rule 90).
+Canvas: k, then the cells of a ring. The answer for a cell, in its place, is the exclusive or of its two neighbours (rule 90).
 """
 
 from typing import Literal
@@ -14,12 +14,16 @@ from rrm.tasks.task import PuzzleShape
 
 
 class NeighboursConfig(SerialConfig):
-    """k is drawn and shown as in the automaton, and means nothing for the answer."""
+    """k is drawn and shown as in the automaton, and has no effect on the answer."""
 
     kind: Literal["neighbours"] = "neighbours"
+    """Compute one local step, whatever k is: the control."""
     serial_steps: int = Field(4, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(8, ge=2, le=128)
+    """Largest k out of distribution."""
     cells: int = Field(24, ge=10, le=250)
+    """Cells of the ring."""
 
     @property
     def shape(self) -> PuzzleShape:

@@ -21,6 +21,7 @@ class PermutationsConfig(SerialConfig):
     """k is the number of swaps."""
 
     kind: Literal["permutations"] = "permutations"
+    """Find the order of five cups after k swaps."""
 
     @property
     def shape(self) -> PuzzleShape:
@@ -42,6 +43,6 @@ class Permutations(SerialTask):
         cups, rows = tokens[:, :CUPS].copy(), np.arange(len(tokens))
         for step in range(int(k.max(initial=0))):
             swap = tokens[:, CUPS + step].astype(np.int64) - FIRST_SWAP
-            here, there = np.where((swap >= 0)[:, None], SWAPS[swap], 0).T
-            cups[rows, here], cups[rows, there] = cups[rows, there], cups[rows, here]
+            first, second = np.where((swap >= 0)[:, None], SWAPS[swap], 0).T
+            cups[rows, first], cups[rows, second] = cups[rows, second], cups[rows, first]
         return np.concatenate((cups, np.zeros_like(tokens[:, CUPS:])), axis=1)

@@ -9,6 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
@@ -17,16 +18,19 @@ class PointerChasingConfig(SerialConfig):
     """k is the number of hops."""
 
     kind: Literal["pointer_chasing"] = "pointer_chasing"
+    """Follow pointers k hops."""
     serial_steps: int = Field(4, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(8, ge=2, le=128)
+    """Largest k out of distribution."""
     nodes: int = Field(12, ge=4, le=200)
+    """Nodes of the graph."""
 
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:
         if self.nodes <= self.ood_serial_steps:
-            raise ValueError(
-                f"nodes must be larger than ood_serial_steps (the cycle would close), got {self.nodes} and {self.ood_serial_steps}"
-            )
+            rule = "nodes must be larger than ood_serial_steps (the cycle would close)"
+            raise RuleError(f"{rule}, got {self.nodes} and {self.ood_serial_steps}", "nodes", "ood_serial_steps")
         return self
 
     @property

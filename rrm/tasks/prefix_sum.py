@@ -15,11 +15,14 @@ from rrm.tasks.task import PuzzleShape
 class PrefixSumConfig(SerialConfig):
     """k is the number of bits."""
 
-    FEWEST: ClassVar[int] = 6
+    MIN_STEPS: ClassVar[int] = 6
 
     kind: Literal["prefix_sum"] = "prefix_sum"
+    """Compute the parities of the first 1, 2, ..., k bits."""
     serial_steps: int = Field(16, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(32, ge=2, le=128)
+    """Largest k out of distribution."""
 
     @property
     def shape(self) -> PuzzleShape:

@@ -11,19 +11,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks.hub import fetch
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Split, Task
 
 CSV_COLUMNS = ["source", "question", "answer", "rating"]
-INVALID = 255  # of a character that the alphabet does not have
+INVALID = 255  # token for a character that the alphabet does not have
 
-Rule = tuple[np.ndarray, Callable[[int], str]]  # rows [N] that break it, and what to say of one
+Rule = tuple[np.ndarray, Callable[[int], str]]  # rows [N] that break the rule, and the problem of such a row
 
 
 class PuzzleFilesConfig(BaseTaskConfig):
-    """Where puzzles come from: a generator (the default), two CSV files by path, or the hub's.
+    """Source of the puzzles: a generator (the default), two CSV files by path, or a data set of the hub.
 
     Paths are absolute once a spec is loaded; a fingerprint holds the files' digests in their place.
     """
@@ -31,16 +32,26 @@ class PuzzleFilesConfig(BaseTaskConfig):
     HUB: ClassVar[dict[str, str]] = {}  # repository on the hub by the name that `hub` takes
     GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples"}
 
-    augment: bool = True  # symmetries on training rows
-    train_examples: int | None = Field(None, ge=1)  # generator: 1000; files: at most so many, drawn by `seed`
+    augment: bool = True
+    """Whether training rows are drawn under a random symmetry of the task."""
+    train_examples: int | None = Field(None, ge=1)
+    """Puzzles in training; with files the largest number, drawn by `seed`. Default: 1000 of a generator, all of a file."""
     test_examples: int | None = Field(None, ge=1)
-    validation_examples: int | None = Field(None, ge=1)  # generator only
+    """Puzzles in test; with files the largest number in test and in validation. Default: 1000 of a generator, all of a file."""
+    validation_examples: int | None = Field(None, ge=1)
+    """Puzzles in validation; generator only. Default: 200."""
     train: FilePath | None = None
+    """CSV file `source,question,answer,rating` of training rows; a relative path starts at the file that names it."""
     test: FilePath | None = None
+    """CSV file of test rows; given together with `train`."""
     hub: str | None = None
-    validation: float | None = Field(None, gt=0, lt=1)  # files only: share of the training rows
-    train_sha256: str | None = None  # digests of the files; checked where given, filled in when a spec is loaded
+    """Public data set in the place of `train` and `test`: `sudoku-extreme` (size 9) or `maze-30x30-hard` (size 30); extra `hub`."""
+    validation: float | None = Field(None, gt=0, lt=1)
+    """Share of the training rows that is held out for validation; files only. Default: 0.1."""
+    train_sha256: str | None = None
+    """SHA-256 of the training file. It is checked where it is given, and filled in when a spec is loaded."""
     test_sha256: str | None = None
+    """SHA-256 of the test file. It is checked where it is given, and filled in when a spec is loaded."""
 
     @classmethod
     def generator_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -57,17 +68,18 @@ class PuzzleFilesConfig(BaseTaskConfig):
         foreign = cls.GENERATOR_ONLY if from_files else {"validation", "train_sha256", "test_sha256"}
         for name in sorted(foreign & given.keys()):
             source = "puzzles come from CSV files" if from_files else "puzzles are generated (no train and test paths)"
-            raise ValueError(f"{name} has no effect where {source}: leave it out")
+            raise RuleError(f"{name} has no effect where {source}: leave it out", name)
         return ({"validation": 0.1} if from_files else cls.generator_defaults(given)) | given
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
         if (self.train is None) != (self.test is None):
-            raise ValueError("train and test must be given together, as paths of two CSV files")
+            raise RuleError("train and test must be given together, as paths of two CSV files", "train", "test")
         if self.hub is not None and self.train is not None:
-            raise ValueError("hub names the files, so train and test have no effect beside it: leave one or the other out")
+            problem = "hub names the files, so train and test have no effect beside it: leave one or the other out"
+            raise RuleError(problem, "hub", "train", "test")
         if self.hub is not None and self.hub not in self.HUB:
-            raise ValueError(f"hub must be {' or '.join(self.HUB)}, got {self.hub!r}")
+            raise RuleError(f"hub must be {' or '.join(self.HUB)}, got {self.hub!r}", "hub")
         return self
 
     @property
@@ -104,7 +116,8 @@ class PuzzleFilesConfig(BaseTaskConfig):
 
     def relocated(self, files: Mapping[str, str]) -> Self:
         digests = {"train": self.train_sha256, "test": self.test_sha256} if self.train is not None else {}
-        return self.model_copy(update={name: Path(files[found]) for name, found in digests.items() if found and found in files})
+        paths = {name: Path(files[digest]) for name, digest in digests.items() if digest and digest in files}
+        return self.model_copy(update=paths)
 
     def identity(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True, exclude={"train", "test"})
@@ -117,7 +130,7 @@ class Puzzles:
     path: Path
     questions: np.ndarray  # [N, L] uint8
     answers: np.ndarray  # [N, L] uint8
-    lines: np.ndarray  # [N] where each stands
+    lines: np.ndarray  # [N] line of the file in which each row stands
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -133,12 +146,12 @@ class Puzzles:
         """
         broken = [(int(bad.argmax()), describe) for bad, describe in rules if bad.any()]
         if broken:
-            row, describe = min(broken, key=lambda found: found[0])
+            row, describe = min(broken, key=lambda pair: pair[0])
             raise UserError(f"{self.path}, line {self.lines[row]}", describe(row))
 
 
 def split_files(config: PuzzleFilesConfig, train: Puzzles, test: Puzzles) -> dict[Split, Puzzles]:
-    """Validation rows are drawn from the training file; caps are applied after the split.
+    """The splits of two files; validation rows are drawn from the training file, and numbers are limited after the split.
 
     Raises:
         UserError: the training file is too short to be split.
@@ -232,7 +245,7 @@ def read_puzzles(
 
 
 def _whole_rows(reader: Any, path: Path, length: int) -> tuple[list[list[str]], list[int], UserError | None]:
-    """Rows up to the first one whose columns or lengths are wrong, their lines, and what is wrong with that one."""
+    """Rows before the first one with wrong columns or lengths, their lines, and the error of that row."""
     rows: list[list[str]] = []
     lines: list[int] = []
     for row in reader:
@@ -262,7 +275,7 @@ def _tokens(texts: list[str], alphabet: dict[str, int]) -> np.ndarray:
 
 
 def _spelling(column: str, rows: list[list[str]], place: int, alphabet: dict[str, int], tokens: np.ndarray) -> Rule:
-    """Only characters of the alphabet."""
+    """The rule that a column holds characters of the alphabet only."""
     wrong = tokens == INVALID
 
     def describe(row: int) -> str:
@@ -273,7 +286,7 @@ def _spelling(column: str, rows: list[list[str]], place: int, alphabet: dict[str
 
 
 def spell(alphabet: dict[str, int]) -> str:
-    """The characters of an alphabet, for people."""
+    """The characters of an alphabet, as an error lists them."""
     digits = [character for character in alphabet if character in "123456789"]
     if not digits:
         return " ".join(repr(character) for character in alphabet)

@@ -1,8 +1,8 @@
 """Graph reachability by hops: which nodes lie within k edges of the source? (Velickovic et al., 1910.10593.)
 
 Canvas: k, then a place for every node (the source is marked), then the adjacency matrix row by row. The answer, in the
-places of the nodes, says which are reached. Graphs are sparse, drawn deep, their nodes in random order; some node is
-exactly k edges away, so that k - 1 rounds do not do.
+places of the nodes, marks those that are reached. Graphs are sparse and deep, their nodes in random order; at least one
+node is exactly k edges away, so that k - 1 rounds are not enough.
 """
 
 from typing import Literal, Self
@@ -10,27 +10,33 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.serial import FIRST, SerialConfig, SerialTask
 from rrm.tasks.task import PuzzleShape
 
 NODE, SOURCE = FIRST, FIRST + 1
 APART, REACHED = FIRST, FIRST + 1  # answers
 NO_EDGE, EDGE = FIRST + 2, FIRST + 3
-EXTRA_EDGES = 2  # edges beside the tree of each component, at most
+EXTRA_EDGES = 2  # largest number of edges beside the trees of a graph
 
 
 class ReachabilityConfig(SerialConfig):
     """k is the number of hops."""
 
     kind: Literal["reachability"] = "reachability"
+    """Find the nodes within k edges of a source."""
     serial_steps: int = Field(4, ge=1, le=64)
+    """Largest k in training, validation and test."""
     ood_serial_steps: int = Field(6, ge=2, le=128)
+    """Largest k out of distribution."""
     nodes: int = Field(12, ge=6, le=30)
+    """Nodes of the graph."""
 
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:
         if self.nodes < self.ood_serial_steps + 3:
-            raise ValueError(f"nodes must be at least ood_serial_steps + 3, got {self.nodes} and {self.ood_serial_steps}")
+            rule = f"nodes must be at least ood_serial_steps + 3, got {self.nodes} and {self.ood_serial_steps}"
+            raise RuleError(rule, "nodes", "ood_serial_steps")
         return self
 
     @property
@@ -63,8 +69,8 @@ class Reachability(SerialTask):
         """Edges [N, nodes, nodes] (0 or 1) and the source of each graph [N]."""
         count, nodes = len(k), self.config.nodes
         edges, rows = np.zeros((count, nodes, nodes), dtype=np.uint8), np.arange(count)
-        # Nodes 0 .. k are a path, which makes the last hop necessary; every other node hangs on one that is not further
-        # away than k hops (or on another such node), or stays apart from all.
+        # Nodes 0 .. k are a path, which makes the last hop necessary. Every later node is joined to a random earlier node,
+        # or stays apart.
         for node in range(1, nodes):
             on_path = node <= k
             parent = np.where(on_path, node - 1, (rng.random(count) * node).astype(np.int64))
@@ -72,15 +78,15 @@ class Reachability(SerialTask):
             edges[rows[joined], parent[joined], node] = 1
         level = self._levels(edges | edges.swapaxes(1, 2))
         for _ in range(EXTRA_EDGES):  # edges between nodes of one level, or of neighbouring ones, shorten no path
-            here, there = rng.integers(0, nodes, size=(2, count))
-            near = (np.abs(level[rows, here] - level[rows, there]) <= 1) & (here != there)
-            edges[rows[near], here[near], there[near]] = 1
+            start, end = rng.integers(0, nodes, size=(2, count))
+            near = (np.abs(level[rows, start] - level[rows, end]) <= 1) & (start != end)
+            edges[rows[near], start[near], end[near]] = 1
         order = rng.random((count, nodes)).argsort(axis=1)
         edges = np.take_along_axis(np.take_along_axis(edges | edges.swapaxes(1, 2), order[:, :, None], 1), order[:, None, :], 2)
         return edges, (order == 0).argmax(axis=1)
 
     def _levels(self, edges: np.ndarray) -> np.ndarray:
-        """Distance of every node from node 0, [N, nodes]; far away where there is none."""
+        """Distance of every node from node 0 in edges, [N, nodes]; 10 x nodes for a node without a path to it."""
         nodes = self.config.nodes
         reached = np.zeros(edges.shape[:2], dtype=bool)
         reached[:, 0] = True

@@ -1,7 +1,7 @@
-"""Tasks with a known number of serial steps k: what prefix sums, pointer chasing, automata and their like share.
+"""Tasks with a known number of serial steps k: what prefix sums, pointer chasing, automata and similar tasks share.
 
-Every puzzle says its k in binary at the start of its canvas, in tokens of their own, so that each token of a harder k was
-seen in training. Training mixes all k from `FEWEST` to `serial_steps`; out of distribution k goes on to `ood_serial_steps`.
+Every canvas starts with k in binary, in tokens that stand for nothing else, so that each token of a harder k was seen in
+training. Training mixes all k from `MIN_STEPS` to `serial_steps`; out of distribution k goes on to `ood_serial_steps`.
 """
 
 from abc import abstractmethod
@@ -10,30 +10,38 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks.splits import draw_until, hash_rows, split_of
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
-ZERO, ONE = 1, 2  # binary digits of k; a task's own tokens begin at FIRST
+ZERO, ONE = 1, 2  # binary digits of k; the tokens of a task begin at FIRST
 FIRST = 3
 
 
 class SerialConfig(BaseTaskConfig):
     """Numbers of puzzles, and of serial steps in and out of distribution."""
 
-    FEWEST: ClassVar[int] = 1  # smallest k; a task raises it where shorter questions are too few to be split
+    MIN_STEPS: ClassVar[int] = 1  # smallest k; larger for a task that has too few short questions for three splits
 
-    serial_steps: int = Field(8, ge=1, le=64)  # largest k in training, validation and test
-    ood_serial_steps: int = Field(16, ge=2, le=128)  # largest k out of distribution
+    serial_steps: int = Field(8, ge=1, le=64)
+    """Largest k in training, validation and test."""
+    ood_serial_steps: int = Field(16, ge=2, le=128)
+    """Largest k out of distribution."""
     train_examples: int = Field(20_000, ge=1)
+    """Puzzles in training."""
     validation_examples: int = Field(500, ge=1)
+    """Puzzles in validation."""
     test_examples: int = Field(1000, ge=1)
+    """Puzzles in test."""
     ood_examples: int = Field(1000, ge=1)
+    """Puzzles out of distribution, each with a k above `serial_steps`."""
 
     @model_validator(mode="after")
     def _check_steps(self) -> Self:
         low, high = self.serial_steps, self.ood_serial_steps
-        if not self.FEWEST <= low < high:
-            raise ValueError(f"serial_steps must be {self.FEWEST} or more and less than ood_serial_steps, got {low} and {high}")
+        if not self.MIN_STEPS <= low < high:
+            rule = f"serial_steps must be {self.MIN_STEPS} or more and less than ood_serial_steps, got {low} and {high}"
+            raise RuleError(rule, "serial_steps", "ood_serial_steps")
         return self
 
     @property
@@ -42,12 +50,12 @@ class SerialConfig(BaseTaskConfig):
         return self.ood_serial_steps.bit_length()
 
     def shaped(self, tokens: int, values: int) -> PuzzleShape:
-        """Shape of a canvas of k and `tokens` more, whose own tokens have so many values."""
+        """Shape of a canvas of k and `tokens` further tokens, each with one of `values` values."""
         return PuzzleShape(self.digits + tokens, FIRST + values, num_puzzles=1)
 
 
 class SerialTask(Task):
-    """A subclass says how a question of k steps looks and what its answer is."""
+    """A subclass defines questions of k steps and their answers."""
 
     config: SerialConfig
 
@@ -60,15 +68,15 @@ class SerialTask(Task):
 
     @abstractmethod
     def ask(self, k: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A random question of each number of steps k [N]: its tokens without k, [N, M]."""
+        """A random question for each number of steps k [N]: its tokens without k, [N, M]."""
 
     @abstractmethod
     def solve(self, k: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Answers [N, M] to questions [N, M] of k [N] steps, PAD where nothing is asked."""
+        """Answers [N, M] to questions [N, M] with k [N] steps, PAD where nothing is asked."""
 
     @property
     def bins(self) -> dict[str, tuple[int, ...]]:
-        return {"k": tuple(range(self.config.FEWEST, self.config.ood_serial_steps + 1))}
+        return {"k": tuple(range(self.config.MIN_STEPS, self.config.ood_serial_steps + 1))}
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
         rng = np.random.default_rng([seed, SPLITS.index(split)])
@@ -86,13 +94,14 @@ class SerialTask(Task):
         k = self._read_steps(examples.inputs)
         right = self.solve(k, examples.inputs[:, self.config.digits :])
         given = answers[:, self.config.digits :]
-        return ((given == right) | (right == 0)).all(axis=1)
+        solved: np.ndarray = ((given == right) | (right == 0)).all(axis=1)
+        return solved
 
     def _draw(self, split: Split, number: int, rng: np.random.Generator) -> Examples:
         low, high = (
             (self.config.serial_steps + 1, self.config.ood_serial_steps)
             if split == "ood"
-            else (self.config.FEWEST, self.config.serial_steps)
+            else (self.config.MIN_STEPS, self.config.serial_steps)
         )
         k = rng.permutation(np.arange(number) % (high - low + 1) + low)
         tokens = self.ask(k, rng)

@@ -1,7 +1,7 @@
-"""Which split a puzzle belongs to, as a function of the puzzle itself: splits are then disjoint without looking at each other.
+"""The split of a puzzle as a function of the puzzle itself, so that splits are disjoint without a comparison.
 
-A puzzle is reduced to what its symmetries leave unchanged (the caller's part) and that is hashed; equal puzzles, and
-puzzles that a symmetry turns into each other, cannot land in different splits.
+The caller reduces a puzzle to what its symmetries leave unchanged, and the hash of that gives the split. Equal puzzles, and
+puzzles that a symmetry turns into each other, are in the same split.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from rrm.errors import UserError
 from rrm.tasks.task import Examples, Split
 
 SHARES: dict[Split, tuple[float, float]] = {"train": (0, 2 / 3), "validation": (2 / 3, 5 / 6), "test": (5 / 6, 1)}
-RAREST = 1 / 5000  # puzzles that are kept of those drawn, below which a config is refused ...
-ENOUGH_DRAWN = 10_000  # ... once so many were drawn
+MIN_KEPT = 1 / 5000  # smallest share of drawn puzzles that are kept; a config with a smaller share is refused
+MIN_DRAWN = 10_000  # draws before that share is compared
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def hash_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def split_of(hashes: np.ndarray, seed: int) -> np.ndarray:
-    """Two thirds of all puzzles for training, a sixth each for validation and test; the split's name of each hash."""
+    """The name of the split of each hash: two thirds for training, a sixth each for validation and test."""
     share = mix(hashes ^ mix(np.array([seed]))).astype(np.float64) / 2.0**64
     names = np.full(len(hashes), "train", dtype=object)
     for name, (low, high) in SHARES.items():
@@ -40,18 +40,22 @@ def split_of(hashes: np.ndarray, seed: int) -> np.ndarray:
 
 
 def draw_until(count: int, draw: Callable[[int], Examples], most: int = 1_000_000) -> Examples:
-    """Call `draw` with about as many as are missing (at most `most`), and keep what it keeps, until there are `count` rows.
+    """Draw `count` rows.
+
+    Args:
+        draw: returns those of a number of drawn puzzles that the config accepts.
+        most: largest number that `draw` receives.
 
     Raises:
-        UserError: what the config asks for is so rare that it would take too long.
+        UserError: the config accepts too few puzzles to reach `count`.
     """
     parts: list[Examples] = []
-    found = drawn = 0
-    while found < count:
-        rate = max(found, 1) / drawn if drawn else 1.0
-        number = min(max(64, int(1.1 * (count - found) / rate)), 8 * count + 64, most)
+    kept = drawn = 0
+    while kept < count:
+        rate = max(kept, 1) / drawn if drawn else 1.0
+        number = min(max(64, int(1.1 * (count - kept) / rate)), 8 * count + 64, most)
         parts.append(draw(number))
-        drawn, found = drawn + number, found + len(parts[-1])
-        if drawn >= ENOUGH_DRAWN and found < RAREST * drawn:
-            raise UserError("task", f"asks for puzzles so rare that {drawn:,} drawn gave {found}: ask for easier or shorter ones")
+        drawn, kept = drawn + number, kept + len(parts[-1])
+        if drawn >= MIN_DRAWN and kept < MIN_KEPT * drawn:
+            raise UserError("task", f"must allow more puzzles, got {kept} of {drawn:,} drawn: allow easier or shorter ones")
     return Examples.joined(parts).take(slice(0, count))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.tasks import sudoku_grids as grids
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
 from rrm.tasks.splits import draw_until, split_of
@@ -20,8 +21,8 @@ from rrm.tasks.sudoku_solver import candidates, solve
 from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
 
 DEFAULT_CLUES = {4: (8, 12), 6: (26, 30), 9: (36, 50)}
-FEWEST_CLUES = {4: 4, 6: 8, 9: 17}  # no puzzle with fewer has one solution
-MOST_CLUES_AT_LEAST = {4: 6, 6: 12, 9: 26}  # taking clues away at random seldom leads below
+MIN_CLUES = {4: 4, 6: 8, 9: 17}  # a puzzle with fewer givens has several solutions
+MIN_OF_MAX_CLUES = {4: 6, 6: 12, 9: 26}  # the generator, which removes givens at random, seldom reaches fewer
 CLUE_BINS = {4: (4, 6, 8, 10, 12), 6: (8, 12, 16, 20, 24, 28, 32), 9: (17, 20, 23, 26, 30, 35, 40, 45)}
 GUESS_BINS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -40,10 +41,15 @@ class SudokuConfig(PuzzleFilesConfig):
     GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "clues", "minimal", "fewest_guesses"}
 
     kind: Literal["sudoku"] = "sudoku"
+    """Fill the blanks of a Sudoku."""
     size: Literal[4, 6, 9] = 6
-    clues: Bounds | None = None  # generator only: fewest and most givens
-    minimal: bool | None = None  # generator only: no given can be spared
-    fewest_guesses: int | None = Field(None, ge=1, le=32)  # minimal 9x9 only: puzzles that take so many guesses, or more
+    """Cells a side."""
+    clues: Bounds | None = None
+    """Smallest and largest number of givens; generator only. Default: [8, 12], [26, 30] or [36, 50] for size 4, 6 or 9."""
+    minimal: bool | None = None
+    """Whether every given is needed for a unique solution; generator only. Default: false."""
+    fewest_guesses: int | None = Field(None, ge=1, le=32)
+    """Smallest number of guesses that a solver needs; minimal 9x9 puzzles only. Default: 0."""
 
     @classmethod
     def generator_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -54,18 +60,19 @@ class SudokuConfig(PuzzleFilesConfig):
     @model_validator(mode="after")
     def _check_clues(self) -> Self:
         if self.hub is not None and self.size != 9:
-            raise ValueError(f"size must be 9 for the hub's {self.hub}, got {self.size}")
+            raise RuleError(f"size must be 9 for the hub's {self.hub}, got {self.size}", "size", "hub")
         if self.fewest_guesses is not None and not (self.minimal and self.size == 9):
-            raise ValueError("fewest_guesses has no effect but on minimal 9x9 puzzles: leave it out")
+            problem = "fewest_guesses has an effect on minimal 9x9 puzzles only: leave it out"
+            raise RuleError(problem, "fewest_guesses", "minimal", "size")
         if self.clues is None:
             return self
         if self.minimal:
-            raise ValueError("clues has no effect where puzzles are minimal: leave it out")
+            raise RuleError("clues has no effect where puzzles are minimal: leave it out", "clues", "minimal")
         low, high = self.clues
-        fewest, most = FEWEST_CLUES[self.size], MOST_CLUES_AT_LEAST[self.size]
-        if not fewest <= low <= high <= self.size**2 or high < most:
-            rule = f"{fewest} <= fewest <= most and {most} <= most <= {self.size**2} for size {self.size}"
-            raise ValueError(f"clues must be [fewest, most] with {rule}, got {[low, high]}")
+        least, most = MIN_CLUES[self.size], MIN_OF_MAX_CLUES[self.size]
+        if not least <= low <= high <= self.size**2 or high < most:
+            rule = f"{least} <= fewest <= most and {most} <= most <= {self.size**2} for size {self.size}"
+            raise RuleError(f"clues must be [fewest, most] with {rule}, got {[low, high]}", "clues", "size")
         return self
 
     @property
@@ -101,8 +108,9 @@ class Sudoku(PuzzleFilesTask):
         size, count = self.config.size, len(examples)
         digits = grids.random_digit_orders(size, count, rng)
         tokens = np.concatenate((np.zeros((count, 1), dtype=np.uint8), digits.astype(np.uint8) + 1), axis=1)  # PAD stays PAD
-        both = np.take_along_axis(tokens, np.concatenate((examples.inputs, examples.labels), axis=1).astype(np.intp), axis=1)
-        inputs, labels, unknown = both[:, : size * size], both[:, size * size :], examples.unknown
+        cells = np.concatenate((examples.inputs, examples.labels), axis=1).astype(np.intp)
+        relabelled = np.take_along_axis(tokens, cells, axis=1)
+        inputs, labels, unknown = relabelled[:, : size * size], relabelled[:, size * size :], examples.unknown
         if size > 4:  # 4x4 has only 2 classes under all symmetries: its splits differ by relabelling class
             order = grids.random_cell_orders(size, count, rng)
             inputs, labels, unknown = (np.take_along_axis(rows, order, axis=1) for rows in (inputs, labels, unknown))
@@ -110,7 +118,8 @@ class Sudoku(PuzzleFilesTask):
 
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
         keeps_givens = ((examples.inputs == answers) | (examples.inputs == 1)).all(axis=1)
-        return keeps_givens & grids.is_complete(answers.astype(np.int64) - 1)
+        solved: np.ndarray = keeps_givens & grids.is_complete(answers.astype(np.int64) - 1)
+        return solved
 
     def _examples(self, questions: np.ndarray, answers: np.ndarray, guesses: np.ndarray) -> Examples:
         difficulty = {"guesses": guesses, "clues": (questions > 0).sum(axis=1)}
@@ -183,6 +192,6 @@ def check_guesses(puzzles: Puzzles) -> np.ndarray:
     Raises:
         UserError: a puzzle has more than one solution (file, line).
     """
-    found = solve(candidates(puzzles.questions), limit=2)
-    puzzles.check([(found.count > 1, lambda row: "question must have one solution, got more than one")])
-    return found.guesses
+    solutions = solve(candidates(puzzles.questions), limit=2)
+    puzzles.check([(solutions.count > 1, lambda row: "question must have one solution, got more than one")])
+    return solutions.guesses

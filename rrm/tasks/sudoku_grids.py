@@ -16,15 +16,16 @@ from rrm.tasks.sudoku_solver import BOX_SHAPE, candidates, solve, units, units_o
 def is_complete(grids: np.ndarray) -> np.ndarray:
     """Whether each grid [N, L] holds every digit once in every row, column and box, [N] bool."""
     size = round(grids.shape[1] ** 0.5)
-    seen = np.sort(grids[:, units(size)], axis=-1)  # [N, 3 size, size]
-    return (seen == np.arange(1, size + 1)).all(axis=(1, 2))
+    digits = np.sort(grids[:, units(size)], axis=-1)  # [N, 3 size, size]
+    complete: np.ndarray = (digits == np.arange(1, size + 1)).all(axis=(1, 2))
+    return complete
 
 
 def random_grids(size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Complete grids [count, L]."""
     empty = np.zeros((count, size * size), dtype=np.uint8)
-    found = solve(candidates(empty), limit=1, rng=rng)
-    return found.grids[found.owners.argsort()]
+    solutions = solve(candidates(empty), limit=1, rng=rng)
+    return solutions.grids[solutions.owners.argsort()]
 
 
 def random_line_order(size: int, block: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +44,7 @@ def random_cell_orders(size: int, count: int, rng: np.random.Generator) -> np.nd
     box_rows, box_columns = BOX_SHAPE[size]
     rows = random_line_order(size, box_rows, count, rng)
     columns = random_line_order(size, box_columns, count, rng)
-    orders = rows[:, :, None] * size + columns[:, None, :]  # [count, size, size]
+    orders: np.ndarray = rows[:, :, None] * size + columns[:, None, :]  # [count, size, size]
     if box_rows == box_columns:
         transposed = rng.random(count) < 0.5
         orders[transposed] = orders[transposed].swapaxes(1, 2)
@@ -76,7 +77,8 @@ def all_cell_orders(size: int) -> np.ndarray:
         ]
 
     rows, columns = np.array(line_orders(box_rows)), np.array(line_orders(box_columns))
-    return (rows[:, None, :, None] * size + columns[None, :, None, :]).reshape(-1, size * size)
+    orders: np.ndarray = rows[:, None, :, None] * size + columns[None, :, None, :]
+    return orders.reshape(-1, size * size)
 
 
 def normalise_digits(grids: np.ndarray) -> np.ndarray:
@@ -97,8 +99,8 @@ def class_of(grid: np.ndarray) -> tuple[str, int]:
     orders = all_cell_orders(size)
     images = normalise_digits(grid[orders])
     smallest = min(map(bytes, images.astype(np.uint8)))
-    own = normalise_digits(grid[None])[0]
-    fixing = int((images == own).all(axis=1).sum())
+    identity = normalise_digits(grid[None])[0]
+    fixing = int((images == identity).all(axis=1).sum())
     relabellings = int(np.prod(np.arange(1, size + 1)))
     return "".join(map(str, smallest)), len(orders) * relabellings // fixing
 
@@ -160,7 +162,7 @@ def _cycle_type(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def puzzle_hash(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """The same for puzzles [N, L]: of the answer, and of where the givens stand (colour refinement over the units).
+    """A hash of each puzzle [N, L], from its answer and the places of its givens (colour refinement over the units).
 
     Puzzles that are equal up to symmetry have equal hashes.
     """

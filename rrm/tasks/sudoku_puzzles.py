@@ -7,12 +7,13 @@ import numpy as np
 
 from rrm.tasks.sudoku_solver import candidates, solve
 
-MASK_TRIES = 20  # random givens tried before clues are taken away one by one
+MASK_TRIES = 20  # random choices of givens that are tried before givens are removed one by one
 
 
 def has_one_solution(questions: np.ndarray) -> np.ndarray:
     """Whether each question [N, L] has exactly one solution, [N]."""
-    return solve(candidates(questions), limit=2).count == 1
+    is_unique: np.ndarray = solve(candidates(questions), limit=2).count == 1
+    return is_unique
 
 
 def count_guesses(questions: np.ndarray) -> np.ndarray:
@@ -40,12 +41,12 @@ def questions_within(answers: np.ndarray, fewest: int, most: int, rng: np.random
 
 
 def minimal_questions(answers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Questions [N, L] with one solution, none of whose givens can be spared."""
+    """Questions [N, L] with one solution, which need every one of their givens for it."""
     return dig(answers, np.zeros(len(answers), dtype=np.int64), rng)
 
 
 def dig(answers: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Take givens away in random order while the solution stays the only one, down to `targets` [N] givens."""
+    """Remove givens in random order while the solution stays the only one, down to `targets` [N] givens."""
     questions, rows = answers.copy(), np.arange(len(answers))
     order = rng.random(answers.shape).argsort(axis=1)
     for cell in order.T:
@@ -54,7 +55,7 @@ def dig(answers: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> n
             break
         without = questions[digging]
         without[rows[: len(digging)], cell[digging]] = 0
-        # The old solution is still one; another one has another digit in this cell.
+        # The known solution remains a solution; any further solution has another digit in this cell.
         states = candidates(without)
         old = np.uint16(1) << (answers[digging, cell[digging]].astype(np.uint16) - np.uint16(1))
         states[cell[digging], rows[: len(digging)]] &= ~old

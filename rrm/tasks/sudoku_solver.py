@@ -1,4 +1,4 @@
-"""Solving many Sudokus at once: naked and hidden singles, then guesses, every puzzle with a stack of its own (numpy only).
+"""Solving many Sudokus at once: naked and hidden singles, then guesses, one stack a puzzle (numpy only).
 
 Legend: N puzzles, L cells, U units (rows, columns, boxes). Candidates are bits, digit d being `1 << (d - 1)`; arrays are
 cells first, [L, N], so that what is done to a cell of all puzzles is one operation on contiguous memory.
@@ -38,9 +38,9 @@ def candidates(grids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Solutions:
-    """What a search found."""
+    """The result of a search."""
 
-    count: np.ndarray  # [N] solutions found, at most the limit
+    count: np.ndarray  # [N] number of solutions, at most the limit
     guesses: np.ndarray  # [N] branchings until the search ended
     owners: np.ndarray  # [solutions] the puzzle that each solution belongs to
     grids: np.ndarray  # [solutions, L]
@@ -49,8 +49,8 @@ class Solutions:
 def solve(states: np.ndarray, limit: int, rng: np.random.Generator | None = None) -> Solutions:
     """Up to `limit` solutions of every puzzle, given as candidates [L, N]; with `rng` guesses are random.
 
-    Depth-first: the cell with the fewest candidates is guessed, its smallest digit first. With limit 2 the guesses are
-    those that it takes to find the one solution and to prove that there is no other.
+    Depth-first: the cell with the fewest candidates is guessed, its smallest digit first. With limit 2 the number of guesses
+    is that needed to reach the one solution and to prove that it is the only one.
     """
     parts = [_Search(states[:, first : first + CHUNK], limit, rng) for first in range(0, max(1, states.shape[1]), CHUNK)]
     for part in parts:
@@ -68,8 +68,8 @@ class _Search:
         self.limit, self.rng = limit, rng
         count = states.shape[1]
         self.state, self.alive = states.copy(), np.arange(count)
-        self.stack = np.zeros((8, *states.shape), dtype=np.uint16)  # states to go back to
-        self.height = np.zeros(count, dtype=np.int64)  # of each puzzle's stack
+        self.stack = np.zeros((8, *states.shape), dtype=np.uint16)  # earlier states, to which the search returns
+        self.height = np.zeros(count, dtype=np.int64)  # number of states in the stack of each puzzle
         self.count, self.guesses = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self._owners: list[np.ndarray] = []
         self._grids: list[np.ndarray] = []
@@ -122,25 +122,27 @@ class _Search:
     def _random_bit(self, choices: np.ndarray) -> np.ndarray:
         assert self.rng is not None
         bits = (1 << np.arange(self.size)).astype(np.uint16)[:, None]
-        return bits[np.where(choices & bits, self.rng.random((self.size, len(choices))), -1.0).argmax(axis=0), 0]
+        preference = np.where(choices & bits, self.rng.random((self.size, len(choices))), -1.0)
+        chosen: np.ndarray = bits[preference.argmax(axis=0), 0]
+        return chosen
 
     def _go_back(self, columns: np.ndarray, finished: np.ndarray) -> None:
         """These puzzles take their last state from the stack; those whose stack is empty have ended."""
         puzzles = self.alive[columns]
-        can = self.height[puzzles] > 0
-        self.height[puzzles[can]] -= 1
-        self.state[:, columns[can]] = self.stack[self.height[puzzles[can]], :, puzzles[can]].T
-        gone = np.concatenate((columns[~can], finished))
-        if len(gone):
-            stays = np.ones(len(self.alive), dtype=bool)
-            stays[gone] = False
-            self.state, self.alive = self.state[:, stays], self.alive[stays]
+        has_stack = self.height[puzzles] > 0
+        self.height[puzzles[has_stack]] -= 1
+        self.state[:, columns[has_stack]] = self.stack[self.height[puzzles[has_stack]], :, puzzles[has_stack]].T
+        ended = np.concatenate((columns[~has_stack], finished))
+        if len(ended):
+            remains = np.ones(len(self.alive), dtype=bool)
+            remains[ended] = False
+            self.state, self.alive = self.state[:, remains], self.alive[remains]
 
 
 def conclude(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One sweep of naked and hidden singles over candidates [L, N]; also whether each puzzle is still possible, [N]."""
     size = round(len(state) ** 0.5)
-    cells, own = units(size), units_of(size)
+    cells, unit_of_cell = units(size), units_of(size)
     decided = _BITS[state] == 1
     fixed = np.where(decided, state, 0)
     shape = (len(cells), state.shape[1])
@@ -152,11 +154,11 @@ def conclude(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         twice |= once & here
         once |= here
     possible = (once == (1 << size) - 1).all(axis=0) & (twice_fixed == 0).all(axis=0)
-    alone = once & ~twice  # digits with a single place left in their unit
-    narrowed = np.where(decided, state, state & ~(taken[own[0]] | taken[own[1]] | taken[own[2]]))
-    hidden = narrowed & (alone[own[0]] | alone[own[1]] | alone[own[2]])
+    alone = once & ~twice  # digits with a single place in their unit
+    narrowed = np.where(decided, state, state & ~(taken[unit_of_cell[0]] | taken[unit_of_cell[1]] | taken[unit_of_cell[2]]))
+    hidden = narrowed & (alone[unit_of_cell[0]] | alone[unit_of_cell[1]] | alone[unit_of_cell[2]])
     narrowed = np.where(hidden, hidden, narrowed)
-    # Two digits that both have their only place in one cell leave it none.
+    # A cell that is the only place of two digits has no candidate.
     narrowed[_BITS[hidden] > 1] = 0
     possible &= (narrowed != 0).all(axis=0)
     return narrowed, possible

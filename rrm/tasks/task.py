@@ -13,7 +13,7 @@ from rrm.config import StrictConfig
 
 PAD = 0  # a token of every task: attended to, and as a label not scored
 IGNORED = -100  # PAD among the labels, as losses see it
-EASE = frozenset({"clues"})  # measures of difficulty that grow as items become easier; all others grow as items become harder
+EASE = frozenset({"clues"})  # measures that are larger for easier items; all other measures are larger for harder items
 Split = Literal["train", "validation", "test", "ood"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "ood")  # out of distribution: harder than anything in training
 
@@ -34,7 +34,7 @@ class Examples:
     labels: np.ndarray  # [N, L] uint8, PAD where not scored
     unknown: np.ndarray  # [N, L] bool: scored tokens that the input does not give away
     puzzle_identifiers: np.ndarray  # [N] int32
-    items: np.ndarray  # [N] int32: rows of one item show the same question, each in its own way
+    items: np.ndarray  # [N] int32; rows of one item show the same question under different symmetries
     difficulty: dict[str, np.ndarray]  # by measure, [N] int32; the first is the one that grows with the steps needed
 
     def __len__(self) -> int:
@@ -52,13 +52,13 @@ class Examples:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Examples":
-        """What `arrays` gave."""
+        """The examples whose `arrays` these are."""
         difficulty = {name.split(".")[1]: values for name, values in arrays.items() if "." in name}
         return cls(**{name: values for name, values in arrays.items() if "." not in name}, difficulty=difficulty)
 
     @classmethod
     def single(cls, inputs: np.ndarray, labels: np.ndarray, unknown: np.ndarray, difficulty: dict[str, np.ndarray]) -> "Examples":
-        """Rows that are items of their own, all of one puzzle (identifier 0, as Sudoku and mazes in the official data)."""
+        """Rows that are one item each, all with puzzle identifier 0 (as Sudoku and mazes in the official data)."""
         return cls(
             inputs.astype(np.uint8),
             labels.astype(np.uint8),
@@ -70,16 +70,17 @@ class Examples:
 
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
-        """One after the other; every row becomes an item of its own."""
+        """All parts in one, in their order; every row becomes one item."""
         arrays = [part.arrays() for part in parts]
         together = cls.from_arrays({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
         return replace(together, items=np.arange(len(together), dtype=np.int32))
 
 
 class BaseTaskConfig(StrictConfig, ABC):
-    """Settings of a task; a subclass adds its own, a `kind` among them."""
+    """Settings of a task; a subclass adds `kind` and further fields."""
 
-    seed: int = Field(0, ge=0)  # alone determines the splits
+    seed: int = Field(0, ge=0)
+    """Seed of the splits; no other seed changes the puzzles."""
 
     @property
     @abstractmethod
@@ -109,7 +110,7 @@ class BaseTaskConfig(StrictConfig, ABC):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What makes the data what it is: all settings, with digests in the place of paths."""
+        """Everything that the data depends on: all settings, with digests in the place of paths."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
@@ -138,21 +139,21 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
-        """Whether each answer [N, L] solves its puzzle by the task's own rules, [N] bool."""
+        """Whether each answer [N, L] solves its puzzle by the rules of the task, [N] bool."""
 
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         """A random symmetry of the task applied to every row; used in training where the config `augments`."""
         return examples
 
     def judge(self, examples: Examples, answers: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
-        """Scores that need whole answers [N, L] and the halting probability of each, [N]; columns `test/...` of the record."""
+        """Scores of whole answers [N, L] with their halting probabilities [N]; they become columns `test/...` of the record."""
         return {"valid_accuracy": float(self.score(examples, answers).mean())}
 
     def facts(self) -> dict[str, int]:
-        """What a reader of results should know of this data; columns of the record."""
+        """Facts about the data that are columns of the record."""
         return {}
 
 
 def bin_of(values: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
-    """The bin of each value, by its smallest value; what lies below the first bin counts to it."""
+    """The bin of each value, by the smallest value of the bin; a value below the first bin is in the first bin."""
     return np.array(edges)[np.maximum(np.searchsorted(edges, values, side="right") - 1, 0)]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sweeps.cli.typer_app import run_app
+from sweeps.cli.typer_app import STORAGE_HELP, SWEEP_HELP, run_app
+from sweeps.store.find_store import choose_storage, find_store
+from sweeps.store.store import LOCAL_STORAGE
 
 if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
@@ -28,16 +30,11 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PATH=VALUE]...", help="Any field of the spec, such as trial.optim.lr=3e-4 or measure.seeds=5."),
 ]
-Target = Annotated[str, typer.Argument(metavar="SWEEP", help="A store (a folder such as runs/demo, or a URI), or a spec.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(envvar="RRM_STORAGE", help="Folder or URI for results; overrides `storage` in the spec.", show_default=False),
-]
+Target = Annotated[str, typer.Argument(metavar="SWEEP", help=SWEEP_HELP)]
+Storage = Annotated[str | None, typer.Option(help=STORAGE_HELP, show_default=False)]
 Address = Annotated[
     str | None,
-    typer.Option(
-        help="A running Ray cluster, such as head:6379 or auto; default: one of its own on this machine.", show_default=False
-    ),
+    typer.Option(help="A running Ray cluster, such as head:6379 or auto; default: a new one on this machine.", show_default=False),
 ]
 
 
@@ -84,17 +81,18 @@ def submit(
 
 
 @app.command()
-def status(target: Target) -> None:
-    """Say how a sweep stands, from its store alone: also while another process or another machine runs it."""
+def status(target: Target, storage: Storage = None) -> None:
+    """Print the progress of a sweep from its store, also while another process or another machine runs it."""
     from sweeps.cli.status import read_status
 
-    for line in read_status(target).lines():
+    for line in read_status(find_store(target, storage)).lines():
         typer.echo(line)
 
 
 @app.command()
 def ui(
     target: Target,
+    storage: Storage = None,
     study: Annotated[bool, typer.Option("--study", help="Show the Optuna dashboard on a search's study instead.")] = False,
     port: Annotated[int | None, typer.Option(help="To serve on; default: 5000 (8080 for --study), or any that is free.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the link in a browser.")] = True,
@@ -102,7 +100,7 @@ def ui(
     """Open MLflow on a sweep, best trial first, and print the link. Serves the local database until Ctrl-C."""
     from sweeps.cli.ui import show_runs, show_study
 
-    raise typer.Exit((show_study if study else show_runs)(target, port, browser, Console()))
+    raise typer.Exit((show_study if study else show_runs)(find_store(target, storage), port, browser, Console()))
 
 
 @app.command()
@@ -118,7 +116,7 @@ def doctor(storage: Storage = None) -> None:
     """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
     from sweeps.cli.doctor import examine
 
-    findings = list(examine(storage or "runs"))
+    findings = list(examine(choose_storage(storage) or str(LOCAL_STORAGE)))
     for finding in findings:
         typer.echo(str(finding))
     raise typer.Exit(any(finding.state == "bad" for finding in findings))
@@ -134,7 +132,8 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     from sweeps.spec.data import check_data  # torch takes seconds to import
     from sweeps.spec.sweep import load_spec
 
-    stored = [f"storage={json.dumps(storage)}"] if storage else []
+    chosen = choose_storage(storage)
+    stored = [f"storage={json.dumps(chosen)}"] if chosen else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
     if spec.kept_defaults:

@@ -1,95 +1,108 @@
-"""How a sweep stands, from its store alone: from any machine that sees it, neither ray nor torch."""
+"""The progress of a sweep, read from its store by any machine that sees it; loads neither ray nor torch."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lightning_modules.outcome import Outcome
-from lightning_modules.yaml_file import parse_yaml, read_yaml
 from rrm.errors import UserError
-from rrm.files import expand_home
+from sweeps.planning.space_size import count_missing_trials, describe_shortfall
+from sweeps.spec.sweep import SweepSpec, parse_stored_spec
 from sweeps.store.store import SPEC, Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL
 
+CONFIRM = "confirm"  # `stage` in a record of the last stage of a search
+Results = Mapping[str, dict[str, Any]]  # by fingerprint
+
 
 @dataclass(frozen=True)
 class Status:
-    """What the store says."""
+    """Counts and trials in the store of a sweep."""
 
     name: str
-    asked: int  # trials that the spec asks for
+    asked: int  # trials that the spec asks for, the confirm stage of a search included
     outcomes: Counter[str]
-    driver: str | None  # who runs it now
-    begun: dict[str, str] = field(default_factory=dict)  # trials that a worker began and that have no end: where, how far each came
-    waiting: list[str] = field(default_factory=list)  # trials that were handed out, which no worker has begun
-    failed: dict[str, str] = field(default_factory=dict)  # trials that failed: why
+    driver: str | None  # the process that runs the sweep now
+    stages: str = ""  # ended and asked trials of each stage, for a search with a confirm stage
+    shortfall: str = ""  # why a search that has ended has fewer trials than its spec asks for
+    begun: dict[str, str] = field(default_factory=dict)  # progress and host of begun trials that have not ended, by fingerprint
+    queued: list[str] = field(default_factory=list)  # trials that the driver handed out and that no worker has begun
+    failed: dict[str, str] = field(default_factory=dict)  # reasons of failed trials, by fingerprint
     tracking: list[str] = field(default_factory=list)  # what MLflow lacks
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The status in lines of text."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items())) or "none"
-        now = f"run by {self.driver}" if self.driver else "nobody runs it"
-        lines = [f"{self.name}: {sum(self.outcomes.values())} of {self.asked} trials have ended ({counts}); {now}"]
-        verb = "runs" if self.driver else "was begun"
-        lines += [f"  {verb}: {fingerprint}, {progress}" for fingerprint, progress in self.begun.items()]
-        lines += [f"  waits for room: {fingerprint}" for fingerprint in self.waiting]
+        driver = f"{self.driver} runs the sweep" if self.driver else "no driver runs the sweep"
+        ended = f"{self.outcomes.total()} of {self.asked} trials have ended ({counts}{self.stages})"
+        lines = [f"{self.name}: {ended}; {driver}"]
+        state = "running" if self.driver else "interrupted"
+        lines += [f"  {state}: {fingerprint}, {progress}" for fingerprint, progress in self.begun.items()]
+        lines += [f"  queued: {fingerprint}" for fingerprint in self.queued]
         lines += [f"  failed: {fingerprint}: {reason}" for fingerprint, reason in self.failed.items()]
+        lines += [f"  complete: {self.shortfall}"] if self.shortfall else []
         return lines + [f"  tracking: {line}" for line in self.tracking]
 
 
-def find_store(target: str) -> Store:
-    """The store of a sweep that was run, by where it lies (a folder or a URI) or by its spec.
+def read_status(store: Store) -> Status:
+    """The status of a sweep that was run.
 
     Raises:
-        UserError: there is no such sweep.
+        UserError: its spec is damaged, or a later version wrote it.
     """
-    if Path(expand_home(target)).is_file():
-        sections = read_yaml(Path(expand_home(target)))
-        target = f"{sections.get('storage', 'runs')}/{sections.get('name')}"
-    store = Store(target)
-    if store.spec() is None:
-        folder = Path(store.location)
-        inside = sorted(path.parent.name for path in folder.glob(f"*/{SPEC}"))
-        sweeps = f"; sweeps in it: {', '.join(inside)}" if inside else ""
-        is_absent = "://" not in store.location and not folder.exists()
-        reason = "there is no such folder or spec" if is_absent else f"no {SPEC} in it"
-        raise UserError(target, f"has never been run ({reason}){sweeps}")
-    return store
-
-
-def read_status(target: str) -> Status:
-    """The status of a sweep, by its store (a folder or a URI) or its spec.
-
-    Raises:
-        UserError: there is no such sweep.
-    """
-    store = find_store(target)
-    spec, results = parse_yaml(store.spec() or "", store.location), store.results()
+    spec, results = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {}), store.results()
     open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys())}
-    asked = store.design()
-    members = {name: result for name, result in results.items() if not asked or name in asked}
+    design, driver = store.design(), store.holder()
+    members = {name: result for name, result in results.items() if not design or name in design}
     return Status(
-        name=spec["name"],
-        asked=len(asked) or spec["search"]["num_trials"],
+        name=spec.name,
+        asked=len(design) or spec.total,
         outcomes=Counter(result["outcome"] for result in members.values()),
-        driver=store.holder(),
-        begun=_progress(store, {name: tries[-1] for name, tries in open_trials.items() if tries}),
-        waiting=[name for name, tries in open_trials.items() if not tries],
+        driver=driver,
+        stages=_describe_stages(spec, members),
+        shortfall="" if driver or open_trials else _find_shortfall(spec, members),
+        begun=_progress(store, {name: attempts[-1] for name, attempts in open_trials.items() if attempts}),
+        queued=[name for name, attempts in open_trials.items() if not attempts],
         failed={name: result["reason"] for name, result in members.items() if result["outcome"] == Outcome.FAILED},
         tracking=describe_tracking(store.driver_folder / SPOOL),
     )
 
 
-def _progress(store: Store, attempts: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Where the last attempt at each of these trials was begun, and the last row that it reported."""
-    last = {row["fingerprint"]: row["row"] for row in store.rows()}
-    found = {}
+def _searched(results: Results) -> Collection[str]:
+    """Fingerprints of the trials of a search without those of its confirm stage."""
+    return [name for name, result in results.items() if result.get("stage") != CONFIRM]
+
+
+def _describe_stages(spec: SweepSpec, results: Results) -> str:
+    """`; search 3 of 3, confirm 0 of 4`; empty for a sweep without a confirm stage."""
+    if spec.search is None or spec.search.confirm is None:
+        return ""
+    searched, asked = len(_searched(results)), spec.search.num_trials
+    return f"; search {searched} of {asked}, {CONFIRM} {len(results) - searched} of {spec.total - asked}"
+
+
+def _find_shortfall(spec: SweepSpec, results: Results) -> str:
+    """Why a search has tried all that its space holds, and has fewer trials than it asks for; empty where it has not."""
+    if spec.search is None or len(_searched(results)) >= spec.search.num_trials:
+        return ""
+    try:
+        missing = count_missing_trials(spec)
+    except UserError:  # of a data file that is gone
+        return ""
+    is_complete = missing and len(_searched(results)) >= spec.search.num_trials - missing
+    return describe_shortfall(spec, missing) if is_complete else ""
+
+
+def _progress(store: Store, attempts: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Last reported row and host of trials, by fingerprint."""
+    rows = {row["fingerprint"]: row["row"] for row in store.rows()}
+    progress = {}
     for fingerprint, attempt in attempts.items():
-        row = last.get(fingerprint)
-        scores = {name.removeprefix("val_curve/"): value for name, value in row["metrics"].items()} if row else {}
-        accuracy = f", val exact accuracy {scores['exact_accuracy']:.3f}" if "exact_accuracy" in scores else ""
-        step = f"step {row['step']}{accuracy}" if row else "no validation yet"
-        found[fingerprint] = f"{step}, on {attempt['host']}" if "host" in attempt else step  # a later driver's line has none
-    return found
+        row = rows.get(fingerprint)
+        accuracy = row["metrics"].get("val_curve/exact_accuracy") if row else None
+        score = "" if accuracy is None else f", val exact accuracy {accuracy:.3f}"
+        step = f"step {row['step']}{score}" if row else "no validation yet"
+        progress[fingerprint] = f"{step}, on {attempt['host']}" if "host" in attempt else step  # a line by the driver has no host
+    return progress

@@ -7,6 +7,9 @@ from typer.main import get_command
 
 from rrm.errors import UserError, exit_on_user_error, usage_error
 
+SWEEP_HELP = "A sweep: its folder (runs/demo), its URI, its spec, or its name in the storage (demo)."
+STORAGE_HELP = "Folder or URI that holds sweeps. Default: RRM_STORAGE, else `storage` in the spec, else runs."
+
 
 def run_app(app: typer.Typer, name: str) -> None:
     """Run what was typed behind `name`, the command's; ends the process with the app's exit code, 2 for a mistake."""

@@ -14,14 +14,13 @@ from threading import Thread
 from rich.console import Console
 
 from rrm.errors import UserError
-from sweeps.cli.status import find_store
 from sweeps.store.store import STUDY, Store, local_root
 
 MLFLOW_PORT, DASHBOARD_PORT = 5000, 8080
 DONE, STOPPED = 0, 130
 
 
-def show_runs(target: str, port: int | None, open_browser: bool, console: Console) -> int:
+def show_runs(store: Store, port: int | None, open_browser: bool, console: Console) -> int:
     """Print the links to a sweep in the MLflow UI and open the first; serve them until Ctrl-C, unless a team's server does.
 
     MLflow gets from the store what it lacks of the sweep.
@@ -32,7 +31,7 @@ def show_runs(target: str, port: int | None, open_browser: bool, console: Consol
     Raises:
         UserError: there is no such sweep, it has no finished trials, MLflow does not take it, or the port is taken.
     """
-    store, links = find_store(target), dict[str, str]()
+    links = dict[str, str]()
     try:
         with _served_links(store, port, console) as (links, is_own_server):
             if is_own_server:
@@ -70,7 +69,7 @@ def _say(console: Console, text: str) -> None:
     print(text, file=console.file, flush=True)
 
 
-def show_study(target: str, port: int | None, open_browser: bool, console: Console) -> int:
+def show_study(store: Store, port: int | None, open_browser: bool, console: Console) -> int:
     """Serve the Optuna dashboard on a search's study until Ctrl-C; returns exit code 0.
 
     Raises:
@@ -78,7 +77,6 @@ def show_study(target: str, port: int | None, open_browser: bool, console: Conso
     """
     if find_spec("optuna_dashboard") is None:
         raise UserError("--study", "needs the Optuna dashboard: pip install 'rrm-sweeps[dashboard]'")
-    store = find_store(target)
     own = store.driver_folder / STUDY
     from optuna_dashboard import run_server
 

@@ -27,4 +27,4 @@ def independent_axes(columns: Collection[str]) -> list[str]:
 
 def count_recursion(cycles: np.ndarray, latent_updates: np.ndarray, supervision_steps: np.ndarray) -> np.ndarray:
     """R = T (n + 1) N_sup [rows]: how often a recursed parameter of a TRM is applied to an example (TRM paper, section 4)."""
-    return cycles * (latent_updates + 1) * supervision_steps
+    return np.asarray(cycles * (latent_updates + 1) * supervision_steps)

@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 
+from sweeps.design.reasons import Reason
 from sweeps.design.short_names import count_of
 from sweeps.design.thresholds import MAX_CORRELATION, MIN_SCALES, MIN_SEEDS
 
 COEFFICIENTS = 3  # level, slope in log size, slope in log recursion
 MIN_CORNERS = 5  # different (T, n + 1, N_sup): three exponents, a level, and one more to estimate the error
 
-Reason = Literal["too_few_scales", "too_few_seeds", "confounded"]  # words of docs/formats.md
 Rule = Literal["sizes", "recursions", "seeds", "correlation", "cells"]
 
 
@@ -33,20 +33,20 @@ def find_refusal(sizes: np.ndarray, recursions: np.ndarray, seeds: np.ndarray) -
         seeds: [cells] completed seeds.
     """
     if _count(sizes) < MIN_SCALES:
-        return Refusal("too_few_scales", "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
+        return Refusal(Reason.TOO_FEW_SCALES, "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
     if _count(recursions) < MIN_SCALES:
         text = f"{_values(recursions)} of recursion (R = T(n+1) N_sup for TRM), a law needs {MIN_SCALES}"
-        return Refusal("too_few_scales", "recursions", text)
+        return Refusal(Reason.TOO_FEW_SCALES, "recursions", text)
     if _lack_seeds(seeds):
         few = round(float(np.median(seeds)))
-        return Refusal("too_few_seeds", "seeds", f"{count_of(few, 'seed')} a cell, a law needs {MIN_SEEDS}")
+        return Refusal(Reason.TOO_FEW_SEEDS, "seeds", f"{count_of(few, 'seed')} a cell, a law needs {MIN_SEEDS}")
     correlation = max_correlation(np.column_stack((sizes, recursions)))
     if correlation > MAX_CORRELATION:
         text = f"|correlation| of log params_recursed and log recursion is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
-        return Refusal("confounded", "correlation", text)
+        return Refusal(Reason.CONFOUNDED, "correlation", text)
     if len(sizes) <= COEFFICIENTS:
         text = f"{len(sizes)} cells for {COEFFICIENTS} coefficients leave nothing to estimate their errors from"
-        return Refusal("too_few_scales", "cells", text)
+        return Refusal(Reason.TOO_FEW_SCALES, "cells", text)
     return None
 
 
@@ -58,17 +58,17 @@ def find_refusal_of_three(sizes: np.ndarray, axes: np.ndarray, seeds: np.ndarray
         axes: [cells, 3] T, n + 1 and N_sup.
     """
     if _count(sizes) < MIN_SCALES:
-        return Refusal("too_few_scales", "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
+        return Refusal(Reason.TOO_FEW_SCALES, "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
     corners = len(np.unique(axes.round(9), axis=0))
     if min(map(_count, axes.T)) < 2 or corners < MIN_CORNERS:
         text = f"{corners} combinations of T, n and N_sup, three exponents need {MIN_CORNERS}, with two values of each"
-        return Refusal("too_few_scales", "recursions", text)
+        return Refusal(Reason.TOO_FEW_SCALES, "recursions", text)
     if _lack_seeds(seeds):
-        return Refusal("too_few_seeds", "seeds", f"fewer than {MIN_SEEDS} seeds in most cells")
+        return Refusal(Reason.TOO_FEW_SEEDS, "seeds", f"fewer than {MIN_SEEDS} seeds in most cells")
     correlation = max_correlation(np.column_stack((sizes, axes)))
     if correlation > MAX_CORRELATION:
         text = f"|correlation| of two axes is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
-        return Refusal("confounded", "correlation", text)
+        return Refusal(Reason.CONFOUNDED, "correlation", text)
     return None
 
 

@@ -1,20 +1,21 @@
-"""Where trials may run: on which nodes of the cluster, and how many at once."""
+"""The nodes on which trials may run, and how many run at once."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import ray
 from ray.tune import PlacementGroupFactory
 
 from sweeps.spec.sweep import Resources
+from sweeps.worker.messages import Job
+from sweeps.worker.this_node import alive_nodes
 
-LOOK_SECONDS = 2.0  # how often the cluster is asked what it has
-NODE = "ray.io/node-id"  # the label that Ray gives every node
+LOOK_SECONDS = 2.0  # least time between two readings of Ray's list of nodes
+NODE = "ray.io/node-id"  # label with which Ray marks every node
 
 
 class Capacity:
-    """What the spec's resources find on the nodes that are there now, less those that were refused."""
+    """How many trials fit on the nodes that are alive and were not refused."""
 
     def __init__(self, resources: Resources) -> None:
         self.resources = resources
@@ -22,7 +23,7 @@ class Capacity:
         self._trials, self._looked = 1, float("-inf")
 
     def trials(self) -> int:
-        """How many trials may run at once; at least 1, so that there is a trial that waits where no node has room for one."""
+        """How many trials may run at once; at least 1, so that one trial waits where no node has room."""
         if self.resources.max_concurrent != "auto":
             return self.resources.max_concurrent
         if time.monotonic() - self._looked > LOOK_SECONDS:
@@ -30,29 +31,29 @@ class Capacity:
         return self._trials
 
     def fitting(self) -> int:
-        """How many trials the nodes can hold that are there now."""
-        return count_fitting(self.resources, ray.nodes(), self.refused)
+        """How many trials fit on the nodes that are alive."""
+        return count_fitting(self.resources, alive_nodes(), self.refused)
 
     def refuse(self, node: str) -> bool:
-        """Give a node no more trials; whether that is news."""
-        news = node not in self.refused
-        if news:
-            self.refused.append(node)
-            self._looked = float("-inf")
-        return news
+        """Give a node no more trials; False where it was refused before."""
+        if node in self.refused:
+            return False
+        self.refused.append(node)
+        self._looked = float("-inf")
+        return True
 
 
-def count_fitting(resources: Resources, nodes: Sequence[Mapping[str, Any]], refused: Collection[str] = ()) -> int:
-    """How many trials Ray's nodes have room for, leaving out those with a refused id."""
-    there = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in refused]
-    return sum(map(resources.fit_into, there))
+def count_fitting(resources: Resources, nodes: Mapping[str, Mapping[str, Any]], refused: Collection[str] = ()) -> int:
+    """How many trials fit on Ray's nodes, given by their id, without the refused ones."""
+    return sum(resources.fit_into(node["Resources"]) for name, node in nodes.items() if name not in refused)
 
 
-def place_trial(job: Mapping[str, Any]) -> PlacementGroupFactory:
-    """What Ray sets aside for a trial, on any node that was not refused when it was asked for.
+def place_trial(config: Mapping[str, Any]) -> PlacementGroupFactory:
+    """What Ray reserves for a trial, on any node that was not refused when the trial was handed out.
 
     Args:
-        job: what the trial is given; read here are `asked` (amounts by Ray's names) and `refused` (node ids).
+        config: the job, as `Job.to_config` gives it to Tune.
     """
-    where = {NODE: f"!in({', '.join(job['refused'])})"} if job["refused"] else {}
-    return PlacementGroupFactory([job["asked"]], bundle_label_selector=[where])
+    job = Job.from_config(config)
+    labels = {NODE: f"!in({', '.join(job.refused)})"} if job.refused else {}
+    return PlacementGroupFactory([job.asked], bundle_label_selector=[labels])

@@ -84,7 +84,7 @@ class LiveTable:
         """One line: counts, best so far, time left."""
         results = list(self.ledger.results.values())
         counts = {outcome: sum(r["outcome"] == outcome for r in results) for outcome in Outcome}
-        parts = [f"{self.ledger.spec.name}: {len(results)} of {self.ledger.total} trials"]
+        parts = [f"{self.ledger.spec.name}: {len(results)} of {self.ledger.spec.total} trials"]
         parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != Outcome.COMPLETED]
         best = best_record(self.ledger)
         if best is not None:
@@ -127,19 +127,19 @@ class LiveTable:
         return f"{clock(elapsed)} elapsed, {clock(elapsed * self._flops_left() / done)} left"
 
     def _flops_done(self) -> float:
-        ended = sum(record.get("train_flops", 0) for record in list(self.ledger.results.values()))
+        ended = sum(float(record.get("train_flops", 0)) for record in list(self.ledger.results.values()))
         running = sum(trial.rows[-1]["used"]["train_flops"] for trial in list(self.ledger.live.values()) if trial.rows)
         return ended + running
 
     def _flops_left(self) -> float:
         """Of a measure sweep exactly, for budgets in steps or FLOPs; else by the mean cost of a trial so far."""
         budget = self.ledger.spec.base.fit.budget
-        planned = self.ledger.planned
+        planned = self.ledger.spec.design
         if planned and budget.unit in {"steps", "train_flops"}:
             total = sum(step_flops(c) * budget.amount if budget.unit == "steps" else budget.amount for c in planned)
             return max(0.0, total - self._flops_done())
         ended = max(1, len(self.ledger.results))
-        return self._flops_done() / ended * (self.ledger.total - ended)
+        return self._flops_done() / ended * (self.ledger.spec.total - ended)
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
         * signs
     )
     front: list[int] = []
-    # Whoever beats a trial comes before it in this order, so that a trial is compared with the front alone.
+    # A trial that beats another one comes before it in this order, so that each is compared with the front alone.
     for index in np.lexsort(values.T[::-1])[::-1]:
         better = values[front]
         if not ((better >= values[index]).all(axis=1) & (better > values[index]).any(axis=1)).any():

@@ -1,4 +1,4 @@
-"""The Optuna study of a search. Its trials end as they end in the store: COMPLETE, PRUNED or FAIL."""
+"""The Optuna study of a search. The state of a trial follows from its outcome in the store: COMPLETE, PRUNED or FAIL."""
 
 import json
 import math
@@ -18,9 +18,8 @@ from lightning_modules.outcome import Outcome
 from rrm.errors import UserError
 from sweeps.driver.distributions import build_distribution, build_distributions
 from sweeps.driver.samplers import build_sampler
-from sweeps.driver.study_database import FINGERPRINT, Generations, open_storage
+from sweeps.driver.study_database import FINGERPRINT, Generations, database_id, open_storage
 from sweeps.spec.constraints import known_costs
-from sweeps.spec.search import Search
 from sweeps.spec.sweep import SweepSpec
 
 Results = Mapping[str, dict[str, Any]]  # records of finished trials by fingerprint
@@ -28,33 +27,34 @@ Results = Mapping[str, dict[str, Any]]  # records of finished trials by fingerpr
 WARM = "warm_start"  # user attribute: fingerprint of a trial of another sweep
 POINTS = "points"  # user attribute of a study: points of the spec that were enqueued
 USED_UP = "used_up"  # user attribute of a study: the search, as JSON, that can propose no further trial, and why
-LOCATION = "location"  # user attribute of a study: where its store lay when it was run last
-QMC = "qmc:"  # system attributes of a study in which Optuna keeps how far a sequence has come
+LOCATION = "location"  # user attribute of a study: location of its store at the last run
+QMC = "qmc:"  # prefix of the system attributes of a study in which Optuna keeps the positions in its sequences
 STATES = {Outcome.COMPLETED: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED, Outcome.FAILED: TrialState.FAIL}
-MAX_REPEATS = 5  # proposals that are known already, after which an untried point is drawn in the sampler's place
-MAX_MISSES = 200  # proposals in a row that are known already or forbidden, after which a space counts as used up
-MAX_LISTED = 2000  # points of a space up to which the untried ones are listed
+MAX_REPEATS = 5  # proposals of known trials after which an untried point replaces the sampler's proposal
+MAX_MISSES = 200  # proposals in a row of known or forbidden trials after which the space is treated as used up
+MAX_LISTED = 2000  # largest number of points of a space whose untried points are listed
 SAME_VALUE = 1e-6  # relative; a database may keep fewer digits of an objective
 NEW_SPACE = "the search space has changed"
 
 
 class Study:
-    """Trials of a search as Optuna holds them. A trial bears the fingerprint of its config."""
+    """Trials of a search as Optuna holds them, with the fingerprints of their configs."""
 
     def __init__(self, spec: SweepSpec, database: Path, identity: str = "", begun: Collection[str] = ()) -> None:
         """Open or make the study of a store.
 
         Args:
-            identity: of the store.
+            identity: that of the store.
             begun: fingerprints of all trials in the store.
 
         Raises:
             UserError: the database cannot be used, or the study has other goals.
         """
-        assert spec.search is not None
+        if spec.search is None:
+            raise ValueError("a measure sweep has no study")
         self.spec, self.search = spec, spec.search
         self._finished: Set[str] = set()  # fingerprints with a result in the store
-        self.notes: list[str] = []  # what `reconcile` found that a user should know
+        self.notes: list[str] = []  # lines for the user about what `reconcile` changed
         self.shortfall: str | None = None  # why the search ends with fewer trials than it asks for
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = open_storage(database)
@@ -65,7 +65,7 @@ class Study:
         trials = study.get_trials(deepcopy=False)
         self._study = study
         self._seed_samplers(len(trials))
-        self._numbers = {t.user_attrs[FINGERPRINT]: t._trial_id for t in trials if FINGERPRINT in t.user_attrs}
+        self._numbers = {t.user_attrs[FINGERPRINT]: database_id(t) for t in trials if FINGERPRINT in t.user_attrs}
 
     def _seed_samplers(self, trials_so_far: int) -> None:
         self._sampler = self._study.sampler = build_sampler(self.search, trials_so_far)
@@ -73,7 +73,7 @@ class Study:
 
     @property
     def location(self) -> str | None:
-        """Where the store of this study lay when it was run last; None for a new study."""
+        """Location of this study's store at the last run; None for a new study."""
         return self._study.user_attrs.get(LOCATION)
 
     @location.setter
@@ -84,15 +84,15 @@ class Study:
     # -- at the start ---------------------------------------------------------------------------------------------
 
     def reconcile(self, results: Results, unfinished: Mapping[str, TrialConfig], warm: Results | None = None) -> list[str]:
-        """Make the study hold what the store holds, as far as it lies in the space.
+        """Make the study equal to the trials of the store that lie in the space.
 
         Args:
-            results: of finished trials in the store.
+            results: records of the finished trials in the store.
             unfinished: trials in the store that were begun and have no result.
-            warm: results of other sweeps that the sampler starts from; they do not count as trials of this one.
+            warm: results of other sweeps from which the sampler starts; they do not count as trials of this one.
 
         Returns:
-            Fingerprints of unfinished trials that this search goes on with.
+            Fingerprints of the unfinished trials that this search continues.
         """
         warm, held = warm or {}, results.keys() | unfinished.keys()
         self._finished = results.keys()
@@ -122,7 +122,7 @@ class Study:
         return [fingerprint for fingerprint in unfinished if self.knows(fingerprint)]
 
     def _find_change(self, results: Results, warm: Results) -> str | None:
-        """Why the sampler cannot go on with this study; None where it can."""
+        """Why the sampler cannot continue with this study; None where it can."""
         for trial in self._study.get_trials(deepcopy=False):
             fingerprint, other = trial.user_attrs.get(FINGERPRINT), trial.user_attrs.get(WARM)
             if not self._was_drawn_from_the_space(trial, whole=fingerprint is not None or other is not None):
@@ -132,8 +132,8 @@ class Study:
             if fingerprint is None or trial.state not in STATES.values():
                 continue
             record = results.get(fingerprint)
-            if trial.state == TrialState.FAIL and (record is None or self._numbers[fingerprint] != trial._trial_id):
-                continue  # it is run anew, or was: the sampler learns nothing from it
+            if trial.state == TrialState.FAIL and (record is None or self._numbers[fingerprint] != database_id(trial)):
+                continue  # it is or was run anew, and a sampler ignores failures
             if record is None:
                 return "the store has lost trials"
             if STATES[record["outcome"]] != trial.state or not self._has_values(trial, record):
@@ -145,24 +145,24 @@ class Study:
         return trial.state != TrialState.COMPLETE or np.allclose(trial.values, self.values(record), rtol=SAME_VALUE, atol=0)
 
     def _was_drawn_from_the_space(self, trial: FrozenTrial, whole: bool) -> bool:
-        """Whether the parameters of a trial have the domains that they have now; `whole`: and whether it has all of them."""
+        """Whether the parameters of a trial have today's domains; with `whole`, also whether none is absent."""
         domains = build_distributions(self.search.space_at(trial.params))
         drawn = trial.distributions
         return drawn == domains if whole else all(domains.get(path) == domain for path, domain in drawn.items())
 
     def _begin_next_generation(self, results: Results, held: Set[str]) -> None:
-        """An empty study takes the place of this one. What waits to be tried and the places in sequences are carried over."""
+        """Replace the study by an empty one, which gets the values that wait to be tried and the positions in sequences."""
         before = self._study
         waiting = self._waiting()
         given = [point for point in before.user_attrs.get(POINTS, []) if point not in waiting]
         missing = [self._storage.get_trial(number).params for name, number in self._numbers.items() if name not in held]
         again = [values for values in (*waiting, *missing) if values not in self.search.points]
         sequences = {
-            name: value for name, value in self._storage.get_study_system_attrs(before._study_id).items() if name.startswith(QMC)
+            name: value for name, value in self._storage.get_study_system_attrs(database_id(before)).items() if name.startswith(QMC)
         }
         self._use(self._generations.begin_next())
         for name, value in sequences.items():
-            self._storage.set_study_system_attr(self._study._study_id, name, value)
+            self._storage.set_study_system_attr(database_id(self._study), name, value)
         self._study.set_user_attr(POINTS, given)
         for values in again:
             self._enqueue(values)
@@ -173,7 +173,7 @@ class Study:
         self._generations.complete()
 
     def _learn_from(self, warm: Results) -> None:
-        """Completed trials of other sweeps, each once, as far as they lie in the space; they do not count as trials of this one."""
+        """Add the completed trials of other sweeps that lie in the space, each once; they do not count as trials of this one."""
         known = {trial.user_attrs.get(WARM) for trial in self._study.get_trials(deepcopy=False)}
         for fingerprint, record in warm.items():
             has_scores = all(objective.metric in record for objective in self.search.objectives)
@@ -181,14 +181,14 @@ class Study:
                 self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
 
     def _add_finished(self, fingerprint: str, record: dict[str, Any]) -> None:
-        """A result of the store: the end of a trial that runs in the study, or a trial that the study lacks."""
+        """Take a result of the store: end its trial in the study, or add the trial where the study lacks it."""
         if self.knows(fingerprint):
             self.tell(fingerprint, record)
         elif self.could_propose(fingerprint, record):
             self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
 
     def _add_running(self, config: TrialConfig) -> None:
-        """A trial that was begun and goes on. One that has ended in the study is added anew: Optuna opens none again."""
+        """Take a begun trial. One that has ended in the study is added anew: Optuna cannot reopen a trial."""
         if self.knows(config.fingerprint) and self._state(config.fingerprint) == TrialState.RUNNING:
             return
         if not self.could_propose(config.fingerprint, config.flat()):
@@ -203,20 +203,20 @@ class Study:
         self._add(config.fingerprint, trial)
 
     def _drop_missing(self, held: Set[str]) -> None:
-        """Trials that the store lacks do not count and are tried again: a driver ended, or somebody removed their folders."""
+        """Have the values of trials that the store lacks tried again: a driver ended, or a user removed their folders."""
         for trial in self._study.get_trials(deepcopy=False):
             fingerprint = trial.user_attrs.get(FINGERPRINT)
             if fingerprint in held or trial.user_attrs.get(WARM) is not None:
                 continue
             if trial.state == TrialState.RUNNING:
-                self._storage.set_trial_user_attr(trial._trial_id, "reason", "the driver ended before the trial started")
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                self._storage.set_trial_user_attr(database_id(trial), "reason", "the driver ended before the trial started")
+                self._storage.set_trial_state_values(database_id(trial), TrialState.FAIL)
             was_counted = self._numbers.pop(fingerprint, None) is not None
             if was_counted or trial.state == TrialState.RUNNING:
                 self._enqueue(trial.params or trial.system_attrs.get("fixed_params", {}))
 
     def _enqueue_points(self) -> None:
-        """Points of the spec that the study has not been given yet, each once."""
+        """Enqueue the points of the spec that the study has not received, each once."""
         given = self._study.user_attrs.get(POINTS, [])
         fresh = [point for point in self.search.points if point not in given]
         for point in fresh:
@@ -225,18 +225,18 @@ class Study:
             self._study.set_user_attr(POINTS, given + fresh)
 
     def _enqueue(self, values: dict[str, Any]) -> None:
-        """Have values tried next, unless they wait already or lie outside the space."""
+        """Enqueue values, unless they are in the queue or lie outside the space."""
         if values and self.search.allows(values) and values not in self._waiting():
             self._study.enqueue_trial(values)
 
     def _reject_waiting(self) -> None:
-        """Values that wait and lie outside the space by now are not tried."""
+        """Remove values from the queue that lie outside the space of today."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             if not self.search.allows(trial.system_attrs["fixed_params"]):
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                self._storage.set_trial_state_values(database_id(trial), TrialState.FAIL)
 
     def _waiting(self) -> list[dict[str, Any]]:
-        """Values that wait to be tried."""
+        """The values in the queue."""
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return [trial.system_attrs["fixed_params"] for trial in waiting]
 
@@ -275,16 +275,16 @@ class Study:
                 repeats += 1
                 continue
             broken = self._constrain(trial, known_costs(config)) if self.search.constraints else []
-            if broken:  # told as pruned, from which a sampler learns; from a failure it learns nothing
+            if broken:  # PRUNED, because a sampler uses it; a sampler ignores FAIL
                 self._reject(trial, TrialState.PRUNED, f"breaks {' and '.join(broken)} before it costs anything")
                 continue
             trial.set_user_attr(FINGERPRINT, config.fingerprint)
-            self._numbers[config.fingerprint] = trial._trial_id
+            self._numbers[config.fingerprint] = database_id(trial)
             return config
         return None
 
     def _leave_the_sampler(self) -> bool:
-        """Have the next proposal made at random, since the sampler repeats itself; False where every point was tried."""
+        """Replace the next proposal of a sampler that repeats itself by an untried point; False where every point was tried."""
         points = self.search.list_points(MAX_LISTED)
         if points is None:
             self._study.sampler = RandomSampler(self._random.randrange(2**32))
@@ -302,19 +302,19 @@ class Study:
         self._study.tell(trial, state=state)
 
     def _propose(self) -> tuple[optuna.Trial, dict[str, Any]]:
-        """A trial and its values, those of the conditional parameters that these open included."""
+        """A trial and its values, with those of the conditional parameters that they open."""
         trial = self._study.ask(build_distributions(self.search.space))
         values = dict(trial.params)
         for path, domain in self.search.opened_by(values).items():
-            values[path] = trial._suggest(path, build_distribution(domain))
+            values[path] = trial._suggest(path, build_distribution(domain))  # the public `suggest_...` take no distribution
         return trial, values
 
     def _constrain(self, trial: optuna.Trial, values: dict[str, Any]) -> list[str]:
-        """Tell a trial those constraints whose metrics are there, each once; the ones that it breaks."""
-        told = self._storage.get_trial_system_attrs(trial._trial_id)
+        """Add the constraints whose metrics are in `values` to a trial, each once; returns the broken ones."""
+        present = self._storage.get_trial_system_attrs(database_id(trial))
         broken = []
         for limit in self.search.limits:
-            if limit.metric in values and f"constraints:{limit.text}" not in told:
+            if limit.metric in values and f"constraints:{limit.text}" not in present:
                 violation = limit.violation(values)
                 trial.set_constraint(limit.text, violation)
                 broken += [limit.text] if violation > 0 else []
@@ -326,16 +326,16 @@ class Study:
         return self.shortfall is not None or len(self._numbers) >= self.search.num_trials
 
     def _give_up(self, reason: str) -> None:
-        """Propose nothing more, also after a restart, as long as the search stays as it is."""
+        """Propose no more trials, also after a restart, until the search is changed."""
         self._study.set_user_attr(USED_UP, (self._search_as_json(), reason))
         self._stop(reason)
 
     def _stop(self, reason: str) -> None:
-        """Propose nothing more, although the search asks for more trials."""
+        """Propose no more trials, although the search requests more."""
         self.shortfall = f"{reason}: the search ends with {len(self._numbers)} of search.num_trials = {self.search.num_trials}"
 
     def _search_as_json(self) -> str:
-        """All that decides which trials the space holds."""
+        """The settings that decide which trials the space holds."""
         search = self.search.model_dump(mode="json", include={"space", "when", "tie", "constraints"}, by_alias=True)
         return json.dumps([search, self.spec.trial], sort_keys=True)
 
@@ -343,12 +343,12 @@ class Study:
         return self._storage.get_trial(self._numbers[fingerprint]).state
 
     def report(self, fingerprint: str, step: int, value: float) -> None:
-        """An intermediate value of the first objective; Optuna takes none in a study with several."""
+        """Add an intermediate value of the first objective; Optuna accepts none in a study with several objectives."""
         if len(self.search.objectives) == 1 and math.isfinite(value):
             self._storage.set_trial_intermediate_value(self._numbers[fingerprint], step, value)
 
     def tell(self, fingerprint: str, record: dict[str, Any]) -> None:
-        """The end of a trial: completed with its values, pruned, or failed with its reason. Told twice is told once."""
+        """End a trial: completed with its values, pruned, or failed with its reason. A second call changes nothing."""
         number = self._numbers.get(fingerprint)
         if number is None:
             return
@@ -366,7 +366,7 @@ class Study:
         return [float(record[objective.metric]) for objective in self.search.objectives]
 
     def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
-        """A finished trial of a store, in Optuna's words."""
+        """A finished trial of a store as Optuna's type."""
         completed = record["outcome"] == Outcome.COMPLETED
         return optuna.trial.create_trial(
             state=STATES[record["outcome"]],
@@ -378,7 +378,7 @@ class Study:
         )
 
     def _add(self, fingerprint: str, trial: FrozenTrial) -> None:
-        self._numbers[fingerprint] = self._storage.create_new_trial(self._study._study_id, template_trial=trial)
+        self._numbers[fingerprint] = self._storage.create_new_trial(database_id(self._study), template_trial=trial)
 
     def knows(self, fingerprint: str) -> bool:
         """Whether the sampler proposed this trial."""
@@ -390,10 +390,5 @@ class Study:
 
 
 def _as_key(values: dict[str, Any]) -> str:
-    """The same text for the same values; 1 is neither 1.0 nor true."""
+    """The same text for the same values; 1, 1.0 and true have different texts."""
     return json.dumps(values, sort_keys=True)
-
-
-def objective_value(search: Search, metrics: dict[str, float]) -> float | None:
-    """The first objective in a reported row, if it is measured during training."""
-    return metrics.get(search.objectives[0].metric.replace("val/", "val_curve/"))

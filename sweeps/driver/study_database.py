@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,9 +21,9 @@ from sweeps.spec.search import Search
 from sweeps.store.store import SQLITE
 from sweeps.tracking.secrets import blank_secrets
 
-STUDY_URL = "RRM_STUDY_URL"  # a database of a team, in place of the file beside the store
-FINGERPRINT = "fingerprint"  # user attribute of a trial that was started: that of its config
-COMPLETE = "complete"  # user attribute of a generation that was made to its end; a crash may leave one that was not
+STUDY_URL = "RRM_STUDY_URL"  # environment variable with a team's database, which replaces the file beside the store
+FINGERPRINT = "fingerprint"  # user attribute of a trial that was started: the fingerprint of its config
+COMPLETE = "complete"  # user attribute of a generation whose making has ended; a crash may leave one without it
 
 
 class Generations:
@@ -33,16 +34,16 @@ class Generations:
         self.prefix = f"{sweep}@{identity}#"
         self.directions = [objective.goal for objective in search.objectives]
         numbers = [name.removeprefix(self.prefix) for name in optuna.get_all_study_names(storage) if name.startswith(self.prefix)]
-        self.number = max(map(int, numbers), default=0)  # of the last generation; 0 where there is none
+        self.number = max(map(int, numbers), default=0)  # number of the last generation; 0 where no study exists
 
     def open(self, begun: Collection[str]) -> optuna.Study:
-        """The last generation. Where there is none it is made, from the study of an older version if the store had one.
+        """The last generation. The first one is made from the study of an older version if the store had one.
 
         Args:
             begun: fingerprints of all trials in the store.
 
         Raises:
-            UserError: its trials were judged by other goals.
+            UserError: its trials have other goals.
         """
         if self.number and not self._load().user_attrs.get(COMPLETE):
             optuna.delete_study(study_name=self._name, storage=self.storage)
@@ -68,12 +69,12 @@ class Generations:
         return following
 
     def begin_next(self) -> optuna.Study:
-        """An empty next generation; `complete` ends its making."""
+        """Make an empty next generation, which counts once `complete` is called."""
         self.number += 1
         return self._create()
 
     def complete(self) -> None:
-        """The last generation holds what it should: from now on it counts."""
+        """Mark the last generation as complete: from now on it counts."""
         self._load().set_user_attr(COMPLETE, True)
 
     @property
@@ -87,7 +88,7 @@ class Generations:
         return optuna.load_study(study_name=self._name, storage=self.storage)
 
     def _find_old(self, begun: Collection[str]) -> optuna.Study | None:
-        """The study that an older version made for this store: it is named as the sweep and has a trial of the store."""
+        """The study that an older version made for this store: it has the name of the sweep and a trial of the store."""
         if not begun or self.sweep not in optuna.get_all_study_names(self.storage):
             return None
         study = optuna.load_study(study_name=self.sweep, storage=self.storage)
@@ -95,21 +96,26 @@ class Generations:
         return study if is_ours and [direction.name.lower() for direction in study.directions] == self.directions else None
 
     def _copy(self, old: optuna.Study, study: optuna.Study, begun: Collection[str]) -> None:
-        """Take over what an older version kept; not the trials of another store that shared its study."""
-        for name, value in self.storage.get_study_system_attrs(old._study_id).items():
-            self.storage.set_study_system_attr(study._study_id, name, value)
+        """Copy what an older version kept, without the trials of another store that shared its study."""
+        for name, value in self.storage.get_study_system_attrs(database_id(old)).items():
+            self.storage.set_study_system_attr(database_id(study), name, value)
         for name, value in old.user_attrs.items():
             study.set_user_attr(name, value)
         for trial in old.get_trials(deepcopy=False):
             if trial.user_attrs.get(FINGERPRINT) in {None, *begun}:
-                self.storage.create_new_trial(study._study_id, template_trial=trial)
+                self.storage.create_new_trial(database_id(study), template_trial=trial)
+
+
+def database_id(item: optuna.Study | optuna.Trial | FrozenTrial) -> int:
+    """The id of a study or a trial in the database, for which Optuna has no public name."""
+    return item._study_id if isinstance(item, optuna.Study) else item._trial_id
 
 
 def open_storage(database: Path) -> RDBStorage:
-    """The database that the environment names, else the file.
+    """The database that the environment names, else the SQLite file.
 
     Raises:
-        UserError: what is named cannot be used.
+        UserError: the named database cannot be used.
     """
     url = os.environ.get(STUDY_URL)
     if not url:
@@ -126,7 +132,7 @@ def open_storage(database: Path) -> RDBStorage:
 
 
 def _sqlite(database: Path) -> RDBStorage:
-    """One writer beside the store: write-ahead logging halves the time of a trial."""
+    """A SQLite database. It has one writer, and write-ahead logging halves the time of a trial."""
     storage = RDBStorage(f"sqlite:///{database}")
 
     def pragma(connection: Any, _record: Any) -> None:

@@ -1,11 +1,12 @@
-"""Three adapters between Ray Tune and the ledger: Tune asks it for trials, and gives it rows and ends. None of them is pickled."""
+"""Three adapters between Ray Tune and the ledger: `Ask` for trials, `Decide` for rows, `End` for endings. None is pickled."""
 
 import functools
 import json
+import logging
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ray import tune
 from ray.tune import Callback
@@ -15,15 +16,19 @@ from ray.tune.search import Searcher
 
 from sweeps.driver.capacity import Capacity, place_trial
 from sweeps.driver.ledger import Ledger
-from sweeps.worker.run_trial import ENDING, LOST, MISFIT, ROW, run_trial
+from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Job, Lost, NodeRefused, Pruned, read_ending
+from sweeps.worker.run_trial import run_trial
 
-SCRATCH = "ray"  # Tune's own files, beside the trials; nothing of ours is in them
+SCRATCH = "ray"  # folder of Tune's files in the driver's folder; it holds nothing of ours
 UNLIMITED = 10**9
-MOST_FAILURES = 100  # of one trial as Tune counts them; the trial itself counts those that are its own
+MAX_FAILURES = 100  # failures of one trial that Tune allows; `resources.max_retries` limits them before
+log = logging.getLogger("sweeps.driver")
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def remembered(method: Callable) -> Callable:
-    """A method of an adapter; what it raises is the driver's problem, not that of the trials which run."""
+def remembered(method: Method) -> Method:
+    """Keeps an exception of an adapter's method as `ledger.problem`: the driver ends with it, and no trial is blamed."""
 
     @functools.wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -33,11 +38,11 @@ def remembered(method: Callable) -> Callable:
             self.ledger.problem = error
             raise
 
-    return wrapper
+    return wrapper  # type: ignore[return-value]
 
 
 class Ask(Searcher):
-    """The next trial of the ledger, when there is room for it."""
+    """Gives Tune the next trial of the ledger when a node has room for it."""
 
     def __init__(self, ledger: Ledger, capacity: Capacity, driver: dict[str, str] | None = None) -> None:
         super().__init__()
@@ -45,52 +50,55 @@ class Ask(Searcher):
         self.session = uuid.uuid4().hex
 
     @remembered
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:  # Tune declares a dict or None, and accepts FINISHED, a string, too
         if self.ledger.running >= self.capacity.trials():
             return None
         config = self.ledger.ask()
         if config is None:
-            # What runs may be given back, and when it has ended the last stage begins; after FINISHED Tune asks no more.
+            # A live trial may be handed out again, and the confirm stage begins after the last one; FINISHED is final for Tune.
             return None if self.ledger.live else Searcher.FINISHED
-        resources = self.ledger.spec.resources
-        return {
-            "fingerprint": config.fingerprint,
-            "store": self.ledger.store.location,
-            "session": self.session,
-            "driver": self.driver,
-            "asked": resources.asked,
-            "refused": list(self.capacity.refused),
-            "max_retries": resources.max_retries,
-            "timeout_minutes": resources.trial_timeout_minutes,
-            "system_metrics": self.ledger.spec.tracking.system_metrics,
-        }
+        return self._job(config.fingerprint).to_config()
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Ends are told by `End`, which knows the reason."""
+    def _job(self, fingerprint: str) -> Job:
+        spec = self.ledger.spec
+        return Job(
+            fingerprint=fingerprint,
+            store=self.ledger.store.location,
+            session=self.session,
+            driver=self.driver,
+            asked=spec.resources.asked,
+            refused=list(self.capacity.refused),
+            max_retries=spec.resources.max_retries,
+            timeout_minutes=spec.resources.trial_timeout_minutes,
+            system_metrics=spec.tracking.system_metrics,
+        )
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """`End` takes the ending, which has the reason."""
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        raise AssertionError("a sweep is continued by reconciling, not by restoring Tune")
+        raise AssertionError("a sweep is continued by `reconcile`, not by Tune")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class Decide(FIFOScheduler):
-    """Writes each row, then lets the ledger judge it; the last word of a trial is kept for `End`."""
+    """Passes each row to the ledger, which judges it; keeps the ending of a trial for `End`."""
 
     def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self.ledger = ledger
-        self.endings: dict[str, dict[str, Any]] = {}
+        self.endings: dict[str, Ending] = {}
 
     @remembered
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         fingerprint = trial.config["fingerprint"]
         if ENDING in result:
-            self.endings[fingerprint] = json.loads(result[ENDING])
+            self.endings[fingerprint] = read_ending(result[ENDING])
         elif ROW in result and self.ledger.row(fingerprint, json.loads(result[ROW])):
             return TrialScheduler.STOP
         return TrialScheduler.CONTINUE
@@ -100,43 +108,50 @@ class Decide(FIFOScheduler):
 
 
 class End(Callback):
-    """Tells the ledger that a trial is over, and the reader that one was lost and goes on, or that a node is no good."""
+    """Passes endings to the ledger, and prints a line when a lost trial continues or a node is refused."""
 
-    def __init__(self, ledger: Ledger, capacity: Capacity, decide: Decide, say: Callable[[str], None]) -> None:
-        self.ledger, self.capacity, self.decide, self.say = ledger, capacity, decide, say
+    def __init__(self, ledger: Ledger, capacity: Capacity, decide: Decide, show: Callable[[str], None]) -> None:
+        self.ledger, self.capacity, self.decide, self.show = ledger, capacity, decide, show
 
     @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         fingerprint = trial.config["fingerprint"]
-        ending = self.decide.endings.pop(fingerprint, None)
-        if ending is not None and MISFIT in ending:
-            self.ledger.give_back(fingerprint)
-            if self.capacity.refuse(ending["node"]):
-                self.say(f"node {ending['address']} gets no trials: it {ending[MISFIT]}")
-        elif ending is not None and ending.get("retryable"):
-            reason = _last_error(trial) if ending["reason"] == LOST else ending["reason"]
-            self.ledger.lose(fingerprint, reason, ending["losses"])
-        else:
-            self.ledger.end(fingerprint, ending)
+        match self.decide.endings.pop(fingerprint, Pruned()):
+            case NodeRefused() as refusal:
+                self._refuse_node(fingerprint, refusal)
+            case Lost(reason, losses) if reason == PROCESS_LOST:
+                self.ledger.end(fingerprint, Lost(_last_error(trial), losses))
+            case ending:
+                self.ledger.end(fingerprint, ending)
+
+    def _refuse_node(self, fingerprint: str, refusal: NodeRefused) -> None:
+        self.ledger.give_back(fingerprint)
+        if self.capacity.refuse(refusal.node):
+            line = f"node {refusal.address} gets no trials: it {refusal.reason}"
+            log.warning("%s", line)
+            self.show(line)
 
     @remembered
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.ledger.lose(trial.config["fingerprint"], _last_error(trial))
+        self.ledger.end(trial.config["fingerprint"], Lost(_last_error(trial)))
 
     @remembered
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        config = self.ledger.live[trial.config["fingerprint"]].config
-        self.say(f"{self.ledger.tracker.name(config)} goes on from its checkpoint: {_last_error(trial)}")
+        fingerprint = trial.config["fingerprint"]
+        config, reason = self.ledger.live[fingerprint].config, _last_error(trial)
+        log.warning("retry: trial %s goes on from its checkpoint: %s", fingerprint, reason)
+        self.show(f"{self.ledger.tracker.name(config)} goes on from its checkpoint: {reason}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def build_tuner(ledger: Ledger, capacity: Capacity, driver: dict[str, str] | None, say: Callable[[str], None]) -> tune.Tuner:
-    """A Tuner that runs what the ledger asks for, on warm actors, and says what a reader should know at once.
+def build_tuner(ledger: Ledger, capacity: Capacity, driver: dict[str, str] | None, show: Callable[[str], None]) -> tune.Tuner:
+    """A Tuner that runs the trials of the ledger on warm actors.
 
     Args:
-        driver: what every node must agree with (`sweeps.worker.node_check.describe_driver`), or None on this machine alone.
+        driver: facts that every node must share (`sweeps.worker.node_check.describe_driver`); None where all runs on this machine.
+        show: prints a line while the sweep runs.
     """
     decide = Decide(ledger)
     return tune.Tuner(
@@ -150,8 +165,8 @@ def build_tuner(ledger: Ledger, capacity: Capacity, driver: dict[str, str] | Non
         run_config=tune.RunConfig(
             name=SCRATCH,
             storage_path=str(ledger.store.driver_folder),
-            callbacks=[End(ledger, capacity, decide, say)],
-            failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+            callbacks=[End(ledger, capacity, decide, show)],
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
             verbose=0,
         ),
     )
@@ -162,6 +177,6 @@ def _last_error(trial: Trial) -> str:
     name = trial.run_metadata.error_filename
     path = Path(trial.local_path or "") / name if name else None
     if path is None or not path.exists():
-        return LOST
+        return PROCESS_LOST
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"{LOST}: {lines[-1].strip()}"
+    return f"{PROCESS_LOST}: {lines[-1].strip()}"

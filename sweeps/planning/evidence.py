@@ -4,13 +4,14 @@
 report refuses.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, stats
 
+from sweeps.design.reasons import Reason
 from sweeps.design.slopes import centre, law_matrix
-from sweeps.design.thresholds import CEILING, LACKING, LEVEL, MAX_MISFIT_SHARE, MIN_SIZE_SLOPE_T
+from sweeps.design.thresholds import ALL_SOLVED, LACKING, LEVEL, MAX_MISFIT_SHARE, MIN_SIZE_SLOPE_T
 
 SATURATIONS = (0.0, 0.3, 0.7)  # shares of the smallest loss from which the search for E starts
 MAX_SATURATION = 0.999
@@ -38,17 +39,17 @@ class Misfit(NamedTuple):
         return self.p < LACKING
 
 
-def find_flat(cells: Measured, accuracy: np.ndarray | None) -> Literal["floor", "ceiling"] | None:
+def find_flat(cells: Measured, accuracy: np.ndarray | None) -> Reason | None:
     """Whether no cell differs from another, at the floor or at the ceiling of the task.
 
     Args:
         accuracy: [G] exact accuracy; None where it is not known.
     """
-    if accuracy is not None and (accuracy > CEILING).all():
-        return "ceiling"
+    if accuracy is not None and (accuracy > ALL_SOLVED).all():
+        return Reason.CEILING
     if _cells_differ(cells):
         return None
-    return "ceiling" if accuracy is not None and accuracy.mean() > 0.5 else "floor"
+    return Reason.CEILING if accuracy is not None and accuracy.mean() > 0.5 else Reason.FLOOR
 
 
 def _cells_differ(cells: Measured) -> bool:

@@ -19,6 +19,7 @@ from sweeps.planning.costs import Costs, measure_costs, train_flops
 from sweeps.planning.forecast import difference_lines, forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
 from sweeps.planning.same_meaning import refuse_changed_meaning
+from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -42,13 +43,15 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
         _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
         too_large := _find_refusal(lambda: check_resources(spec.resources)),
     ]
-    done, total = _done_of(spec, results), spec.total
+    missing = count_missing_trials(spec)
+    done, total = _done_of(spec, results), spec.total - missing
     costs = measure_costs(trials, spec.resources) if len(done) < total and too_large is None else None
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
     console.print(_table(spec, trials, costs))
     lines = [_left(spec, trials, costs, results, done, total)]
     lines += [f"warning: rrm-sweep run refuses this sweep: {refusal}" for refusal in refusals if refusal is not None]
+    lines += [f"warning: {describe_shortfall(spec, missing)}"] if missing else []
     lines += _warnings(spec, trials, costs)
     if spec.measure:
         lines += [*difference_lines(spec, results), *forecast_lines(spec, results)]

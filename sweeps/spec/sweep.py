@@ -16,7 +16,8 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, wri
 from rrm.config import ModelConfig, StrictConfig, fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, join_keys, require_sections, suggest_field
-from rrm.files import PLAIN_NAME, expand_home
+from rrm.files import PLAIN_NAME, expand_home, join_location
+from rrm.format_version import STORE_FORMAT, check_format
 from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.search import Search
@@ -152,8 +153,7 @@ class SweepSpec(StrictConfig):
     @property
     def location(self) -> str:
         """Where this sweep's store lies: a folder or a URI."""
-        scheme, separator, rest = self.storage.rpartition("://")
-        return f"{scheme}{separator}{rest.rstrip('/')}/{self.name}"
+        return join_location(self.storage, self.name)
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:
@@ -389,6 +389,7 @@ def load_spec(
     """
     path = Path(expand_home(path))
     sections = read_yaml(path)
+    check_format(sections.pop("format", None), STORE_FORMAT, str(path))  # the spec of a store may be run too
     if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
         raise UserError(str(path), f"is a trial, not a sweep: use rrm-trial {path}")
     for override in overrides or []:

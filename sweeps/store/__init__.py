@@ -1,1 +1,1 @@
-"""What is true about a sweep: the files that a driver and its workers leave, in a folder or on an object store."""
+"""The files of a sweep, in a folder or on an object store. They are the truth about it."""

@@ -1,4 +1,4 @@
-"""Attempts at one trial: who began it when, and how often its process was lost while its node lived on."""
+"""Attempts at one trial: which worker began it when, and how often its process died while its node lived."""
 
 import time
 from collections.abc import Callable
@@ -19,20 +19,20 @@ class Worker(TypedDict):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One begin of a trial on a worker."""
+    """One attempt at a trial on a worker."""
 
     number: int
-    losses: int  # earlier attempts whose process was lost by itself: neither with its node nor with its driver
+    losses: int  # number of earlier attempts whose process died while its node and its driver lived
 
 
 def begin_attempt(
     store: Store, fingerprint: str, session: str, from_checkpoint: int, worker: Worker, has_died: Callable[[str], bool]
 ) -> Attempt:
-    """Write down that a worker begins a trial.
+    """Append a line to `attempts.jsonl`: a worker begins a trial.
 
     Args:
-        session: of the driver. An attempt is only begun anew in one session when the one before was lost.
-        from_checkpoint: optimizer steps that were done before.
+        session: random name of the driver's process. A second attempt in one session means that the first was lost.
+        from_checkpoint: optimizer steps of the checkpoint from which the attempt continues.
         has_died: whether the node of an id has left the cluster; called only for an earlier attempt of this session.
     """
     earlier = store.attempts(fingerprint)
@@ -44,12 +44,12 @@ def begin_attempt(
 
 
 def note_losses(store: Store, fingerprint: str, losses: int) -> None:
-    """Carry a count of losses over to the attempts of a later driver."""
+    """Append a line with a count of losses, from which the attempts under a later driver count on."""
     store.append_attempt(fingerprint, _line("", losses))
 
 
 def count_losses(store: Store, fingerprint: str) -> int:
-    """Losses before the last attempt began."""
+    """The number of losses before the last attempt began."""
     earlier = store.attempts(fingerprint)
     return earlier[-1]["losses"] if earlier else 0
 

@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rrm.errors import UserError
@@ -13,35 +14,39 @@ LOCK = "lock"
 class Backend(ABC):
     """Holds a store. Names are relative, with `/` between their parts."""
 
-    location: str  # as people write it
+    location: str  # the folder or the URI, as a user writes it
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make it ready to be written.
+        """Make the storage ready to be written.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the storage cannot be written.
         """
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Content, or None where there is nothing of that name."""
+        """Content, or None where the name does not exist."""
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
-        """Replace the content in one step: readers see the old one or the new one."""
+        """Replace the content in one step: a reader gets the old content or the new one."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove what bears this name, which must be there."""
+        """Remove a name that exists."""
 
     @abstractmethod
     def names(self, prefix: str) -> list[str]:
         """All names below a prefix, sorted."""
 
     @abstractmethod
+    def folders(self) -> list[str]:
+        """Names of the folders directly in it, sorted."""
+
+    @abstractmethod
     def append(self, name: str, value: dict[str, Any]) -> None:
-        """Add a line to what `lines` gives; one writer a name."""
+        """Add a line to those of `lines`. A name has one writer."""
 
     @abstractmethod
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
@@ -49,10 +54,10 @@ class Backend(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """See to it that every appended line would survive a crash of this process."""
+        """Write every appended line to where it survives a crash of this process."""
 
     @abstractmethod
-    def locked(self) -> Any:
+    def locked(self) -> AbstractContextManager[None]:
         """A context that holds the store against other drivers.
 
         Raises:
@@ -61,7 +66,7 @@ class Backend(ABC):
 
     @abstractmethod
     def holder(self) -> str | None:
-        """Who holds the lock now."""
+        """The driver that holds the lock now; None where it is free."""
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
         """Contents by name, in order."""
@@ -72,5 +77,5 @@ class Backend(ABC):
 
 
 def driver_name() -> str:
-    """How a lock names this process."""
+    """The name of this process in a lock."""
     return f"process {os.getpid()} on {os.uname().nodename}"

@@ -1,4 +1,4 @@
-"""A store in a folder. The system frees its lock when a driver dies."""
+"""A storage in a folder. The operating system frees the lock when a driver dies."""
 
 import fcntl
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from sweeps.store.json_lines import append_line, read_lines
 
 
 class Folder(Backend):
-    """A folder that driver and workers see."""
+    """A folder that the driver and all workers can read and write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -45,6 +45,9 @@ class Folder(Backend):
     def names(self, prefix: str) -> list[str]:
         return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
 
+    def folders(self) -> list[str]:
+        return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir()) if self.path.is_dir() else []
+
     def append(self, name: str, value: dict[str, Any]) -> None:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +57,7 @@ class Folder(Backend):
         return read_lines(self.path / name)
 
     def flush(self) -> None:
-        """Each line was handed to the system when it was appended."""
+        """Nothing to do: `append` hands each line to the operating system."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -34,10 +34,10 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
 
 
 def parse_json(text: bytes, where: str) -> Any:
-    """What a file of a store says.
+    """The value of a JSON text.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the text is damaged; `where` names the file.
     """
     try:
         return json.loads(text)

@@ -1,7 +1,7 @@
 """A store on an object store such as S3.
 
 An object store offers conditional writes and no locks. The lock is an object with a date: its driver renews it, and it is free
-when the date has passed.
+after that date.
 """
 
 import json
@@ -23,7 +23,7 @@ from sweeps.store.json_lines import parse_json
 LEASE_SECONDS = 60.0  # a driver that has not renewed its lock for this long counts as dead
 FLUSH_SECONDS = 5.0  # lines wait at most this long before they go up
 PARALLEL_READS = 32
-# In errors of a client without credentials: addresses that a cloud's machine asks for them, and what it lacks.
+# Parts of the errors of a client without credentials: addresses where a cloud's machine requests them, and names of missing ones.
 WITHOUT_CREDENTIALS = ("169.254.", "metadata.google", "Missing SecretAccessKey", "Missing AccessKeyId", "Account must be specified")
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -31,12 +31,12 @@ CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"}
-TAKES_NO_MORE, RUN_AGAIN = "takes no more", "; mend it and run the same command again"
+CANNOT_WRITE, RUN_AGAIN = "cannot be written", "; restore access, then run the same command again"
 ENDPOINT = re.compile(r"https?://[\w.\[\]:-]+(/\S*)?")
 
 
 def check_environment() -> None:
-    """Refuse what the client would end the process for.
+    """Refuse values of the environment for which the client would end the process.
 
     Raises:
         UserError: a variable of a cloud is not an endpoint's address, or has a line break in it.
@@ -54,7 +54,7 @@ def check_bucket(uri: str) -> None:
     """Refuse a URI that names no bucket.
 
     Raises:
-        UserError: nothing stands between its slashes.
+        UserError: the part between its slashes is empty.
     """
     scheme, _, rest = uri.partition("://")
     if not rest.partition("/")[0]:
@@ -73,7 +73,7 @@ def one_line(location: str, problem: str, remedy: str = "") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        is_panic = type(error).__module__ == "pyo3_runtime"  # of the client's Rust code; no Exception
+        is_panic = type(error).__module__ == "pyo3_runtime"  # from the client's Rust code; it is not an Exception
         if not is_panic and not isinstance(error, BaseError | OSError | ValueError):
             raise
         lacks_credentials = any(sign in str(error) for sign in WITHOUT_CREDENTIALS)
@@ -98,11 +98,11 @@ class Client:
             self._objects: Any = from_url(uri, client_options={"allow_http": True, "timeout": "30s"})
 
     def get(self, name: str) -> tuple[bytes, str | None] | None:
-        """Content and tag of the version; None where there is nothing of that name."""
+        """Content and tag of the version; None where the object does not exist."""
         with one_line(self.location, "cannot be read"):
             try:
-                found = self._objects.get(name)
-                return bytes(found.bytes()), found.meta["e_tag"]
+                answer = self._objects.get(name)
+                return bytes(answer.bytes()), answer.meta["e_tag"]
             except FileNotFoundError:
                 return None
 
@@ -111,22 +111,27 @@ class Client:
         with one_line(self.location, "cannot be read"):
             return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
 
-    def put(self, name: str, data: bytes, problem: str = TAKES_NO_MORE, remedy: str = RUN_AGAIN) -> None:
-        with one_line(self.location, problem, remedy):
+    def folders(self) -> list[str]:
+        """First parts of the names that have several parts, sorted."""
+        with one_line(self.location, "cannot be read"):
+            return sorted(self._objects.list_with_delimiter()["common_prefixes"])
+
+    def put(self, name: str, data: bytes, remedy: str = RUN_AGAIN) -> None:
+        with one_line(self.location, CANNOT_WRITE, remedy):
             self._objects.put(name, data)
 
     def put_if(self, mode: Any, name: str, data: bytes) -> str | None:
-        """Write over the version that `mode` requires; the tag of the new one, or None where another one is there."""
+        """Replace the version that `mode` requires; the tag of the new one, or None where the object has another version."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        with one_line(self.location, TAKES_NO_MORE, RUN_AGAIN):
+        with one_line(self.location, CANNOT_WRITE, RUN_AGAIN):
             try:
                 return str(self._objects.put(name, data, mode=mode)["e_tag"])
             except (AlreadyExistsError, PreconditionError):
                 return None
 
     def delete(self, name: str) -> None:
-        with one_line(self.location, TAKES_NO_MORE, RUN_AGAIN):
+        with one_line(self.location, CANNOT_WRITE, RUN_AGAIN):
             self._objects.delete(name)
 
 
@@ -142,11 +147,11 @@ class ObjectStore(Backend):
         self._flushed_at = time.monotonic()
 
     def prepare(self) -> None:
-        self._client.put("writable", b"", problem="cannot be written", remedy="")
+        self._client.put("writable", b"", remedy="")
 
     def read(self, name: str) -> bytes | None:
-        found = self._client.get(name)
-        return None if found is None else found[0]
+        content = self._client.get(name)
+        return None if content is None else content[0]
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
@@ -160,6 +165,9 @@ class ObjectStore(Backend):
 
     def names(self, prefix: str) -> list[str]:
         return self._client.names(prefix)
+
+    def folders(self) -> list[str]:
+        return self._client.folders()
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""
@@ -199,7 +207,7 @@ class ObjectStore(Backend):
 
 
 def parse_lock(text: bytes, location: str) -> str | None:
-    """Who holds a lock; None where it is free.
+    """The holder of a lock; None where it is free.
 
     Raises:
         UserError: it is damaged.
@@ -212,37 +220,37 @@ def parse_lock(text: bytes, location: str) -> str | None:
 
 
 class Lease:
-    """The lock of an object store: written only over what was read, renewed by a thread."""
+    """The lock of an object store: a write replaces only the version that was read, and a thread renews it."""
 
     def __init__(self, client: Client, seconds: float = LEASE_SECONDS) -> None:
         self.client, self.seconds = client, seconds
-        self._tag: str | None = None  # of the version that this driver wrote last
+        self._tag: str | None = None  # tag of the version that this driver wrote last
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lock", daemon=True)
 
     def take(self) -> None:
-        """Take the lock and keep it.
+        """Take the lock and renew it until `release`.
 
         Raises:
             UserError: another driver holds it, or takes it at the same moment; or it is damaged.
         """
         if not self._write("create", self.seconds):
-            found = self.client.get(LOCK)
-            holder = parse_lock(found[0], self.client.location) if found else None
+            present = self.client.get(LOCK)
+            holder = parse_lock(present[0], self.client.location) if present else None
             if holder is not None:
                 raise UserError(self.client.location, f"is being run by another driver ({holder})")
-            if not self._write({"e_tag": found[1]} if found else "create", self.seconds):
+            if not self._write({"e_tag": present[1]} if present else "create", self.seconds):
                 raise UserError(self.client.location, "is being run by another driver (that started at this moment)")
         self._thread.start()
 
     def release(self) -> None:
-        """Free the lock, if it is still ours."""
+        """Free the lock, unless another driver has taken it."""
         self._over.set()
         self._thread.join()
         self._write({"e_tag": self._tag}, 0.0)
 
     def _renew(self) -> None:
-        """Renew at a third of the lease; a driver that cannot is stopped as by Ctrl-C, since another one may begin."""
+        """Renew at a third of the lease. A driver that cannot renew is stopped as by Ctrl-C, because another one may begin."""
         deadline = time.monotonic() + self.seconds
         while not self._over.wait(self.seconds / 3):
             try:
@@ -254,7 +262,7 @@ class Lease:
                     return os.kill(os.getpid(), signal.SIGINT)
 
     def _write(self, mode: Any, seconds: float) -> bool:
-        """Lock for so many seconds, or free for 0; whether the version that `mode` requires was there."""
+        """Lock for some seconds, or free the lock with 0; False where the lock had another version than `mode` requires."""
         text = json.dumps({"holder": driver_name(), "expires": time.time() + seconds if seconds else 0.0})
         tag = self.client.put_if(mode, LOCK, text.encode())
         self._tag = tag or self._tag

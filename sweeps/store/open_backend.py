@@ -20,12 +20,12 @@ def open_backend(location: str | Path) -> Backend:
         UserError: no storage can be opened there.
     """
     text = str(location)
-    found = URI.match(text)
-    if found is None:
+    uri = URI.match(text)
+    if uri is None:
         return Folder(Path(expand_home(text)))
-    scheme, rest = found["scheme"].lower(), text[found.end() :]
+    scheme, path = uri["scheme"].lower(), text[uri.end() :]
     if scheme == "file":
-        raise UserError(text, f"must be written as a path: /{rest.lstrip('/')}")
-    if scheme not in SCHEMES or not rest.startswith("/"):
+        raise UserError(text, f"must be written as a path: /{path.lstrip('/')}")
+    if scheme not in SCHEMES or not path.startswith("/"):
         raise UserError(text, "must be a folder, or a URI such as s3://bucket/sweeps, gs://... or az://...")
-    return ObjectStore(f"{scheme}:/{rest}")
+    return ObjectStore(f"{scheme}:/{path}")

@@ -9,15 +9,17 @@
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
     trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
     trials/<fingerprint>/items.parquet      how each test item fared at some depths
+    trials/<fingerprint>/killed.json        why a watchdog ended the process of the trial
     trials/<fingerprint>/result.json        the record, written last: the end marker
 
-What only the driver needs (spool, study, Ray's scratch) lies in the same folder, or, with a URI, in `runs/.driver` or in the folder
-that RRM_DRIVER_FOLDER names.
+The driver's files (driver.log, spool, study, Ray's scratch) lie in the same folder, or, with a URI, in `runs/.driver` or in the
+folder that RRM_DRIVER_FOLDER names.
 """
 
 import hashlib
 import json
 import os
+import re
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,44 +29,46 @@ from lightning_modules.atomic_write import write_atomically
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from rrm.errors import UserError
 from rrm.files import expand_home
+from rrm.format_version import STORE_FORMAT, check_format
 from sweeps.store.backend import Backend
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
 from sweeps.store.open_backend import URI, open_backend
 
 IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
+FORMAT_LINE = re.compile(r"^format:[ ]*(.*)\n?", re.MULTILINE)  # of spec.yaml; keys of its sections are indented
 IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
 SQLITE = "sqlite:///"  # what the URI of a SQLite file begins with
-LOCAL_STORAGE = Path("runs")  # of a driver whose storage is a URI
+LOCAL_STORAGE = Path("runs")  # holds the driver's files of a sweep whose storage is a URI
 
 
 class Store:
-    """Content of one sweep. Making one creates nothing; `create` does."""
+    """The files of one sweep. `Store(...)` writes nothing; `create` makes the storage."""
 
     def __init__(self, location: Path | str) -> None:
         self.backend: Backend = open_backend(location)
         self.location = self.backend.location
 
     def create(self) -> None:
-        """Make it.
+        """Make the storage and the driver's folder.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the storage cannot be written.
         """
         self.backend.prepare()
         self.driver_folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def driver_folder(self) -> Path:
-        """Always a local folder: what only the driver needs, and what can be made anew from the rest."""
+        """The local folder of the driver's files. Those of them that results depend on can be made again from the store."""
         if isinstance(self.backend, Folder):
             return self.backend.path
         name = f"{self.location.rsplit('/', 1)[-1]}-{hashlib.sha256(self.location.encode()).hexdigest()[:8]}"
         return Path(expand_home(os.environ.get("RRM_DRIVER_FOLDER") or LOCAL_STORAGE / ".driver"), name).resolve()
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the sweep against other drivers.
+        """Lock the sweep against other drivers.
 
         Raises:
             UserError: another driver runs this sweep.
@@ -72,18 +76,18 @@ class Store:
         return self.backend.locked()
 
     def holder(self) -> str | None:
-        """Who runs the sweep now."""
+        """The driver that runs the sweep now; None where no driver runs it."""
         return self.backend.holder()
 
     # -- of a sweep -----------------------------------------------------------------------------------------------
 
     def identity(self) -> str | None:
-        """Random hexadecimal digits that stay with the sweep when its folder is moved; None where no driver has run it since."""
+        """Random hexadecimal digits that stay with the sweep when its folder is moved; None before its first driver."""
         text = self.backend.read(IDENTITY)
         return None if text is None else str(parse_json(text, f"{self.location}/{IDENTITY}")["identity"])
 
     def identify(self) -> str:
-        """The identity; a store without one gets it. Needs the lock."""
+        """The identity; a store without one gets a new one. Needs the lock."""
         identity = self.identity()
         if identity is None:
             identity = uuid.uuid4().hex[:IDENTITY_DIGITS]
@@ -91,19 +95,26 @@ class Store:
         return identity
 
     def spec(self) -> str | None:
-        """The spec as last run, or None for a sweep that has never been run.
+        """The spec as last run without its line `format`, or None for a sweep that has never been run.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or a later version of the program wrote this store.
         """
-        text = self.backend.read(SPEC)
+        data, where = self.backend.read(SPEC), f"{self.location}/{SPEC}"
+        if data is None:
+            return None
         try:
-            return None if text is None else text.decode()
+            text = data.decode()
         except UnicodeDecodeError:
-            raise UserError(f"{self.location}/{SPEC}", "is damaged (not text in UTF-8): restore it") from None
+            raise UserError(where, "is damaged (not text in UTF-8): restore it") from None
+        stated = FORMAT_LINE.search(text)
+        if stated is not None:
+            version = stated[1].strip()
+            check_format(int(version) if version.isdecimal() else version, STORE_FORMAT, where)
+        return FORMAT_LINE.sub("", text)
 
     def write_spec(self, text: str) -> None:
-        self.backend.write(SPEC, text.encode())
+        self.backend.write(SPEC, f"format: {STORE_FORMAT}\n{text}".encode())
 
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
@@ -114,13 +125,13 @@ class Store:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every reported row, in the order in which it was judged; of a trial that was run anew those of its last run."""
+        """Every reported row in the order in which it was judged. For a trial that was run anew, the rows of its last run."""
         lines = list(self.backend.lines(ROWS))
         starts = {line["fingerprint"]: number for number, line in enumerate(lines) if line["row"] is None}
         return [line for number, line in enumerate(lines) if number > starts.get(line["fingerprint"], -1)]
 
     def restart_rows(self, fingerprint: str) -> None:
-        """The trial is run anew: its rows so far do not count any more."""
+        """Mark that a trial is run anew: its earlier rows no longer count."""
         self.append_row(fingerprint, None)
 
     def append_row(self, fingerprint: str, row: Any) -> None:
@@ -147,11 +158,11 @@ class Store:
     # -- of a trial -----------------------------------------------------------------------------------------------
 
     def where(self, fingerprint: str) -> str:
-        """Where a trial lies, for people."""
+        """The location of a trial's files, for messages."""
         return f"{self.location}/trials/{fingerprint}"
 
     def trial(self, fingerprint: str) -> str | None:
-        """The config of a trial that was handed out."""
+        """The config of a trial as YAML text; None where it was never handed out."""
         text = self.backend.read(trial_file(fingerprint, TRIAL))
         return None if text is None else text.decode()
 
@@ -159,7 +170,7 @@ class Store:
         self.backend.write(trial_file(fingerprint, TRIAL), text.encode())
 
     def attempts(self, fingerprint: str) -> list[dict[str, Any]]:
-        """A line each time that a worker began the trial."""
+        """The lines of `attempts.jsonl`: one for each time that a worker began the trial."""
         return list(self.backend.lines(trial_file(fingerprint, ATTEMPTS)))
 
     def append_attempt(self, fingerprint: str, attempt: dict[str, Any]) -> None:
@@ -167,7 +178,7 @@ class Store:
         self.backend.flush()
 
     def write_result(self, fingerprint: str, text: str) -> None:
-        """The end marker of a trial, written last and in one step; the rows that it rests on come first."""
+        """Write the end marker of a trial in one step, after the rows on which the result rests."""
         self.backend.flush()
         self.backend.write(trial_file(fingerprint, RESULT), text.encode())
 
@@ -175,33 +186,33 @@ class Store:
         self.backend.remove(trial_file(fingerprint, RESULT))
 
     def write_killed(self, fingerprint: str, reason: str) -> None:
-        """Why a watchdog ends the process of a trial."""
+        """Store why a watchdog ends the process of a trial."""
         self.backend.write(trial_file(fingerprint, KILLED), json.dumps({"reason": reason}).encode())
 
     def why_killed(self, fingerprint: str) -> str | None:
-        """What a watchdog left of a trial; None where none struck."""
+        """Why a watchdog ended the process of a trial; None where none did."""
         name = trial_file(fingerprint, KILLED)
         text = self.backend.read(name)
         return None if text is None else parse_json(text, f"{self.location}/{name}")["reason"]
 
     def file(self, fingerprint: str, name: str) -> bytes | None:
-        """A file that a trial left; None where it is not."""
+        """A file of a trial; None where it does not exist."""
         return self.backend.read(trial_file(fingerprint, name))
 
     def fetch(self, fingerprint: str, name: str, folder: Path) -> bool:
-        """Copy a file of a trial into a folder; whether it was there."""
+        """Copy a file of a trial into a folder; False where it does not exist."""
         data = self.file(fingerprint, name)
         if data is not None:
             write_atomically(folder / name, data)
         return data is not None
 
     def keep(self, fingerprint: str, file: Path) -> None:
-        """Take a file of a trial into the store, in one step."""
+        """Copy a file of a trial into the store, in one step."""
         self.backend.write(trial_file(fingerprint, file.name), file.read_bytes())
 
 
 def trial_file(fingerprint: str, name: str) -> str:
-    """Name of a trial's file in the store."""
+    """The name of a trial's file in the store."""
     return f"trials/{fingerprint}/{name}"
 
 

@@ -1,5 +1,6 @@
 """`Delivery`: the thread between spool and server. It catches every error, and nothing waits for it but the end of a driver."""
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ UNREACHABLE_SECONDS = 6.0  # at the end of a sweep, of a server that does not an
 CHECK_SECONDS = 5.0  # before a sweep, for an answer about its experiment
 MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.2, 5.0
 GATHERING_SECONDS = 1.0  # between deliveries: what concerns one run is cheaper together
+log = logging.getLogger("sweeps.tracking")
 IDENTITY_PART = "identity"  # the experiment's tags with the sweep's identity and location
 
 
@@ -87,7 +89,10 @@ class Delivery:
         from sweeps.tracking.mlflow.refusals import describe_error
 
         self._failing_since = self._failing_since if self.problem else time.monotonic()
-        self.problem = str(error) if isinstance(error, UserError) else describe_error(error)
+        problem = str(error) if isinstance(error, UserError) else describe_error(error)
+        if self.problem is None:
+            log.warning("MLflow does not receive the sweep now: %s", problem)
+        self.problem = problem
         self._writer = None
 
     def connect(self) -> None:

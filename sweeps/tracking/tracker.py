@@ -7,9 +7,10 @@ import hashlib
 import time
 from typing import Any
 
+from lightning_modules.columns import DESCRIBED
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import DESCRIBED, CurvePoint, FitResult, Record, describe
+from lightning_modules.record import CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
@@ -22,7 +23,8 @@ from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.spool import ENDING_TAGS, Spool
 
 STATUS = {Outcome.COMPLETED: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAILED: "FAILED"}
-TEXT_COLUMNS = {"fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage", "device"}  # tags, not metrics
+TEXT_COLUMNS = {"fingerprint", "training_fingerprint", "outcome", "reason", "sweep", "matching", "data_fingerprint", "stage",
+                "device"}  # tags, not metrics  # fmt: skip
 LONGEST_TAG = 5000
 
 
@@ -101,6 +103,7 @@ class Tracker:
                     "kind": self.kind,
                     "cell": self.cell(config),
                     "matching": config.fit.budget.unit,
+                    "training_fingerprint": config.training_fingerprint,
                     "outcome": "running",
                 },
                 "trial": write_yaml(config.resolved()),

@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster: does each see the storage, and does it run the same code?"""
+"""Checks the nodes of a Ray cluster: each must see the storage and run the same code as the driver."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from platform import python_version
 from rrm.errors import UserError
 from sweeps.store.store import Store
 
-TOKEN = "token"  # what the driver writes and every node reads
+TOKEN = "token"  # file of the store that the driver writes and every node reads
 ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
@@ -24,24 +24,24 @@ SOCKET = "ray/session_2000-01-01_00-00-00_000000_{process}/sockets/plasma_store"
 
 
 def check_address(address: str) -> None:
-    """Whether something listens where a cluster should be: Ray itself would try for many minutes.
+    """Refuse an address at which no process listens: Ray itself would try for many minutes.
 
     Raises:
-        UserError: it is no address, or nothing listens there.
+        UserError: the text is no address, or no process listens at it.
     """
     if address == "auto":
         return
-    found = re.fullmatch(r"(?P<host>[^/]+):(?P<port>\d{1,5})", address)
-    if found is None:
+    parts = re.fullmatch(r"(?P<host>[^/]+):(?P<port>\d{1,5})", address)
+    if parts is None:
         raise UserError("--address", f"must be auto or host:port, such as head:6379, got {address!r}")
     try:
-        socket.create_connection((found["host"], int(found["port"])), timeout=CONNECT_SECONDS).close()
+        socket.create_connection((parts["host"], int(parts["port"])), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError("--address", f"nothing answers at {address} ({getattr(error, 'strerror', None) or error})") from None
 
 
 def check_ray_folder() -> None:
-    """Whether a Ray of this machine can open its sockets in its temporary folder.
+    """Refuse a temporary folder in which Ray cannot open its sockets.
 
     Raises:
         UserError: their paths are longer than the system allows.
@@ -55,20 +55,20 @@ def check_ray_folder() -> None:
 
 
 def describe_node(location: str) -> dict[str, str]:
-    """What this machine reads of the token, and the versions that a trial would run with."""
+    """The token as this machine reads it, and the versions with which a trial would run."""
     store = Store(location)
     token = store.backend.read(TOKEN)
     return {"token": "" if token is None else token.decode(), **describe_code()}
 
 
-@functools.cache  # what a process has loaded does not change with the files
+@functools.cache  # a process keeps the code that it loaded when the files change
 def describe_code() -> dict[str, str]:
-    """The versions that a trial runs with in this process."""
+    """The versions with which a trial runs in this process."""
     return {"Python": python_version(), "the code": digest_code()} | {name: version(name) for name in COMPARED}
 
 
 def digest_code(root: Path = ROOT) -> str:
-    """Digest of this project's own source, in the folder that has it."""
+    """Digest of this project's source files below a folder."""
     digest = hashlib.sha256()
     for package in ("rrm", "lightning_modules", "sweeps"):
         for file in sorted((root / package).rglob("*.py")):
@@ -77,13 +77,13 @@ def digest_code(root: Path = ROOT) -> str:
 
 
 def describe_driver(store: Store) -> dict[str, str]:
-    """What every node must agree with: a fresh token in the store, and the versions of this process."""
+    """Facts that every node must share: a new token in the store, and the versions of this process."""
     store.backend.write(TOKEN, uuid.uuid4().hex.encode())
     return describe_node(store.location)
 
 
 def check_nodes(store: Store, driver: dict[str, str]) -> int:
-    """Ask every node that is there; the number of nodes. One that joins later is asked by its first trial.
+    """Check every node that is alive, and count them. A node that joins later is checked before its first trial.
 
     Raises:
         UserError: one of them cannot see the storage, differs from this driver, or does not answer.
@@ -91,7 +91,9 @@ def check_nodes(store: Store, driver: dict[str, str]) -> int:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    from sweeps.worker.this_node import alive_nodes
+
+    nodes = alive_nodes().values()
     ask = ray.remote(num_cpus=0, max_retries=0)(describe_node)
     answers = {
         node["NodeManagerAddress"]: ask.options(

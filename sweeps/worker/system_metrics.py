@@ -9,11 +9,11 @@ MEGABYTE = 1e6
 
 
 class SystemMetrics:
-    """Reads what the machine has done since the reading before."""
+    """Reads load and memory; the load is that since the reading before."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        psutil.cpu_percent()  # the first reading has nothing to compare with
+        psutil.cpu_percent()  # the first reading has no earlier one to compare with, and returns 0
 
     def read(self) -> dict[str, float]:
         """Values by metric: of the whole machine, of this process, and of the GPU that the trial uses."""
@@ -28,6 +28,6 @@ class SystemMetrics:
             free, total = torch.cuda.mem_get_info()
             values["system/gpu_0_memory_usage_megabytes"] = (total - free) / MEGABYTE
             values["system/gpu_0_memory_usage_percentage"] = 100 * (total - free) / total
-            with suppress(ModuleNotFoundError, RuntimeError):  # without nvidia-ml-py, or without the right to ask the driver
+            with suppress(ModuleNotFoundError, RuntimeError):  # nvidia-ml-py is absent, or NVIDIA's driver refuses
                 values["system/gpu_0_utilization_percentage"] = float(torch.cuda.utilization())
         return values

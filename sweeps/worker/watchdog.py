@@ -1,7 +1,7 @@
-"""A thread on a worker that ends a process whose trial takes too long or too much memory, and says why.
+"""A thread on a worker that ends a process whose trial takes too long or too much memory, and stores the reason.
 
-A trial that hangs in native code cannot be interrupted from within Python, so the process ends; what it leaves in the
-store is read by whoever looks next: the trial's own next attempt, or the driver.
+A trial that hangs in native code cannot be interrupted from within Python, so the process ends. The next attempt at the
+trial, or the driver, reads the reason from the store.
 """
 
 import os
@@ -13,23 +13,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-EXIT_CODE = 70  # of a process that was ended so
-LOOK_SECONDS = 0.5
-LONGEST_GRACE_SECONDS = 60.0  # beyond its time limit a trial may still reach its next report and end by itself
+EXIT_CODE = 70  # exit code of a process that the watchdog ends
+LOOK_SECONDS = 0.5  # time between two checks
+MAX_GRACE_SECONDS = 60.0  # time after its limit in which a trial may reach its next report and end by itself
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one attempt may use; None is no limit."""
+    """The limits of one attempt; None is no limit."""
 
     minutes: float | None
     memory_bytes: float | None
 
     @property
     def kill_seconds(self) -> float:
-        """When a process is ended that did not end its trial by itself."""
+        """Seconds after which the process is ended if the trial has not ended by itself."""
         seconds = 60 * (self.minutes or 0)
-        return seconds + min(seconds, LONGEST_GRACE_SECONDS) if self.minutes is not None else float("inf")
+        return seconds + min(seconds, MAX_GRACE_SECONDS) if self.minutes is not None else float("inf")
 
 
 class Watchdog:
@@ -55,19 +55,20 @@ class Watchdog:
             if reason:
                 try:
                     self.leave_reason(reason)
-                finally:  # also where the storage takes nothing any more
+                finally:  # also where the storage cannot be written
                     os._exit(EXIT_CODE)
 
     def _broken(self, seconds: float) -> str | None:
+        """The limit that this process has exceeded, in words."""
         if seconds > self.limits.kill_seconds:
             return f"took longer than resources.trial_timeout_minutes = {self.limits.minutes:g}, and reported nothing"
-        used, most = resident_bytes(), self.limits.memory_bytes
-        if most is not None and used > most:
-            return f"used {used / 1e9:.2f} GB of memory, more than resources.memory_gb = {most / 1e9:g}"
+        used_bytes, limit_bytes = resident_bytes(), self.limits.memory_bytes
+        if limit_bytes is not None and used_bytes > limit_bytes:
+            return f"used {used_bytes / 1e9:.2f} GB of memory, more than resources.memory_gb = {limit_bytes / 1e9:g}"
         return None
 
 
 def resident_bytes() -> int:
-    """Memory of this process now."""
+    """Bytes of memory that this process holds."""
     pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.cli import main, put_into_mlflow
+from analysis.cli import main, place_of, put_into_mlflow
 from analysis.data.tables import Tables
 from analysis.report.build import build_report
 from analysis.report.html import readable_cells
 from analysis.report.terminal import lay_out
 from rrm.errors import UserError
+from sweeps.store.find_store import find_store
 from sweeps.tracking.mlflow import IDENTITY, SWEEP
 from sweeps.tracking.mlflow.reports import log_report
 from tests.analysis.conftest import made_tables
@@ -70,9 +71,9 @@ def test_what_lies_beside_sweeps_in_a_storage_is_skipped_with_a_line(typed: Call
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["runs/mlartifacts"], "runs/mlartifacts: is not the folder of a sweep"),
+        (["runs/mlartifacts"], "runs/mlartifacts: is not a sweep: there is no spec.yaml in it; sweeps in runs: even, odd, started"),
         (["runs/mlflow.db"], "runs/mlflow.db: is not text in UTF-8"),
-        (["runs/even", "runs/evne"], "runs/evne: is not the folder of a sweep"),
+        (["runs/even", "runs/evne"], "runs/evne: is not a sweep: there is no such file or folder; sweeps in runs: even, odd"),
         (["runs/mlartifacts", "runs/mlflow.db"], "runs/mlartifacts, runs/mlflow.db: none of these is a sweep with finished trials"),
     ],
 )
@@ -109,8 +110,8 @@ def test_a_report_of_several_sweeps_is_in_no_run_and_in_no_folder_of_one(
     for folder in ("own", "both"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "report.html").write_text(folder, encoding="utf-8")
-    put_into_mlflow(["runs/even"], None, Path("own"))
-    put_into_mlflow(["runs/even", "runs/odd"], None, Path("both"))
+    put_into_mlflow([place_of(find_store("runs/even"))], Path("own"))
+    put_into_mlflow([place_of(find_store(name)) for name in ("even", "odd")], Path("both"))
     kept = client.download_artifacts(runs["even"], "report/report.html", str(tmp_path))
     assert Path(kept).read_text(encoding="utf-8") == "own"
     assert client.list_artifacts(runs["odd"]) == []

@@ -48,6 +48,36 @@ def test_a_bad_field_is_named_with_rule_and_value(change: dict, message: str) ->
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+BROKEN_RULES = {
+    "width": ({"model__hidden_size": 20}, {"model.hidden_size", "model.head_size"}),
+    "another kind's field": ({"model": {"kind": "direct", "l_cycles": 2}}, {"model.l_cycles", "model.kind"}),
+    "idle field": ({"model__halting": "fixed", "model__halt_exploration": 0.1}, {"model.halt_exploration", "model.halting"}),
+    "prefix": ({"model__puzzle_embedding_size": 4}, {"model.puzzle_embedding_size", "model.prefix_length"}),
+    "single state": (
+        {"model": {"kind": "looped", "state_reset": "latent"}},
+        {"model.state_reset", "model.state", "model.kind"},
+    ),
+    "sections": ({"eval__max_depth": 1}, {"eval.max_depth", "model.supervision_steps"}),
+    "optimizer": ({"optim__puzzle_lr": 0.1}, {"optim.puzzle_lr", "model.prefix_length"}),
+    "schedule": ({"optim__min_lr_ratio": 0.1}, {"optim.schedule", "optim.min_lr_ratio"}),
+    "task": ({"task": {"kind": "maze", "size": 6, "ood_size": 5}}, {"task.ood_size", "task.size"}),
+    "task with a default": ({"task": {"minimal": True, "size": 4, "clues": [4, 8]}}, {"task.clues", "task.minimal"}),
+}
+
+
+@pytest.mark.parametrize(("change", "fields"), BROKEN_RULES.values(), ids=BROKEN_RULES.keys())
+def test_an_error_about_several_fields_has_their_paths(change: dict, fields: set[str]) -> None:
+    with pytest.raises(UserError) as error:
+        parse_trial(tiny_sections(**change), Path(), "trial")
+    assert set(error.value.fields) == {f"trial.{field}" for field in fields}
+
+
+def test_every_rule_of_a_trial_names_its_fields() -> None:
+    """Else an error cannot be traced to a value that a sweep varies."""
+    files = [*(ROOT / "rrm").glob("*.py"), *(ROOT / "rrm/tasks").glob("*.py"), ROOT / "lightning_modules/config.py"]
+    assert [path.name for path in files if "raise ValueError(" in path.read_text(encoding="utf-8")] == []
+
+
 def test_a_config_is_frozen() -> None:
     with pytest.raises(ValidationError):
         tiny_trial().seed = 1  # type: ignore[misc]

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from lightning_modules.config import EvalConfig, TrialConfig
-from lightning_modules.evaluation import _combine_rollouts, depth_curve, score_depths
+from lightning_modules.evaluation import Rollout, RowScores, combine_rollouts, depth_curve, score_depths
 from lightning_modules.record import DepthCurve
 from rrm.config import LossConfig, ModelConfig
 from rrm.models import build_reasoner
-from rrm.reasoner import Carry, Outputs, Reasoner, State
+from rrm.outputs import Outputs
+from rrm.reasoner import Carry, Reasoner, State
 from rrm.tasks import Examples
 from rrm.tasks.task import PuzzleShape
 
@@ -27,10 +28,10 @@ def examples() -> Examples:
 class Scripted(Reasoner):
     """Answers that are known: row r is solved from depth r + 1 on, so every score can be worked out by hand."""
 
-    def calls(self):
+    def calls(self, cycles):
         raise AssertionError("`think` is scripted")
 
-    def think(self, carry: Carry) -> tuple[Carry, Outputs]:
+    def think(self, carry: Carry, cycles=None, generator=None) -> tuple[Carry, Outputs]:
         labels = carry.current["labels"].long()
         step = int(carry.steps[0]) + 1
         solved = carry.current["puzzle_identifiers"] < step
@@ -41,7 +42,7 @@ class Scripted(Reasoner):
         outputs = Outputs(logits, torch.where(solved, 1.0, -1.0))
         return replace(carry, z_H=state, z_L=state, steps=carry.steps + 1), outputs
 
-    def initial_state(self, slots: int) -> State:
+    def initial_state(self, slots: int, generator=None) -> State:
         return State(torch.ones(slots, 4, 2), torch.ones(slots, 4, 2))
 
 
@@ -74,7 +75,7 @@ def test_scores_by_hand() -> None:
     assert curve.ever_correct == curve.exact_accuracy
     # 7 unknown tokens; at depth 1 the first token of row 2 is wrong (row 1's first token is given).
     assert curve.token_accuracy == pytest.approx([6 / 7, 6 / 7, 1.0])
-    assert curve.residual == pytest.approx([1.0, 1 / 2, 1 / 3])
+    assert curve.state_change == pytest.approx([1.0, 1 / 2, 1 / 3])
     assert curve.token_change_rate == [None, pytest.approx(1 / 12), pytest.approx(1 / 12)]
     assert curve.q_auroc == [1.0, 1.0, None]
     assert curve.nll[0] == pytest.approx(20 / 7, rel=1e-3)
@@ -89,7 +90,7 @@ def small_model(**changes: object) -> Reasoner:
 def test_the_batch_size_changes_nothing() -> None:
     whole, single = (depth_curve(small_model(), examples(), 3, settings(batch_size=size)) for size in (10, 1))
     assert whole.nll == pytest.approx(single.nll)
-    assert whole.residual == pytest.approx(single.residual)
+    assert whole.state_change == pytest.approx(single.state_change)
 
 
 def test_rows_that_halt_by_q_leave_and_keep_their_answer() -> None:
@@ -109,12 +110,12 @@ def test_halted_rows_cost_nothing_more_and_change_nothing() -> None:
     """Early halting gives each row the answer that it had under fixed halting when it halted."""
     fixed = depth_curve(scripted(), examples(), 4, settings())
     early = depth_curve(scripted(), examples(), 4, settings(halting="q"))
-    assert early.exact_accuracy == fixed.exact_accuracy and early.residual[-1] == 0.0
+    assert early.exact_accuracy == fixed.exact_accuracy and early.state_change[-1] == 0.0
 
 
 def test_rollouts_give_mode_best_by_q_and_oracle() -> None:
     model = small_model(state_init="random")
-    curve = depth_curve(model, examples(), 2, settings(), rollouts=5)
+    curve = score_depths(model, examples(), 2, settings(), rollouts=5).curve()
     assert set(curve.rollouts) == {"mode", "best_q", "oracle"}
     for depth in range(2):
         assert curve.rollouts["oracle"][depth] >= max(curve.rollouts[name][depth] for name in ("mode", "best_q"))
@@ -122,12 +123,13 @@ def test_rollouts_give_mode_best_by_q_and_oracle() -> None:
 
 
 def test_the_mode_is_the_answer_given_most_often() -> None:
-    def run(answers: list[int], q: list[float]) -> dict[str, torch.Tensor]:
-        said = torch.tensor(answers)[None, :, None]  # [D, N, L]
-        return {"answer": said, "solved": (said[..., 0] == 1).int(), "q": torch.tensor(q)[None]}
+    def rollout(tokens: list[int], q: list[float]) -> Rollout:
+        answers = torch.tensor(tokens)[None, :, None]  # [D, N, L]
+        rows = RowScores(*[torch.zeros(1, 2)] * 8)
+        return Rollout(replace(rows, solved=(answers[..., 0] == 1).int(), q=torch.tensor(q)[None]), answers[0], answers)
 
-    runs = [run([1, 2], [0.0, 0.0]), run([1, 2], [0.0, 0.0]), run([3, 1], [1.0, 1.0])]
-    assert _combine_rollouts(runs) == {"mode": [0.5], "best_q": [0.5], "oracle": [1.0]}
+    rollouts = [rollout([1, 2], [0.0, 0.0]), rollout([1, 2], [0.0, 0.0]), rollout([3, 1], [1.0, 1.0])]
+    assert combine_rollouts(rollouts) == {"mode": [0.5], "best_q": [0.5], "oracle": [1.0]}
 
 
 def test_the_best_depth_is_the_smallest_of_equals() -> None:

@@ -20,11 +20,11 @@ def test_items_add_up_to_the_depth_curve(tmp_path: Path) -> None:
     assert set(items["depth"]) == {1, 2, 3, 4, chosen} and set(items["rollout"]) == {0, 1}
     assert len(items) == 30 * items["depth"].nunique() * 2
     curve = {p["at"]: p["value"] for p in result.curves if p["metric"] == "depth/exact_accuracy"}
-    residual = {p["at"]: p["value"] for p in result.curves if p["metric"] == "depth/residual"}
+    change = {p["at"]: p["value"] for p in result.curves if p["metric"] == "depth/state_change"}
     first = items[items["rollout"] == 0].groupby("depth")
     for depth, rows in first:
         assert abs(rows["correct"].mean() - curve[depth]) < 1e-12
-        assert abs(rows["residual"].mean() - residual[depth]) < 1e-6
+        assert abs(rows["state_change"].mean() - change[depth]) < 1e-6
     assert (items.loc[items["depth"] == 1, "token_changes"] == 16).all()
     assert items.groupby("item")["difficulty"].nunique().max() == 1
 

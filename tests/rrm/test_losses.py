@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rrm.config import LossConfig
 from rrm.losses import is_solved, log_stablemax, supervision_loss, token_nll
-from rrm.reasoner import Outputs
+from rrm.outputs import Outputs
 from rrm.tasks.task import IGNORED
 
 

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from rrm.config import DEFAULTS, SINGLE_STATE, ModelConfig, ModelKind
 from rrm.losses import supervision_loss
 from rrm.models import REASONERS, build_reasoner
-from rrm.reasoner import Batch, Reasoner
+from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Batch, Cycles
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
 SLOTS = 6
@@ -139,9 +140,9 @@ class TestAxesOfTheState:
 
     def logits_by_depth(self, model: Reasoner, depth: int = 3, seed: int = 0) -> list[torch.Tensor]:
         model.eval()
-        model.random = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            return [outputs.logits for _, outputs in model.unroll(make_batch(0), depth)]
+            return [outputs.logits for _, outputs in model.unroll(make_batch(0), depth, generator)]
 
     def test_resetting_all_makes_supervision_steps_equal(self, kind: str) -> None:
         first, second, third = self.logits_by_depth(build(model_config(kind, state_reset="all")))
@@ -195,8 +196,7 @@ class TestAxesOfTheState:
     def test_zeros_and_random_states(self, kind: str) -> None:
         assert not build(model_config(kind, state_init="zeros")).initial_state(2).z_L.any()
         random = build(model_config(kind, state_init="random"))
-        random.random = torch.Generator().manual_seed(0)
-        states = random.initial_state(200).z_L
+        states = random.initial_state(200, torch.Generator().manual_seed(0)).z_L
         assert float(states.std()) == pytest.approx(1.0, abs=0.01) and float(states.abs().max()) <= 2.3
 
     def test_random_states_differ_by_seed_and_repeat_by_seed(self, kind: str) -> None:
@@ -277,6 +277,14 @@ REFUSED = [
 def test_a_setting_without_effect_is_refused_and_says_so(settings: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ModelConfig(**settings)
+
+
+def test_a_curriculum_s_cycles_are_an_argument_of_a_call() -> None:
+    model, batch = build(model_config(h_cycles=3, l_cycles=4)), make_batch(0)
+    small = build(model_config(h_cycles=1, l_cycles=2))
+    _, asked = model(model.initial_carry(batch), batch, Cycles(1, 2))
+    _, expected = small(small.initial_carry(batch), batch)
+    assert torch.equal(asked.logits, expected.logits) and model.cycles == (3, 4)
 
 
 def test_only_the_last_cycle_is_differentiated() -> None:

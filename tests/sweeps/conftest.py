@@ -1,6 +1,5 @@
 """Tiny sweeps, and the command as a user types it."""
 
-import json
 import os
 import signal
 import subprocess
@@ -19,14 +18,16 @@ import pytest
 import sweeps.cli.main
 from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit
-from lightning_modules.record import describe
+from lightning_modules.record import FitResult, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
+from sweeps.driver.reconcile import read_stored_trial, reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
+from sweeps.worker.messages import TrialEnding, ending_of
 from sweeps.worker.node_check import check_address
 from tests.conftest import ROOT, tiny_sections
 
@@ -68,8 +69,7 @@ def open_ledger(write_spec: Callable, tmp_path: Path) -> Callable[[Sections], Le
         spec = load_spec(write_spec(sections | {"storage": str(tmp_path / "runs")}))
         store = Store(spec.location)
         store.create()
-        ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
-        ledger.reconcile()
+        ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
         return ledger
 
     return make
@@ -87,8 +87,7 @@ def run_here(ledger: Ledger) -> None:
     while (config := ledger.ask()) is not None:
         name = config.fingerprint
         folder = ledger.store.driver_folder / "trials" / name
-        result = fit(config, folder, lambda row, name=name: not ledger.row(name, row))
-        ledger.end(name, json.loads(result.to_json()))
+        ledger.end(name, ending_of(fit(config, folder, lambda row, name=name: not ledger.row(name, row))))
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +103,7 @@ def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)
     store.create()
-    ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
-    ledger.reconcile()
+    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
     run_here(ledger)
     ledger.close()
     ledger.tracker.delivery.start()
@@ -114,10 +112,20 @@ def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return ledger
 
 
-def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> dict[str, Any]:
-    """The last word of a trial that has completed."""
+def stored_trial(ledger: Ledger, fingerprint: str) -> TrialConfig:
+    """The trial of a fingerprint in the store of a ledger."""
+    return read_stored_trial(ledger.store, ledger.spec.files_by_digest, fingerprint)
+
+
+def ending(config: TrialConfig, nll: float = 0.5, **changes: Any) -> TrialEnding:
+    """The ending of a trial that has completed, or that has the outcome in `changes`."""
+    return ending_of(FitResult(record_of(config, nll, **changes)))
+
+
+def record_of(config: TrialConfig, nll: float = 0.5, **changes: Any) -> Record:
+    """The record of a trial that has completed."""
     scores = {"val/nll": nll, "test/nll": nll, "val/exact_accuracy": 0.1, "steps": 12}
-    return {**describe(config), "outcome": "completed", **scores, **changes, "curves": []}
+    return {**describe(config), "outcome": "completed", **scores, **changes}
 
 
 def command(*arguments: str) -> list[str]:

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis.data.tables import store_location
 from lightning_modules.__main__ import main as rrm_trial
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from rrm.tasks.cache import cache_folder
 from sweeps.cli.doctor import examine
-from sweeps.cli.status import find_store
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import load_spec
+from sweeps.store.find_store import find_store
 from sweeps.store.store import Store, local_root, tracking_uri
 from tests.conftest import tiny_sections
 from tests.rrm.tasks.test_arc import task_file
@@ -103,7 +102,7 @@ def test_a_sweep_is_found_by_its_folder_or_spec_in_the_home_folder(home: Path) -
     store.write_spec(write_yaml(measure_sections()))
     (home / "sweep.yaml").write_text(write_yaml(measure_sections() | {"storage": "~/sweeps"}))
     for target in ("~/sweeps/tiny", "~/sweep.yaml"):
-        assert find_store(target).location == store.location and store_location(target) == store.location
+        assert find_store(target).location == store.location
 
 
 def test_a_warm_start_lies_in_the_home_folder(home: Path, write_spec: Callable) -> None:

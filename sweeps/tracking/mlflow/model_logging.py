@@ -20,7 +20,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from lightning_modules.config import TrialConfig, validate_trial
-from lightning_modules.saved_model import draws, save_model
+from lightning_modules.saved_model import PROGRAM, save_model
 from lightning_modules.trial_folder import TRIAL, WEIGHTS
 from lightning_modules.yaml_file import parse_yaml
 from sweeps.tracking.mlflow import FINGERPRINT
@@ -90,7 +90,7 @@ def _save(folder: Path, model: LoggedModel, fingerprint: str, run_id: str, files
 
 def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
     """Both flavours, signature and input example around our files."""
-    if not draws(config):
+    if (folder / FILES / PROGRAM).exists():
         described.add_flavor("pytorch", model_data=f"data/{FILES}", pytorch_version=str(torch.__version__), code=None)
     mlflow.pyfunc.save_model(
         str(folder / LOGGED),

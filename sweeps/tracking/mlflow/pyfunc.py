@@ -11,7 +11,7 @@ from lightning_modules.config import EvalConfig
 from lightning_modules.saved_model import SavedModel
 
 GRID, PUZZLE = "grid", "puzzle"  # columns of a request
-MOST_DEPTH = 1024  # supervision steps: what a caller may ask for
+MAX_DEPTH = 1024  # largest depth of a request, in supervision steps
 HALTING = get_args(EvalConfig.model_fields["halting"].annotation)
 
 
@@ -45,14 +45,14 @@ class ServedModel:
         return pd.DataFrame({"answer": answers.tolist(), "depth": depths, "confidence": confidence})
 
     def _checked_params(self, params: dict[str, Any]) -> tuple[int, str]:
-        config = self.model.config
-        depth, halting = params.get("depth", config.model.trained_depth), params.get("halting", config.eval.halting)
-        if not 1 <= depth <= MOST_DEPTH:
-            raise _refused(f"depth must be 1 to {MOST_DEPTH}, got {depth}")
+        model, config = self.model.model, self.model.config
+        depth, halting = params.get("depth", model.trained_depth), params.get("halting", config.eval.halting)
+        if not 1 <= depth <= MAX_DEPTH:
+            raise _refused(f"depth must be 1 to {MAX_DEPTH} {model.depth_name}, got {depth}")
         if halting not in HALTING:
             raise _refused(f"halting must be one of {', '.join(HALTING)}, got {halting!r}")
-        if halting == "q" and config.model.halting is None:
-            raise _refused(f"halting must not be q: the kind {config.model.kind} answers in one pass")
+        if halting not in model.halting_rules:
+            raise _refused(f"halting must not be {halting}: the kind {config.model.kind} answers in one pass")
         return int(depth), halting
 
     def _checked_grid(self, number: int, grid: Any) -> np.ndarray:

@@ -105,7 +105,7 @@ def test_a_table_without_accuracy_has_a_report_of_its_laws(analyze: Callable, tm
     page = (tmp_path / "out/report.html").read_text()
     assert "one doubling of recursion is worth" in page and "The recurrence law" in page
     assert "Left out: exact accuracy against parameters" in page and "it needs a table with test/exact_accuracy" in page
-    assert (tmp_path / "out/law_one_exponent.png").exists() and (tmp_path / "out/residuals_one_exponent.svg").exists()
+    assert (tmp_path / "out/law_one_exponent.png").exists() and (tmp_path / "out/misfit_one_exponent.svg").exists()
 
 
 def test_trials_without_a_loss_are_left_out_and_the_fit_says_so(analyze: Callable, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from analysis.data.tables import Tables
+from analysis.laws.compute_optimal import BudgetFit
 from analysis.laws.exchange_rate import model_free_rate
-from analysis.laws.fit import Fit
 from analysis.laws.fit_all import fit_laws
-from analysis.report.sentences import describe_fits
+from analysis.laws.presentation import describe_fits
+from analysis.laws.recurrence import CurvatureFit
 from benchmarks.coverage import compute_optimal, recurrence
 
 BEST = 12.0 * np.exp(0.1 / 0.12)  # best recursion under the curved law from which `compute_optimal` draws
@@ -25,15 +26,15 @@ def straight(phi: float) -> Tables:
     return Tables(trials.assign(inference_flops=cost), tables.curves)
 
 
-def recommend(tables: Tables, *budgets: float) -> list[Fit]:
-    return [fit for fit in fit_laws(tables, {"inference_flops": list(budgets)}) if fit.law == "compute_optimal"]
+def recommend(tables: Tables, *budgets: float) -> list[BudgetFit]:
+    return [fit for fit in fit_laws(tables, {"inference_flops": list(budgets)}) if isinstance(fit, BudgetFit)]
 
 
 def test_an_optimum_inside_the_design_is_found_with_its_interval() -> None:
     (fit,) = recommend(curved(), 1e8)
     recursion, size = fit.estimates["best_recursion"], fit.estimates["best_params_recursed"]
     assert recursion.low < BEST < recursion.high and recursion.high / recursion.low < 5
-    assert fit.choice["params_recursed"] == pytest.approx(1e8 / 6 / recursion.estimate, rel=1e-3)
+    assert fit.choice.params_recursed == pytest.approx(1e8 / 6 / recursion.estimate, rel=1e-3)
     assert size.low < size.estimate < size.high and not fit.flags
     (sentence,) = [str(said) for said in describe_fits([fit])]
     assert "At 1e+08 FLOPs an answer, the loss is least at R" in sentence and "extrapolation" not in sentence
@@ -41,7 +42,7 @@ def test_an_optimum_inside_the_design_is_found_with_its_interval() -> None:
 
 def test_a_budget_beyond_the_sizes_of_the_design_is_called_extrapolation() -> None:
     small, large = recommend(curved(), 1e3, 1e12)
-    assert small.flags == large.flags == ["extrapolation"]
+    assert small.flags == large.flags == ("extrapolation",)
     low, high = small.fitted_range["inference_flops"]
     assert 1e3 < low < high < 1e12
     assert "This budget lies outside of" in str(describe_fits([large])[0]) and "loss" not in large.estimates
@@ -50,7 +51,7 @@ def test_a_budget_beyond_the_sizes_of_the_design_is_called_extrapolation() -> No
 @pytest.mark.parametrize(("phi", "edge", "words"), [(0.45, 3.0, "width, not on recursion"), (1.6, 48.0, "recursion, not on width")])
 def test_without_curvature_the_optimum_is_an_edge_and_is_called_so(phi: float, edge: float, words: str) -> None:
     (fit,) = recommend(straight(phi))
-    assert "edge" in fit.flags and fit.choice["recursion"] == pytest.approx(edge)
+    assert "edge" in fit.flags and fit.choice.recursion == pytest.approx(edge)
     assert "best_recursion" not in fit.estimates
     assert words in str(describe_fits([fit])[0])
 
@@ -68,7 +69,7 @@ def test_a_cost_that_does_not_follow_from_size_and_recursion_has_no_recommendati
 
 
 def test_the_local_exchange_rate_falls_along_a_curved_law_and_its_band_holds_the_truth() -> None:
-    (fit,) = [fit for fit in fit_laws(curved()) if fit.form == "curvature"]
+    (fit,) = [fit for fit in fit_laws(curved()) if isinstance(fit, CurvatureFit)]
     assert fit.local_rates is not None
     law = fit.local_rates[fit.local_rates["kind"] == "law"]
     truth = 2 ** ((0.35 - 0.12 * np.log(law["recursion"] / 12)) / 0.25)
@@ -82,7 +83,7 @@ def test_the_rate_without_a_law_is_exact_where_there_is_no_noise() -> None:
     loss = -0.3 * sizes - 0.15 * depths  # one doubling is worth 2^0.5
     error = np.full(sizes.size, 1e-6)
     overall, between = model_free_rate(sizes.ravel(), depths.ravel(), loss.ravel(), error, 24)
-    assert overall is not None and overall[0] == pytest.approx(2**0.5, abs=1e-3)
+    assert overall is not None and overall.estimate == pytest.approx(2**0.5, abs=1e-3)
     assert between["estimate"].tolist() == pytest.approx([2**0.5] * 2, abs=1e-3)
     assert between["recursion"].tolist() == pytest.approx([2**0.5, 2**1.5])
 
@@ -92,8 +93,9 @@ def test_fits_of_every_law_say_how_well_they_fit() -> None:
     table = tables.trials.assign(**{"test/exact_accuracy": lambda rows: np.clip(1 - rows["test/nll"] / 3, 0, 1)})
     for fit in fit_laws(Tables(pd.DataFrame(table), tables.curves)):
         if fit.is_fitted and fit.law != "compute_optimal":
-            assert fit.r_squared is not None and fit.aic is not None and fit.lack_of_fit is not None, fit
+            quality = fit.quality
+            assert quality.r_squared is not None and quality.aic is not None and quality.lack_of_fit is not None, fit
             if fit.law != "recurrence" or fit.form == "one_exponent":
-                assert fit.aic_simpler and fit.leave_one_scale_out_error is not None, fit
+                assert quality.aic_simpler and quality.leave_one_scale_out_error is not None, fit
             if fit.form != "curvature":
-                assert fit.seen is not None and {"line", "x", "measured", "fitted", "residual"} <= set(fit.seen)
+                assert fit.points is not None and {"line", "x", "measured", "fitted", "misfit"} <= set(fit.points)

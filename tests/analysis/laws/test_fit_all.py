@@ -14,7 +14,7 @@ import analysis
 from analysis.data.tables import Tables, split_bins
 from analysis.laws.fit import Fit, write_fits
 from analysis.laws.fit_all import fit_laws
-from analysis.report.sentences import REASONS
+from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec.sweep import load_spec
 
@@ -185,8 +185,8 @@ FLAT = {
 @pytest.mark.parametrize("error", FLAT)
 def test_accuracy_that_does_not_change_with_the_depth_has_no_law_and_no_suggestion(error: str) -> None:
     fit = curves_over_depth(FLAT[error])
-    assert fit.reason == "flat" and not fit.estimates and fit.suggestion is None and fit.r_squared is None
-    assert "does not change with D" in REASONS[fit.reason]
+    assert fit.reason == "flat" and not fit.estimates and fit.suggestion is None and fit.quality.r_squared is None
+    assert "does not change with D" in fit.reason.sentence
 
 
 def test_shares_of_the_test_time_law_lie_between_0_and_1() -> None:
@@ -199,7 +199,7 @@ def test_shares_of_the_test_time_law_lie_between_0_and_1() -> None:
 
 def test_a_response_that_does_not_vary_has_no_r_squared() -> None:
     tables = table([16, 32, 64], [1, 2, 4, 8])  # all have the same accuracy
-    assert {fit.r_squared for fit in fit_laws(tables) if fit.law == "log_depth" and fit.is_fitted} == {None}
+    assert {fit.quality.r_squared for fit in fit_laws(tables) if fit.law == "log_depth" and fit.is_fitted} == {None}
 
 
 def test_sweeps_of_several_budgets_are_one_iso_flop_law() -> None:
@@ -258,8 +258,8 @@ def test_the_names_of_the_package_fit_and_plot() -> None:
     tables = table([16, 32, 64, 128], [1, 2, 4, 8])
     tables.trials["params"], tables.trials["layers_executed"] = tables.trials["params_recursed"], 4
     (group,) = analysis.groups_of(tables.completed)
-    one, *_ = analysis.fit_recurrence(group)
-    for drawing in (analysis.plot_law([one]), analysis.plot_residuals([one]), analysis.plot_accuracy_by_parameters(tables)):
+    one, *_ = Recurrence().fit(group)
+    for drawing in (analysis.plot_law([one]), analysis.plot_misfit([one]), analysis.plot_accuracy_by_parameters(tables)):
         assert drawing is not None and len(drawing.data) >= 4
     assert analysis.plot_inference_depth(tables) is None
     for name in analysis.__all__:

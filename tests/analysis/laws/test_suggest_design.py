@@ -21,6 +21,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.record import FitResult, describe
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from sweeps.driver.ledger import Ledger, stored_sections
+from sweeps.driver.reconcile import reconcile
 from sweeps.planning.plan import print_plan
 from sweeps.spec.sweep import SweepSpec, load_spec
 from sweeps.store.store import Store
@@ -94,8 +95,7 @@ def open_beside(spec: SweepSpec, text: str, folder: Path) -> tuple[SweepSpec, Le
     suggestion = load_spec(folder / "suggestion.yaml", [f"storage={folder / 'runs'}"])
     store = Store(suggestion.location)
     store.create()
-    ledger = Ledger(suggestion, store, Tracker(suggestion, Spool(store.driver_folder / "spool"), store))
-    ledger.reconcile()
+    ledger = reconcile(suggestion, store, Tracker(suggestion, Spool(store.driver_folder / "spool"), store))
     return suggestion, ledger
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.cli import place_in_mlflow
+from analysis.cli import place_of
 from analysis.data.tables import Tables, load, merge, split_bins
 from analysis.figures import RECIPES, Recipe
 from analysis.figures.data import FigureData
@@ -23,6 +23,7 @@ from analysis.report.html import published_table, readable_cells, write_report
 from analysis.report.sentences import warn
 from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
+from sweeps.store.find_store import find_store
 from tests.analysis.conftest import made_tables
 from tests.browser import browser_context, needs_browser
 
@@ -142,8 +143,8 @@ def test_figures_of_laws_effects_and_tasks_are_drawn(rich: Tables, tmp_path: Pat
     both = Tables(pd.concat([rich.trials, other], ignore_index=True), rich.curves)
     report = build_report(both, fit_laws(Tables(compute_optimal(np.random.default_rng(0)).tables.trials, rich.curves)))
     names = {figure.name for figure in report.figures}
-    assert {"law_one_exponent", "residuals_one_exponent", "exchange_rate", "law_power_params",
-            "residuals_power_depth", "effects", "importance", "task_agreement"} <= names  # fmt: skip
+    assert {"law_one_exponent", "misfit_one_exponent", "exchange_rate", "law_power_params",
+            "misfit_power_depth", "effects", "importance", "task_agreement"} <= names  # fmt: skip
     assert sum(name.startswith("compute_optimal_inference_flops_") for name in names) == 1
     for figure in report.figures:
         check_drawn(figure, tmp_path)
@@ -253,7 +254,7 @@ def test_a_trial_in_two_sweeps_counts_once(tables: Tables) -> None:
 @pytest.mark.parametrize("target", ["nowhere", "empty"])
 def test_what_is_no_sweep_is_one_line(tmp_path: Path, target: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="is not the folder of a sweep"):
+    with pytest.raises(UserError, match="is not a sweep: there is no"):
         load(tmp_path / target)
 
 
@@ -275,7 +276,9 @@ def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
     search = dataclasses.replace(tables, kind="search")
     report = build_report(search)
     assert report.effects == [] and report.differences == []
-    assert said(report)[0].startswith("A search: its trials are the sampler's choice and are not compared. Best on validation")
+    assert said(report)[0].startswith(
+        "A search: the sampler chose its trials, so that they are not compared. Best trial by largest val/"
+    )
     with pytest.raises(UserError, match="cannot be drawn together"):
         merge([tables, search])
 
@@ -303,12 +306,12 @@ def test_supervision_steps_that_repeat_the_first_are_pointed_out(tables: Tables,
     assert is_noted or not any(text.startswith("State reset all") for text in notes)
 
 
-@pytest.mark.parametrize("typed", ["runs/demo", "runs/demo/", "./runs/demo"])
+@pytest.mark.parametrize("typed", ["runs/demo", "runs/demo/", "./runs/demo", "demo"])
 def test_a_sweep_s_place_in_mlflow_follows_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     write_store(tmp_path / "runs/demo", asked=[])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert place_in_mlflow(typed) == (f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db", "demo")
+    assert place_of(find_store(typed))[:2] == (f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db", "demo")
 
 
 @needs_browser

@@ -15,11 +15,12 @@ from analysis.figures import render
 from analysis.figures.data import FigureData, Series
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
 from analysis.figures.inference import inference_frontier
-from analysis.figures.laws import law_figure
 from analysis.figures.recursion import state_reset
 from analysis.figures.render import interactive, write_static
 from analysis.figures.ticks import log_ticks, number_label, place_texts
+from analysis.laws.drawing import fit_figure
 from analysis.laws.fit import Fit
+from analysis.laws.inference_depth import InferenceDepth
 
 
 def log_figure(values: list[float]) -> FigureData:
@@ -151,7 +152,9 @@ def test_numbers_of_a_state_are_ordered_and_joined_by_lines(rich: Tables) -> Non
 
 @pytest.mark.parametrize(("count", "words"), [(9, "width 14."), (20, "width 11; width 12; width 14; width 16 and 8 others.")])
 def test_a_caption_names_the_lines_of_a_law_that_are_left_out(count: int, words: str) -> None:
-    seen = pd.DataFrame({"line": "", "x": [1, 2], "measured": [0.5, 0.4], "fitted": [0.5, 0.4], "residual": 0.0})
-    fits = [Fit("test_time", "depth/error", {"model.hidden_size": size}, 2, 1, 2, seen=seen) for size in range(10, 10 + count)]
-    assert law_figure(fits).caption.split("lines are shown, without ")[1].count("width") == min(4, count - 8)
-    assert law_figure(fits).caption.endswith(words)
+    points = pd.DataFrame({"line": "", "x": [1, 2], "measured": [0.5, 0.4], "fitted": [0.5, 0.4], "misfit": 0.0})
+    law = InferenceDepth()
+    fits = [Fit(law, "depth/error", {"model.hidden_size": size}, 2, 1, 2, points=points) for size in range(10, 10 + count)]
+    caption = fit_figure(fits, law.drawing).caption
+    assert caption.split("lines are shown, without ")[1].count("width") == min(4, count - 8)
+    assert caption.endswith(words)

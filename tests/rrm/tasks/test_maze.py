@@ -57,7 +57,7 @@ def test_path_lengths_lie_within_the_window() -> None:
 
 
 def test_mazes_that_do_not_exist_are_refused_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^task: asks for puzzles so rare that [\d,]+ drawn gave 0"):
+    with pytest.raises(UserError, match=r"^task: must allow more puzzles, got 0 of [\d,]+ drawn: allow easier or shorter ones"):
         Maze(MazeConfig(size=4, path_length=(12, 12), ood_examples=0)).make("test", 100, 0)
 
 

@@ -255,7 +255,7 @@ def test_a_file_that_changed_is_not_the_trial_s_data(tmp_path: Path) -> None:
         ({"size": 4, "clues": [3, 9]}, "4 <= fewest <= most"),
         ({"size": 9, "clues": [17, 20]}, "26 <= most"),
         ({"size": 9, "minimal": True, "clues": [17, 30]}, "clues has no effect where puzzles are minimal"),
-        ({"size": 9, "fewest_guesses": 3}, "fewest_guesses has no effect but on minimal 9x9"),
+        ({"size": 9, "fewest_guesses": 3}, "fewest_guesses has an effect on minimal 9x9 puzzles only"),
     ],
 )
 def test_settings_without_effect_or_out_of_bounds_are_refused(given_settings: dict[str, Any], rule: str) -> None:

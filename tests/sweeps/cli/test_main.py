@@ -26,13 +26,13 @@ MISTYPED = {
     "left over": ("schema a.yaml", "error: Got unexpected extra argument(s) (a.yaml) (rrm-sweep schema --help)"),
     "missing spec": ("plan missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
     "folder for a spec": ("plan .", ".: cannot be read: Is a directory"),
-    "missing sweep": ("status runs/missing", "runs/missing: has never been run (there is no such folder or spec)"),
+    "missing sweep": ("status runs/missing", "runs/missing: is not a sweep: there is no such file or folder; runs holds no sweeps"),
 }  # fmt: skip
 MISTYPED_ANALYZE = {
     "no sweep": ("", "error: Missing argument 'SWEEP...', or --csv FILE (rrm-analyze --help)"),
     "unknown option": ("a --nope", "error: No such option: --nope (rrm-analyze --help)"),
     "misspelt option": ("a --tracking-url x", "(Possible options: --tracking-uri"),
-    "missing sweep": ("runs/missing", "runs/missing: is not the folder of a sweep"),
+    "missing sweep": ("runs/missing", "runs/missing: is not a sweep: there is no such file or folder; runs holds no sweeps"),
 }
 MISTYPED_TRIAL = {
     "no trial": ("", "error: the following arguments are required: TRIAL.yaml (rrm-trial --help)"),

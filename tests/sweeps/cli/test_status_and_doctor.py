@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -10,12 +11,13 @@ from threading import Thread
 import pytest
 
 from lightning_modules.yaml_file import write_yaml
-from rrm.errors import UserError
 from sweeps.cli.doctor import Finding, examine
 from sweeps.cli.status import read_status
+from sweeps.driver.ledger import stored_sections
 from sweeps.store.backend import LOCK
+from sweeps.store.find_store import find_store
 from sweeps.store.store import Store
-from tests.sweeps.conftest import measure_sections
+from tests.sweeps.conftest import ending, measure_sections, search_sections
 
 
 @pytest.fixture
@@ -39,10 +41,10 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_the_status_counts_what_the_spec_asks_for(store: Store) -> None:
-    assert read_status(store.location).lines() == [
-        "tiny: 2 of 4 trials have ended (1 completed, 1 failed); nobody runs it",
-        "  was begun: c, step 40, val exact accuracy 0.250, on box",
-        "  waits for room: d",
+    assert read_status(store).lines() == [
+        "tiny: 2 of 4 trials have ended (1 completed, 1 failed); no driver runs the sweep",
+        "  interrupted: c, step 40, val exact accuracy 0.250, on box",
+        "  queued: d",
         "  failed: b: is nan",
     ]
 
@@ -52,20 +54,52 @@ def test_the_status_names_the_driver(store: Store) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write("process 7 on node1\n")
         file.flush()
-        lines = read_status(store.location).lines()
-    assert lines[0].endswith("run by process 7 on node1") and "  runs: c, step 40" in lines[1]
-    assert read_status(store.location).driver is None
+        lines = read_status(store).lines()
+    assert lines[0].endswith("; process 7 on node1 runs the sweep") and "  running: c, step 40" in lines[1]
+    assert read_status(store).driver is None
 
 
 def test_a_spec_names_its_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tmp_path / "sweep.yaml"
     spec.write_text(write_yaml(measure_sections()))
     monkeypatch.chdir(tmp_path)
-    assert read_status(str(spec)).asked == 4
-    with pytest.raises(UserError, match="has never been run"):
-        read_status(str(tmp_path / "runs/other"))
-    with pytest.raises(UserError, match=r"no spec.yaml in it\); sweeps in it: tiny"):
-        read_status(str(tmp_path / "runs"))
+    assert read_status(find_store(str(spec))).asked == 4
+
+
+def test_a_store_without_a_design_yet_has_the_total_of_its_spec(tmp_path: Path) -> None:
+    """As a driver leaves it that ends between the spec and the design."""
+    made = Store(tmp_path / "runs/tiny")
+    made.create()
+    made.write_spec(write_yaml(measure_sections()))
+    assert read_status(made).lines() == ["tiny: 0 of 4 trials have ended (none); no driver runs the sweep"]
+
+
+def test_the_confirm_stage_of_a_search_counts(open_ledger: Callable) -> None:
+    sections = search_sections()
+    sections["search"] |= {"num_trials": 3, "confirm": {"top": 2, "seeds": 2}}
+    ledger = open_ledger(sections)
+    ledger.store.write_spec(write_yaml(stored_sections(ledger.spec)))
+    for number, ended in enumerate(("search 1 of 3, confirm 0 of 4", "search 2 of 3, confirm 0 of 4",
+                                    "search 3 of 3, confirm 0 of 4", "search 3 of 3, confirm 1 of 4"), 1):  # fmt: skip
+        config = ledger.ask()
+        ledger.end(config.fingerprint, ending(config))
+        line = read_status(ledger.store).lines()[0]
+        assert line == f"tiny: {number} of 7 trials have ended ({number} completed; {ended}); no driver runs the sweep"
+
+
+def test_a_search_that_has_tried_its_whole_space_states_why_it_has_fewer_trials(open_ledger: Callable) -> None:
+    sections = search_sections()
+    sections["search"] |= {"space": {"model.hidden_size": {"choice": [16, 24, 32]}}, "constraints": ["params <= 9000"]}
+    ledger = open_ledger(sections)
+    ledger.store.write_spec(write_yaml(stored_sections(ledger.spec)))
+    assert "complete" not in "".join(read_status(ledger.store).lines())
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config))
+    held = len(ledger.results)
+    assert 0 < held < 3 and read_status(ledger.store).lines()[:2] == [
+        f"tiny: {held} of 6 trials have ended ({held} completed); no driver runs the sweep",
+        f"  complete: the search space holds {held} different trials within the constraints, search.num_trials asks for 6",
+    ]
 
 
 def states(findings: list[Finding], start: str) -> list[str]:

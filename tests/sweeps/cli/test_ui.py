@@ -73,10 +73,10 @@ def look() -> Iterator[Callable]:
 @needs_browser
 @pytest.mark.more
 def test_the_table_lists_the_trials_best_first_with_axes_and_costs(look: Callable, links: dict, tracked: Ledger) -> None:
-    names = [tracked.tracker.name(tracked.stored_trial(record["fingerprint"])) for record in tracked.best(4)]
+    names = [tracked.tracker.name_of_record(record) for record in tracked.best(4)]
     page = look(links["table"], "mlflow-table", *names, "val/exact_accuracy", "inference_flops")
     text = page.inner_text("body")
-    accuracies = {tracked.tracker.name(tracked.stored_trial(r["fingerprint"])): r["val/exact_accuracy"] for r in tracked.best(4)}
+    accuracies = {tracked.tracker.name_of_record(r): r["val/exact_accuracy"] for r in tracked.best(4)}
     shown = sorted(names, key=text.index)
     assert [accuracies[name] for name in shown] == sorted(accuracies.values(), reverse=True)
 
@@ -104,7 +104,7 @@ def test_two_runs_are_compared(look: Callable, links: dict, tracked: Ledger) -> 
     page = look(f"{address}/#/compare-runs?{query}", "mlflow-compare", "Comparing 2 Runs", "model.hidden_size")
     text = page.inner_text("body")
     for fingerprint in best:
-        assert tracked.tracker.name(tracked.stored_trial(fingerprint)) in text
+        assert tracked.tracker.name_of_record(tracked.results[fingerprint]) in text
 
 
 @needs_browser
@@ -200,7 +200,7 @@ def ask_until_it_is_gone(ask: Callable[[], list]) -> None:
 
 def test_a_sweep_that_was_never_run_has_no_page(typed: Callable) -> None:
     ended = typed("ui", "runs/nothing", "--no-browser")
-    assert ended.returncode == 2 and "runs/nothing: has never been run" in ended.stderr and ended.stderr.count("\n") == 1
+    assert ended.returncode == 2 and "runs/nothing: is not a sweep" in ended.stderr and ended.stderr.count("\n") == 1
 
 
 def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None:

@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.laws.recurrence import read_cells, refuse
+from analysis.laws.cells import find_reason, read_recursion
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
-from sweeps.design.axes import RECURSION
 from sweeps.design.identifiability import Reason
 from sweeps.planning.forecast import Group, find_splitting_paths, group_cells
 from sweeps.spec.sweep import SweepSpec, load_spec
@@ -92,7 +91,7 @@ def analyzed_verdict(spec: SweepSpec) -> Verdict:
         names[trial.fingerprint] = trial.model_copy(update={"seed": 0}).fingerprint
     found: Verdict = {}
     for group in analysis.groups_of(analysis.load(spec.location).completed):
-        reason = refuse(group, read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)]))
+        reason = find_reason(group, read_recursion(group))
         cells = frozenset(names[fingerprint] for fingerprint in group.trials["fingerprint"])
         found[cells] = reason if reason in get_args(Reason) else None
     return found

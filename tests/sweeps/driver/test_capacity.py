@@ -1,6 +1,7 @@
 """Where trials may run: what nodes have room for, and nodes that were refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,12 @@ from ray.tune.search import Searcher
 from sweeps.driver.capacity import Capacity, count_fitting, place_trial
 from sweeps.driver.tune import Ask, Decide, End
 from sweeps.spec.sweep import Resources
-from sweeps.worker.run_trial import MISFIT
+from sweeps.worker.messages import Job, NodeRefused
 from tests.sweeps.conftest import ending, measure_sections
 
 
-def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
-    return {"NodeID": name, "Alive": alive, "Resources": resources}
+def node(**resources: float) -> dict[str, Any]:
+    return {"Resources": resources}
 
 
 @pytest.mark.parametrize(
@@ -28,18 +29,18 @@ def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
     ],
 )
 def test_trials_that_fit_are_counted(resources: Resources, there: dict[str, float], count: int) -> None:
-    assert resources.fit_into(there) == count == count_fitting(resources, [node("a", **there)])
+    assert resources.fit_into(there) == count == count_fitting(resources, {"a": node(**there)})
 
 
-def test_no_trial_is_spread_over_nodes_or_put_on_one_that_is_gone_or_refused() -> None:
-    nodes = [node("a", CPU=2.0), node("b", CPU=3.0), node("gone", alive=False, CPU=64.0)]
+def test_no_trial_is_spread_over_nodes_or_put_on_one_that_is_refused() -> None:
+    nodes = {"a": node(CPU=2.0), "b": node(CPU=3.0)}
     assert count_fitting(Resources(cpus=2), nodes) == 2 and count_fitting(Resources(cpus=4), nodes) == 0
     assert count_fitting(Resources(), nodes) == 5 and count_fitting(Resources(), nodes, refused=["b"]) == 2
 
 
 def test_a_trial_is_placed_on_nodes_that_were_not_refused() -> None:
-    anywhere = place_trial({"asked": {"CPU": 1, "GPU": 0.5}, "refused": []})
-    elsewhere = place_trial({"asked": {"CPU": 1, "GPU": 0.5}, "refused": ["a", "b"]})
+    job = Job("t", "runs/tiny", "session", None, {"CPU": 1, "GPU": 0.5}, [], 2, None, False)
+    anywhere, elsewhere = place_trial(job.to_config()), place_trial(replace(job, refused=["a", "b"]).to_config())
     assert anywhere.bundles == elsewhere.bundles == [{"CPU": 1, "GPU": 0.5}] and anywhere != elsewhere
     assert elsewhere._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a, b)"}]}
 
@@ -52,7 +53,7 @@ def test_a_trial_that_was_offered_to_a_misfit_is_asked_for_again_and_the_node_is
     jobs = [ask.suggest("0"), ask.suggest("1")]
     assert ask.suggest("2") is None and [job["refused"] for job in jobs] == [[], []]
     for job in jobs:
-        decide.endings[job["fingerprint"]] = {MISFIT: "differs from this driver", "node": "a", "address": "10.0.0.2"}
+        decide.endings[job["fingerprint"]] = NodeRefused("a", "10.0.0.2", "differs from this driver")
         end.on_trial_complete(1, [], SimpleNamespace(config=job))
     assert said == ["node 10.0.0.2 gets no trials: it differs from this driver"]
     again = [ask.suggest("2"), ask.suggest("3")]
@@ -68,7 +69,7 @@ def test_the_last_trial_may_be_given_back_too(open_ledger: Callable) -> None:
     end = End(ledger, capacity, decide, print)
     jobs = [ask.suggest(str(number)) for number in range(4)]
     assert ask.suggest("4") is None
-    decide.endings[jobs[3]["fingerprint"]] = {MISFIT: "differs from this driver", "node": "a", "address": "10.0.0.2"}
+    decide.endings[jobs[3]["fingerprint"]] = NodeRefused("a", "10.0.0.2", "differs from this driver")
     end.on_trial_complete(1, [], SimpleNamespace(config=jobs[3]))
     assert ask.suggest("5")["fingerprint"] == jobs[3]["fingerprint"]
     for job in jobs:

@@ -7,8 +7,10 @@ from optuna.trial import TrialState
 
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
-from sweeps.driver.ledger import CONFIRM, Ledger
+from sweeps.driver.ledger import Ledger
+from sweeps.driver.queues import CONFIRM
 from sweeps.driver.run import fit_until_done
+from sweeps.worker.messages import Lost
 from tests.sweeps.conftest import Sections, ending, load_study, measure_sections, search_sections
 
 
@@ -35,7 +37,7 @@ def test_a_search_ends_with_its_best_trials_over_fresh_seeds(open_ledger: Callab
     assert [(config.optim.lr, config.seed) for config in confirmed] == [
         (config.optim.lr, seed) for config in best for seed in (1, 2, 3)
     ]
-    assert ledger.finished and ledger.total == 11 == len(ledger.results)
+    assert ledger.finished and ledger.spec.total == 11 == len(ledger.results)
     assert {name for name, record in ledger.results.items() if record.get("stage") == CONFIRM} == {c.fingerprint for c in confirmed}
     assert len(load_study(ledger.store.driver_folder).trials) == 5
 
@@ -89,16 +91,16 @@ def test_a_lost_trial_is_tried_again_up_to_its_limit(open_ledger: Callable, sect
     sections = sections | {"resources": {"max_retries": 1}}
     ledger = open_ledger(sections)
     config = ledger.ask()
-    ledger.lose(config.fingerprint, "its process was lost")
+    ledger.end(config.fingerprint, Lost("its process was lost"))
     second = open_ledger(sections)
     assert config.fingerprint not in second.results
     assert second.ask().fingerprint == config.fingerprint
-    second.lose(config.fingerprint, "its process was lost")
+    second.end(config.fingerprint, Lost("its process was lost"))
     third = open_ledger(sections)
     assert third.results[config.fingerprint]["outcome"] == "failed"
     assert third.ask().fingerprint != config.fingerprint
-    if third.study:
-        states = [trial.state for trial in third.study._study.trials]
+    if "search" in sections:
+        states = [trial.state for trial in third.queue.study._study.trials]
         assert states[:2] == [TrialState.FAIL, TrialState.FAIL]
 
 
@@ -122,6 +124,34 @@ def test_a_trial_of_an_earlier_driver_takes_no_room_before_it_is_handed_out(open
     assert again.ask().fingerprint == config.fingerprint and again.running == 1
     again.requeue()  # Ray gave up
     assert again.running == 0
+
+
+def test_a_stop_that_a_killed_driver_did_not_carry_out_is_carried_out_by_the_next_one(open_ledger: Callable) -> None:
+    sections = search_sections(fit__budget__amount=9)
+    sections["search"]["scheduler"] = {"kind": "asha", "grace": 1 / 9, "reduction": 3}
+    first = open_ledger(sections)
+    running, stopped = first.ask().fingerprint, first.ask().fingerprint
+    for fingerprint, nll in ((running, 0.1), (stopped, 9.0)):
+        metrics = {"val_curve/exact_accuracy": 0.1, "val_curve/nll": nll}
+        is_stopped = first.row(fingerprint, {"step": 1, "time": 0, "metrics": metrics, "used": {"steps": 1}})
+        assert is_stopped == (fingerprint == stopped)
+    again = open_ledger(sections)
+    assert {name: record["outcome"] for name, record in again.results.items()} == {stopped: "pruned"}
+    assert again.ask().fingerprint == running
+
+
+def test_a_begun_trial_of_the_last_stage_reports_each_row_once_after_a_restart(open_ledger: Callable) -> None:
+    first = open_ledger(confirming())
+    for _ in range(5):
+        config = first.ask()
+        first.end(config.fingerprint, ending(config))
+    config = first.ask()
+    row = {"step": 4, "time": 0, "metrics": {"val_curve/nll": 0.5}, "used": {"steps": 4}}
+    first.row(config.fingerprint, row)
+    again = open_ledger(confirming())
+    assert again.ask() == config
+    again.row(config.fingerprint, row)
+    assert [line["fingerprint"] for line in again.store.rows()] == [config.fingerprint]
 
 
 class Abort(Exception):
@@ -179,6 +209,6 @@ def test_a_trial_that_a_watchdog_ended_fails_with_its_reason_and_is_not_tried_ag
     ledger = open_ledger(measure_sections())
     config = ledger.ask()
     ledger.store.write_killed(config.fingerprint, "used 9 GB")
-    ledger.lose(config.fingerprint, "its process was lost")
+    ledger.end(config.fingerprint, Lost("its process was lost"))
     assert ledger.results[config.fingerprint]["reason"] == "used 9 GB"
     assert open_ledger(measure_sections()).ask().fingerprint != config.fingerprint

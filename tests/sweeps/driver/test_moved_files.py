@@ -14,13 +14,14 @@ from rrm.errors import UserError
 from rrm.models import build_reasoner
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
+from sweeps.driver.reconcile import reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
 from tests.conftest import tiny_sections, tiny_trial
 from tests.rrm.tasks.test_arc import task_file
-from tests.sweeps.conftest import Sections, ending, measure_sections, run_here, search_sections
+from tests.sweeps.conftest import Sections, ending, measure_sections, run_here, search_sections, stored_trial
 
 PUZZLES = ("12.4341221434321,1234341221434321", ".234341221434321,1234341221434321", "1.34341221434321,1234341221434321")
 ARC = {"kind": "arc", "train": ["arc"], "test": "arc", "augmentations": 1, "validation_tasks": 1}
@@ -49,8 +50,7 @@ def open_in(folder: Path, sections: Sections) -> Ledger:
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)
     store.create()
-    ledger = Ledger(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
-    ledger.reconcile()
+    ledger = reconcile(spec, store, Tracker(spec, Spool(store.driver_folder / "spool"), store))
     return ledger
 
 
@@ -87,7 +87,7 @@ def test_a_sweep_goes_on_where_its_folder_has_moved(tmp_path: Path, sections: Se
     again = open_in(tmp_path / "new", sections)
     assert list(again.results) == [done.fingerprint]
     for fingerprint in (done.fingerprint, begun.fingerprint):
-        assert again.stored_trial(fingerprint).fingerprint == fingerprint
+        assert stored_trial(again, fingerprint).fingerprint == fingerprint
         assert str(tmp_path / "old") not in (again.store.trial(fingerprint) or "")  # where a worker reads it
     resumed = ask(again)
     assert resumed.fingerprint == begun.fingerprint
@@ -142,7 +142,7 @@ def test_a_store_without_its_data_is_read(tmp_path: Path) -> None:
     ledger.close()
     shutil.copytree(tmp_path / "old/runs", tmp_path / "there")
     shutil.rmtree(tmp_path / "old")
-    assert "2 of 2 trials have ended" in read_status(str(tmp_path / "there/tiny")).lines()[0]
+    assert "2 of 2 trials have ended" in read_status(Store(tmp_path / "there/tiny")).lines()[0]
     assert len(load(tmp_path / "there/tiny").completed) == 2
 
 

@@ -14,7 +14,8 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.study import FINGERPRINT
 from sweeps.driver.study_database import Generations
-from tests.sweeps.conftest import Sections, ending, load_study, search_sections
+from sweeps.worker.messages import Lost
+from tests.sweeps.conftest import Sections, ending, load_study, record_of, search_sections, stored_trial
 from tests.sweeps.driver.test_ledger import run_all
 
 LR = {"log_uniform": [1e-4, 1e-2]}
@@ -59,7 +60,7 @@ def test_a_changed_space_goes_on_with_the_results_that_lie_in_it(
     old = {name: record["val/nll"] for name, record in first.results.items()}
     second = open_ledger(sections(after, num_trials=6, sampler={"kind": sampler}))
     inside = {name: old[name] for name in second.results}
-    note, *rest = second.study.notes
+    note, *rest = second.queue.study.notes
     assert note.startswith("the search space has changed: the study goes on as generation 2")
     assert note.endswith("; the QMC sequence starts again") == (sampler == "qmc")
     assert [said.split(";")[0] for said in rest] == (
@@ -69,10 +70,10 @@ def test_a_changed_space_goes_on_with_the_results_that_lie_in_it(
     run_all(second)
     assert len(second.results) == 6 and second.finished and set(second.store.results()) == {*old, *second.results}
     for name in second.results:
-        config = second.stored_trial(name)
-        assert second.study.search.drawn_values(config.flat()) is not None
+        config = stored_trial(second, name)
+        assert second.queue.study.search.drawn_values(config.flat()) is not None
     third = open_ledger(sections(after, num_trials=6, sampler={"kind": sampler}))
-    assert third.finished and third.study.notes == rest  # no further generation
+    assert third.finished and third.queue.study.notes == rest  # no further generation
 
 
 def test_a_study_that_is_lost_after_the_space_was_narrowed_is_rebuilt_of_what_lies_in_it(open_ledger: Callable) -> None:
@@ -134,7 +135,7 @@ def test_a_store_from_an_older_backup_repeats_what_came_after_it(open_ledger: Ca
             shutil.rmtree(path)
             shutil.copytree(backup, path)
     second = open_ledger(spec)
-    assert len(second.results) == 2 and second.study.notes == [
+    assert len(second.results) == 2 and second.queue.study.notes == [
         "the store has lost trials: the study goes on as generation 2, with 2 of 2 finished trials"
     ]
     assert sorted(config.fingerprint for config in run_all(second)) == sorted(later)
@@ -189,7 +190,7 @@ def test_a_second_storage_and_a_second_goal_have_studies_of_their_own(open_ledge
 def test_other_goals_are_refused_in_a_line_once_trials_were_begun(open_ledger: Callable, objectives: list[dict[str, str]]) -> None:
     ledger = open_ledger(sections({"optim.lr": LR}))
     other = sections({"optim.lr": LR}, objectives=objectives)
-    assert open_ledger(other).study is not None  # nothing was begun
+    assert open_ledger(other).queue.study is not None  # nothing was begun
     open_ledger(sections({"optim.lr": LR}))
     ledger = open_ledger(sections({"optim.lr": LR}))
     config = ledger.ask()
@@ -275,7 +276,7 @@ def test_a_sampler_that_proposes_the_edge_of_a_continuous_range_again_and_again_
         "optim.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)
     })  # fmt: skip
     ledger = open_ledger(sections({"optim.lr": LR}, num_trials=4, sampler={"kind": kind}))
-    assert len({config.optim.lr for config in run_all(ledger)}) == 4 and ledger.shortfall is None
+    assert len({config.optim.lr for config in run_all(ledger)}) == 4 and ledger.queue.shortfall is None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_whole_numbers_of_a_field_of_fractions_lie_in_the_space(open_ledger: Cal
     for file in first.store.driver_folder.glob("study.db*"):
         file.unlink()
     second = open_ledger(sections(space, num_trials=2))
-    assert second.finished and second.results.keys() == first.results.keys() and not second.study.notes
+    assert second.finished and second.results.keys() == first.results.keys() and not second.queue.study.notes
 
 
 def test_a_point_that_waits_outside_the_present_space_is_not_tried(open_ledger: Callable) -> None:
@@ -303,22 +304,22 @@ def test_trials_of_a_warm_start_use_up_no_space(open_ledger: Callable) -> None:
     space = {"model.l_cycles": {"choice": [1, 2, 4]}}
     run_all(open_ledger(sections(space, num_trials=3) | {"name": "other"}))
     ledger = open_ledger(sections(space, num_trials=3, warm_start=["other"]))
-    assert len(run_all(ledger)) == 3 and ledger.shortfall is None
+    assert len(run_all(ledger)) == 3 and ledger.queue.shortfall is None
 
 
 def test_a_result_that_another_driver_wrote_replaces_a_failure_in_the_study(open_ledger: Callable) -> None:
     spec = sections({"optim.lr": LR})
     first = open_ledger(spec)
     failed = fail(first)
-    completed = ending(first.stored_trial(failed), nll=0.25)
-    first.store.write_result(failed, json.dumps(completed))
+    completed = record_of(stored_trial(first, failed), nll=0.25)
+    first.store.write_result(failed, json.dumps(completed | {"curves": []}))
     assert counted(open_ledger(spec)) == {failed: 0.25}
 
 
 def test_a_lost_trial_outside_the_space_keeps_its_result(open_ledger: Callable) -> None:
     first = open_ledger(sections({"model.hidden_size": {"choice": [16]}, "optim.lr": LR}))
     lost = first.ask().fingerprint
-    first.lose(lost, "its process was lost")
+    first.end(lost, Lost("its process was lost"))
     second = open_ledger(sections({"model.hidden_size": {"choice": [24]}, "optim.lr": LR}))
     assert lost not in second.results and second.store.results()[lost]["outcome"] == "failed"
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from rrm.errors import UserError
 from sweeps.driver.study import Study
+from sweeps.driver.study_database import database_id, open_storage
 from sweeps.spec.sweep import SweepSpec, load_spec
 from tests.sweeps.conftest import load_study, search_sections
 
@@ -116,3 +118,10 @@ def test_a_database_in_the_home_folder_is_found(spec: SweepSpec, tmp_path: Path,
     monkeypatch.setenv("RRM_STUDY_URL", "sqlite:///~/team.db")
     Study(spec, tmp_path / "study.db")
     assert (tmp_path / "team.db").exists()
+
+
+def test_the_private_names_of_optuna_exist(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path / "study.db"))
+    trial = study.ask()
+    assert trial._suggest("x", FloatDistribution(0, 1)) == trial.params["x"]
+    assert database_id(trial) == database_id(study.trials[0]) == trial.storage.get_all_trials(database_id(study))[0]._trial_id

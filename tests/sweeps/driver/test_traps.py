@@ -27,8 +27,9 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.tune import Ask, Decide, End
 from sweeps.tracking import delivery
 from sweeps.tracking.mlflow.reader import read_runs
+from sweeps.worker.messages import Completed, Pruned
 from tests.conftest import ROOT, tiny_trial
-from tests.sweeps.conftest import Sections, ending, load_study, search_sections
+from tests.sweeps.conftest import Sections, ending, load_study, record_of, search_sections
 from tests.sweeps.tracking.mlflow.test_writer import EVENTS, send, writer
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)}
@@ -74,7 +75,7 @@ def test_a_trial_that_the_scheduler_stops_is_pruned_and_not_complete(open_ledger
         stopped[config.fingerprint] = ledger.row(config.fingerprint, row(1, nll))
     worst = list(stopped)[-1]
     assert stopped[worst]
-    ledger.end(worst, None)
+    ledger.end(worst, Pruned())
     trial = study_of(ledger).trials[-1]
     assert trial.state is TrialState.PRUNED and trial.intermediate_values == {1: 3.0}
 
@@ -90,10 +91,10 @@ def test_a_missing_or_infinite_objective_fails_and_does_not_run_for_ever(
 
     ledger = open_ledger(search_sections())
     config = ledger.ask()
-    last_word = ending(config) | {"val/nll": values["nll"]}
+    record = record_of(config) | {"val/nll": values["nll"]}
     if "cost" not in values:
-        del last_word["val/nll"]
-    ledger.end(config.fingerprint, last_word)
+        del record["val/nll"]
+    ledger.end(config.fingerprint, Completed(record, []))
     trial = study_of(ledger).trials[0]
     assert trial.state is TrialState.FAIL and "val/nll is" in trial.user_attrs["reason"]
     assert ledger.results[config.fingerprint]["outcome"] == "failed"
@@ -106,7 +107,7 @@ def test_after_a_crash_no_trial_runs_for_ever(open_ledger: Callable, tmp_path: P
 
     first = open_ledger(search_sections())
     started = first.ask()
-    first.study.ask()  # killed between the proposal and the start
+    first.queue.study.ask()  # killed between the proposal and the start
     second = open_ledger(search_sections())
     assert [trial.state for trial in study_of(second).trials] == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
     assert second.ask().fingerprint == started.fingerprint  # and goes on
@@ -151,7 +152,7 @@ def test_the_rungs_survive_a_restart(open_ledger: Callable) -> None:
         for nll in (1.0, 0.5, 2.0, 3.0):
             config = ledger.ask()
             decisions.append(ledger.row(config.fingerprint, row(1, nll)))
-            ledger.end(config.fingerprint, None if decisions[-1] else ending(config, nll))
+            ledger.end(config.fingerprint, Pruned() if decisions[-1] else ending(config, nll))
             if restart:
                 ledger = open_ledger(asha() | {"name": ledger.spec.name})
         return decisions
@@ -191,7 +192,7 @@ def test_several_objectives_may_be_stopped_early(open_ledger: Callable, tmp_path
     for nll in (1.0, 2.0, 3.0):
         config = ledger.ask()
         decisions.append(ledger.row(config.fingerprint, row(1, nll)))
-        ledger.end(config.fingerprint, None if decisions[-1] else ending(config, nll, params=100))
+        ledger.end(config.fingerprint, Pruned() if decisions[-1] else ending(config, nll, params=100))
     assert decisions == [False, True, True]
     assert ledger.ask() is not None  # one PRUNED trial with intermediate values would make TPE raise here
 

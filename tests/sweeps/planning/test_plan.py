@@ -14,7 +14,7 @@ from rich.console import Console
 
 import analysis
 from analysis.laws.groups import groups_of
-from analysis.laws.recurrence import fit_recurrence
+from analysis.laws.recurrence import Recurrence
 from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, describe
@@ -327,7 +327,7 @@ def test_a_plan_refuses_what_the_report_refuses_on_the_same_trials(load: Callabl
         scores = {"test/nll": nll, "test/exact_accuracy": accuracy, "outcome": "completed", "sweep": "tiny"}
         store.write_result(trial.fingerprint, FitResult(record | scores).to_json())
     (group,) = groups_of(analysis.load(spec.location).completed)
-    reported, first = fit_recurrence(group)[0], forecast_lines(spec, store.results())[0]
+    reported, first = Recurrence().fit(group)[0], forecast_lines(spec, store.results())[0]
     if reported.reason is not None:
         assert first.startswith(f"no exponent: {reported.reason}")
     elif seeds == 3:

@@ -9,8 +9,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.store.backend import LOCK, Backend
+from sweeps.store.find_store import find_store
 from sweeps.store.folder import Folder
 from sweeps.store.object_store import Lease, ObjectStore
 from sweeps.store.open_backend import open_backend
@@ -120,7 +122,7 @@ class TestLease:
         objects = ObjectStore(f"{s3}/sweep")
         objects.append("rows.jsonl", {"n": 0})
         objects.flush()
-        message = rf"^{s3}/sweep: takes no more: .*; mend it and run the same command again$"
+        message = rf"^{s3}/sweep: cannot be written: .*; restore access, then run the same command again$"
         with pytest.raises(UserError, match=message), objects.locked():
             objects.append("rows.jsonl", {"n": 1})
             urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
@@ -185,6 +187,7 @@ def test_a_full_disk_leaves_the_previous_content(tmp_path: Path) -> None:
     code = f"""
 import resource
 from pathlib import Path
+from sweeps.store.find_store import find_store
 from sweeps.store.folder import Folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
@@ -250,3 +253,15 @@ def s3_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+def test_a_sweep_in_an_object_store_is_found_by_uri_name_and_spec(s3: str, write_spec: Callable, monkeypatch) -> None:
+    store, spec = Store(f"{s3}/tiny"), str(write_spec(measure_sections()))
+    store.create()
+    store.write_spec(write_yaml(measure_sections()))
+    for target, storage in ((f"{s3}/tiny", None), ("tiny", s3), (spec, f"{s3}/")):
+        assert find_store(target, storage).location == store.location
+    monkeypatch.setenv("RRM_STORAGE", s3)
+    assert find_store("tiny").location == store.location
+    with pytest.raises(UserError, match=rf"^tin: is neither .* no {s3}/tin/spec.yaml; sweeps in {s3}: tiny$"):
+        find_store("tin")

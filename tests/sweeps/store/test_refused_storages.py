@@ -11,8 +11,8 @@ import pytest
 import analysis.cli
 from analysis.data.tables import load
 from rrm.errors import UserError
-from sweeps.cli.status import find_store
 from sweeps.planning.load_sweep import load_sweep
+from sweeps.store.find_store import find_store
 from sweeps.store.object_store import Lease, ObjectStore
 from sweeps.store.store import Store
 from tests.sweeps.conftest import assert_refused, measure_sections, run_command
@@ -167,7 +167,7 @@ def test_a_server_that_refuses_later_is_one_line_for_every_way_to_write(answerin
     if status not in {404, 409, 412}:  # what is not there is removed, and another driver may have the lock
         writes += [lambda: store.remove_result("a"), lambda: store.locked().__enter__()]
     for write in writes:
-        with pytest.raises(UserError, match=rf"^{SWEEP}: takes no more: .*; mend it and run the same command again$"):
+        with pytest.raises(UserError, match=rf"^{SWEEP}: cannot be written: .*; restore access, then run the same command again$"):
             write()
 
 
@@ -177,7 +177,7 @@ def test_appended_lines_that_do_not_go_up_and_a_lock_that_is_not_freed_are_one_l
     backend._next_part["rows.jsonl"] = 0
     backend.append("rows.jsonl", {"n": 1})
     for write in (backend.flush, lambda: Lease(backend._client)._write({"e_tag": "a"}, 0.0)):
-        with pytest.raises(UserError, match=rf"^{SWEEP}: takes no more: "):
+        with pytest.raises(UserError, match=rf"^{SWEEP}: cannot be written: "):
             write()
 
 

@@ -15,6 +15,7 @@ from lightning_modules.config import TrialConfig
 from sweeps.driver.ledger import Ledger
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
 from sweeps.tracking.mlflow.reader import read_item_files, read_runs
+from sweeps.worker.messages import Lost
 from tests.sweeps.conftest import Sections, call_in_child, ending, measure_sections
 from tests.sweeps.driver.test_traps import row
 
@@ -294,7 +295,7 @@ def test_a_lost_trial_that_goes_on_and_completes_keeps_its_curve_and_no_reason(
     ledger = open_ledger(small_sections())
     config = ledger.ask()
     ledger.row(config.fingerprint, row(STEPS[0], 1.0 / STEPS[0]))
-    ledger.lose(config.fingerprint, "its node was lost", losses=1)
+    ledger.end(config.fingerprint, Lost("its node was lost", losses=1))
     if is_delivered_between:
         deliver(ledger)
     again = open_ledger(small_sections())

@@ -92,7 +92,7 @@ def test_what_a_server_refuses_is_set_aside_alone_and_sent_when_it_is_taken(
     assert proxy.refused
     assert_metrics_and_statuses(finished, server)
     aside = finished.tracker.spool.progress.describe_aside(transient=False)
-    status = read_status(finished.store.location).tracking
+    status = read_status(finished.store).tracking
     if rule.path == "log-batch":
         assert not aside and not status
     else:
@@ -102,7 +102,7 @@ def test_what_a_server_refuses_is_set_aside_alone_and_sent_when_it_is_taken(
     again: Ledger = open_ledger(finished.spec.model_dump(mode="json", exclude_none=True, by_alias=True))
     again.close()
     deliver(again)
-    assert not again.tracker.spool.progress.aside and not read_status(finished.store.location).tracking
+    assert not again.tracker.spool.progress.aside and not read_status(finished.store).tracking
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name(finished.spec.name)
     assert experiment is not None and "mlflow.sharedViewState.rrm" in experiment.tags
@@ -140,4 +140,4 @@ def test_a_run_ends_with_what_was_refused_and_the_next_one_sends_it(
     again = open_ledger(finished.spec.model_dump(mode="json", exclude_none=True, by_alias=True))
     again.close()
     assert _deliver(again.tracker) == []
-    assert read_status(finished.store.location).tracking == []
+    assert read_status(finished.store).tracking == []

@@ -17,6 +17,7 @@ from analysis.data.tables import load
 from analysis.report.build import build_report
 from analysis.report.html import write_report
 from sweeps.driver.ledger import Ledger
+from sweeps.driver.reconcile import reconcile
 from sweeps.spec.sweep import load_spec
 from sweeps.store.store import Store
 from sweeps.tracking.curves_file import SCHEMA
@@ -25,8 +26,9 @@ from sweeps.tracking.mlflow.reader import read_runs
 from sweeps.tracking.mlflow.writer import MlflowWriter
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
+from sweeps.worker.messages import Pruned
 from tests.conftest import ROOT
-from tests.sweeps.conftest import ending, measure_sections
+from tests.sweeps.conftest import ending, measure_sections, stored_trial
 from tests.sweeps.driver.test_traps import row
 
 PAGE = (ROOT / "docs/mlflow.md").read_text()
@@ -65,14 +67,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     store.create()
     tracker = Tracker(spec, Spool(store.driver_folder / "spool"), store)
     tracker._tags |= {"git.dirty": "true"}
-    ledger = Ledger(spec, store, tracker)
-    ledger.reconcile()
-    for number in range(len(ledger.planned)):
+    ledger = reconcile(spec, store, tracker)
+    for number in range(len(ledger.spec.design)):
         config = ledger.ask()
         assert config is not None
         scores: dict[str, Any] = {"test/exact_accuracy": number / 36, "chosen_depth": 1 + number % 8, "data_fingerprint": "d1"}
         if number == 0:
-            scores |= {"outcome": "pruned"}
+            ledger.row(config.fingerprint, row(1, 0.5))
+            ledger.end(config.fingerprint, Pruned())
+            continue
         if number == 1:
             scores |= {"outcome": "failed", "reason": "the training loss is nan at step 125"}
         ledger.end(config.fingerprint, ending(config, **scores))
@@ -111,7 +114,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
     assert parent.info.status == "FINISHED" and parent.data.tags["rrm.kind"] == "measure"
     client = MlflowClient(tracked.tracker.delivery.uri)
     for fingerprint, run in children.items():
-        config, record = tracked.stored_trial(fingerprint), tracked.results[fingerprint]
+        config, record = stored_trial(tracked, fingerprint), tracked.results[fingerprint]
         assert run.info.run_name == f"h{config.model.hidden_size} n{config.model.l_cycles} seed0"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id and run.info.status == "FINISHED"
         assert run.data.params == {name: str(value) for name, value in {**config.flat(), "seed": 0}.items()}

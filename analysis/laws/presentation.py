@@ -1,0 +1,44 @@
+"""What a report, a terminal and a notebook show of fits: each law gives its own part."""
+
+from collections.abc import Iterator, Sequence
+
+from analysis.figures.data import FigureData
+from analysis.laws.drawing import draw_fits
+from analysis.laws.fit import Fit
+from analysis.laws.groups import Budgets
+from analysis.laws.law import Law
+from analysis.laws.sentence import Sentence
+
+
+def describe_fits(fits: Sequence[Fit]) -> list[Sentence]:
+    """What the laws state, leading laws first; refusals last."""
+    parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
+    sentences = [sentence for law, part in parts for sentence in law.sentences(part)]
+    sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
+    return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in sentences]
+
+
+def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:
+    """Figures of single fits, then the lines and the misfit of each law and form.
+
+    Returns:
+        Those of single fits and of leading laws; and the lines of the other laws.
+    """
+    single = [figure for law, part in _by_law(fits) for fit in part if (figure := law.figure(fit)) is not None]
+    leading, other = list[FigureData](), list[FigureData]()
+    for law, part in _by_law(fits):
+        for form in dict.fromkeys(fit.form for fit in part):
+            (leading if law.is_leading else other).extend(draw_fits([fit for fit in part if fit.form == form], law.drawing))
+    return [*single, *leading], other
+
+
+def note_unanswered(fits: Sequence[Fit], budgets: Budgets, laws: Sequence[Law]) -> list[str]:
+    """A note for each budget that no law answers."""
+    return [note for law in laws for note in law.unanswered([fit for fit in fits if fit.law == law.name], budgets)]
+
+
+def _by_law(fits: Sequence[Fit]) -> Iterator[tuple[Law, list[Fit]]]:
+    """Each law with its fits, in the order of the fits."""
+    for name in dict.fromkeys(fit.law for fit in fits):
+        part = [fit for fit in fits if fit.law == name]
+        yield part[0].fitted_by, part

@@ -1,0 +1,47 @@
+"""Names of the columns of a record and of the metrics of curves (docs/formats.md)."""
+
+# Columns of a record, apart from settings (`config.flat()`).
+TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint")
+RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")  # scores of every split at D = N_sup
+SPLITS = ("val", "test", "ood")
+SCORES = tuple(
+    f"{split}/{score}" for split in SPLITS for score in (*RECORD_METRICS, "valid_accuracy", "examples", "pass_at_1", "pass_at_2")
+)
+COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "train_flops", "inference_flops",
+          "steps", "fresh_examples")  # fmt: skip
+COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
+         "peak_memory_bytes")  # fmt: skip
+BUDGET_COLUMNS = {unit: unit for unit in ("steps", "fresh_examples", "train_flops")} | {"seconds": "train_seconds"}
+# Columns that follow from the config and are no settings (`record.describe`).
+DESCRIBED = ("fingerprint", "training_fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step",
+             "layers_executed", "inference_flops", "recursion", "matching")  # fmt: skip
+
+# Curves: the first part of a metric's name, and the axis of the curve.
+TRAIN_CURVE, VALIDATION_CURVE, SYSTEM = "train_curve", "val_curve", "system"
+DEPTH, VALIDATION_DEPTH, OOD_DEPTH = "depth", "val_depth", "ood_depth"
+AXES = {TRAIN_CURVE: "step", VALIDATION_CURVE: "step", SYSTEM: "step",
+        DEPTH: "depth", VALIDATION_DEPTH: "depth", OOD_DEPTH: "depth"}  # fmt: skip
+
+RENAMED = {"residual": "state_change"}  # today's name by the name in files of format 1
+
+
+def axis_of(metric: str) -> str | None:
+    """The axis of a curve, `step` or `depth`; None for a single value."""
+    return AXES.get(metric.split("/")[0])
+
+
+def curve_of(column: str) -> str:
+    """The metric of the curve by step that ends in a column: `val_curve/nll` for `val/nll`."""
+    split, score = column.split("/", 1)
+    return f"{split}_curve/{score}"
+
+
+def column_of(metric: str) -> str | None:
+    """The column in which a validation curve ends: `val/nll` for `val_curve/nll`; None for any other metric."""
+    return metric.replace(f"{VALIDATION_CURVE}/", "val/", 1) if metric.startswith(f"{VALIDATION_CURVE}/") else None
+
+
+def current_name(metric: str) -> str:
+    """Today's name of a column or of a curve's metric: `depth/state_change` for `depth/residual`."""
+    prefix, separator, last = metric.rpartition("/")
+    return prefix + separator + RENAMED.get(last, last)

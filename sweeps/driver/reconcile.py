@@ -1,0 +1,87 @@
+"""`reconcile`: the ledger of a driver that starts, which agrees with all that earlier drivers left."""
+
+from functools import partial
+
+from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.record import Record
+from lightning_modules.trial_folder import TRIAL
+from lightning_modules.yaml_file import parse_yaml, write_yaml
+from rrm.errors import UserError
+from sweeps.driver.ledger import Ledger, stored_sections
+from sweeps.driver.queues import MeasureQueue, Queue, ReadTrial, SearchQueue
+from sweeps.driver.study import Study
+from sweeps.planning.same_meaning import refuse_changed_meaning
+from sweeps.planning.warm_start import warm_results
+from sweeps.spec.sweep import SweepSpec
+from sweeps.store.attempts import note_losses
+from sweeps.store.store import STUDY, Store
+from sweeps.tracking.tracker import Tracker
+
+
+def reconcile(spec: SweepSpec, store: Store, tracker: Tracker) -> Ledger:
+    """Make study and tracking agree with the store, and find what is left to do. Needs the lock of the store.
+
+    Raises:
+        UserError: the spec gives another meaning to a sweep that has finished trials, or the store is a copy of another one.
+    """
+    results = store.results()
+    refuse_changed_meaning(spec, store, results)
+    begun, read_trial = store.begun(), partial(read_stored_trial, store, spec.files_by_digest)
+    queue = _open_queue(spec, store, tracker, begun, read_trial)
+    text = write_yaml(stored_sections(spec))
+    store.write_spec(text)
+    _reopen_lost(queue, store, results, spec.resources.max_retries)
+    ledger = Ledger(spec, store, tracker, queue, queue.reconcile(results, begun))
+    finished = list(ledger.results)  # without the trials that `replay` ends
+    for line in store.rows():
+        ledger.replay(line["fingerprint"], line["row"])
+    tracker.sweep(spec, text)
+    for fingerprint in finished:
+        record = ledger.results[fingerprint]
+        columns = {name: value for name, value in record.items() if name != "curves"}
+        tracker.end(read_trial(fingerprint), columns, record["curves"])
+    return ledger
+
+
+def read_stored_trial(store: Store, files: dict[str, str], fingerprint: str) -> TrialConfig:
+    """The trial in a folder of the store. Its file is rewritten where its data has moved.
+
+    Args:
+        files: path of every data file of the sweep by digest.
+
+    Raises:
+        UserError: the file was edited, so that its trial has another fingerprint.
+    """
+    where = f"{store.where(fingerprint)}/{TRIAL}"
+    config = validate_trial(parse_yaml(store.trial(fingerprint) or "", where) or {})
+    if config.fingerprint != fingerprint:
+        raise UserError(where, f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder")
+    moved = config.relocated(files)
+    if moved.resolved() != config.resolved():
+        store.write_trial(fingerprint, write_yaml(moved.resolved()))
+    return moved
+
+
+def _open_queue(spec: SweepSpec, store: Store, tracker: Tracker, begun: set[str], read_trial: ReadTrial) -> Queue:
+    """The queue of the spec's kind; that of a search has its study.
+
+    Raises:
+        UserError: the store is a copy, and its original continues with the same study.
+    """
+    if spec.search is None:
+        return MeasureQueue(spec, store)
+    warm = warm_results(spec)
+    study = Study(spec, store.driver_folder / STUDY, store.identify(), begun)
+    if study.location and tracker.delivery.destination.is_copy_of(study.location):
+        raise UserError(store.location, f"is a copy of {study.location}: give one of them another name: name=NEW")
+    study.location = store.location
+    return SearchQueue(spec, spec.search, study, warm, read_trial)
+
+
+def _reopen_lost(queue: Queue, store: Store, results: dict[str, Record], max_retries: int) -> None:
+    """Remove the results of lost trials that the spec requests and that may be retried, from the store and from `results`."""
+    for fingerprint, record in list(results.items()):
+        if record.get("retryable") and record["losses"] <= max_retries and queue.requests(fingerprint, record):
+            note_losses(store, fingerprint, record["losses"])
+            store.remove_result(fingerprint)
+            del results[fingerprint]
