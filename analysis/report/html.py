@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from analysis.data.published import COLUMNS as PUBLISHED
 from analysis.data.tables import Tables, is_parameter, label
-from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
+from analysis.figures.data import ACCURACY, VALIDATION, FigureData, as_tuple
 from analysis.figures.render import interactive, write_static
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
@@ -47,13 +47,6 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     _write_tables(report, folder)
-    figures = []
-    for number, figure in enumerate(report.figures):
-        write_static(figure, folder)
-        drawing = plotly.io.to_html(
-            interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}
-        )
-        figures.append({"data": figure, "html": drawing})
     environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     html = environment.get_template("report.html").render(
         title=title,
@@ -61,19 +54,10 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         answer=report.answer,
         table_notes=report.tables.notes,
         drawn={figure.name for figure in report.figures},
-        tables={
-            "Effects": _readable_effects(report),
-            "Interactions": _readable_interactions(report),
-            "Differences between cells": _readable_differences(report),
-            "Cells": readable_cells(report),
-            "What each parameter accounts for": _readable_importances(report),
-            "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
-            "Published beside ours": published_table(report),
-            "Laws": _readable_laws(report.fits),
-        },
+        tables=_shown_tables(report),
         notes=NOTES,
         suggestions=_suggestions(report.fits),
-        figures=figures,
+        figures=_draw(report.figures, folder),
         left_out=report.left_out,
         runs=_readable_runs(report.tables),
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
@@ -82,6 +66,30 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     path = folder / "report.html"
     write_atomically(path, html)
     return path
+
+
+def _draw(figures: Sequence[FigureData], folder: Path) -> list[dict[str, Any]]:
+    """Writes the static files of every figure, and returns its data and its HTML. The first one embeds plotly's script."""
+    drawn = []
+    for number, figure in enumerate(figures):
+        write_static(figure, folder)
+        html = plotly.io.to_html(interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        drawn.append({"data": figure, "html": html})
+    return drawn
+
+
+def _shown_tables(report: Report) -> dict[str, pd.DataFrame]:
+    """The tables of the page, by their headings."""
+    return {
+        "Effects": _readable_effects(report),
+        "Interactions": _readable_interactions(report),
+        "Differences between cells": _readable_differences(report),
+        "Cells": readable_cells(report),
+        "What each parameter accounts for": _readable_importances(report),
+        "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
+        "Published beside ours": published_table(report),
+        "Laws": _readable_laws(report.fits),
+    }
 
 
 NOTES = {
