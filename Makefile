@@ -18,7 +18,7 @@ demo: $(INSTALLED)  ## run the demo sweep (about 4 minutes on 2 cores) and write
 TESTS := $(BIN)/python -m pytest
 TOGETHER := -n 2 --dist loadfile --max-worker-restart=0
 
-test: $(INSTALLED)  ## run all tests but the longest (at most 8 minutes on 2 cores)
+test: $(INSTALLED)  ## run all tests but the longest (at most 9 minutes on 2 cores)
 	$(TESTS) $(TOGETHER) -m "not ray and not more and not slow and not cluster"
 	$(TESTS) -m "ray and not more"
 

@@ -22,9 +22,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 FRESH_TRIALS = 10  # under Tune's defaults, where each imports torch and lightning in a new process
-MOST_TIMES_BARE = 6.0
-MOST_GROWTH = 1.1  # of the time per trial, from the first number of trials to the second
-LEAST_TIMES_CHEAPER = 20.0
+MAX_RATIO_TO_TUNE = 6.0
+MAX_GROWTH = 1.1  # time per trial with many trials, divided by that with few
+MIN_RATIO_TO_FRESH = 20.0
 OURS = {
     "name": "scale",
     "trial": {
@@ -57,10 +57,10 @@ def main() -> None:
     fresh = measured("fresh", FRESH_TRIALS) / FRESH_TRIALS
     marginal = (ours_many - ours_few) / (many - few)
     print("\n| ratio | measured | limit |\n| --- | ---: | ---: |")
-    print(f"| ours to Tune alone, {few:,} trials | {ours_few / bare:.2f} | at most {MOST_TIMES_BARE:g} |")
-    print(f"| ours, {many:,} trials to {few:,} | {ours_many / ours_few:.2f} | at most {MOST_GROWTH * many / few:.1f} |")
+    print(f"| ours to Tune alone, {few:,} trials | {ours_few / bare:.2f} | at most {MAX_RATIO_TO_TUNE:g} |")
+    print(f"| ours, {many:,} trials to {few:,} | {ours_many / ours_few:.2f} | at most {MAX_GROWTH * many / few:.1f} |")
     print(
-        f"| a fresh process for each trial to a further trial of ours | {fresh / marginal:.0f} | at least {LEAST_TIMES_CHEAPER:g} |"
+        f"| a fresh process for each trial to a further trial of ours | {fresh / marginal:.0f} | at least {MIN_RATIO_TO_FRESH:g} |"
     )
 
 

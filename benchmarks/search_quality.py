@@ -22,14 +22,14 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from benchmarks.trivial.known import HIGHEST_LR, LEAST_BRANIN, LOWEST_LR, LR, SPACE, WEIGHT_DECAY, scores
+from benchmarks.trivial.known import LR, MAX_LR, MIN_BRANIN, MIN_LR, SPACE, WEIGHT_DECAY, scores
 from lightning_modules.yaml_file import write_yaml
 
 ROOT = Path(__file__).parent.parent
 BRANIN = [{"metric": "val/nll", "goal": "minimize"}]
 TWO_ACCURACIES = [{"metric": f"val/{name}", "goal": "maximize"} for name in ("exact_accuracy", "token_accuracy")]
 DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    LR: FloatDistribution(LOWEST_LR, HIGHEST_LR, log=True),
+    LR: FloatDistribution(MIN_LR, MAX_LR, log=True),
     WEIGHT_DECAY: FloatDistribution(0.0, 1.0),
 }
 DRIVER = """
@@ -161,7 +161,7 @@ def sections(run: Run) -> dict[str, Any]:
 def found(problem: Problem, trials: list[FrozenTrial]) -> float:
     """How good a study is: log10 of the distance to the optimum, or the hypervolume above (0, 0)."""
     if problem.objectives == BRANIN:
-        return math.log10(min(trial.values[0] for trial in trials) - LEAST_BRANIN)
+        return math.log10(min(trial.values[0] for trial in trials) - MIN_BRANIN)
     return hypervolume([(trial.values[0], trial.values[1]) for trial in trials])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 ROOT = Path(__file__).parent.parent
-POINTS = 50  # of a run: 20 rows of training and validation, 10 depths
+POINTS = 50  # points per run: 20 rows of training and validation, 10 depths
 SHARE_LIMIT, WRITE_LIMIT_SECONDS, READ_LIMIT_SECONDS = 0.02, 60.0, 10.0
 
 

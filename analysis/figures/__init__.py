@@ -1,9 +1,9 @@
 """Figures: each one function from tables to `FigureData`, which one static and one interactive renderer draw.
 
-scaling    width, depth, training compute; every trial
-recursion  where depth is spent, and what happens to the state
-difficulty which items depth solves
-inference  what an answer costs and is worth
+scaling    accuracy by parameters, layers executed and training FLOPs; every trial
+recursion  T against n, N_sup against D, treatment of the state between supervision steps
+difficulty accuracy by difficulty of items and inference depth
+inference  accuracy against FLOPs of an answer, halting, state change
 statistics effects, importance, agreement of tasks
 """
 
@@ -35,27 +35,27 @@ STATE_AXES = ("model.state_reset", "model.state_init", "model.state_noise", "mod
 
 @dataclass(frozen=True)
 class Recipe:
-    """A figure of a report, and what it takes."""
+    """A figure of a report, and the data that it needs."""
 
     draw: Callable[[Tables], FigureData | None]
-    columns: tuple[str, ...]  # of trials; a table of somebody else may lack them
-    sweep: str  # that would give it
-    axes: tuple[str, ...] = ()  # columns of trials, of which one must be there
-    curve: str = ""  # metric of curves
+    columns: tuple[str, ...]  # required columns of the table of trials; an imported table may lack them
+    sweep: str  # description of a sweep that has the data
+    axes: tuple[str, ...] = ()  # columns of the table of trials; one of them is required
+    curve: str = ""  # required metric of the table of curves
 
     @property
     def subject(self) -> str:
-        """The first line of the docstring, as part of a sentence."""
+        """The first line of the docstring of `draw`, as part of a sentence."""
         line = (self.draw.__doc__ or "").splitlines()[0].rstrip(".")
         return f"{line[0].lower()}{line[1:]}"
 
     def explain_absence(self, tables: Tables) -> str:
-        """Why the figure is left out of a report, and what would give it."""
+        """A sentence with the reason why the figure is left out of a report, and the data that it needs."""
         axes = (self.axes,) if self.axes and tables.is_foreign else ()
         lacks = describe_missing(tables, [*((name,) for name in self.columns), *axes])
         if tables.is_foreign and self.curve and self.curve not in set(tables.curves["metric"]):
             lacks = " and ".join(filter(None, (lacks, f"a table of curves with the metric {self.curve} (--curves FILE)")))
-        return f"Left out: {self.subject}; it takes {lacks or f'a sweep: {self.sweep}'}."
+        return f"Left out: {self.subject}; it needs {lacks or f'a sweep: {self.sweep}'}."
 
 
 RECIPES = [
@@ -74,7 +74,7 @@ RECIPES = [
     Recipe(
         width_depth_map,
         (ACCURACY, "params", "layers_executed"),
-        "one that varies model.hidden_size and an axis of depth",
+        "one that varies model.hidden_size and an axis of recursion",
         axes=CAPACITY_AXES,
     ),
     Recipe(inference_depth, (), "one with depth curves (eval.max_depth above 1)", curve=DEPTH_CURVES),
@@ -88,12 +88,12 @@ RECIPES = [
     Recipe(
         recursion_split,
         (ACCURACY,),
-        "one with several model.h_cycles, l_cycles of equal T(n+1), such as 1, 5 and 2, 2",
+        "one with several pairs of model.h_cycles and l_cycles at equal T(n+1), such as (1, 5) and (2, 2)",
         axes=(CYCLES,),
     ),
     Recipe(state_reset, (ACCURACY,), "one that varies model.state_reset, state_init, state_noise or medium", axes=STATE_AXES),
     Recipe(accuracy_by_difficulty, (), "one with depth curves on a task with bins of difficulty", curve=DEPTH_CURVES),
-    Recipe(required_depth, (), "one whose depths solve half of the items at two difficulties or more", curve=DEPTH_CURVES),
+    Recipe(required_depth, (), "one in which half of the items are solved at two difficulties or more", curve=DEPTH_CURVES),
     Recipe(inference_frontier, ("inference_flops",), "one with depth curves", curve=DEPTH_CURVES),
     Recipe(breadth_depth, ("inference_flops",), "one with eval.rollouts above 1 and noise in evaluation or a random initial state"),
     Recipe(halting_calibration, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
@@ -124,11 +124,11 @@ def draw_all(tables: Tables, needs_of_laws: Sequence[Need] = ()) -> tuple[list[F
             left_out.append(recipe.explain_absence(tables))
     needs = [*needs_of_laws, *NEEDS_OF_EFFECTS]
     absent = [(subject, describe_missing(tables, columns)) for subject, columns in needs if tables.is_foreign]
-    return figures, [*left_out, *(f"Left out: {subject}; it takes {lacks}." for subject, lacks in absent if lacks)]
+    return figures, [*left_out, *(f"Left out: {subject}; it needs {lacks}." for subject, lacks in absent if lacks)]
 
 
 def describe_missing(tables: Tables, columns: Iterable[tuple[str, ...]]) -> str:
-    """The columns that a table lacks, and for a foreign one how to give them; empty if it has one of each group."""
+    """The columns that a table lacks, with the option that maps them for an imported table; empty if it has one of each group."""
     completed = tables.completed
     lacks = [group for group in columns if all(is_missing(completed, name) for name in group)]
     if not lacks:
@@ -143,6 +143,6 @@ def is_missing(completed: pd.DataFrame, name: str) -> bool:
 
 
 def _pair(tables: Tables, group: tuple[str, ...]) -> tuple[str, str]:
-    """One of some columns, and their column that looks like it, where there is one."""
-    ours = next((name for name in group if name in tables.lookalikes), group[0])
-    return ours, tables.lookalikes.get(ours, "THEIRS")
+    """One column of a group, and the column of the imported table that resembles it (`THEIRS` if none does)."""
+    name = next((name for name in group if name in tables.lookalikes), group[0])
+    return name, tables.lookalikes.get(name, "THEIRS")

@@ -1,7 +1,7 @@
-"""What a renderer needs of a figure, and how tables become its lines."""
+"""The data of a figure that a renderer draws, and the functions that make its lines from tables."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -9,8 +9,8 @@ from analysis.data.tables import Tables, label
 from sweeps.design.axes import SUPERVISION_STEPS
 
 ACCURACY = "test/exact_accuracy"
-ACCURACY_LABEL = "exact accuracy on test (share of puzzles)"
-BLACK = -1  # the last colour of the palette
+ACCURACY_LABEL = "exact accuracy on test (share of items)"
+BLACK = -1  # index of the last colour of the palette
 VALIDATION = "val/exact_accuracy"
 
 
@@ -25,8 +25,8 @@ class Series:
     high: list[float] | None = None
     color: int = 0  # index into the palette
     dash: int = 0  # index into the dash patterns
-    style: Literal["line", "points", "curve"] = "line"  # a curve is a line without marks: a law
-    texts: list[str] | None = None  # beside the points
+    style: Literal["line", "points", "curve"] = "line"  # a curve is a line without marks, such as a fitted law
+    texts: list[str] | None = None  # one text per point, drawn beside it
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Heatmap:
     values: list[list[float | None]]  # [rows][columns]
     value_label: str = "exact accuracy"
     value_range: tuple[float, float] = (0.0, 1.0)
-    lines: list[Series] = field(default_factory=list)  # over it, in places of columns and rows from 0
+    lines: list[Series] = field(default_factory=list)  # lines over the map; coordinates are indices of columns and rows
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """All that a renderer needs."""
+    """One figure, independent of the renderer."""
 
-    name: str  # of the files
+    name: str  # file name without its suffix
     title: str
     caption: str
     x_label: str
@@ -57,11 +57,11 @@ class FigureData:
     y_range: tuple[float, float] | None = None
     x_marks: list[tuple[float, str]] | None = None  # tick positions and their labels
     y_marks: list[tuple[float, str]] | None = None
-    legend: bool = True  # where there are several series
+    legend: bool = True  # False hides the legend; a single series has none
 
 
 def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], dashes: list[str]) -> list[Series]:
-    """One line for each setting of `keys`, coloured by `colors` and dashed by `dashes`."""
+    """One line for each combination of values of `keys`; `colors` and `dashes` name the keys that decide colour and dash."""
     if not keys:
         return [Series("all trials", *columns_of(cells, x))]
     ranks = [{value: rank for rank, value in enumerate(sorted(_combinations(cells, names)))} for names in (colors, dashes)]
@@ -73,23 +73,23 @@ def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], da
     return lines
 
 
-def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple]:
+def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple[Any, ...]]:
     return set(cells[names].itertuples(index=False, name=None)) if names else {()}
 
 
 def columns_of(cells: pd.DataFrame, x: str) -> tuple[list[float], list[float], list[float] | None, list[float] | None]:
-    """x, mean, low and high; no interval where there are no replicates."""
+    """x, mean, low and high; low and high are None if a cell has no interval."""
     has_interval = not cells["low"].isna().any()
     low, high = (cells["low"].tolist(), cells["high"].tolist()) if has_interval else (None, None)
     return cells[x].tolist(), cells["mean"].tolist(), low, high
 
 
-def as_tuple(key: object) -> tuple:
+def as_tuple(key: object) -> tuple[Any, ...]:
     return key if isinstance(key, tuple) else (key,)
 
 
 def curves_of(tables: Tables, metric: str, *, by_difficulty: bool = False) -> pd.DataFrame:
-    """Points of one curve of the completed trials, with the parameters that differ between these."""
+    """Points of one curve of the completed trials, with the parameters that differ between these trials."""
     points = tables.curves[tables.curves["metric"] == metric]
     points = points[points["difficulty"].notna() if by_difficulty else points["difficulty"].isna()]
     names = ["fingerprint", *tables.varied]
@@ -97,10 +97,10 @@ def curves_of(tables: Tables, metric: str, *, by_difficulty: bool = False) -> pd
 
 
 def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
-    """The cell that a figure of one cell shows: the best on validation; where a table has none, the one that computes most.
+    """The cell that a figure of one cell shows: the best on validation; without validation scores, the most expensive one.
 
     Args:
-        deep: of those alone that were trained with the most supervision steps.
+        deep: only cells trained with the most supervision steps are considered.
 
     Returns:
         Its label and the fingerprints of its trials.
@@ -114,11 +114,11 @@ def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
     cells = completed.groupby(names)
     best = (cells[measures[0]].mean() if measures else cells.size()).idxmax()
     values = as_tuple(best)
-    own = completed[(completed[names] == pd.Series(dict(zip(names, values, strict=True)))).all(axis=1)]
-    return label(names, values), own["fingerprint"].tolist()
+    trials = completed[(completed[names] == pd.Series(dict(zip(names, values, strict=True)))).all(axis=1)]
+    return label(names, values), trials["fingerprint"].tolist()
 
 
 def powers_of_two(last: int, *others: int) -> list[int]:
-    """1, 2, 4 .. up to the last, and the others that are not beyond it."""
+    """1, 2, 4 and so on up to `last`, `last` itself, and those of `others` that do not exceed it."""
     powers = {2**power for power in range(last.bit_length())}
     return sorted(depth for depth in powers | {last, *others} if 1 <= depth <= last)

@@ -1,4 +1,4 @@
-"""Which items depth solves: accuracy by difficulty and inference depth, and the depth that a difficulty needs."""
+"""Accuracy by difficulty and inference depth D, and the smallest D that solves a difficulty."""
 
 import numpy as np
 import pandas as pd
@@ -8,24 +8,24 @@ from analysis.figures.data import FigureData, Heatmap, Series, chosen_cell, curv
 from analysis.figures.recursion import DEPTH_CURVE
 from rrm.tasks.task import EASE
 
-SOLVED = (0.5, 0.9)  # shares that a difficulty counts as solved at
+SOLVED_SHARES = (0.5, 0.9)  # a difficulty counts as solved when this share of its items is right
 
 
 def accuracy_by_difficulty(tables: Tables) -> FigureData | None:
-    """Exact accuracy by difficulty and inference depth, of the best cell on validation among the deepest."""
-    told = _told(tables)
-    if told is None:
+    """Exact accuracy by difficulty and inference depth D, in the best cell on validation among the largest N_sup."""
+    binned = _binned_points(tables)
+    if binned is None:
         return None
-    name, measure, points = told
+    name, measure, points = binned
     depths = powers_of_two(int(points["at"].max()))
     means = points[points["at"].isin(depths)].groupby(["difficulty", "at"])["value"].mean().unstack("at")
     means = means.sort_index(ascending=measure not in EASE)
     return FigureData(
         "accuracy_by_difficulty",
-        "Difficulty against inference depth",
-        f"Mean exact accuracy over seeds of {name}; a row holds the items from this value up to the next. "
-        "Harder items are higher up.",
-        "D, supervision steps at inference",
+        "Exact accuracy by difficulty and inference depth",
+        f"Mean exact accuracy over seeds of {name}. A row holds the items from its value up to the next; "
+        "harder items are in higher rows.",
+        "inference depth D (supervision steps)",
         _axis_label(measure),
         heatmap=Heatmap(
             [str(int(depth)) for depth in means.columns],
@@ -36,14 +36,14 @@ def accuracy_by_difficulty(tables: Tables) -> FigureData | None:
 
 
 def required_depth(tables: Tables) -> FigureData | None:
-    """The inference depth that solves a difficulty, of the best cell on validation among the deepest."""
-    told = _told(tables)
-    if told is None or told[1] in EASE:
+    """The smallest inference depth D that solves a difficulty, in the best cell on validation among the largest N_sup."""
+    binned = _binned_points(tables)
+    if binned is None or binned[1] in EASE:
         return None
-    name, measure, points = told
+    name, measure, points = binned
     means = points[points["difficulty"] > 0].groupby(["difficulty", "at"])["value"].mean().unstack("at")
     series = []
-    for rank, share in enumerate(SOLVED):
+    for rank, share in enumerate(SOLVED_SHARES):
         reached = [(k, _first_depth(means.loc[k], share)) for k in means.index.tolist()]
         needed = [(k, depth) for k, depth in reached if depth is not None]
         if needed:
@@ -56,7 +56,7 @@ def required_depth(tables: Tables) -> FigureData | None:
         "The depth that a difficulty needs",
         f"Smallest D at which {name} solves this share, mean over seeds; a difficulty that no depth solves has no point.",
         _axis_label(measure),
-        "D, supervision steps at inference",
+        "inference depth D (supervision steps)",
         series,
         x_scale="log",
         y_scale="log",
@@ -64,19 +64,19 @@ def required_depth(tables: Tables) -> FigureData | None:
 
 
 def _axis_label(measure: str) -> str:
-    """`difficulty (path length)`, or of a measure that grows as items become easier `clues (fewer clues: harder)`."""
+    """`difficulty (path length)`; for a measure that grows as items become easier, `clues (fewer clues: harder)`."""
     words = measure.replace("_", " ")
     return f"{words} (fewer {words}: harder)" if measure in EASE else f"difficulty ({words})"
 
 
 def _first_depth(accuracy: pd.Series, share: float) -> float | None:
-    """The smallest of the depths that index a share of solved items."""
+    """The smallest inference depth, from the index of `accuracy`, that reaches a share of solved items; None if none does."""
     reached = accuracy.index[accuracy.to_numpy() >= share]
     return float(reached.min()) if len(reached) else None
 
 
-def _told(tables: Tables) -> tuple[str, str, pd.DataFrame] | None:
-    """The name of the best cell, the measure of difficulty with the most levels, and its depth curves told by that."""
+def _binned_points(tables: Tables) -> tuple[str, str, pd.DataFrame] | None:
+    """The label of the best cell, the measure of difficulty with the most levels, and the depth curves binned by it."""
     name, fingerprints = chosen_cell(tables, deep=True)
     points = curves_of(tables, DEPTH_CURVE, by_difficulty=True)
     points = points[points["fingerprint"].isin(fingerprints)]

@@ -1,4 +1,4 @@
-"""What an answer costs and what it is worth: the frontier, breadth against depth, halting and residuals."""
+"""Accuracy against FLOPs of an answer, rollouts against inference depth, calibration of halting, state change."""
 
 import numpy as np
 import pandas as pd
@@ -13,20 +13,20 @@ from sweeps.design.short_names import axis_name
 VALIDATION_CURVE = "val_depth/exact_accuracy"
 FLOPS = "inference_flops"
 FLOPS_LABEL = "FLOPs of an answer"
-FEWEST_ITEMS = 20  # of a point; fewer say nothing of a share
-MOST_DEPTHS = 6  # lines of one figure
+MIN_ITEMS = 20  # a point with fewer items is left out, because its share is too uncertain
+MAX_DEPTHS = 6  # inference depths in one figure, one line each
 
 
 def inference_frontier(tables: Tables) -> FigureData | None:
-    """The best width and inference depth for the FLOPs of an answer, with fixed and adaptive halting."""
+    """The best cell and inference depth D for the FLOPs of an answer, with fixed D and with halting by q."""
     points = curves_of(tables, DEPTH_CURVE)
     if points.empty or FLOPS not in tables.completed:
         return None
     fixed = _rows(tables, _fixed(tables, points))
-    fronts = [_front(fixed, "fixed depth", BLACK, 0)]
+    fronts = [_front(fixed, "fixed D", BLACK, 0)]
     adaptive = _adaptive(tables)
     if len(adaptive):
-        fronts.append(_front(_rows(tables, adaptive), "halts by q", 1, 1))
+        fronts.append(_front(_rows(tables, adaptive), "halting by q", 1, 1))
     others = [
         Series(
             f"{axis_name(WIDTH)} {width:g}, any D",
@@ -40,12 +40,12 @@ def inference_frontier(tables: Tables) -> FigureData | None:
         if len(front := _pareto(part)) > 1
     ]
     on_validation = VALIDATION_CURVE in set(tables.curves["metric"])
-    chosen = "chosen on validation, drawn on test" if on_validation else "chosen and drawn on test: optimistic"
+    chosen = "chosen on validation, drawn on test" if on_validation else "chosen and drawn on test, which is optimistic"
     return FigureData(
         "inference_frontier",
-        "The inference frontier",
-        f"Cells and depths that nothing cheaper beats ({chosen}; mean over seeds). "
-        "By q: an item stops at the first power of two with q > 0. A point has no text where there is no room for it.",
+        "Exact accuracy against FLOPs of an answer",
+        f"Each point is a cell and an inference depth D; no cheaper pair is better ({chosen}; mean over seeds). "
+        "Halting by q: an item stops at the first power of two at which q > 0. Points without room have no text.",
         FLOPS_LABEL,
         ACCURACY_LABEL,
         [*fronts, *others],
@@ -55,31 +55,35 @@ def inference_frontier(tables: Tables) -> FigureData | None:
 
 
 def _fixed(tables: Tables, points: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial and D: `depth`, `value`, and `used`, the mean number of steps."""
+    """One row per trial and D: `depth`, `value` (exact accuracy) and `used` (mean number of supervision steps)."""
     used = curves_of(tables, "depth/steps_used")[["fingerprint", "at", "value"]]
     table = points.merge(used.rename(columns={"value": "used"}), on=["fingerprint", "at"], how="left")
     return table.assign(used=table["used"].fillna(table["at"]), depth=table["at"])
 
 
 def _adaptive(tables: Tables) -> pd.DataFrame:
-    """The same where an item halts by its q, at the latest at D."""
-    own = tables.items[tables.items["summary"] == "halted"].merge(
+    """Rows like those of `_fixed` for items that halt by q, at the latest at D."""
+    halted = tables.items[tables.items["summary"] == "halted"].merge(
         tables.completed[["fingerprint", *tables.varied]], on="fingerprint"
     )
-    return own.assign(used=own["at"])
+    return halted.assign(used=halted["at"])
 
 
 def _rows(tables: Tables, table: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell and D, means over seeds: `cost` of the steps used, `value` on test, `choice` that rows are chosen by, `name`."""
+    """One row per cell and D, means over seeds.
+
+    Columns: `cost` (FLOPs of the steps used), `value` (exact accuracy on test), `choice` (exact accuracy on validation, or on test
+    if validation has no curve), `name` (text beside the point).
+    """
     completed = tables.completed
     validation = curves_of(tables, VALIDATION_CURVE)[["fingerprint", "at", "value"]]
     validation = validation.rename(columns={"at": "depth", "value": "choice"})
     table = table.merge(validation, on=["fingerprint", "depth"], how="left")
     table["choice"] = table["choice"].fillna(table["value"])
     steps = completed[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in completed else 1
-    each = pd.DataFrame({"fingerprint": completed["fingerprint"], "flops": completed[FLOPS] / steps})
-    each["width"] = completed.get(WIDTH, 0)
-    table = table.merge(each, on="fingerprint")
+    step_costs = pd.DataFrame({"fingerprint": completed["fingerprint"], "flops": completed[FLOPS] / steps})
+    step_costs["width"] = completed.get(WIDTH, 0)
+    table = table.merge(step_costs, on="fingerprint")
     table["cost"] = table["flops"] * table["used"]
     names = tables.varied
     means = table.groupby([*names, "depth"])[["cost", "value", "choice", "width"]].mean().reset_index()
@@ -91,7 +95,7 @@ def _rows(tables: Tables, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pareto(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that no cheaper one beats by what they are chosen by."""
+    """The rows whose `choice` exceeds that of every cheaper row."""
     ordered = rows.sort_values(["cost", "choice"], ascending=[True, False])
     return ordered[ordered["choice"] > ordered["choice"].cummax().shift(fill_value=-1.0)]
 
@@ -104,7 +108,7 @@ def _front(rows: pd.DataFrame, name: str, color: int, dash: int) -> Series:
 
 
 def breadth_depth(tables: Tables) -> FigureData | None:
-    """Rollouts against inference depth at equal FLOPs of an answer, of the best cell on validation."""
+    """Rollouts against inference depth D at equal FLOPs of an answer, for the best cell on validation."""
     name, fingerprints = chosen_cell(tables)
     items = tables.items[tables.items["fingerprint"].isin(fingerprints)]
     broad = items[items["summary"].isin(["best_q", "oracle"])]
@@ -114,43 +118,45 @@ def breadth_depth(tables: Tables) -> FigureData | None:
     steps = trials[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in trials else 1
     flops = float((trials[FLOPS] / steps).mean())
     means = broad.groupby(["summary", "at", "depth"])["value"].mean().reset_index()
-    series = []
-    for dash, (summary, words) in enumerate((("best_q", "most confident of"), ("oracle", "any of"))):
-        own = means[means["summary"] == summary]
-        for color, k in enumerate(map(float, sorted(own["at"].unique()))):
-            ordered = own[own["at"] == k].sort_values("depth")
-            if summary == "oracle" and k == 1:
-                continue  # one rollout is its own oracle
-            costs = (k * ordered["depth"] * flops).tolist()
-            series.append(Series(f"{words} {k:g}", costs, ordered["value"].tolist(), color=color, dash=dash))
     modes = curves_of(tables, "depth/rollout_mode")
     mode = modes[modes["fingerprint"].isin(fingerprints)].groupby("at")["value"].mean()
-    if len(mode):
-        count = float(means["at"].max())
-        series.append(
-            Series(
-                f"mode of {count:g}",
-                (count * flops * mode.index.to_numpy(dtype=float)).tolist(),
-                mode.tolist(),
-                color=BLACK,
-                dash=2,
-            )
-        )
     return FigureData(
         "breadth_depth",
-        "Breadth against depth",
-        f"{name}: K rollouts of D supervision steps; along a line D doubles. "
-        "At one place on the x axis all cost the same. Mean over seeds.",
+        "Rollouts against inference depth",
+        f"{name}: K rollouts of D supervision steps; D doubles along a line. "
+        "Points at the same x cost the same FLOPs. Mean over seeds.",
         FLOPS_LABEL,
         ACCURACY_LABEL,
-        series,
+        [*_rollout_lines(means, flops), *_mode_line(mode, flops, float(means["at"].max()))],
         x_scale="log",
         y_range=(0, 1),
     )
 
 
+def _rollout_lines(means: pd.DataFrame, step_flops: float) -> list[Series]:
+    """A line for each number of rollouts K, scored by the rollout with the largest q, and by any right rollout."""
+    lines = []
+    for dash, (summary, words) in enumerate((("best_q", "most confident of"), ("oracle", "any of"))):
+        scores = means[means["summary"] == summary]
+        for color, k in enumerate(map(float, sorted(scores["at"].unique()))):
+            if summary == "oracle" and k == 1:
+                continue  # with one rollout `any of` equals `most confident of`
+            ordered = scores[scores["at"] == k].sort_values("depth")
+            costs = (k * ordered["depth"] * step_flops).tolist()
+            lines.append(Series(f"{words} {k:g}", costs, ordered["value"].tolist(), color=color, dash=dash))
+    return lines
+
+
+def _mode_line(mode: pd.Series, step_flops: float, rollouts: float) -> list[Series]:
+    """The accuracy of the most frequent answer of all rollouts, by D; empty without such a curve."""
+    if mode.empty:
+        return []
+    costs = (rollouts * step_flops * mode.index.to_numpy(dtype=float)).tolist()
+    return [Series(f"mode of {rollouts:g}", costs, mode.tolist(), color=BLACK, dash=2)]
+
+
 def halting_calibration(tables: Tables) -> FigureData | None:
-    """Halting probability against the share that is right, at D = N_sup."""
+    """Share of right items by halting probability, at D = N_sup."""
     items = tables.items[tables.items["summary"] == "confidence"]
     trained = _at_trained_depth(tables, items)
     if trained.empty:
@@ -162,43 +168,37 @@ def halting_calibration(tables: Tables) -> FigureData | None:
     ]
     return FigureData(
         "halting_calibration",
-        "Is the halting value honest?",
-        f"Items by the halting probability of their answer at D = N_sup, all trials together; "
-        f"points with {FEWEST_ITEMS} items or more. "
-        "On the diagonal the model knows what it knows.",
+        "Is the halting value calibrated?",
+        f"Items of all trials, binned by the halting probability of their answer at D = N_sup; "
+        f"points with {MIN_ITEMS} items or more. "
+        "A calibrated halting value lies on the diagonal.",
         "halting probability, sigmoid(q)",
         "share of items that are right",
-        [*series, Series("honest", [0.0, 1.0], [0.0, 1.0], color=BLACK, dash=2, style="curve")],
+        [*series, Series("calibrated", [0.0, 1.0], [0.0, 1.0], color=BLACK, dash=2, style="curve")],
         y_range=(0, 1),
     )
 
 
 def residual_correctness(tables: Tables) -> FigureData | None:
-    """Residual of the last supervision step against the share that is right, by inference depth."""
+    """Share of right items by the state change in the last supervision step, at each inference depth D."""
     items = tables.items[tables.items["summary"] == "state_change"]
     items = items.merge(tables.completed[["fingerprint"]], on="fingerprint")
     if items.empty:
         return None
-    depths = sorted(items["depth"].unique())
-    shown = (
-        depths
-        if len(depths) <= MOST_DEPTHS
-        else [depths[round(n * (len(depths) - 1) / (MOST_DEPTHS - 1))] for n in range(MOST_DEPTHS)]
-    )
     series = []
-    for rank, depth in enumerate(shown):
+    for rank, depth in enumerate(_spread(sorted(items["depth"].unique()))):
         part = _weighted(items[items["depth"] == depth], ["at"])
-        part = part[part["count"] >= FEWEST_ITEMS]
+        part = part[part["count"] >= MIN_ITEMS]
         if len(part) > 1:
             series.append(Series(f"D = {depth:g}", (10.0 ** part["at"]).tolist(), part["value"].tolist(), color=rank))
     if not series:
         return None
     return FigureData(
         "residual_correctness",
-        "Does a settled state mean a right answer?",
-        f"Items by the relative change of the answer state in the step D, all trials together; "
-        f"points with {FEWEST_ITEMS} items or more.",
-        "residual, relative change of the answer state",
+        "Share of right items by state change",
+        f"Items of all trials, binned by the relative change of the answer state in supervision step D; "
+        f"points with {MIN_ITEMS} items or more.",
+        "state change in supervision step D (relative)",
         "share of items that are right",
         series,
         x_scale="log",
@@ -206,25 +206,33 @@ def residual_correctness(tables: Tables) -> FigureData | None:
     )
 
 
+def _spread(depths: list[float]) -> list[float]:
+    """At most `MAX_DEPTHS` of some sorted depths, evenly spaced by rank, the first and the last included."""
+    if len(depths) <= MAX_DEPTHS:
+        return depths
+    return [depths[round(n * (len(depths) - 1) / (MAX_DEPTHS - 1))] for n in range(MAX_DEPTHS)]
+
+
 def _at_trained_depth(tables: Tables, items: pd.DataFrame) -> pd.DataFrame:
+    """The rows of items whose inference depth D equals N_sup."""
     names = [name for name in tables.varied if name in (SUPERVISION_STEPS, *CAPACITY_AXES)]
     trained = tables.completed[["fingerprint", *names]].copy()
     completed = tables.completed
     trained["trained"] = completed[SUPERVISION_STEPS].clip(lower=1) if SUPERVISION_STEPS in completed else np.inf
-    own = items.merge(trained, on="fingerprint")
-    return own[own["depth"] == own["trained"]]
+    merged = items.merge(trained, on="fingerprint")
+    return merged[merged["depth"] == merged["trained"]]
 
 
 def _pooled(items: pd.DataFrame, keys: list[str], bins: int) -> pd.DataFrame:
-    """Shares over all trials, by bins of the confidence; small bins left out."""
+    """Shares of right items over all trials, by bins of the halting probability; bins with few items are left out."""
     table = items.assign(bin=np.minimum((items["at"] * bins).astype(int), bins - 1))
     pooled = _weighted(table, [*keys, "bin"])
-    pooled["name"] = [f"N_sup {row[0]}" for row in pooled[keys].itertuples(index=False)] if keys else "all trials"
-    return pooled[pooled["count"] >= FEWEST_ITEMS]
+    pooled["name"] = [f"N_sup = {row[0]}" for row in pooled[keys].itertuples(index=False)] if keys else "all trials"
+    return pooled[pooled["count"] >= MIN_ITEMS]
 
 
 def _weighted(items: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Means of `at` and `value`, weighted by the count of items."""
+    """Means of `at` and `value` for each combination of `keys`, weighted by the count of items."""
     table = items.assign(weighted=items["value"] * items["count"], place=items["at"] * items["count"])
     sums = table.groupby(keys)[["weighted", "place", "count"]].sum()
     means = pd.DataFrame({"value": sums["weighted"] / sums["count"], "count": sums["count"]}, index=sums.index)

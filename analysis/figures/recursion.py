@@ -1,4 +1,4 @@
-"""Where depth is spent: training against inference, T against n, supervision steps, and what happens to the state."""
+"""Figures of recursion: inference depth D, N_sup against D, T against n, and the state between supervision steps."""
 
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ STATE = ("model.state_reset", "model.state_init", "model.state_noise", "model.me
 
 
 def inference_depth(tables: Tables) -> FigureData | None:
-    """Exact accuracy at every inference depth, also beyond the trained one."""
+    """Exact accuracy at every inference depth D, also beyond N_sup."""
     keys, points = tables.varied, curves_of(tables, DEPTH_CURVE)
     if points.empty or not keys:
         return None
@@ -39,10 +39,10 @@ def inference_depth(tables: Tables) -> FigureData | None:
     cells = pd.concat(parts, ignore_index=True)
     return FigureData(
         "inference_depth",
-        "Inference depth",
-        "One model at every number of supervision steps D, mean over seeds; black: the trained depth, D = N_sup. "
-        "Bands: 95 % intervals, variance pooled at each D.",
-        "D, supervision steps at inference",
+        "Exact accuracy by inference depth",
+        "Each line is one cell, run for D supervision steps; mean over seeds. Black marks: D = N_sup, as in training. "
+        "Bands: 95 % CI over seeds, variance pooled over cells at each D.",
+        "inference depth D (supervision steps)",
         ACCURACY_LABEL,
         [*lines_of(cells, keys, x="at", colors=keys[:1], dashes=keys[1:]), *_trained_depths(tables, cells)],
         y_range=(0, 1),
@@ -50,7 +50,7 @@ def inference_depth(tables: Tables) -> FigureData | None:
 
 
 def _trained_depths(tables: Tables, cells: pd.DataFrame) -> list[Series]:
-    """A mark on every line where D is the number of supervision steps that its model was trained with."""
+    """A mark on every line at D = N_sup of its cell."""
     if SUPERVISION_STEPS not in tables.completed:
         return []
     if SUPERVISION_STEPS in cells:
@@ -61,7 +61,7 @@ def _trained_depths(tables: Tables, cells: pd.DataFrame) -> list[Series]:
 
 
 def train_inference_matrix(tables: Tables) -> FigureData | None:
-    """Training depth against inference depth."""
+    """Exact accuracy by supervision steps N_sup in training and inference depth D."""
     points = curves_of(tables, DEPTH_CURVE)
     if points.empty or SUPERVISION_STEPS not in tables.varied:
         return None
@@ -71,16 +71,16 @@ def train_inference_matrix(tables: Tables) -> FigureData | None:
     values = [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()]
     return FigureData(
         "train_inference_matrix",
-        "Training depth against inference depth",
+        "Exact accuracy by supervision steps and inference depth",
         "Mean exact accuracy over seeds and all other settings.",
-        "D, supervision steps at inference",
-        "trained with",
-        heatmap=Heatmap([str(int(depth)) for depth in means.columns], [f"N_sup {steps}" for steps in means.index], values),
+        "inference depth D (supervision steps)",
+        "supervision steps N_sup in training",
+        heatmap=Heatmap([str(int(depth)) for depth in means.columns], [f"N_sup = {steps}" for steps in means.index], values),
     )
 
 
 def recursion_split(tables: Tables) -> FigureData | None:
-    """T against n at equal T (n + 1): which loop depth is spent on."""
+    """Exact accuracy against T at equal T(n+1): cycles T or latent updates n."""
     completed = tables.completed
     if not {CYCLES, LATENT_UPDATES} <= set(completed) or CYCLES not in tables.varied:
         return None
@@ -98,9 +98,9 @@ def recursion_split(tables: Tables) -> FigureData | None:
             lines.append(Series(name, *columns_of(part.sort_values(CYCLES), CYCLES), color=color, dash=dash))
     return FigureData(
         "recursion_split",
-        "T against n at equal depth",
-        "Each line keeps T(n+1), parameters and layers a step, and moves depth from n to T. Bars: 95 % intervals.",
-        "T, cycles a supervision step",
+        "T against n at equal recursion",
+        "T(n+1), parameters and layers per step are equal along each line; T grows and n falls. Bars: 95 % CI over seeds.",
+        "T (cycles per supervision step)",
         ACCURACY_LABEL,
         lines,
         x_scale="log",
@@ -109,7 +109,7 @@ def recursion_split(tables: Tables) -> FigureData | None:
 
 
 def state_reset(tables: Tables) -> FigureData | None:
-    """What happens to the state between supervision steps: reset, initial value, noise, medium."""
+    """Exact accuracy by treatment of the state between supervision steps: reset, initial value, noise, medium, damping."""
     state = [name for name in STATE if name in tables.varied]
     if not state:
         return None
@@ -125,7 +125,7 @@ def state_reset(tables: Tables) -> FigureData | None:
     return FigureData(
         "state_reset",
         "The state between supervision steps",
-        "Each colour keeps all other settings. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
+        "All other settings are equal within a colour. Bars: 95 % CI over seeds, variance pooled over cells.",
         "",
         ACCURACY_LABEL,
         lines if are_ordered else [replace(line, style="points") for line in lines],
@@ -135,7 +135,7 @@ def state_reset(tables: Tables) -> FigureData | None:
 
 
 def _rank_levels(setting: str, trials: pd.DataFrame) -> dict[Any, int]:
-    """The place of each level: numbers rise; of words the base level is first, the others follow the alphabet."""
+    """The rank of each level: numbers in rising order; words with the base level first, then in alphabetical order."""
     levels = sorted(trials[setting].unique(), key=lambda level: (isinstance(level, str), level))
     if any(map(is_word, levels)):
         base = base_level(setting, levels, trials)

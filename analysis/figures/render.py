@@ -14,19 +14,19 @@ from analysis.figures.data import FigureData, Heatmap, Series
 from analysis.figures.ticks import PLACES, Y_MARGIN, log_ticks, number_label, place_texts
 from lightning_modules.atomic_write import write_atomically
 
-# Okabe and Ito's colours, told apart with any colour vision; the last one is black.
+# Colours of Okabe and Ito, which remain distinct under colour blindness; the last one is black.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000"]
 DASHES = ["solid", "dash", "dot", "dashdot"]
 STATIC_DASHES = ["-", "--", ":", "-."]
 MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
-MOST_LEGEND_ROWS = 14
+MAX_LEGEND_ROWS = 14
 MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
-MOST_BARS = 6  # of a line; with more points the interval is a band
+MAX_BARS = 6  # a line with more points has a band instead of error bars
 
 
 def write_static(figure: FigureData, folder: Path) -> list[Path]:
-    """`<name>.png` and `<name>.svg` in a folder."""
+    """Writes `<name>.png` and `<name>.svg` into a folder and returns their paths."""
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": figure.name}):
         canvas = Figure(figsize=(7.2, 4.8))
         axes = canvas.subplots()
@@ -71,12 +71,12 @@ def _static_frame(axes: Axes, figure: FigureData) -> None:
     elif figure.series:
         axes.grid(axis="y", alpha=0.2)
     if figure.legend and len(figure.series) > 1:
-        columns = 1 + (len(figure.series) - 1) // MOST_LEGEND_ROWS
+        columns = 1 + (len(figure.series) - 1) // MAX_LEGEND_ROWS
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=columns)
 
 
 def _static_text(axes: Axes, point: tuple[float, float], text: str, place: str) -> None:
-    """A text beside a point: above, below or level with it, and to one side or centred."""
+    """Draws a text beside a point; `place` is one of `PLACES`."""
     vertical, horizontal = place.split()
     offset = {"right": 4, "left": -4, "center": 0}[horizontal], {"top": 4, "bottom": -4, "middle": 0}[vertical]
     sides = {"right": "left", "left": "right", "center": "center"}[horizontal]
@@ -133,7 +133,7 @@ def _static_heatmap(axes: Axes, heatmap: Heatmap) -> None:
 
 
 def interactive(figure: FigureData) -> go.Figure:
-    """The same figure for a browser."""
+    """The figure for a browser, with texts of points on hover."""
     drawing = go.Figure()
     for trace in _interactive_heatmap(figure.heatmap) if figure.heatmap else []:
         drawing.add_trace(trace)
@@ -165,7 +165,7 @@ def _interactive_scales(drawing: go.Figure, figure: FigureData) -> None:
 
 
 def _interactive_marks(drawing: go.Figure, figure: FigureData) -> None:
-    """Names in the place of numbers."""
+    """Sets names of marks in place of the numbers of an axis."""
     x_marks, y_marks = figure.x_marks, figure.y_marks
     if figure.heatmap:
         x_marks, y_marks = (
@@ -228,7 +228,7 @@ def _band(series: Series, color: str) -> go.Scatter:
 
 
 def _interactive_heatmap(heatmap: Heatmap) -> list[go.Heatmap | go.Scatter]:
-    """Colours with numbers, and the lines over them; axes in places from 0, which carry the names."""
+    """Coloured cells with their numbers, and lines over them. Both axes are indices from 0; the marks carry the names."""
     low, high = heatmap.value_range
     colours = go.Heatmap(
         x=list(range(len(heatmap.columns))),
@@ -249,12 +249,12 @@ def _interactive_heatmap(heatmap: Heatmap) -> list[go.Heatmap | go.Scatter]:
 
 
 def _has_band(series: Series) -> bool:
-    """Many bars would hide each other: a line with many points has its interval as a band."""
-    return bool(series.low and series.high) and (series.style == "curve" or (series.style == "line" and len(series.x) > MOST_BARS))
+    """Whether a series has a band instead of error bars, which would overlap on a line with many points."""
+    return bool(series.low and series.high) and (series.style == "curve" or (series.style == "line" and len(series.x) > MAX_BARS))
 
 
 def _values(figure: FigureData, axis: Literal["x", "y"]) -> list[float]:
-    """All that is drawn along an axis, ends of intervals included."""
+    """All values along an axis, ends of intervals included."""
     if axis == "x":
         return [x for series in figure.series for x in series.x]
     return [y for series in figure.series for y in (*series.y, *(series.low or []), *(series.high or []))]

@@ -1,4 +1,4 @@
-"""What width, depth and training bring: accuracy against parameters, layers, FLOPs and steps; every trial by cell."""
+"""Accuracy against parameters, layers executed, training FLOPs and training steps; every trial by cell."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,12 +22,12 @@ from analysis.statistics.cells import summarise_cells
 from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
 from sweeps.design.short_names import axis_name
 
-ISO_LINES = 4  # of equal inference FLOPs over the map
+ISO_LINES = 4  # lines of equal inference FLOPs on a map
 VALIDATION_CURVE = "val_curve/exact_accuracy"
 
 
 def accuracy_by_parameters(tables: Tables) -> FigureData | None:
-    """Exact accuracy against parameters, one line a depth."""
+    """Exact accuracy against parameters, one line for each setting of recursion."""
     capacity = [name for name in tables.varied if name in CAPACITY_AXES]
     rest = [name for name in tables.varied if name not in CAPACITY_AXES]
     if not capacity:
@@ -35,8 +35,8 @@ def accuracy_by_parameters(tables: Tables) -> FigureData | None:
     cells = summarise_cells(tables.completed, [*rest, *capacity, "params"], ACCURACY)
     return FigureData(
         "accuracy_by_parameters",
-        "What parameters bring",
-        "Each line keeps the depth and grows the model. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
+        "Exact accuracy by parameters",
+        "The model grows along each line; all other settings are equal. Bars: 95 % CI over seeds, variance pooled over cells.",
         "parameters",
         ACCURACY_LABEL,
         lines_of(cells, rest, x="params", colors=rest[:1], dashes=rest[1:]),
@@ -46,7 +46,7 @@ def accuracy_by_parameters(tables: Tables) -> FigureData | None:
 
 
 def accuracy_by_depth(tables: Tables) -> FigureData | None:
-    """Exact accuracy against layers executed, one line a width (and a training depth)."""
+    """Exact accuracy against layers executed, one line for each width and further setting of recursion."""
     depth = [name for name in tables.varied if name in DEPTH_AXES]
     if not depth:
         return None
@@ -55,9 +55,9 @@ def accuracy_by_depth(tables: Tables) -> FigureData | None:
     cells = summarise_cells(tables.completed, [*keep, depth[0], "layers_executed"], ACCURACY)
     return FigureData(
         "accuracy_by_depth",
-        f"What depth brings ({axis_name(depth[0])} grows along each line)",
-        "Each line keeps the parameters. Bars: 95 % intervals, seeds as replicates, variance pooled over cells.",
-        "layers executed for an answer at D = N_sup",
+        f"Exact accuracy by layers executed ({axis_name(depth[0])} grows along each line)",
+        "Parameters are equal along each line. Bars: 95 % CI over seeds, variance pooled over cells.",
+        "layers executed per answer at D = N_sup",
         ACCURACY_LABEL,
         lines_of(cells, keep, x="layers_executed", colors=rest[:1], dashes=depth[1:]),
         x_scale="log",
@@ -81,11 +81,11 @@ def width_depth_map(tables: Tables) -> FigureData | None:
     values = [[None if np.isnan(value) else float(value) for value in row] for row in means.to_numpy()]
     return FigureData(
         "width_depth_map",
-        "Width against depth",
-        "Mean exact accuracy over seeds. Along a column parameters are equal, along a row the layers executed are; "
-        "dashed: equal FLOPs of an answer.",
-        "capacity",
-        "depth",
+        "Exact accuracy by width and recursion",
+        "Mean exact accuracy over seeds. Parameters are equal within a column, layers executed within a row; "
+        "dashed lines: equal FLOPs of an answer.",
+        "width or layers (parameters)",
+        "recursion (layers executed)",
         heatmap=Heatmap(columns, rows, values, lines=_iso_flop_lines(completed, means.index, means.columns, depth, capacity)),
     )
 
@@ -93,7 +93,7 @@ def width_depth_map(tables: Tables) -> FigureData | None:
 def _iso_flop_lines(
     completed: pd.DataFrame, rows: pd.Index, columns: pd.Index, depth: list[str], capacity: list[str]
 ) -> list[Series]:
-    """Lines of equal inference FLOPs through a map, in places of its columns and rows."""
+    """Lines of equal inference FLOPs through a map, in indices of its columns and rows."""
     if "inference_flops" not in completed or len(rows) < 2 or len(columns) < 2:
         return []
     flops = completed.groupby([*depth, *capacity])["inference_flops"].mean().unstack(capacity)
@@ -112,7 +112,7 @@ def _iso_flop_lines(
 
 
 def _crossing(values: Sequence[float], level: float) -> float | None:
-    """The place between two neighbours at which a level is passed; the first, if there are several."""
+    """The first index, interpolated between two neighbours, at which rising values pass a level; None if they do not."""
     for place in range(len(values) - 1):
         low, high = values[place], values[place + 1]
         if low <= level <= high and low < high:
@@ -121,7 +121,7 @@ def _crossing(values: Sequence[float], level: float) -> float | None:
 
 
 def accuracy_by_training_flops(tables: Tables) -> FigureData | None:
-    """Every cell's accuracy against what it cost, and the cells that nothing cheaper beats."""
+    """Exact accuracy of every cell against its training FLOPs, and the cells that no cheaper cell beats."""
     keys = tables.varied
     if not keys:
         return None
@@ -132,9 +132,9 @@ def accuracy_by_training_flops(tables: Tables) -> FigureData | None:
     pareto = Series("best for its cost", front["train_flops"].tolist(), front["mean"].tolist(), color=BLACK)
     return FigureData(
         "accuracy_by_training_flops",
-        "What training FLOPs bring",
-        "A point a cell; the line joins the cells that no cheaper cell beats.",
-        "training FLOPs of a trial",
+        "Exact accuracy by training FLOPs",
+        "Each point is a cell, mean over seeds; the line joins the cells that no cheaper cell beats.",
+        "training FLOPs per trial",
         ACCURACY_LABEL,
         [*series, pareto],
         x_scale="log",
@@ -143,7 +143,7 @@ def accuracy_by_training_flops(tables: Tables) -> FigureData | None:
 
 
 def seed_strips(tables: Tables) -> FigureData | None:
-    """Every trial of every cell."""
+    """Exact accuracy of every trial, by cell."""
     keys = tables.varied
     if not keys:
         return None
@@ -154,23 +154,24 @@ def seed_strips(tables: Tables) -> FigureData | None:
     ]
     marks = [(float(row), label(keys, as_tuple(key))) for row, (key, _) in enumerate(groups)]
     return FigureData(
-        "seeds", "Seeds", "A point a trial.", "cell", ACCURACY_LABEL, series, y_range=(0, 1), x_marks=marks, legend=False
+        "seeds", "Exact accuracy of every seed", "Each point is a trial.", "cell", ACCURACY_LABEL, series,
+        y_range=(0, 1), x_marks=marks, legend=False,
     )  # fmt: skip
 
 
 def training_curves(tables: Tables) -> FigureData | None:
-    """Exact accuracy on validation during training, one line a cell."""
+    """Exact accuracy on validation during training, one line per cell."""
     keys, points = tables.varied, curves_of(tables, VALIDATION_CURVE)
     if points.empty or not keys:
         return None
-    # Trials of a cell may have been validated at different steps; a mean is of those at one step.
+    # Trials of a cell may be validated at different steps; a mean covers the trials validated at that step.
     means = points.groupby([*keys, "at"])["value"].mean().reset_index().rename(columns={"value": "mean"})
     return FigureData(
         "training_curves",
-        "During training",
-        "Mean over seeds. A line that falls again says that the budget is too long for its model.",
-        "steps",
-        "exact accuracy on validation (share of puzzles)",
+        "Exact accuracy on validation during training",
+        "Mean over seeds. A line that falls again shows a budget that is too long for its cell.",
+        "training steps",
+        "exact accuracy on validation (share of items)",
         lines_of(means.assign(low=np.nan, high=np.nan), keys, x="at", colors=keys[:1], dashes=keys[1:]),
         y_range=(0, 1),
     )

@@ -1,4 +1,4 @@
-"""What the axes do and account for, and whether tasks agree."""
+"""Figures of effects, importance and agreement between tasks."""
 
 import math
 
@@ -11,7 +11,7 @@ from sweeps.design.short_names import axis_name
 
 
 def effects_figure(effects: list[Effect]) -> FigureData | None:
-    """What each axis does, on average and at each width."""
+    """The effect of each axis, over all cells and at each level of another setting."""
     known = [effect for effect in effects if math.isfinite(effect.change.high)]
     if not known:
         return None
@@ -32,9 +32,9 @@ def effects_figure(effects: list[Effect]) -> FigureData | None:
     marks = [(float(row), f"{describe_step(effect)}, {effect.where}") for row, effect in enumerate(ordered)]
     return FigureData(
         "effects",
-        "What each axis does, all else equal",
-        "Change of exact accuracy from a low to a high level, or from the base level of a setting of words. "
-        "Bars: 95 % intervals over seeds.",
+        "Effect of each axis, all else equal",
+        "Change of exact accuracy from the low to the high level, or from the base level of a categorical setting. "
+        "Bars: 95 % CI over seeds.",
         "change of exact accuracy on test",
         "",
         series,
@@ -82,8 +82,8 @@ def agreement_figure(agreements: list[Agreement]) -> FigureData | None:
         values[row][column] = values[column][row] = one.correlation
     return FigureData(
         "task_agreement",
-        "Does what helps on one task help on the others?",
-        "Spearman's rank correlation of the mean scores of the settings that two tasks have in common.",
+        "Rank correlation of settings between tasks",
+        "Spearman's rank correlation of mean scores, over the settings that two tasks have in common.",
         "",
         "",
         heatmap=Heatmap(tasks, tasks, values, "rank correlation", (-1.0, 1.0)),

@@ -162,7 +162,7 @@ class ComputeOptimal(Law):
         return FigureData(
             fit.figure_name, f"Wider, or more recursion, at {fit.budget_flops:.2g} FLOPs",
             f"Loss by the fitted surface along equal {fit.cost.replace('_', ' ')}, at this budget, a quarter and four times of it: "
-            "to the right more recursion and fewer parameters. Bands: 95 % intervals. "
+            "to the right more recursion and fewer parameters. Bands: 95 % CI. "
             "A line ends where the design does; a dot is a least loss within it.",
             R_LABEL, LOSS_LABEL, series, x_scale="log", y_scale="log",
         )  # fmt: skip

@@ -54,7 +54,7 @@ def fit_figure(fits: Sequence[Fit], drawing: Drawing) -> FigureData:
         series.append(Series(f"{name}, measured", x, part["measured"].tolist(), *bars, color=rank, style="points"))
         series.append(Series(f"{name}, law", x, part["fitted"].tolist(), color=rank, dash=1, style="curve"))
     return FigureData(
-        f"law_{fits[0].form or fits[0].law}", drawing.title, f"Means over seeds with 95 % intervals, and the fitted law.{note}",
+        f"law_{fits[0].form or fits[0].law}", drawing.title, f"Means over seeds with 95 % CI, and the fitted law.{note}",
         drawing.x_label, drawing.y_label, series, x_scale=drawing.x_scale, y_scale=drawing.y_scale,
     )  # fmt: skip
 
@@ -69,14 +69,14 @@ def misfit_figure(fits: Sequence[Fit], drawing: Drawing) -> FigureData:
     ]
     return FigureData(
         f"misfit_{fits[0].form or fits[0].law}", f"Misfit: {drawing.title[0].lower()}{drawing.title[1:]}",
-        f"Means over seeds with 95 % intervals; a trend shows that the law is not the right one.{note}",
+        f"Means over seeds with 95 % CI; a trend shows that the law is not the right one.{note}",
         drawing.x_label, drawing.misfit_label,
         [*series, Series("the law", ends, [0.0, 0.0], color=BLACK, dash=2, style="curve")], x_scale=drawing.x_scale,
     )  # fmt: skip
 
 
 def _bars(middle: pd.Series, half: pd.Series, *, in_logs: bool = False) -> tuple[list[float] | None, list[float] | None]:
-    """Ends of the 95 % intervals of means over seeds; none where there are no replicates."""
+    """Ends of the 95 % CI of means over seeds; none where there are no replicates."""
     if half.isna().any():
         return None, None
     low, high = (middle * np.exp(-half), middle * np.exp(half)) if in_logs else (middle - half, middle + half)

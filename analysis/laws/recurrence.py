@@ -171,7 +171,7 @@ class Recurrence(Law):
         series.append(Series("pays where compute is N x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
         return FigureData(
             f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
-            "Factor in recursed parameters; band and bars: 95 % intervals. Below 1 more recursion harms.",
+            "Factor in recursed parameters; band and bars: 95 % CI. Below 1 more recursion harms.",
             R_LABEL, "factor in recursed parameters", series, x_scale="log", y_scale="log",
         )  # fmt: skip
 

@@ -35,14 +35,14 @@ def name_place(fit: "Fit") -> str:
 
 
 def state_interval(interval: Interval, scale: float = 1.0) -> str:
-    """`1.70 (95 % interval 1.41 to 2.10)`."""
+    """`1.70 (95 % CI 1.41 to 2.10)`."""
     low, high = sorted((scale * interval.low, scale * interval.high))
-    return f"{scale * interval.estimate:.2f} (95 % interval {low:.2f} to {high:.2f})"
+    return f"{scale * interval.estimate:.2f} (95 % CI {low:.2f} to {high:.2f})"
 
 
 def state_range(interval: Interval) -> str:
-    """`95 % interval 12,300 to 45,600`."""
-    return f"95 % interval {interval.low:,.3g} to {interval.high:,.3g}"
+    """`95 % CI 12,300 to 45,600`."""
+    return f"95 % CI {interval.low:,.3g} to {interval.high:,.3g}"
 
 
 def state_refusals(fits: Sequence["Fit"], law: str, figure: str) -> list[Sentence]:

@@ -1,1 +1,1 @@
-"""What a report contains, its sentences, and the page."""
+"""The report of an analysis: its content, its sentences, its HTML page, its table for a terminal."""

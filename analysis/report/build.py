@@ -1,4 +1,4 @@
-"""What the analysis says about a sweep: the answer first, then what stands behind it."""
+"""The content of a report: sentences that answer first, then the tables and figures that support them."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -39,54 +39,54 @@ from analysis.statistics.task_agreement import Agreement, task_agreements
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
 
-MOST_CELLS_COMPARED = 6  # pair by pair
+MAX_CELLS_COMPARED = 6  # a table with more cells has no differences between pairs of cells
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the analysis says about a sweep."""
+    """All results of an analysis."""
 
     tables: Tables
     effects: list[Effect]
-    interactions: list[Interaction]  # between settings of words and the other settings
-    cells: pd.DataFrame  # one row a cell: settings, params, layers, seeds, mean, low, high
-    outcomes: pd.DataFrame  # one row a cell, failed trials counted: see `summarise_outcomes`
-    differences: list[Difference]  # between cells, where these are few
+    interactions: list[Interaction]  # interactions of categorical settings with the other settings
+    cells: pd.DataFrame  # one row per cell: settings, params, layers, seeds, mean, low, high
+    outcomes: pd.DataFrame  # one row per cell, failed trials included; columns of `summarise_outcomes`
+    differences: list[Difference]  # one per pair of cells; empty with more than `MAX_CELLS_COMPARED` cells
     fits: list[Fit]
     importances: list[Importance]
-    agreements: list[Agreement]  # between tasks
+    agreements: list[Agreement]  # one per pair of tasks
     published: pd.DataFrame
     figures: list[FigureData] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # figures that the table has no data for, and what would give it
+    left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
 
     @property
     def answer(self) -> list[Sentence]:
-        """Sentences, each with its interval: settings of words first, then what an axis of depth or a law of it does."""
+        """Sentences with intervals: effects of categorical settings first, then effects of axes and the laws."""
         if self.tables.kind == "search":
             return describe_search(self.tables)
         laws = describe_fits(self.fits)
         words = describe_word_effects(self.effects, self.interactions, self._matching)
         axes = describe_effects(self.effects, self._matching)
         unknown = self._unknown_words if words or axes else []
-        # An effect is one sentence for many pairs of cells; pair by pair is for settings that change together.
+        # One effect summarises many pairs of cells. Pairs are listed only if settings change together.
         pairwise = unknown or not (words or axes)
         effects = axes + (describe_differences(self.differences, self.tables.varied) if pairwise else [])
         if not words and not effects and not laws:
-            # The note on the table has the option, once.
+            # A note on the table names the option, so that this sentence does not repeat it.
             renamed = (
-                " Columns look like ours under other names: a note has the option that reads them."
+                " Some columns resemble those of this project under other names: a note has the option that reads them."
                 if self.tables.lookalikes
                 else ""
             )
-            effects = [Sentence(f"No axis was varied with at least two seeds a cell: nothing is claimed.{renamed}")]
-        # A law that was fitted says more than an effect; a refusal says less.
+            effects = [Sentence(f"No effect is claimed: no axis was varied with at least two seeds per cell.{renamed}")]
+        # A fitted law stands before the effects, a refused law after them.
         fitted = any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
-        said = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
-        return said + describe_agreements(self.agreements) + warn(self.tables, self.cells)
+        sentences = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
+        return sentences + describe_agreements(self.agreements) + warn(self.tables, self.cells)
 
     @property
     def _unknown_words(self) -> list[str]:
-        """Settings of words that are varied and have no effect."""
+        """Varied categorical settings whose effect cannot be measured."""
         completed, measured = self.tables.completed, {effect.axis for effect in self.effects}
         words = [name for name in self.tables.varied if name != TASK and is_categorical(completed[name])]
         return [name for name in words if name not in measured]
@@ -98,7 +98,11 @@ class Report:
 
 
 def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
-    """Effects, cells and figures of everything that completed, and what the laws say (fitted here where absent)."""
+    """The report on all completed trials.
+
+    Args:
+        fits: fitted laws; None fits them here.
+    """
     fits = fit_laws(tables) if fits is None else fits
     varied, completed = tables.varied, tables.completed
     keys = [*varied, *(name for name in ("params", "layers_executed") if name in completed)]
@@ -107,7 +111,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     is_design = tables.kind == "measure" and has_accuracy
     effects = measure_effects(completed, varied, ACCURACY) if is_design else []
     interactions = measure_interactions(completed, varied, ACCURACY) if is_design else []
-    few = is_design and bool(varied) and 1 < len(cells) <= MOST_CELLS_COMPARED
+    few = is_design and bool(varied) and 1 < len(cells) <= MAX_CELLS_COMPARED
     differences = adjust(cell_differences(completed, varied, ACCURACY)) if few else []
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
     importances = _importances(tables)
@@ -122,7 +126,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
 
 
 def _distinct(figures: list[FigureData]) -> list[FigureData]:
-    """Figures with a file name each, where several groups of trials give figures of one name."""
+    """The figures with distinct names: a repeated name gets a number, such as `law_2`."""
     counts: Counter[str] = Counter()
     renamed = []
     for figure in figures:
@@ -133,14 +137,14 @@ def _distinct(figures: list[FigureData]) -> list[FigureData]:
 
 
 def _outcomes(tables: Tables) -> pd.DataFrame:
-    """Success and failure by cell; a setting that a failed trial does not have is that of its kind of model, as in `completed`."""
+    """Outcomes by cell. A setting that the model of a trial does not have is filled in, as in `Tables.completed`."""
     scored = tables.completed[tables.completed[ACCURACY].notna()]
     failed = tables.trials[(tables.trials["outcome"] == Outcome.FAILED) & ~tables.trials["outside_spec"]]
-    whole = tables.trials.loc[scored.index.union(failed.index)].copy()
+    ended = tables.trials.loc[scored.index.union(failed.index)].copy()
     for name in tables.varied:
         numeric = pd.api.types.is_numeric_dtype(tables.completed[name])
-        whole[name] = whole[name].fillna(0 if numeric else "").astype(tables.completed[name].dtype)
-    return summarise_outcomes(whole, tables.varied, ACCURACY)
+        ended[name] = ended[name].fillna(0 if numeric else "").astype(tables.completed[name].dtype)
+    return summarise_outcomes(ended, tables.varied, ACCURACY)
 
 
 def _importances(tables: Tables) -> list[Importance]:

@@ -1,4 +1,4 @@
-"""The report on disk: one self-contained HTML file, the figures, the tables."""
+"""The files of a report: one self-contained HTML page, the figures, the tables."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from analysis.data.published import COLUMNS as PUBLISHED
 from analysis.data.tables import Tables, is_parameter, label
-from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
+from analysis.figures.data import ACCURACY, VALIDATION, FigureData, as_tuple
 from analysis.figures.render import interactive, write_static
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
@@ -31,10 +31,13 @@ RUN_COLUMNS = [
 
 
 def write_report(report: Report, folder: Path, title: str, commands: list[str]) -> Path:
-    """`report.html`, PNG and SVG of every figure, and the tables as CSV and Parquet.
+    """Writes `report.html`, every figure as PNG and SVG, and the tables as CSV and Parquet.
+
+    Args:
+        commands: shell commands that make the report again; the page shows them.
 
     Returns:
-        The path of the HTML file, which opens offline.
+        The path of the HTML page, which needs no network.
 
     Raises:
         UserError: the folder cannot be made.
@@ -44,13 +47,6 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     _write_tables(report, folder)
-    figures = []
-    for number, figure in enumerate(report.figures):
-        write_static(figure, folder)
-        drawing = plotly.io.to_html(
-            interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}
-        )
-        figures.append({"data": figure, "html": drawing})
     environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     html = environment.get_template("report.html").render(
         title=title,
@@ -58,19 +54,10 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         answer=report.answer,
         table_notes=report.tables.notes,
         drawn={figure.name for figure in report.figures},
-        tables={
-            "Effects": _readable_effects(report),
-            "What effects depend on": _readable_interactions(report),
-            "Differences between cells": _readable_differences(report),
-            "Cells": readable_cells(report),
-            "What each parameter accounts for": _readable_importances(report),
-            "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
-            "Published beside ours": published_table(report),
-            "Laws": _readable_laws(report.fits),
-        },
+        tables=_shown_tables(report),
         notes=NOTES,
         suggestions=_suggestions(report.fits),
-        figures=figures,
+        figures=_draw(report.figures, folder),
         left_out=report.left_out,
         runs=_readable_runs(report.tables),
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
@@ -81,23 +68,48 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     return path
 
 
+def _draw(figures: Sequence[FigureData], folder: Path) -> list[dict[str, Any]]:
+    """Writes the static files of every figure, and returns its data and its HTML. The first one embeds plotly's script."""
+    drawn = []
+    for number, figure in enumerate(figures):
+        write_static(figure, folder)
+        html = plotly.io.to_html(interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        drawn.append({"data": figure, "html": html})
+    return drawn
+
+
+def _shown_tables(report: Report) -> dict[str, pd.DataFrame]:
+    """The tables of the page, by their headings."""
+    return {
+        "Effects": _readable_effects(report),
+        "Interactions": _readable_interactions(report),
+        "Differences between cells": _readable_differences(report),
+        "Cells": readable_cells(report),
+        "What each parameter accounts for": _readable_importances(report),
+        "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
+        "Published beside ours": published_table(report),
+        "Laws": _readable_laws(report.fits),
+    }
+
+
 NOTES = {
-    "Effects": "Each cell is compared with the one that differs in this axis alone, within each seed that both have. "
-    "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear where it is below 0.05.",
-    "What effects depend on": "The effect of a level against its base at each level of another setting, "
-    "and the p of all of these being equal.",
-    "Cells": "Test exact accuracy at D = N_sup. T: cycles a supervision step, n: latent updates a cycle, N_sup: supervision steps. "
-    "solved half: seeds that reach 50 %, of those that were run, with Wilson's interval; a law is conditional on survival.",
-    "What each parameter accounts for": "Intervals are of resamples; the figure says of what.",
-    "Tasks": "Spearman's rank correlation of the mean scores of the settings that two tasks have in common.",
-    "Published beside ours": "The same benchmark by its official files. Ours is the best cell on validation.",
-    "Laws": "Each with its 95 % interval; left out: error at scales that the fit has not seen. "
-    "What a law is, and why one is refused, is in docs/laws.md; fits.json has more.",
+    "Effects": "Each cell is compared with the cell that differs in this axis alone, within each common seed. "
+    "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear if it is below 0.05.",
+    "Interactions": "The effect of a level against its base level at each level of another setting, "
+    "and the p value against equal effects at all of these levels.",
+    "Cells": "Exact accuracy on test at D = N_sup. T: cycles per supervision step, n: latent updates per cycle, "
+    "N_sup: supervision steps in training. solved half: seeds that reach 50 %, of all seeds that were run, "
+    "with Wilson's 95 % CI; a failed seed counts as one that does not. Accuracies and laws use completed trials alone.",
+    "What each parameter accounts for": "95 % CI over resamples; the caption of the figure states what is resampled.",
+    "Tasks": "Spearman's rank correlation of mean scores, over the settings that two tasks have in common.",
+    "Published beside ours": "Published results on the same official files. `ours` is the best cell on validation.",
+    "Laws": "Estimates with 95 % CI. held-out error: error of predictions at scales that were held out of the fit. "
+    "docs/laws.md defines each law and each reason for a refusal; fits.json has all fields.",
 }
 
 
 def _shared_settings(tables: Tables) -> str:
-    """The settings that all completed trials share and that a reader needs in order to place the answer."""
+    """The settings that all completed trials share, as one line under the title."""
     completed = tables.completed
     shared = [name for name in SHOWN_SETTINGS if name in completed and name not in tables.varied and completed[name].nunique() == 1]
     named = [name_level(name, completed[name].iloc[0]) for name in shared]
@@ -116,7 +128,7 @@ def _write_tables(report: Report, folder: Path) -> None:
 
 
 def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:
-    """Each spec that would identify something, once, with what it would identify."""
+    """Suggested specs, each with the names of the laws that it would identify."""
     specs: dict[str, list[str]] = {}
     for fit in fits:
         if fit.suggestion:
@@ -126,37 +138,36 @@ def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:
     return specs
 
 
-# -- tables as they are shown -------------------------------------------------------------------------------------
+# -- tables of the page -------------------------------------------------------------------------------------------
 
 
 def readable_cells(report: Report, *, brief: bool = False) -> pd.DataFrame:
-    """The table of cells as it is shown, or for a terminal in brief: short names, rounded."""
+    """The table of cells with short names and rounded numbers. `brief` leaves out counts of outcomes, for a terminal."""
     cells = report.cells
     if cells.empty:
         return cells
     shown = cells[report.tables.varied].rename(columns=axis_name)
     shown = shown.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
-    shown = shown.replace(0, "-")  # what this model does not have
+    shown = shown.replace(0, "-")  # 0 stands for a setting that the model does not have
     if "params" in cells:
         shown["params"] = cells["params"].map("{:,}".format)
     if "layers_executed" in cells:
         shown["layers"] = cells["layers_executed"]
     shown["seeds"] = cells["seeds"]
     shown["accuracy"] = cells["mean"].map("{:.3f}".format)
-    shown["95 % interval"] = _intervals(report)
+    shown["95 % CI"] = _intervals(report)
     if not brief and not report.outcomes.empty and len(report.outcomes) == len(cells):
-        both = cells[report.tables.varied].merge(report.outcomes, on=report.tables.varied, how="left")
-        hits = zip(both["successes"], both["seeds"], both["success_low"], both["success_high"], strict=True)
-        shown["solved half"] = [f"{hit} of {seeds} ({low:.2f} .. {high:.2f})" for hit, seeds, low, high in hits]
-        if both["failed"].any():
-            shown["failed"] = [
-                f"{failed} ({diverged} diverged)" for failed, diverged in zip(both["failed"], both["diverged"], strict=True)
-            ]
+        counts = cells[report.tables.varied].merge(report.outcomes, on=report.tables.varied, how="left")
+        shares = zip(counts["successes"], counts["seeds"], counts["success_low"], counts["success_high"], strict=True)
+        shown["solved half"] = [f"{solved} of {seeds} ({low:.2f} .. {high:.2f})" for solved, seeds, low, high in shares]
+        if counts["failed"].any():
+            failures = zip(counts["failed"], counts["diverged"], strict=True)
+            shown["failed"] = [f"{failed} ({diverged} diverged)" for failed, diverged in failures]
     return shown
 
 
 def _intervals(report: Report) -> list[str]:
-    """Over seeds; of a single trained model Wilson's over its items, which says nothing of another seed."""
+    """The 95 % CI of each cell over seeds; with one seed, Wilson's over the items of that model, which is marked."""
     cells, completed = report.cells, report.tables.completed
     if not cells["low"].isna().any():
         return [f"{low:.3f} .. {high:.3f}" for low, high in zip(cells["low"], cells["high"], strict=True)]
@@ -176,7 +187,7 @@ def _readable_effects(report: Report) -> pd.DataFrame:
             "axis": describe_step(effect),
             "where": effect.where,
             "pairs of cells": effect.pairs,
-            "seeds": "compared one by one" if effect.is_blocked else "independent",
+            "seeds": "paired" if effect.is_blocked else "independent",
         }
         | _change(effect.change, effect.p_holm)
         for effect in report.effects
@@ -210,7 +221,7 @@ def _change(change: Any, p_holm: float) -> dict[str, str]:
 
 
 def _end(value: float) -> str:
-    """One end of an interval; empty where the noise is not known."""
+    """One end of an interval; empty if the noise is not known."""
     return signed(value) if math.isfinite(value) else ""
 
 
@@ -224,7 +235,7 @@ def _readable_importances(report: Report) -> pd.DataFrame:
 
 
 def published_table(report: Report) -> pd.DataFrame:
-    """The published rows, and ours above them."""
+    """Published results of the benchmark, below the best cell of this report."""
     if report.published.empty:
         return pd.DataFrame()
     shown = report.published[["benchmark", *PUBLISHED]].astype(object).fillna("")
@@ -240,7 +251,7 @@ def published_table(report: Report) -> pd.DataFrame:
 
 
 def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
-    """A row an estimate, and a row a refusal; settings that all fits share are left out."""
+    """One row per estimate and one per refusal; settings that all fits share are left out."""
     keys = dict.fromkeys(key for fit in fits for key in fit.group)
     differing = [key for key in keys if len({str(fit.group.get(key)) for fit in fits}) > 1]
     rows = []
@@ -250,17 +261,17 @@ def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
         facts = {
             "trials": fit.trials,
             "R2": _rounded(quality.r_squared, "f"),
-            "left out": _rounded(quality.leave_one_scale_out_error, "g"),
+            "held-out error": _rounded(quality.leave_one_scale_out_error, "g"),
             "p (lack of fit)": _rounded(quality.lack_of_fit.p if quality.lack_of_fit else None, "g"),
             "flags": ", ".join(fit.flags),
-            "of": label(list(settings), tuple(settings.values())),
+            "group": label(list(settings), tuple(settings.values())),
         }
         if fit.reason is not None:
-            rows.append({"law": fit.name, "says": f"refused: {fit.reason.sentence}"} | facts)
+            rows.append({"law": fit.name, "result": f"refused: {fit.reason.sentence}"} | facts)
         for name, e in fit.estimates.items():
             numbers = {"estimate": f"{e.estimate:.4g}", "low": f"{e.low:.4g}", "high": f"{e.high:.4g}"}
-            rows.append({"law": fit.name, "says": name} | numbers | facts)
-    columns = ["law", "says", "estimate", "low", "high", "trials", "R2", "left out", "p (lack of fit)", "flags", "of"]
+            rows.append({"law": fit.name, "result": name} | numbers | facts)
+    columns = ["law", "result", "estimate", "low", "high", "trials", "R2", "held-out error", "p (lack of fit)", "flags", "group"]
     return pd.DataFrame(rows, columns=columns).fillna("")
 
 
@@ -275,7 +286,7 @@ def _readable_runs(tables: Tables) -> pd.DataFrame:
 
 
 def _uniform(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns of mixed types as text, which Parquet needs."""
+    """The table with columns of mixed types as text, because Parquet requires one type per column."""
     mixed = [name for name in table if table[name].dtype == object]
     uniform = table.copy()
     for name in mixed:

@@ -1,4 +1,4 @@
-"""A table as lines of text that fit a terminal: no number is cut, and a column that does not fit is named."""
+"""Tables as lines of text that fit a terminal. No number is cut; a line names the columns that are left out."""
 
 import itertools
 import textwrap
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-GAP = "  "  # between columns
+GAP = "  "  # space between columns
 NO_BREAK = "\N{NO-BREAK SPACE}"
-RESULTS = ("accuracy", "95 % interval")  # stay in the table also where they are equal
-FIRST_LEFT_OUT = ("layers", "params")  # in this order, where a table is too wide
+RESULTS = ("accuracy", "95 % CI")  # columns that stay in the table even if all their values are equal
+OPTIONAL = ("layers", "params")  # columns that a table leaves out if it is too wide, in this order
 
 
 def lay_out(table: pd.DataFrame, width: int | None) -> list[str]:
     """The table in lines of at most `width` characters; None sets no limit.
 
-    Where it is too wide: columns with one value become a line above it, headings break between words, `FIRST_LEFT_OUT` are
-    left out with a line that names them, and at last every row becomes a paragraph.
+    A table that is too wide changes in these steps: columns with one value become a line above it, headings break between words,
+    `OPTIONAL` columns are left out with a line that names them, and finally every row becomes a paragraph.
     """
     cells = table.astype(str)
     if width is None or _width(cells, list(cells.columns)) <= width:
@@ -26,7 +26,7 @@ def lay_out(table: pd.DataFrame, width: int | None) -> list[str]:
     lines = _wrap(f"in all cells: {shared}", width) if equal else []
     cells = cells.drop(columns=equal)
     left_out: list[str] = []
-    for name in ("", *FIRST_LEFT_OUT):
+    for name in ("", *OPTIONAL):
         if name in cells and not _fits(cells, width):
             cells = cells.drop(columns=name)
             left_out.append(name)
@@ -45,16 +45,16 @@ def _fits(cells: pd.DataFrame, width: int) -> bool:
 
 def _width(cells: pd.DataFrame, headings: Sequence[str]) -> int:
     widest = [max(len(heading), *cells[name].map(len)) for name, heading in zip(cells.columns, headings, strict=True)]
-    return sum(widest) + len(GAP) * (len(widest) - 1)
+    return int(sum(widest)) + len(GAP) * (len(widest) - 1)
 
 
 def _break(name: str) -> list[str]:
-    """A heading in lines of whole words; `95 % interval` has two."""
+    """A heading as lines of whole words; `95 % CI` has two lines."""
     return name.replace(" %", f"{NO_BREAK}%").split(" ")
 
 
 def _draw(cells: pd.DataFrame, headings: Sequence[list[str]]) -> list[str]:
-    """Headings at the bottom of their lines, a rule, and the rows, all set right."""
+    """Headings, aligned at the bottom, a rule, and the rows; all cells are aligned right."""
     headings = [[line.replace(NO_BREAK, " ") for line in lines] for lines in headings]
     height = max(map(len, headings))
     padded = [[""] * (height - len(lines)) + lines for lines in headings]

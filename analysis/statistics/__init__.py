@@ -1,1 +1,1 @@
-"""Statistics without a law: regression, effects of axes, importance, whether tasks agree."""
+"""Statistics that need no law: regression, effects of axes, importance of parameters, agreement between tasks."""

@@ -1,4 +1,4 @@
-"""The level of a setting of words that the other levels are compared with."""
+"""The base level of a categorical setting, with which its other levels are compared."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ ONE_PASS = ("direct", "untied")  # the baselines that recursion has to beat
 
 
 def base_level(setting: str, levels: Sequence[Any], trials: pd.DataFrame) -> Any:
-    """One pass among kinds of models; else the default of the trials' kind of model; else the level that comes first.
+    """The one-pass baseline for the kind of model, the default for any other setting, else the first level.
 
     Args:
-        levels: of the setting, sorted; at least one.
-        trials: completed trials, with their kind of model if they have one.
+        levels: the levels of the setting, sorted; at least one.
+        trials: completed trials; their most frequent `model.kind` decides the default.
     """
     if setting == KIND:
         return next((kind for kind in ONE_PASS if kind in levels), levels[0])

@@ -12,16 +12,16 @@ from scipy import stats
 from lightning_modules.outcome import Outcome
 from sweeps.design.thresholds import LEVEL
 
-SOLVES = 0.5  # exact accuracy from which a seed counts as a success
-DIVERGED = "diverged|nan|not finite"  # in the reason of a failed trial
+MIN_SUCCESS = 0.5  # a seed with at least this exact accuracy counts as a success
+DIVERGED = "diverged|nan|not finite"  # pattern in the reason of a failed trial that diverged
 
 
 def summarise_cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> pd.DataFrame:
-    """Mean and 95 % interval of a response in each cell, seeds as replicates.
+    """Mean and 95 % CI of a response in each cell, seeds as replicates.
 
-    The standard deviation is pooled over cells (with 3 seeds a cell's own is worth little), the interval is Student's t
-    on the pooled degrees of freedom, cut to [0, 1] for accuracies. Trials without a response are left out.
-    Columns: `by`, seeds, mean, low, high.
+    The standard deviation is pooled over cells, because an estimate from the 3 seeds of one cell is imprecise. The interval is
+    Student's t on the pooled degrees of freedom, clipped to [0, 1] for accuracies. Trials without a response are left out.
+    The result has the columns `by`, seeds, mean, low, high.
     """
     trials = trials[trials[response].notna()]
     grouped = trials.groupby(list(by), sort=True)[response]
@@ -39,7 +39,10 @@ def summarise_cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> p
 
 
 def wilson(successes: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share: of items of one trained model, or of seeds of a cell; not of seeds and items together."""
+    """Wilson's 95 % CI of a share.
+
+    The share counts independent units: items of one trained model, or seeds of one cell. Items of several seeds are dependent.
+    """
     z = stats.norm.ppf(0.5 + LEVEL / 2)
     share = successes / count
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
@@ -47,15 +50,15 @@ def wilson(successes: float, count: int) -> tuple[float, float]:
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
 
 
-def summarise_outcomes(trials: pd.DataFrame, by: Sequence[str], response: str, threshold: float = SOLVES) -> pd.DataFrame:
-    """How many seeds of each cell completed, failed, diverged, and reached a response.
+def summarise_outcomes(trials: pd.DataFrame, by: Sequence[str], response: str, threshold: float = MIN_SUCCESS) -> pd.DataFrame:
+    """Counts of the seeds of each cell that completed, failed, diverged and reached a threshold.
 
     Args:
-        trials: completed and failed ones; a law is conditional on the completed.
-        threshold: of the response, from which a seed counts as a success.
+        trials: completed and failed trials.
+        threshold: smallest response that counts as a success.
 
     Returns:
-        The settings and `seeds, completed, failed, diverged, successes, success_low, success_high` (Wilson over seeds).
+        One row per cell: `by`, seeds, completed, failed, diverged, successes, success_low, success_high (Wilson's 95 % CI).
     """
     reason = trials["reason"].astype(str) if "reason" in trials else pd.Series("", index=trials.index)
     table = trials[list(by)].assign(

@@ -1,4 +1,4 @@
-"""Differences between cells, with seeds as replicates: the seed is a block wherever two cells have seeds in common."""
+"""Differences between cells. Seeds are replicates, and blocks where two cells have seeds in common."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Change:
-    """An estimated difference: the variances of its independent parts, and the degrees of freedom of each."""
+    """An estimated difference, with the variance and the degrees of freedom of each of its independent parts."""
 
     estimate: float
     variances: tuple[float, ...]
     freedoms: tuple[float, ...]
-    is_blocked: bool = False  # whether it is a mean of differences within seeds, in every pair of cells
+    is_blocked: bool = False  # True if every pair of cells was compared within seeds
 
     @property
     def variance(self) -> float:
@@ -30,13 +30,13 @@ class Change:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of the variance, after Satterthwaite (1946); NaN where the variance is 0."""
-        below = sum(variance**2 / freedom for variance, freedom in zip(self.variances, self.freedoms, strict=True))
-        return self.variance**2 / below if below else math.nan
+        """Satterthwaite's (1946) degrees of freedom of the variance; NaN if the variance is 0."""
+        denominator = sum(variance**2 / freedom for variance, freedom in zip(self.variances, self.freedoms, strict=True))
+        return self.variance**2 / denominator if denominator else math.nan
 
     @property
     def interval(self) -> Interval:
-        """Student's t interval of the estimate; without ends where nothing in the table varies over seeds."""
+        """Student's t interval of the estimate; infinite if no score in the table varies over seeds."""
         error = math.sqrt(self.variance)
         if error == 0:
             return Interval(self.estimate, -math.inf, math.inf, p=1.0)
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Noise:
-    """The variance of a score over seeds, pooled over the cells of a table."""
+    """Variance of a score over seeds, pooled over the cells of a table."""
 
     variance: float
     freedom: int
@@ -55,38 +55,38 @@ class Noise:
 
 @dataclass(frozen=True)
 class Pair:
-    """The scores of two cells, as `scores_by_seed` has them."""
+    """The scores of two cells, as `scores_by_seed` returns them."""
 
     base: pd.Series
     other: pd.Series
 
     @property
     def differences(self) -> pd.Series:
-        """Other minus base within each seed that both cells have; empty where seeds are unknown or repeated."""
+        """Other minus base within each common seed; empty if seeds are unknown or repeated."""
         if not self.base.index.name == self.other.index.name == SEED:
             return pd.Series(dtype=float)
         return (self.other - self.base).dropna()
 
     @property
     def has_replicates(self) -> bool:
-        """Whether the noise of both cells is known."""
+        """Whether each cell has enough seeds for an estimate of its noise."""
         return min(len(self.base), len(self.other)) >= MIN_SEEDS
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of the differences within seeds; 0 where the seed is no block.
+        """Degrees of freedom of the differences within seeds; 0 if the seed cannot be a block.
 
-        It is none either where all differences are equal, as happens with few test items: the interval would have no width.
+        The seed cannot be a block if all differences are equal, as happens with few test items: the interval would have no width.
         """
         differences = self.differences
         return len(differences) - 1 if differences.nunique() > 1 else 0
 
     def change(self, noise: Noise, *, is_blocked: bool) -> Change:
-        """From base to other.
+        """The change of the mean score from `base` to `other`.
 
         Args:
-            noise: that of two cells that do not vary over their own seeds, as where few test items are solved.
-            is_blocked: the mean of the differences within seeds; otherwise the difference of two independent means (Welch).
+            noise: pooled noise, used if neither cell varies over its seeds (few test items are solved, for example).
+            is_blocked: True gives the mean of the differences within seeds, False the difference of two independent means (Welch).
         """
         if is_blocked:
             differences = self.differences
@@ -100,14 +100,14 @@ class Pair:
 
 
 def scores_by_seed(trials: pd.DataFrame, response: str) -> pd.Series:
-    """The scores of one cell. The index has the name `seed` where the seed of each trial is known and occurs once."""
+    """The scores of one cell. The index is named `seed` if every seed is known and occurs once; otherwise it counts rows."""
     is_known = SEED in trials and trials[SEED].notna().all() and trials[SEED].is_unique
     index = pd.Index(trials[SEED], name=SEED) if is_known else pd.RangeIndex(len(trials))
     return pd.Series(trials[response].to_numpy(dtype=float), index=index)
 
 
 def pool_noise(cells: Iterable[pd.Series]) -> Noise:
-    """The noise of a score over the seeds of cells."""
+    """The noise of a score over seeds, pooled over the cells that have enough seeds."""
     replicated = [scores for scores in cells if len(scores) >= MIN_SEEDS]
     freedom = sum(len(scores) - 1 for scores in replicated)
     squares = sum(float(scores.var()) * (len(scores) - 1) for scores in replicated)
@@ -115,7 +115,7 @@ def pool_noise(cells: Iterable[pd.Series]) -> Noise:
 
 
 def average_scores(cells: Sequence[pd.Series]) -> pd.Series:
-    """The mean score over cells of each seed that all of them have; a series as `scores_by_seed` has them."""
+    """The mean over cells of the score of each common seed, as a series like that of `scores_by_seed`."""
     if len(cells) == 1:
         return cells[0]
     name = SEED if all(scores.index.name == SEED for scores in cells) else None
@@ -123,10 +123,10 @@ def average_scores(cells: Sequence[pd.Series]) -> pd.Series:
 
 
 def average_change(pairs: Sequence[Pair], noise: Noise) -> Change | None:
-    """The mean change over pairs of cells that have no cell in common; None where no pair has replicates.
+    """The mean change over pairs of cells; None if no pair has replicates. No cell occurs in two pairs.
 
-    The seed is a block in every pair that has common seeds. The exception is one pair with two common seeds in all: its
-    single degree of freedom makes the interval useless, so that the cells count as independent samples.
+    The seed is a block in every pair that has common seeds. An exception is a single pair with two common seeds: one degree of
+    freedom makes the interval too wide to use, so that its cells count as independent samples.
     """
     usable = [pair for pair in pairs if pair.has_replicates]
     if not usable:
@@ -143,9 +143,9 @@ def average_change(pairs: Sequence[Pair], noise: Noise) -> Change | None:
 
 
 def equality_p(changes: Sequence[Change]) -> float:
-    """The p of two or more independent changes being equal (Welch's analysis of variance, 1951).
+    """The p value against the equality of two or more independent changes (Welch's analysis of variance, 1951).
 
-    Where one of them has no variance, all count as equally noisy.
+    If one change has no variance, all changes get the mean variance.
     """
     estimates = np.array([change.estimate for change in changes])
     variances = np.array([change.variance for change in changes])

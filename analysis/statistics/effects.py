@@ -1,6 +1,6 @@
-"""What each setting does to a response, all else equal, and whether that depends on another setting.
+"""The effect of each setting on a response, all else equal, and whether the effect depends on another setting.
 
-A numeric setting is compared at two levels, low and high. A setting of words is compared level by level with a base level.
+A numeric setting is compared at two levels, low and high. Each level of a categorical setting is compared with a base level.
 """
 
 import itertools
@@ -32,21 +32,21 @@ from sweeps.design.short_names import axis_name
 from sweeps.design.thresholds import LEVEL, MIN_SEEDS
 
 ALL_CELLS = "all cells"
-SIGNIFICANT = 1 - LEVEL  # an adjusted p below it is called clear
+MAX_CLEAR_P = 1 - LEVEL  # an effect with a smaller adjusted p is called clear
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What going from one level of an axis to another does to a response, all else equal."""
+    """The change of a response from one level of an axis to another, all else equal."""
 
     axis: str
-    base: Any  # the lower level, or the base level of a setting of words
+    base: Any  # the lower level, or the base level of a categorical setting
     level: Any
-    where: str  # the cells that it is averaged over
-    pairs: int  # pairs of cells that differ in the axis alone
+    where: str  # name of the cells over which the effect is averaged
+    pairs: int  # number of pairs of cells that differ in the axis alone
     change: Interval
-    is_blocked: bool = False  # whether each pair of cells is compared within seeds
-    p_holm: float = math.nan  # adjusted for the comparisons that were made together
+    is_blocked: bool = False  # True if each pair of cells was compared within seeds
+    p_holm: float = math.nan  # p after Holm's adjustment over the comparisons made together
 
     @property
     def p(self) -> float:
@@ -54,8 +54,8 @@ class Effect:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it holds among all comparisons that were made together."""
-        return self.p_holm < SIGNIFICANT
+        """Whether the effect remains clear after the adjustment for all comparisons made together."""
+        return self.p_holm < MAX_CLEAR_P
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,22 @@ class Interaction:
     base: Any
     level: Any
     other: str
-    changes: tuple[tuple[Any, Interval], ...]  # by level of `other`
-    p: float  # probability of such changes if all were equal
+    changes: tuple[tuple[Any, Interval], ...]  # one pair (level of `other`, change) per level
+    p: float  # p value against equal changes at all levels
     p_holm: float = math.nan
 
     @property
     def is_clear(self) -> bool:
-        """Whether the effect depends on the other setting, among all that were asked."""
-        return self.p_holm < SIGNIFICANT
+        """Whether the effect depends on the other setting, after the adjustment for all interactions tested."""
+        return self.p_holm < MAX_CLEAR_P
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How one cell differs from another in a response."""
+    """The difference of a response between two cells."""
 
-    cell: tuple
-    other: tuple
+    cell: tuple[Any, ...]
+    other: tuple[Any, ...]
     change: Interval
     p_holm: float = math.nan
 
@@ -94,20 +94,20 @@ Compared = TypeVar("Compared", Effect, Interaction, Difference)
 
 
 def measure_effects(trials: pd.DataFrame, varied: Sequence[str], response: str) -> list[Effect]:
-    """The effect of every setting over all cells, then of recursion by size, and of words by each other setting.
+    """The effect of every setting over all cells, of recursion at each size, and of categorical settings at each other level.
 
     Args:
         trials: completed trials, one for each cell and seed.
-        varied: settings that differ between them.
+        varied: settings that differ between the trials.
 
     Returns:
-        In the order of `varied`, the effects over all cells first; p is adjusted within each of the two families.
+        Effects in the order of `varied`, those over all cells first. p is adjusted within each of these two families.
     """
     design = Design(trials, _independent(trials, varied), response)
     overall, within = [], []
     for axis in design.compared:
         overall += design.effects(axis, trials, ())
-        for other in design.others_of(axis):
+        for other in design.moderators_of(axis):
             for level, part in trials.groupby(other, sort=True):
                 within += design.effects(axis, part, (other,), name_level(other, level))
     adjusted = [*adjust(overall), *adjust(within)]
@@ -115,16 +115,16 @@ def measure_effects(trials: pd.DataFrame, varied: Sequence[str], response: str) 
 
 
 def measure_interactions(trials: pd.DataFrame, varied: Sequence[str], response: str) -> list[Interaction]:
-    """Whether the effects of settings of words depend on the other settings; p is adjusted over all that were asked."""
+    """Whether the effects of categorical settings depend on the other settings; p is adjusted over all interactions."""
     design = Design(trials, _independent(trials, varied), response)
     return adjust(
-        [found for axis in design.contrasts for other in design.others_of(axis) for found in design.interactions(axis, other)]
+        [one for axis in design.contrasts for other in design.moderators_of(axis) for one in design.interactions(axis, other)]
     )
 
 
 @dataclass(frozen=True)
 class Design:
-    """Completed trials, the settings that tell their cells apart, and the score that is compared."""
+    """Completed trials, the settings that define their cells, and the score that is compared."""
 
     trials: pd.DataFrame
     settings: Sequence[str]
@@ -138,8 +138,8 @@ class Design:
     def compared(self) -> list[str]:
         return [name for name in self.settings if name != TASK]
 
-    def others_of(self, axis: str) -> list[str]:
-        """The settings by whose levels an effect is given apart."""
+    def moderators_of(self, axis: str) -> list[str]:
+        """The settings at whose levels the effect of an axis is also given separately."""
         others = [name for name in self.compared if name != axis]
         if is_categorical(self.trials[axis]):
             return others
@@ -148,46 +148,46 @@ class Design:
     def effects(self, axis: str, part: pd.DataFrame, fixed: Sequence[str], where: str = ALL_CELLS) -> list[Effect]:
         """Effects of an axis on some of the trials, averaged over the settings of the other axes.
 
-        Each cell is compared with the one that differs in `axis` alone. A numeric axis has one effect, over the widest range for
-        which there are such cells. Empty without pairs, or without replicates.
+        Each cell is compared with the cell that differs in `axis` alone. A numeric axis has one effect, over the widest range for
+        which such cells exist. The list is empty without pairs or without replicates.
 
         Args:
-            fixed: settings that are equal in all of these trials.
+            fixed: settings that are equal in all trials of `part`.
         """
         if is_categorical(self.trials[axis]):
-            found = [self._effect(axis, base, level, part, fixed, where) for base, level in self.contrasts[axis]]
-            return [effect for effect in found if effect is not None]
+            effects = [self._effect(axis, base, level, part, fixed, where) for base, level in self.contrasts[axis]]
+            return [effect for effect in effects if effect is not None]
         levels = sorted(level for level in part[axis].unique() if level != 0 or axis not in AXES)
         ranges = (self._effect(axis, low, high, part, fixed, where) for low, high in _ranges(levels))
         return list(itertools.islice((effect for effect in ranges if effect is not None), 1))
 
     @cached_property
     def contrasts(self) -> dict[str, list[tuple[Any, Any]]]:
-        """The base and the level of every effect of each setting of words."""
+        """Pairs (base, level) of every effect of each categorical setting."""
         return {axis: self._find_contrasts(axis) for axis in self.compared if is_categorical(self.trials[axis])}
 
     def _find_contrasts(self, axis: str) -> list[tuple[Any, Any]]:
-        """Levels that have no cells to compare with the base are compared among each other, with a base of their own."""
-        left, found = sorted(self.trials[axis].unique(), key=str), []
-        while len(left) > 1:
-            base = base_level(axis, left, self.trials)
-            left.remove(base)
-            reached = [level for level in left if self._effect(axis, base, level, self.trials, (), ALL_CELLS) is not None]
-            found += [(base, level) for level in reached]
-            left = [level for level in left if level not in reached]
-        return found
+        """Levels without cells to compare with the base are compared with each other, with a second base."""
+        remaining, contrasts = sorted(self.trials[axis].unique(), key=str), []
+        while len(remaining) > 1:
+            base = base_level(axis, remaining, self.trials)
+            remaining.remove(base)
+            compared = [level for level in remaining if self._effect(axis, base, level, self.trials, (), ALL_CELLS) is not None]
+            contrasts += [(base, level) for level in compared]
+            remaining = [level for level in remaining if level not in compared]
+        return contrasts
 
     def interactions(self, axis: str, other: str) -> list[Interaction]:
-        """Whether the effect of each level of a setting of words is the same at every level of another setting."""
-        found = []
+        """Whether the effect of each level of a categorical setting is the same at every level of another setting."""
+        interactions = []
         for base, level in self.contrasts[axis]:
             parts = self.trials.groupby(other, sort=True)
             changes = [(at, average_change(self._pairs(axis, base, level, part, (other,)), self.noise)) for at, part in parts]
             known: list[tuple[Any, Change]] = [(at, change) for at, change in changes if change is not None]
             if len(known) > 1:
                 p = equality_p([change for _, change in known])
-                found.append(Interaction(axis, base, level, other, tuple((at, change.interval) for at, change in known), p))
-        return found
+                interactions.append(Interaction(axis, base, level, other, tuple((at, change.interval) for at, change in known), p))
+        return interactions
 
     def _effect(self, axis: str, base: Any, level: Any, part: pd.DataFrame, fixed: Sequence[str], where: str) -> Effect | None:
         pairs = self._pairs(axis, base, level, part, fixed)
@@ -196,18 +196,18 @@ class Design:
         return None if change is None else Effect(axis, base, level, where, usable, change.interval, change.is_blocked)
 
     def _pairs(self, axis: str, base: Any, level: Any, part: pd.DataFrame, fixed: Sequence[str]) -> list[Pair]:
-        """The cells at two levels of an axis that are alike in all other settings that both models have.
+        """Pairs of cells at two levels of an axis that agree in all other settings that both models have.
 
-        A model of one pass has neither n nor N_sup: it is compared with the mean over the cells that differ in these alone.
+        A one-pass model has neither n nor N_sup: it is compared with the mean over the cells that differ in these alone.
         """
         others = [name for name in self.settings if name != axis and name not in fixed]
         bases, levels = (_cells(part[part[axis] == value], others, self.response) for value in (base, level))
         pairs = []
         for key, scores in bases.items():
-            had = [place for place, value in enumerate(key) if not _is_absent(others[place], value)]
-            alike = [cell for other, cell in levels.items() if all(other[place] == key[place] for place in had)]
-            if alike:
-                pairs.append(Pair(scores, average_scores(alike)))
+            present = [place for place, value in enumerate(key) if not _is_absent(others[place], value)]
+            matches = [cell for other, cell in levels.items() if all(other[place] == key[place] for place in present)]
+            if matches:
+                pairs.append(Pair(scores, average_scores(matches)))
         return pairs
 
 
@@ -219,13 +219,13 @@ def cell_differences(trials: pd.DataFrame, by: Sequence[str], response: str) -> 
     differences = []
     for (key, scores), (other, others) in itertools.combinations(replicated.items(), 2):
         change = average_change([Pair(scores, others)], noise)
-        assert change is not None  # both have replicates
+        assert change is not None  # every cell in `replicated` has replicates
         differences.append(Difference(other, key, change.interval))
     return differences
 
 
 def adjust(family: Sequence[Compared]) -> list[Compared]:
-    """Comparisons that were made together with Holm's adjusted p (Holm 1979)."""
+    """The same comparisons with p adjusted for all of them (Holm 1979)."""
     order = sorted(range(len(family)), key=lambda number: family[number].p)
     adjusted, largest = {}, 0.0
     for rank, number in enumerate(order):
@@ -235,28 +235,28 @@ def adjust(family: Sequence[Compared]) -> list[Compared]:
 
 
 def is_categorical(column: pd.Series) -> bool:
-    """Whether a setting is a word or a truth value, whose levels have no order."""
+    """Whether a setting is text or a truth value, whose levels have no order."""
     return not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
 
 
 def is_word(level: Any) -> bool:
-    """Whether a level is one of a setting of words."""
+    """Whether a level belongs to a categorical setting."""
     return isinstance(level, str | bool | np.bool_)
 
 
 def describe_step(compared: Effect | Interaction) -> str:
-    """`n 1 to 3`, or for words `state reset all instead of carry`."""
+    """`n 1 to 3`, or for a categorical setting `state reset all instead of carry`."""
     between = f"{compared.level} instead of {compared.base}" if is_word(compared.level) else f"{compared.base} to {compared.level}"
     return f"{axis_name(compared.axis)} {between}"
 
 
 def name_level(setting: str, level: Any) -> str:
-    """`width 16`; `no N_sup` where a model does not have the setting."""
+    """`width 16`; `no N_sup` if the model does not have the setting."""
     return label([setting], (level,)) or f"no {axis_name(setting)}"
 
 
 def _independent(trials: pd.DataFrame, varied: Sequence[str]) -> list[str]:
-    """The varied settings without numbers that follow from the others, as a learning rate for each width does."""
+    """The varied settings, except numbers that other settings determine, such as a learning rate given for each width."""
     axes = independent_axes([name for name in varied if name in AXES])
     further = {name: trials[name].tolist() for name in varied if name not in AXES}
     splitting = find_splitting(further, {name: trials[name].tolist() for name in axes}, len(trials))
@@ -270,12 +270,12 @@ def _ranges(levels: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 
 def _is_absent(setting: str, value: Any) -> bool:
-    """Whether a value stands for a setting that a model does not have, as `Tables.completed` fills it."""
+    """Whether `Tables.completed` filled in this value because the model does not have the setting."""
     return bool(value == "" or (value == 0 and setting in AXES))
 
 
-def _cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> dict[tuple, pd.Series]:
-    """The scores of each cell by its settings; trials without one are left out."""
+def _cells(trials: pd.DataFrame, by: Sequence[str], response: str) -> dict[tuple[Any, ...], pd.Series]:
+    """The scores of each cell, by the values of its settings; trials without a score are left out."""
     scored = trials[trials[response].notna()]
     if not by:
         return {(): scores_by_seed(scored, response)} if len(scored) else {}

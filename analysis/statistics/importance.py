@@ -1,4 +1,4 @@
-"""How much of what was found each parameter accounts for: shares of variance in a design, PED-ANOVA in a search."""
+"""Importance of each parameter: shares of variance in a design, PED-ANOVA in a search."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-RESAMPLES = 200  # of a design
-SEARCH_RESAMPLES = 40  # of a search, which takes Optuna longer
-WIDE = 8  # ratio of largest to smallest
-FEWEST_TRIALS = 10  # of a search
-TOGETHER, SEEDS = "axes together", "seeds"  # what no single axis accounts for; what the settings do not
+RESAMPLES = 200  # bootstrap resamples of a design
+SEARCH_RESAMPLES = 40  # bootstrap resamples of a search; fewer, because Optuna evaluates each one
+MIN_LOG_RATIO = 8  # a parameter whose largest value is more than 8 times its smallest is searched on a log scale
+MIN_TRIALS = 10  # a search with fewer trials has no importances
+TOGETHER, SEEDS = "axes together", "seeds"  # rows for interactions of axes, and for noise over seeds
 
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of one parameter with its 95 % interval over resamples."""
+    """The share of one parameter, with its 95 % CI over resamples."""
 
     parameter: str
     share: float
@@ -25,13 +25,13 @@ class Importance:
 
 
 def anova_shares(trials: pd.DataFrame, axes: Sequence[str], response: str) -> list[Importance]:
-    """Shares of the variance over trials: each axis by itself, axes together, seeds.
+    """Shares of the variance over trials: of each axis, of interactions between axes, of seeds.
 
-    Sums of squares of an axis are those that it explains beside all other axes (type II); what noise alone would explain is taken
-    off (omega squared). Resampled: residuals within cells, put on the means of the cells.
+    The sum of squares of an axis is what it explains beyond all other axes (type II), minus the part that noise would explain
+    (omega squared). A resample adds drawn deviations from cell means to the cell means.
 
     Returns:
-        Empty without replicates or with fewer than two axes.
+        One importance per axis and two for `TOGETHER` and `SEEDS`; empty without replicates or with fewer than two axes.
     """
     if len(axes) < 2:
         return []
@@ -43,41 +43,42 @@ def anova_shares(trials: pd.DataFrame, axes: Sequence[str], response: str) -> li
         return []
     design = _Design([pd.factorize(trials[axis].astype(str))[0] for axis in axes], codes)
     means = (np.bincount(codes, y) / sizes)[codes]
-    residual = (y - means) * np.sqrt(len(y) / freedom)
+    deviations = (y - means) * np.sqrt(len(y) / freedom)
     rng = np.random.default_rng(0)
-    drawn = np.array([design.shares(means + rng.choice(residual, len(y))) for _ in range(RESAMPLES)])
+    drawn = np.array([design.shares(means + rng.choice(deviations, len(y))) for _ in range(RESAMPLES)])
     names = [*axes, TOGETHER, SEEDS]
     return _with_intervals(names, design.shares(y), drawn)
 
 
 class _Design:
-    """Projections that do not change over resamples."""
+    """The projections of a design, which all resamples share."""
 
     def __init__(self, levels: list[np.ndarray], codes: np.ndarray) -> None:
-        dummies = [np.eye(own.max() + 1)[own][:, 1:] for own in levels]
+        dummies = [np.eye(codes_of_axis.max() + 1)[codes_of_axis][:, 1:] for codes_of_axis in levels]
         ones = np.ones((len(codes), 1))
         self.codes, self.sizes = codes, np.bincount(codes)
         self.whole = _basis(np.hstack([ones, *dummies]))
         self.without = [_basis(np.hstack([ones, *dummies[:n], *dummies[n + 1 :]])) for n in range(len(dummies))]
-        self.freedoms = [own.shape[1] for own in dummies]
+        self.freedoms = [columns.shape[1] for columns in dummies]
 
     def shares(self, y: np.ndarray) -> np.ndarray:
-        """Of each axis, of axes together and of seeds; they sum to one where none was below zero."""
+        """Shares of each axis, of axes together and of seeds. They sum to 1 unless a negative share was set to 0."""
         total = float(((y - y.mean()) ** 2).sum())
         cells = (np.bincount(self.codes, y) / self.sizes)[self.codes]
         within = float(((y - cells) ** 2).sum())
         noise = within / (len(y) - len(self.sizes))
         main = _explained(self.whole, y)
-        own = [main - _explained(basis, y) - free * noise for basis, free in zip(self.without, self.freedoms, strict=True)]
-        beyond = len(self.sizes) - 1 - sum(self.freedoms)
-        together = total - within - (main - _explained(np.full((len(y), 1), len(y) ** -0.5), y)) - beyond * noise
-        # What noise puts into the axes belongs to the seeds.
+        single = [main - _explained(basis, y) - free * noise for basis, free in zip(self.without, self.freedoms, strict=True)]
+        interaction_freedom = len(self.sizes) - 1 - sum(self.freedoms)
+        mean_only = _explained(np.full((len(y), 1), len(y) ** -0.5), y)
+        together = total - within - (main - mean_only) - interaction_freedom * noise
+        # The sums of squares of the axes contain noise, which counts as an effect of seeds.
         seeds = within + (len(self.sizes) - 1) * noise
-        return np.maximum(0.0, np.array([*own, together, seeds])) / total
+        return np.asarray(np.maximum(0.0, np.array([*single, together, seeds])) / total)
 
 
 def _basis(x: np.ndarray) -> np.ndarray:
-    """Orthonormal columns of what x spans."""
+    """Orthonormal basis of the column space of x: [N, rank]."""
     u, s, _ = np.linalg.svd(x, full_matrices=False)
     return u[:, s > 1e-9 * s.max()]
 
@@ -87,28 +88,28 @@ def _explained(basis: np.ndarray, y: np.ndarray) -> float:
 
 
 def ped_anova(trials: pd.DataFrame, parameters: Sequence[str], response: str, maximize: bool = True) -> list[Importance]:
-    """Importance of each parameter of a search for being among its best tenth (PED-ANOVA, 2304.10255; Optuna's).
+    """Importance of each parameter of a search for reaching its best tenth (PED-ANOVA, 2304.10255, as Optuna implements it).
 
-    Resampled: trials. Parameters that some trials do not have are left out.
+    Trials are resampled. Parameters that some trials do not have are left out.
 
     Returns:
-        Empty with fewer than ten trials.
+        One importance per parameter; empty with fewer than ten trials.
     """
-    whole = [name for name in parameters if trials[name].notna().all() and trials[name].astype(str).nunique() > 1]
-    if len(trials) < FEWEST_TRIALS or len(whole) < 2 or trials[response].nunique() < 3:
+    common = [name for name in parameters if trials[name].notna().all() and trials[name].astype(str).nunique() > 1]
+    if len(trials) < MIN_TRIALS or len(common) < 2 or trials[response].nunique() < 3:
         return []
     rng = np.random.default_rng(0)
-    evaluate = _SearchEvaluator(trials, whole, response, maximize)
+    evaluate = _SearchEvaluator(trials, common, response, maximize)
     drawn = [evaluate.shares(rng.integers(len(trials), size=len(trials))) for _ in range(SEARCH_RESAMPLES)]
     known = [shares for shares in drawn if shares is not None]
     estimate = evaluate.shares(np.arange(len(trials)))
     if estimate is None or len(known) < SEARCH_RESAMPLES / 2:
         return []
-    return _with_intervals(whole, estimate, np.array(known))
+    return _with_intervals(common, estimate, np.array(known))
 
 
 class _SearchEvaluator:
-    """Optuna's evaluator on rows of a table."""
+    """Optuna's importance evaluator, applied to rows of a table."""
 
     def __init__(self, trials: pd.DataFrame, names: list[str], response: str, maximize: bool) -> None:
         from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -118,7 +119,7 @@ class _SearchEvaluator:
         columns = {name: trials[name] for name in names}
         numeric = {name for name, column in columns.items() if pd.api.types.is_numeric_dtype(column) and column.dtype != bool}
         self.distributions: dict[str, BaseDistribution] = {
-            name: FloatDistribution(float(column.min()), float(column.max()), log=_is_wide(column))
+            name: FloatDistribution(float(column.min()), float(column.max()), log=_is_log_scaled(column))
             if name in numeric
             else CategoricalDistribution(sorted(map(str, column.unique())))
             for name, column in columns.items()
@@ -129,7 +130,7 @@ class _SearchEvaluator:
         ]
 
     def shares(self, rows: np.ndarray) -> np.ndarray | None:
-        """None where the drawn trials are all alike."""
+        """Importances from the trials in the given rows; None if all of these have the same value."""
         import optuna
 
         if len(set(self.values[rows])) < 2:
@@ -141,20 +142,20 @@ class _SearchEvaluator:
             for row in rows
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an evaluator that Optuna calls experimental
-            found = optuna.importance.get_param_importances(
+            warnings.simplefilter("ignore")  # Optuna warns that this evaluator is experimental
+            importances = optuna.importance.get_param_importances(
                 study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), params=self.names
             )
-        return np.array([found[name] for name in self.names])
+        return np.array([importances[name] for name in self.names])
 
 
-def _is_wide(column: pd.Series) -> bool:
-    """Whether a parameter was searched over more than a few doublings, on a log scale then."""
-    return bool(column.min() > 0 and column.max() > WIDE * column.min())
+def _is_log_scaled(column: pd.Series) -> bool:
+    """Whether a parameter spans enough doublings to be treated on a log scale."""
+    return bool(column.min() > 0 and column.max() > MIN_LOG_RATIO * column.min())
 
 
 def _with_intervals(names: Sequence[str], estimate: np.ndarray, drawn: np.ndarray) -> list[Importance]:
-    """Percentiles of the resamples, widened to hold the estimate."""
+    """95 % CIs from percentiles of the resamples, widened if they do not contain the estimate."""
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return [
         Importance(name, float(share), float(min(share, below)), float(max(share, above)))

@@ -1,4 +1,4 @@
-"""An estimate with its two-sided 95 % interval."""
+"""An estimate with its two-sided 95 % CI."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided 95 % interval."""
+    """An estimate with its two-sided 95 % CI."""
 
     estimate: float
     low: float
     high: float
-    p: float = math.nan  # two-sided, of no difference
+    p: float = math.nan  # two-sided p value against a difference of zero
 
     @property
     def is_clear(self) -> bool:

@@ -1,4 +1,4 @@
-"""Least squares with errors that hold for few cells: the cell-jackknife (CR3), and profiles calibrated by F."""
+"""Least squares with errors that are calibrated for few cells: jackknife over cells (CR3), and profiles with F limits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from scipy import optimize, stats
 from analysis.statistics.interval import Interval
 from sweeps.design.thresholds import LACKING, LEVEL
 
-ROUNDING = 1e-9  # share of a value by which rounding may change it
-STEPS = 60  # of a search for the end of an interval, before it counts as unbounded
+ROUNDING = 1e-9  # relative change of a value that rounding can cause
+MAX_PROFILE_STEPS = 60  # steps towards the end of an interval; beyond that the interval counts as unbounded
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear fit; K coefficients."""
+    """A linear fit with K coefficients."""
 
     coefficients: np.ndarray  # [K]
     covariance: np.ndarray  # [K, K]
-    freedom: int  # of t: clusters minus coefficients
+    freedom: int  # degrees of freedom of t: clusters minus coefficients
 
     def interval(self, weights: np.ndarray) -> Interval:
         """A weighted sum of the coefficients."""
@@ -28,7 +28,7 @@ class Linear:
         return Interval(estimate, estimate - half, estimate + half)
 
     def t(self, index: int) -> float:
-        """A coefficient in standard errors."""
+        """A coefficient divided by its standard error."""
         return float(self.coefficients[index] / np.sqrt(self.covariance[index, index]))
 
 
@@ -47,11 +47,11 @@ def fit_linear(x: np.ndarray, y: np.ndarray, clusters: np.ndarray) -> Linear:
 
 
 def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.linalg.lstsq(x, y, rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0])
 
 
 def fieller(linear: Linear, above: int, below: int) -> Interval | None:
-    """Ratio of two coefficients with Fieller's interval; None where it is not bounded."""
+    """Ratio of two coefficients with Fieller's interval; None if the interval is not bounded."""
     b, a = linear.coefficients[above], linear.coefficients[below]
     t = stats.t.ppf(0.5 + LEVEL / 2, linear.freedom)
     v = linear.covariance
@@ -68,16 +68,16 @@ def fieller(linear: Linear, above: int, below: int) -> Interval | None:
 
 @dataclass(frozen=True)
 class Curve:
-    """A nonlinear fit by weighted least squares; P parameters."""
+    """A nonlinear fit by weighted least squares with P parameters."""
 
     parameters: np.ndarray  # [P]
-    squares: float  # weighted sum of squared residuals
+    squares: float  # weighted sum of squared misfits
     freedom: int  # observations minus parameters
     residuals: Callable[[np.ndarray], np.ndarray]  # parameters [P] -> weighted residuals
     bounds: tuple[np.ndarray, np.ndarray]
 
     def profile(self, index: int, start_step: float) -> Interval | None:
-        """A parameter with the interval in which freeing it explains no more than F allows; None where it is not bounded."""
+        """A parameter with the interval in which its profile stays below the limit of F; None if it is not bounded."""
         best = float(self.parameters[index])
         limit = self.squares * (1 + stats.f.ppf(LEVEL, 1, self.freedom) / self.freedom)
         ends = [self._end(index, best, sign * start_step, limit) for sign in (-1, 1)]
@@ -86,11 +86,11 @@ class Curve:
         return Interval(best, ends[0], ends[1])
 
     def _end(self, index: int, best: float, step: float, limit: float) -> float | None:
-        """Where the profile crosses the limit in one direction."""
+        """The value at which the profile crosses the limit in one direction; None if it does not."""
         start = np.delete(self.parameters, index)
         lower, upper = self.bounds[0][index], self.bounds[1][index]
         inside, outside = best, None
-        for _ in range(STEPS):
+        for _ in range(MAX_PROFILE_STEPS):
             value = float(np.clip(inside + step, lower, upper))
             squares, start_here = self._squares_at(index, value, start)
             if squares > limit:
@@ -108,34 +108,36 @@ class Curve:
         return float(optimize.brentq(excess, inside, outside, xtol=1e-4 * max(1e-3, abs(outside - inside)), maxiter=40))
 
     def _squares_at(self, index: int, value: float, start: np.ndarray) -> tuple[float, np.ndarray]:
-        """Least squares over the other parameters."""
+        """Smallest squares with one parameter fixed, and the values of the other parameters there."""
         bounds = (np.delete(self.bounds[0], index), np.delete(self.bounds[1], index))
 
-        def rest(others: np.ndarray) -> np.ndarray:
+        def misfit(others: np.ndarray) -> np.ndarray:
             return self.residuals(np.insert(others, index, value))
 
-        found = optimize.least_squares(rest, np.clip(start, *bounds), bounds=bounds, x_scale="jac", max_nfev=200)
-        return float(2 * found.cost), found.x
+        result = optimize.least_squares(misfit, np.clip(start, *bounds), bounds=bounds, x_scale="jac", max_nfev=200)
+        return float(2 * result.cost), result.x
 
 
 def fit_curve(
     residuals: Callable[[np.ndarray], np.ndarray], starts: list[np.ndarray], bounds: tuple[np.ndarray, np.ndarray], count: int
 ) -> Curve:
-    """The best of several descents.
+    """The best fit over several starts.
 
     Args:
-        residuals: parameters [P] to weighted residuals.
-        count: observations.
+        residuals: function from parameters [P] to weighted misfits [N].
+        starts: values of the parameters [P] from which a descent begins.
+        bounds: lower and upper bounds of the parameters, [P] each.
+        count: number of observations.
     """
-    found = [
+    results = [
         optimize.least_squares(residuals, np.clip(start, *bounds), bounds=bounds, x_scale="jac", max_nfev=400) for start in starts
     ]
-    best = min(found, key=lambda result: result.cost)
+    best = min(results, key=lambda result: result.cost)
     return Curve(best.x, float(2 * best.cost), max(1, count - len(best.x)), residuals, bounds)
 
 
 def t_interval(values: np.ndarray) -> Interval | None:
-    """Mean of independent values with Student's interval; None for a single one."""
+    """Mean of independent values by Student's t; None for a single value."""
     if len(values) < 2:
         return None
     half = float(values.std(ddof=1) / np.sqrt(len(values)) * stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1))
@@ -147,17 +149,17 @@ def t_interval(values: np.ndarray) -> Interval | None:
 
 
 def aic(squares: float, count: int, parameters: int) -> float:
-    """Of Gaussian residuals with a variance that is fitted as well."""
+    """Akaike's criterion for Gaussian misfits, whose variance counts as one more parameter."""
     return float(count * np.log(max(squares, 1e-300) / count) + 2 * (parameters + 1))
 
 
 def r_squared(residual: np.ndarray, y: np.ndarray) -> float | None:
-    """Share of the variance of y that is explained; None where y does not vary."""
+    """Share of the variance of y that a fit explains; None if y does not vary."""
     return None if is_constant(y) else float(1 - (residual**2).sum() / ((y - y.mean()) ** 2).sum())
 
 
 def is_constant(y: np.ndarray) -> bool:
-    """Whether values differ by no more than rounding."""
+    """Whether values differ by rounding alone."""
     return bool(np.ptp(y) <= ROUNDING * max(1.0, np.abs(y).max()))
 
 
@@ -171,10 +173,11 @@ class LackOfFit:
 
 
 def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> LackOfFit | None:
-    """F test of the misfit of cell means against replicates; None without any.
+    """F test of the misfit of cell means against the noise over replicates; None without replicates.
 
     Args:
-        residual: [N] of trials; cells: [N], the cell of each.
+        residual: misfit of each trial, [N].
+        cells: cell of each trial, [N].
     """
     _, codes = np.unique(cells, return_inverse=True)
     sizes = np.bincount(codes)
@@ -187,10 +190,12 @@ def lack_of_fit(residual: np.ndarray, cells: np.ndarray, parameters: int) -> Lac
 
 
 def lack_of_fit_over_seeds(residual: np.ndarray) -> LackOfFit | None:
-    """Whether the mean residual of any point differs from zero: Student's t over seeds (points share items), Holm over points.
+    """Whether the mean misfit of any point differs from zero; None if no misfit varies over seeds.
+
+    The test is Student's t over seeds, because points share items, with Holm's adjustment over points.
 
     Args:
-        residual: [seeds, points].
+        residual: misfits, [seeds, points].
     """
     seeds = len(residual)
     error = residual.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.zeros(residual.shape[1])
@@ -203,7 +208,7 @@ def lack_of_fit_over_seeds(residual: np.ndarray) -> LackOfFit | None:
 
 
 def half_widths(y: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Half the 95 % interval of the mean of each row's cell, variance pooled over cells, [N]; NaN without replicates."""
+    """Half-width of the 95 % CI of the cell mean of each row, [N]. The variance is pooled over cells; NaN without replicates."""
     _, codes = np.unique(cells, return_inverse=True)
     sizes = np.bincount(codes)
     freedom = len(y) - len(sizes)

@@ -1,4 +1,4 @@
-"""Does what helps on one task help on the others? Rank correlation of settings between tasks."""
+"""Rank correlation of the scores of settings between two tasks."""
 
 import itertools
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scipy import stats
 from analysis.data.tables import Tables, label
 from sweeps.design.thresholds import LEVEL
 
-FEWEST_SETTINGS = 5  # that both tasks have
+MIN_COMMON_SETTINGS = 5  # two tasks with fewer settings in common are not compared
 TASK = "task."
 
 
@@ -27,9 +27,9 @@ class Agreement:
 
 
 def task_agreements(tables: Tables, response: str) -> list[Agreement]:
-    """Every pair of tasks with at least five settings in common, over the settings' means on each.
+    """Agreement of every pair of tasks with at least five settings in common, over the mean score of each setting.
 
-    The interval is Fisher's with the variance of Bonett and Wright (2000); it holds for settings as a sample of what one might try.
+    The interval is Fisher's with the variance of Bonett and Wright (2000). It treats the settings as a random sample of settings.
     """
     varied = tables.varied
     tasks = [name for name in varied if name.startswith(TASK)]
@@ -37,22 +37,21 @@ def task_agreements(tables: Tables, response: str) -> list[Agreement]:
     if not tasks or not settings or response not in tables.completed:
         return []
     scores = tables.completed.groupby([*tasks, *settings])[response].mean().unstack(tasks)
-    found = []
+    agreements = []
     for one, other in itertools.combinations(scores.columns, 2):
-        both = scores[[one, other]].dropna()
-        if len(both) >= FEWEST_SETTINGS and both[one].nunique() > 1 and both[other].nunique() > 1:
+        common = scores[[one, other]].dropna()
+        if len(common) >= MIN_COMMON_SETTINGS and common[one].nunique() > 1 and common[other].nunique() > 1:
             names = (label_of_task(tasks, one), label_of_task(tasks, other))
-            found.append(Agreement(*names, len(both), *_correlate(both[one], both[other])))
-    return found
+            agreements.append(Agreement(*names, len(common), *_correlate(common[one], common[other])))
+    return agreements
 
 
 def label_of_task(names: list[str], key: object) -> str:
-    """`sudoku`, or with what else tells two tasks apart."""
+    """The kind of a task, such as `sudoku`; without a kind, the settings that differ between tasks."""
     values = key if isinstance(key, tuple) else (key,)
     setting = dict(zip(names, values, strict=True))
     kind = str(setting.pop("task.kind", ""))
-    rest = label(list(setting), tuple(setting.values())) if not kind else ""
-    return kind or rest
+    return kind or label(list(setting), tuple(setting.values()))
 
 
 def _correlate(one: pd.Series, other: pd.Series) -> tuple[float, float, float]:

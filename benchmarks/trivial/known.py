@@ -5,9 +5,9 @@ import math
 from lightning_modules.record import Record
 
 LR, WEIGHT_DECAY = "optim.lr", "optim.weight_decay"
-LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1
-SPACE = {LR: {"log_uniform": [LOWEST_LR, HIGHEST_LR]}, WEIGHT_DECAY: {"uniform": [0.0, 1.0]}}
-LEAST_BRANIN = 0.397887
+MIN_LR, MAX_LR = 1e-5, 1e-1
+SPACE = {LR: {"log_uniform": [MIN_LR, MAX_LR]}, WEIGHT_DECAY: {"uniform": [0.0, 1.0]}}
+MIN_BRANIN = 0.397887
 
 
 def scores(params: Record) -> dict[str, float]:
@@ -17,7 +17,7 @@ def scores(params: Record) -> dict[str, float]:
         `val/nll`, Branin's function; and two accuracies that fall with the squared distance to one point each, so that the
         Pareto front of the two is the line between the points.
     """
-    x = math.log(params[LR] / LOWEST_LR) / math.log(HIGHEST_LR / LOWEST_LR)
+    x = math.log(params[LR] / MIN_LR) / math.log(MAX_LR / MIN_LR)
     y = params[WEIGHT_DECAY]
     return {
         "val/nll": branin(-5 + 15 * x, 15 * y),

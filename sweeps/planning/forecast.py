@@ -75,7 +75,11 @@ class Group:
     @property
     def design(self) -> Design:
         sizes = [count_parameters(cell.model, cell.task.shape).recursed for cell in self.cells]
-        return Design(np.array(sizes, dtype=float), np.array([count_recursion(cell.model, cell.task.shape) for cell in self.cells]), self.seeds)
+        return Design(
+            np.array(sizes, dtype=float),
+            np.array([count_recursion(cell.model, cell.task.shape) for cell in self.cells]),
+            self.seeds,
+        )
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_a_table_without_accuracy_has_a_report_of_its_laws(analyze: Callable, tm
     assert analyze("--csv", "runs.csv", "--out", "out")[0] == 0
     page = (tmp_path / "out/report.html").read_text()
     assert "one doubling of recursion is worth" in page and "The recurrence law" in page
-    assert "Left out: exact accuracy against parameters" in page and "it takes a table with test/exact_accuracy" in page
+    assert "Left out: exact accuracy against parameters" in page and "it needs a table with test/exact_accuracy" in page
     assert (tmp_path / "out/law_one_exponent.png").exists() and (tmp_path / "out/misfit_one_exponent.svg").exists()
 
 

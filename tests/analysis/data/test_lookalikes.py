@@ -47,7 +47,7 @@ def read(path: Path, table: pd.DataFrame, *options: str) -> Report:
 )
 def test_columns_under_other_names_come_with_the_option_that_reads_them(tmp_path: Path, names: tuple, scale: float) -> None:
     report = read(tmp_path / "runs.csv", grid(names, scale))
-    (refusal,) = [sentence.text for sentence in report.answer if "nothing is claimed" in sentence.text]
+    (refusal,) = [sentence.text for sentence in report.answer if "No effect is claimed" in sentence.text]
     option = report.tables.columns_option
     assert "under other names: a note has the option" in refusal
     assert [option in text for text in (*notes_on(report.tables), *map(str, report.answer))].count(True) == 1

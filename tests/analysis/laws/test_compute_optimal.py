@@ -12,7 +12,7 @@ from analysis.laws.presentation import describe_fits
 from analysis.laws.recurrence import CurvatureFit
 from benchmarks.coverage import compute_optimal, recurrence
 
-BEST = 12.0 * np.exp(0.1 / 0.12)  # of the curved law that `compute_optimal` draws from
+BEST = 12.0 * np.exp(0.1 / 0.12)  # best recursion under the curved law from which `compute_optimal` draws
 
 
 def curved() -> Tables:

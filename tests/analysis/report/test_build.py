@@ -35,7 +35,7 @@ def said(report: Report) -> list[str]:
 def test_the_first_sentence_says_which_axis_of_depth_helps(tables: Tables) -> None:
     answer = said(build_report(tables))
     assert answer[0].startswith("At equal parameters and equal steps, n 1 to 3 raises test exact accuracy by 0.2")
-    assert "95 % interval +0.1" in answer[0]
+    assert "95 % CI +0.1" in answer[0]
     assert "N_sup 1 to 4 has no clear effect" in answer[1]
 
 
@@ -75,7 +75,7 @@ def test_a_setting_of_words_that_changes_with_another_is_not_claimed(tables: Tab
     reset = tables.trials["model.hidden_size"].map({16: "carry", 32: "all"})
     trials = tables.trials.assign(**{"model.state_reset": reset})
     answer = said(build_report(Tables(trials, tables.curves)))
-    assert answer[0] == "What state reset does is not known: no two cells differ in it alone."
+    assert answer[0] == "The effect of state reset is not known: no two cells differ in it alone."
     assert not any("width" in text and "raises" in text for text in answer)
 
 
@@ -88,12 +88,12 @@ def test_no_effect_is_called_no_effect() -> None:
 
 
 def test_cells_at_the_floor_are_pointed_out() -> None:
-    assert "4 of 8 cells lie below 5 %" in said(build_report(made_tables(gain=-0.9)))[-1]
+    assert "4 of 8 cells lie below 5 % exact accuracy" in said(build_report(made_tables(gain=-0.9)))[-1]
 
 
 def test_one_seed_claims_nothing(tables: Tables) -> None:
     single = Tables(tables.trials[tables.trials["seed"] == 0], tables.curves)
-    assert said(build_report(single)) == ["No axis was varied with at least two seeds a cell: nothing is claimed."]
+    assert said(build_report(single)) == ["No effect is claimed: no axis was varied with at least two seeds per cell."]
 
 
 def test_trials_that_did_not_complete_are_not_compared(tables: Tables) -> None:
@@ -195,7 +195,7 @@ def test_cells_count_seeds_that_succeeded_failed_and_diverged(tables: Tables) ->
     assert (first["seeds"], first["completed"], first["failed"], first["diverged"]) == (5, 3, 2, 1)
     shown = readable_cells(report)
     assert shown["failed"].iloc[0] == "2 (1 diverged)" and shown["solved half"].iloc[0].startswith("0 of 5")
-    assert "2 of 26 trials failed: all of this is said of those that did not." in said(report)
+    assert "2 of 26 trials failed: all statements above are about completed trials." in said(report)
 
 
 def test_published_numbers_stand_beside_the_same_benchmark_only(tables: Tables) -> None:
@@ -286,7 +286,7 @@ def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
 def test_unequal_fresh_examples_are_pointed_out(tables: Tables) -> None:
     trials = tables.trials.assign(fresh_examples=8000 // tables.trials["model.supervision_steps"])
     notes = said(build_report(dataclasses.replace(tables, trials=trials)))
-    assert "Fresh examples are not equal: N_sup 1 saw 8,000, N_sup 4 saw 2,000 on average." in notes
+    assert "Fresh examples per trial are not equal (mean): 8,000 at N_sup = 1, 2,000 at N_sup = 4." in notes
 
 
 @pytest.mark.parametrize(
