@@ -19,7 +19,8 @@ TRUNCATED_UNIT_STD = 0.8796256610342398  # standard deviation of a unit normal c
 def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     """Fill with a normal cut at +-2 sigma whose standard deviation after the cut is `std` (JAX's initialiser)."""
     scale = std / TRUNCATED_UNIT_STD
-    return nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
+    filled: Tensor = nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
+    return filled
 
 
 def truncated_normal_quantile(ranks: Tensor) -> Tensor:
@@ -102,7 +103,8 @@ class Attention(nn.Module):
         if rotary is not None:
             query, key = rotary(query), rotary(key)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
+        projected: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
+        return projected
 
 
 class SwiGLU(nn.Module):
@@ -115,7 +117,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, S, D] -> [B, S, D]
         gate, up = self.gate_up_proj(x).chunk(2, dim=-1)  # each [B, S, M]
-        return self.down_proj(F.silu(gate) * up)
+        projected: Tensor = self.down_proj(F.silu(gate) * up)
+        return projected
 
 
 class Block(nn.Module):

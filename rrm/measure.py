@@ -13,8 +13,9 @@ from rrm.config import AnyModelConfig
 from rrm.layers import BlockStack
 from rrm.models import build_reasoner
 from rrm.optim import PUZZLE_EMBEDDING
-from rrm.reasoner import Batch, Reasoner
+from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Batch, Cycles
 
 META = torch.device("meta")
 
@@ -40,10 +41,10 @@ def measure_model(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int,
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         with META:
             model = build_reasoner(config, shape)
-        model.cycles = cycles or config.cycles
+        asked = Cycles(*(cycles or config.cycles))
         networks = [module for module in model.modules() if isinstance(module, BlockStack)]
         sizes = {network: sum(weight.numel() for weight in network.parameters()) for network in networks}
-        applied = _count_applications(model, networks, shape)
+        applied = _count_applications(model.eval(), networks, shape, asked)
         trained = sum(weight.numel() for name, weight in model.named_parameters() if name != PUZZLE_EMBEDDING)
         recursed = sum(sizes.values())
         return Measured(
@@ -51,8 +52,8 @@ def measure_model(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int,
             recursed=recursed,
             layers_per_step=sum(applied[network] * len(network.layers) for network in networks),
             recursion=sum(applied[network] * sizes[network] for network in networks) / recursed * config.trained_depth,
-            answer_flops=_count_flops(model.eval(), shape, trains=False),
-            train_flops=_count_flops(model.train(), shape, trains=True),
+            answer_flops=_count_flops(model.eval(), shape, asked, trains=False),
+            train_flops=_count_flops(model.train(), shape, asked, trains=True),
         )
 
 
@@ -61,8 +62,8 @@ def _one_example(shape: PuzzleShape) -> Batch:
     return {"inputs": tokens, "labels": tokens.long(), "puzzle_identifiers": torch.zeros(1, dtype=torch.int32, device=META)}
 
 
-def _count_applications(model: Reasoner, networks: list[BlockStack], shape: PuzzleShape) -> Counter[BlockStack]:
-    """How often each network is called in one supervision step."""
+def _count_applications(model: Reasoner, networks: list[BlockStack], shape: PuzzleShape, cycles: Cycles) -> Counter[BlockStack]:
+    """How often each network is called in one supervision step of a model in evaluation mode."""
     applied: Counter[BlockStack] = Counter()
 
     def count(network: torch.nn.Module, _inputs: object, _output: Tensor) -> None:
@@ -71,18 +72,19 @@ def _count_applications(model: Reasoner, networks: list[BlockStack], shape: Puzz
 
     hooks = [network.register_forward_hook(count) for network in networks]
     with torch.no_grad():
-        next(model.eval().unroll(_one_example(shape), 1))
+        batch = _one_example(shape)
+        model(model.initial_carry(batch), batch, cycles)
     for hook in hooks:
         hook.remove()
     return applied
 
 
-def _count_flops(model: Reasoner, shape: PuzzleShape, trains: bool) -> int:
+def _count_flops(model: Reasoner, shape: PuzzleShape, cycles: Cycles, trains: bool) -> int:
     """FLOPs of one supervision step on one example, with its backward pass where it trains."""
     batch = _one_example(shape)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(trains):
-        _, outputs = model(model.initial_carry(batch), batch)
+        _, outputs = model(model.initial_carry(batch), batch, cycles)
         if trains:
             heads = (outputs.q_halt_logits, outputs.q_continue_logits)
             (outputs.logits.sum() + sum(head.sum() for head in heads if head is not None)).backward()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())

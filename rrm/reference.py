@@ -190,7 +190,7 @@ class Golden:
             carry, outputs = self.model(carry, self.batch(call))
             loss = supervision_loss(outputs, carry.current["labels"])
             self.model.zero_grad()
-            loss.total.backward()
+            loss.total.backward()  # type: ignore[no-untyped-call]
             self._compare_outputs(f"call{call}", outputs)
             self.compare("loss", loss.total, f"call{call}.loss")
             self.compare("metrics", loss.lm, f"call{call}.metrics.lm_loss")

@@ -120,7 +120,7 @@ class Tables:
         return [axis for axis in AXES if axis in differing] + rest
 
 
-def label(names: Sequence[str], values: tuple) -> str:
+def label(names: Sequence[str], values: tuple[object, ...]) -> str:
     """`width 16, n 3`: the settings of a cell or of a line, without those that its model does not have."""
     had = [(name, value) for name, value in zip(names, values, strict=True) if value != "" and (value != 0 or name not in AXES)]
     return ", ".join(f"{axis_name(name)} {value}" for name, value in had)
