@@ -264,7 +264,7 @@ class IterativeConfig(ModelConfig):
     """The state of a new example."""
     state_noise: float = Field(0.0, ge=0)
     """Standard deviation of Gaussian noise on the state."""
-    state_noise_at: Literal["carry", "call"] | None = "carry"
+    state_noise_at: Literal["carry", "call"] | None = "call"
     """Where the noise acts: on the carried state, or on the state at every network call."""
     state_noise_in_evaluation: bool | None = Field(False, json_schema_extra=SCORING)
     """Whether the noise acts in evaluation too, from a fixed seed."""

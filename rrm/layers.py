@@ -19,14 +19,15 @@ TRUNCATED_UNIT_STD = 0.8796256610342398  # standard deviation of a unit normal c
 def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
     """Fill with a normal cut at +-2 sigma whose standard deviation after the cut is `std` (JAX's initialiser)."""
     scale = std / TRUNCATED_UNIT_STD
-    filled: Tensor = nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
-    return filled
+    nn.init.trunc_normal_(tensor, std=scale, a=-2 * scale, b=2 * scale)
+    return tensor
 
 
 def truncated_normal_quantile(ranks: Tensor) -> Tensor:
     """Values of a normal cut at +-2 sigma, scaled to standard deviation 1, at ranks in [0, 1)."""
     tail = 0.022750131948179195  # probability below -2 sigma
-    return torch.special.ndtri(tail + ranks * (1 - 2 * tail)).clamp(-2.0, 2.0) / TRUNCATED_UNIT_STD
+    values: Tensor = torch.special.ndtri(tail + ranks * (1 - 2 * tail)).clamp(-2.0, 2.0)
+    return values / TRUNCATED_UNIT_STD
 
 
 def rms_norm(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from sweeps.store.store import Store
 
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # first parts of the dotted paths of a TrialConfig
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
-BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # of a metric over one bin: depth/exact_accuracy/k4
+BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # the metric of one bin, such as depth/exact_accuracy/k4
 OUTCOMES = (
     "completed",
     "pruned",

@@ -27,7 +27,7 @@ def main() -> None:
         encoding="utf-8",
     )
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(SETTINGS)
-    # Its job runners judge language models: three processes of 250 MB that nobody here would use.
+    # Disables the job runners that evaluate language models: three processes of 250 MB without a use here.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     command = ["mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", str(MLFLOW), "--workers", "1"]
     os.execvp("mlflow", [*command, "--artifacts-destination", os.environ.get("ARTIFACTS", "/artifacts")])

@@ -27,7 +27,7 @@ from sweeps.worker.node_check import check_ray_folder
 
 GIGABYTE = 1e9
 SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
-MOST_SKEW_SECONDS = 5.0
+MAX_SKEW_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 ABSENT = f"start it, or unset {VARIABLE}; a sweep runs without it and delivers later"
@@ -151,7 +151,7 @@ def _server(uri: str) -> Finding:
     except (URLError, OSError, TypeError, ValueError) as error:
         return Finding("warning", f"the tracking server does not answer ({getattr(error, 'reason', error)})", ABSENT)
     skew = abs(time.time() - theirs)
-    if skew > MOST_SKEW_SECONDS:
+    if skew > MAX_SKEW_SECONDS:
         advice = "points will lie at wrong times: synchronise the clocks"
         return Finding("warning", f"the tracking server's clock is {skew:.0f} s off", advice)
     return Finding("ok", "the tracking server answers, and its clock agrees")

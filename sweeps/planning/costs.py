@@ -17,20 +17,20 @@ from rrm.errors import UserError
 from sweeps.spec.resources import Resources
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
-MOST_TIMED_FLOPS = 5e9  # of a step on a CPU, about a second
-MOST_TIMED_SECONDS = 10.0  # of all steps of one trial
-PROCESS_BYTES = 0.6e9  # of a worker that trains next to nothing (the demo's records): torch, Lightning, Ray
+MAX_TIMED_FLOPS = 5e9  # FLOPs of a timed step on a CPU: about a second
+MAX_TIMED_SECONDS = 10.0  # limit for all timed steps of one trial
+PROCESS_BYTES = 0.6e9  # memory of a worker without its model: torch, Lightning, Ray (from the records of the demo)
 HEAP_FACTOR = 1.5  # what a process on a CPU holds for every byte in use: freed blocks stay with it
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of a training step as a straight line over its FLOPs, measured at the cheapest and the dearest cell, and memory."""
+    """Memory of a trial, and seconds of a training step: a straight line over FLOPs through the cheapest and the costliest cell."""
 
     fixed_seconds: float
     seconds_per_flop: float
     on_gpu: bool
-    memory_factor: float = HEAP_FACTOR  # over the closed form; on a GPU measured at the dearest cell
+    memory_factor: float = HEAP_FACTOR  # factor over the closed form; on a GPU measured at the most expensive cell
 
     def trial_seconds(self, config: TrialConfig) -> float:
         """Time of a trial: training, validations, and the depth curves at the end."""
@@ -70,7 +70,7 @@ def evaluation_flops(config: TrialConfig) -> float:
 
 
 def measure_costs(trials: list[TrialConfig], resources: Resources) -> Costs:
-    """Time real training steps of the cheapest and the dearest trial on this machine, with a trial's threads or GPU.
+    """Time real training steps of the cheapest and the most expensive trial on this machine, with a trial's threads or GPU.
 
     Raises:
         UserError: a trial does not fit the GPU.
@@ -94,7 +94,7 @@ def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, in
     """
     pl.seed_everything(config.seed, verbose=False)
     whole = config.fit.batch_size
-    part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MOST_TIMED_FLOPS / step_flops(config))))
+    part = whole if device.type == "cuda" else max(1, min(whole, round(whole * MAX_TIMED_FLOPS / step_flops(config))))
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": part})})
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -103,7 +103,9 @@ def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, in
         seconds = _time_steps(config, device)
     except torch.OutOfMemoryError:
         memory = torch.cuda.get_device_properties(device).total_memory / 1e9
-        raise UserError("trial.fit.batch_size", f"the dearest trial does not fit a GPU of {memory:.0f} GB, got {whole}") from None
+        raise UserError(
+            "trial.fit.batch_size", f"the most expensive trial does not fit a GPU of {memory:.0f} GB, got {whole}"
+        ) from None
     peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return float(np.median(seconds[WARMUP_STEPS:] or seconds)) * whole / part, peak_bytes
 
@@ -112,7 +114,7 @@ def _time_steps(config: TrialConfig, device: torch.device) -> list[float]:
     """Seconds of each of the first training steps."""
     training = BareTraining(config, device)
     seconds: list[float] = []
-    deadline = time.perf_counter() + MOST_TIMED_SECONDS
+    deadline = time.perf_counter() + MAX_TIMED_SECONDS
     while len(seconds) < WARMUP_STEPS + TIMED_STEPS and time.perf_counter() < deadline:
         started = time.perf_counter()
         training.step()

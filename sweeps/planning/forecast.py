@@ -47,7 +47,7 @@ ACCURACY = "test/exact_accuracy"
 ASSUMED_NOISE_SD = 0.1  # standard deviation of log NLL over seeds
 ASSUMED_ACCURACY_SD = 0.1  # standard deviation of exact accuracy over seeds
 ASSUMED_SLOPES = Slopes(a=0.30, b=0.14)  # phi near 0.46, looped language models (2604.21106)
-MOST_ADDITIONS = 3  # that are printed
+MAX_ADDITIONS = 3  # additions that are printed
 CROSSED = "every width at every recursion: both as lists in one block of measure.vary"
 REMEDIES: dict[Rule, str] = {  # fields of a spec that repair a broken rule
     "sizes": f"model.hidden_size with {MIN_SCALES} values or more",
@@ -105,7 +105,7 @@ class Addition:
     """A way to extend a sweep."""
 
     text: str
-    flops_share: float  # of the sweep as it is
+    flops_share: float  # its FLOPs as a share of those of the present sweep
     cells: list[TrialConfig] = field(default_factory=list)  # seed 0
     seeds: int = 0  # more of every cell
 
@@ -161,7 +161,7 @@ def _addition_lines(group: Group, expected: Expectation, additions: list[Additio
             found.append((after, f"  {addition.text}: {change}"))
     found.sort(key=lambda pair: (not pair[0].has_clear_a, pair[0].phi if pair[0].has_clear_a else pair[0].a))
     head = "what would shrink it most:" if before else "what would make it possible:"
-    return [head, *(text for _, text in found[:MOST_ADDITIONS])] if found else []
+    return [head, *(text for _, text in found[:MAX_ADDITIONS])] if found else []
 
 
 def _change(before: HalfWidths | None, after: HalfWidths) -> str:

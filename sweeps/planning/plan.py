@@ -24,8 +24,8 @@ from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 
-MOST_CORNERS = 64
-FILE_WIDTH = 120  # of the table where it goes into a file or a pipe
+MAX_CORNERS = 64
+FILE_WIDTH = 120  # characters in a line of the table in a file or a pipe
 Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
@@ -65,7 +65,7 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
     ends = {path: domain.values_to_check() for path, domain in spec.search.space.items()}
     extremes = {path: sorted({values[0], values[-1]}, key=repr) for path, values in ends.items()}
     found = []
-    for combination in itertools.islice(itertools.product(*extremes.values()), MOST_CORNERS):
+    for combination in itertools.islice(itertools.product(*extremes.values()), MAX_CORNERS):
         try:
             found.append(spec.trial_with(dict(zip(extremes, combination, strict=True)), "search.space"))
         except UserError as error:
@@ -148,7 +148,7 @@ def _find_refusal(check: Callable[[], None]) -> UserError | None:
 
 
 def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> list[str]:
-    """Where the dearest trial may not fit, and settings without effect."""
+    """Where the most expensive trial may not fit, and settings without effect."""
     found, resources = list[str](), spec.resources
     if costs is not None:
         most_bytes = max(map(costs.memory_bytes, trials))
@@ -165,7 +165,7 @@ def _warn_of_memory(most_bytes: float, gpus: float) -> list[str]:
     if most_bytes <= room_bytes:
         return []
     room, needed = gigabytes(room_bytes), gigabytes(most_bytes)
-    return [f"warning: resources.gpus {gpus:g} leaves a trial {room} of this GPU, the dearest needs about {needed}"]
+    return [f"warning: resources.gpus {gpus:g} leaves a trial {room} of this GPU, the most expensive one needs about {needed}"]
 
 
 def idle_lines(trials: list[TrialConfig]) -> list[str]:

@@ -55,7 +55,7 @@ class Host(ABC):
         """No packet reaches this host or leaves it."""
 
     @abstractmethod
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Undo `cut`."""
 
 
@@ -74,7 +74,7 @@ class NamespaceHost(Host):
     def cut(self) -> None:
         _run("ip", "link", "set", f"{self.name}-link", "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         _run("ip", "link", "set", f"{self.name}-link", "up")
 
 
@@ -99,7 +99,7 @@ class LoopbackHost(Host):
     def cut(self) -> None:
         self._signal(signal.SIGSTOP)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         self._signal(signal.SIGCONT)
 
 

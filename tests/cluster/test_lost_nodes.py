@@ -94,7 +94,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield Cluster(hosts, tmp_path)
     finally:
         for host in hosts:
-            host.mend()
+            host.repair()
             host.kill()
         if isinstance(hosts[0], NamespaceHost):
             remove_network(NAMES)
@@ -120,7 +120,7 @@ def test_trials_of_lost_nodes_go_on_elsewhere_from_their_checkpoints(cluster: Cl
     cut_at = time.monotonic()
     print(f"node cut off: its loss was noticed after {cluster.wait(lambda: cluster.losses() > noticed, 120):.1f} s")
     time.sleep(max(0.0, CUT_SECONDS - (time.monotonic() - cut_at)))
-    cluster.right.mend()
+    cluster.right.repair()
 
     cluster.driver.wait(600)
     assert cluster.driver.returncode == 0, cluster.log.read_text()

@@ -24,8 +24,8 @@ TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
 TRIALS, STEPS, VALIDATIONS = 6, 2400, 12
 CUT_SECONDS = 60.0
-MOST_BYTES = 2.5e9
-WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # of the secrets, what a worker has
+MAX_BYTES = 2.5e9
+WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # secrets that a worker has
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_the_image_is_small_and_says_what_it_was_built_from(engine: Engine) -> None:
     size = int(engine("image", "inspect", "--format", "{{.Size}}", IMAGE))
     print(f"the image has {size / 1e9:.2f} GB")
-    assert size < MOST_BYTES
+    assert size < MAX_BYTES
     tags = engine(
         "run", "--rm", IMAGE, "python", "-c", "from sweeps.tracking.provenance import provenance_tags; print(provenance_tags())"
     )

@@ -189,7 +189,7 @@ def test_the_median_rule_stops_who_is_worse_than_the_median_of_the_others(make: 
     judge = build_judge(spec)
     assert judge is not None
     decisions = [judge.stops(*entry) for entry in rows]
-    # At 1 nobody is stopped (grace). At 5 the first three have fewer than three others beside them.
+    # At 1 no trial is stopped (grace). At 5 the first three have fewer than three others beside them.
     assert decisions == [False] * 7 + [True]
     assert judge.stops("d", row(6, 4.0)) and not judge.stops("d", row(10, 4.0))  # has not heard of it; ends by itself
     again = build_judge(spec)
@@ -391,7 +391,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         "search.tie.0.solve: train_flops does not grow with model.num_layers",
     ),
-    "tie to what nobody knows": (
+    "tie to an unknown quantity": (
         {
             "tie": [{"solve": "model.num_layers", "so_that": "train_flops", "equals": 1e9}],
             "trial__fit__budget": {"unit": "seconds", "amount": 1},

@@ -56,7 +56,7 @@ def test_a_spec_that_is_shipped_is_valid_and_has_the_positions_that_its_recipe_n
 
 
 @pytest.mark.more
-def test_the_dearest_cell_of_a_spec_trains_as_it_is_written(spec: SweepSpec, tmp_path: Path) -> None:
+def test_the_most_expensive_cell_of_a_spec_trains_as_it_is_written(spec: SweepSpec, tmp_path: Path) -> None:
     trial = spec.design[0] if spec.measure else spec.base
     record = fit(trial, tmp_path / "trial").record
     assert record["outcome"] == "completed", record
