@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import runpy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lightning_modules.fit import fit
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.config import StrictConfig, fields_by_path
+from rrm.defaults import FIRST_DEFAULTS, with_defaults
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.resources import Resources
 from tests.conftest import ROOT, tiny_sections, tiny_trial
@@ -31,6 +33,13 @@ def trials() -> list[TrialConfig]:
 def test_trials_of_all_kinds_keep_the_fingerprints_that_an_older_version_gave(trials: list[TrialConfig]) -> None:
     assert len({stored["fingerprint"] for stored in STORED}) >= 200
     assert [trial.fingerprint for trial in trials] == [stored["fingerprint"] for stored in STORED]
+
+
+def test_defaults_of_the_older_version_give_its_trials(trials: list[TrialConfig]) -> None:
+    """The sections from which the fixture was made state few fields: all others have their default of then."""
+    given = runpy.run_path(str(FIXTURE.with_name("generate.py")))["trials"]()
+    filled = [validate_trial(with_defaults(json.loads(json.dumps(sections)), FIRST_DEFAULTS)) for sections in given]
+    assert [trial.fingerprint for trial in filled] == [trial.fingerprint for trial in trials]
 
 
 def test_a_resolved_trial_is_resolved_again_to_the_same_sections(trials: list[TrialConfig]) -> None:

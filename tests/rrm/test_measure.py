@@ -14,6 +14,7 @@ from rrm.models import CONFIGS, MODELS, model_config
 from rrm.models.trm import TRM
 from rrm.reasoner import Call, State
 from rrm.tasks.task import PuzzleShape
+from rrm.trial_model import Cycles
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
 SMALL: dict[str, Any] = {"hidden_size": 16, "head_size": 8, "num_layers": 1, "supervision_steps": 3, "h_cycles": 2, "l_cycles": 1}
@@ -35,11 +36,11 @@ class Damped(TRM):
         super().__init__(config, shape)
         self.factors = torch.nn.Parameter(torch.full((24,), config.rate))
 
-    def calls(self) -> Sequence[Call]:
-        return [*super().calls(), self._scaled_answer]
+    def calls(self, cycles: Cycles) -> Sequence[Call]:
+        return [*super().calls(cycles), self._scaled_answer]
 
-    def _scaled_answer(self, state: State, x: torch.Tensor) -> State:
-        return self._update_answer(state._replace(z_L=state.z_L * self.factors.mean()), x)
+    def _scaled_answer(self, state: State, x: torch.Tensor, generator: torch.Generator | None) -> State:
+        return self._update_answer(state._replace(z_L=state.z_L * self.factors.mean()), x, generator)
 
 
 @pytest.mark.parametrize("changes", [{}, {"mixer": "mlp", "prefix_length": 2}], ids=str)
