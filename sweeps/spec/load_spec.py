@@ -44,8 +44,8 @@ def load_spec(
         parse_version(sections["defaults"], "defaults")
     folder = path.parent.resolve()
     spec = _parse(sections, Origin(folder))
-    version = None if "defaults" in sections else begun_with(spec.location)
-    if version is not None:
+    version = begun_with(spec.location)  # refuses a store of a later version in any case
+    if version is not None and "defaults" not in sections:
         spec = _parse(sections | {"defaults": version}, Origin(folder, is_begun=True))
     for override in overrides or []:
         _check_effect(spec, override)

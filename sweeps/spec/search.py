@@ -210,6 +210,19 @@ class Search(StrictConfig):
         return self
 
     @model_validator(mode="after")
+    def _points_have_an_effect(self) -> Self:
+        for number, point in enumerate(self.points):
+            where = f"points.{number}"
+            if not point or point in self.points[:number]:
+                raise RuleError(f"{where} must hold values, other ones than the points before, got {point}", where)
+            for path in point:
+                if path not in self.every_space:
+                    raise RuleError(f"{where}.{path} is not in the space; {suggest(path, self.every_space)}", where)
+                if path not in self.space and not any(path in block.space and block.may_hold(point) for block in self.when):
+                    raise RuleError(f"{where}.{path} has no effect: the point does not meet the condition that opens it", where)
+        return self
+
+    @model_validator(mode="after")
     def _domains_agree(self) -> Self:
         """Optuna gives a parameter different ranges in different blocks, but no different kinds."""
         for path in self.every_space:

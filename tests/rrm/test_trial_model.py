@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import rrm.models
 from lightning_modules.datamodule import load_splits
 from lightning_modules.evaluation import score_depths
 from lightning_modules.fit import fit
@@ -18,7 +19,7 @@ from lightning_modules.steps import BareTraining
 from lightning_modules.trial_folder import CHECKPOINT, WEIGHTS
 from rrm.config import LossConfig
 from rrm.losses import token_nll
-from rrm.models import REASONERS, build_reasoner
+from rrm.models import build_reasoner
 from rrm.tasks.task import PuzzleShape
 from rrm.trial_model import Batch, Cycles, DepthAnswer, TrainingStart, TrainingStep, TrialModel, puzzle_batch
 from sweeps.tracking.mlflow.pyfunc import ServedModel
@@ -87,13 +88,12 @@ class Scaled(nn.Module):
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decoder takes the place of the kind `direct`, whose config has no recursion."""
-    monkeypatch.setitem(REASONERS, "direct", Decoder)  # type: ignore[arg-type]
+    classes = rrm.models.reasoner_class
+    monkeypatch.setattr(rrm.models, "reasoner_class", lambda kind: Decoder if kind == "direct" else classes(kind))
 
 
 @pytest.fixture
-def model(kind: str, monkeypatch: pytest.MonkeyPatch) -> TrialModel[Any]:
-    if kind == "decoder":
-        monkeypatch.setitem(REASONERS, "direct", Decoder)  # type: ignore[arg-type]
+def model(kind: str, plain: None) -> TrialModel[Any]:
     config = tiny_trial(**(PLAIN if kind == "decoder" else {"model__halting": kind}))
     torch.manual_seed(0)
     return build_reasoner(config.model, config.task.shape)

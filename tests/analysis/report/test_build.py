@@ -153,7 +153,7 @@ def test_figures_of_laws_effects_and_tasks_are_drawn(rich: Tables, tmp_path: Pat
 def test_figures_say_what_was_measured(rich: Tables) -> None:
     drawn = {recipe.draw.__name__: recipe.draw(rich) for recipe in RECIPES}
     matrix = drawn["train_inference_matrix"].heatmap
-    assert matrix.rows == ["N_sup 1", "N_sup 4"] and matrix.columns == ["1", "2", "4", "8"]
+    assert matrix.rows == ["N_sup = 1", "N_sup = 4"] and matrix.columns == ["1", "2", "4", "8"]
     assert matrix.values[0][2] - matrix.values[0][0] == pytest.approx(0.2)  # two doublings of D
     split = {series.label: series.x for series in drawn["recursion_split"].series}
     assert set(map(tuple, split.values())) == {(1, 2)} and all(name.startswith("T(n+1) = 6") for name in split)
@@ -176,7 +176,7 @@ def test_the_frontier_is_chosen_on_validation_and_rises(rich: Tables) -> None:
         and fixed.texts
         and fixed.texts[0] == "width 16, state reset carry, D 1"
     )
-    assert adaptive.label == "halts by q" and {series.label for series in widths} == {"width 16, any D", "width 32, any D"}
+    assert adaptive.label == "halting by q" and {series.label for series in widths} == {"width 16, any D", "width 32, any D"}
     without = Tables(rich.trials, rich.curves[rich.curves["metric"] != "val_depth/exact_accuracy"])
     assert "optimistic" in inference_frontier(without).caption
 

@@ -1,7 +1,6 @@
 """Every command finds a sweep by its folder, URI, spec or name, in the storage that an option, RRM_STORAGE or the spec names."""
 
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import sweeps.cli.main
 import sweeps.driver.study_database
 import sweeps.planning.plan
 from analysis.data.tables import load
+from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import write_yaml
 from sweeps.cli.main import _load
 from sweeps.driver.ledger import stored_sections
 from sweeps.spec.load_spec import load_spec
 from sweeps.store.store import Store
-from tests.sweeps.conftest import assert_refused, ending, measure_sections
+from tests.sweeps.conftest import assert_refused, measure_sections, record_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store.write_design([trial.fingerprint for trial in spec.design])
         for trial in spec.design[:count]:
             store.write_trial(trial.fingerprint, write_yaml(trial.resolved()))
-            store.write_result(trial.fingerprint, json.dumps(ending(trial, sweep="tiny")))
+            store.write_result(trial.fingerprint, FitResult(record_of(trial, sweep="tiny")).to_json())
     Store("runs/other").create()
     Store("runs/other").write_spec(write_yaml(measure_sections() | {"name": "other"}))
     return tmp_path

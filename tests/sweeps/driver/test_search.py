@@ -186,13 +186,13 @@ def test_the_median_rule_stops_who_is_worse_than_the_median_of_the_others(make: 
         return {"step": step, "time": 0, "metrics": {"val_curve/nll": nll}, "used": {"steps": step}}
 
     rows = [(name, row(step, nll)) for step in (1, 5) for name, nll in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)]
-    judge = build_judge(spec)
+    judge = build_judge(spec.search, spec.base.fit.budget)
     assert judge is not None
     decisions = [judge.stops(*entry) for entry in rows]
     # At 1 no trial is stopped (grace). At 5 the first three have fewer than three others beside them.
     assert decisions == [False] * 7 + [True]
     assert judge.stops("d", row(6, 4.0)) and not judge.stops("d", row(10, 4.0))  # has not heard of it; ends by itself
-    again = build_judge(spec)
+    again = build_judge(spec.search, spec.base.fit.budget)
     assert again is not None and [again.stops(*entry) for entry in rows] == decisions
 
 

@@ -501,7 +501,7 @@ def test_a_bad_override_is_one_line(write_spec: Callable, override: str, message
         ("trial/fit/budget", 750, "write budget: {unit: steps, amount: 1000}"),
         ("trial/eval", 16, "write eval: {validations: 10, max_depth: 16}"),
         ("resources", 2, "write resources: {cpus: 1, gpus: 0}"),
-        ("tracking", False, "write tracking: {models: 1, system_metrics: false}"),
+        ("tracking", False, "write tracking: {kind: mlflow}"),
         ("measure", 3, "write measure: {vary: ..., seeds: 3}"),
         ("search", "tpe", "write search: {space: ..., objectives: ...}"),
     ],
