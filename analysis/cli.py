@@ -173,8 +173,8 @@ def _select_stores(targets: list[str], storage: str | None) -> list[Store]:
         try:
             store = find_store(target, storage)
         except UserError as error:
-            if len(targets) == 1 or not Path(expand_home(target)).exists():
-                raise  # a mistyped name is not skipped
+            if len(targets) == 1 or error.where == "--storage" or not Path(expand_home(target)).exists():
+                raise  # a mistyped name or an option without effect is not skipped
             skipped[target] = error.problem.partition("; ")[0]
             continue
         if len(targets) > 1 and not store.finished():

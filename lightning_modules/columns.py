@@ -1,7 +1,8 @@
 """Names of the columns of a record and of the metrics of curves (docs/formats.md)."""
 
 # Columns of a record, apart from settings (`config.flat()`).
-TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint")
+TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint", "training_fingerprint")
+CONFIRM = "confirm"  # `stage` of a trial that repeats one of a search's best under another seed
 RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")  # scores of every split at D = N_sup
 SPLITS = ("val", "test", "ood")
 SCORES = tuple(

@@ -98,7 +98,7 @@ class RecursiveModule(pl.LightningModule):
     def _cycles_at(self, progress: float) -> Cycles | None:
         """T and n of the curriculum at a share of the budget; None after its last stage, where the model's own hold."""
         stage = next((stage for stage in self.config.fit.curriculum or [] if progress < stage.until), None)
-        return Cycles(stage.h_cycles or 1, stage.l_cycles or 1) if stage else None
+        return Cycles(stage.h_cycles, stage.l_cycles) if stage else None
 
     def used(self) -> dict[str, float]:
         """Columns of the record that grow with training."""

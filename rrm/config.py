@@ -1,5 +1,6 @@
 """Settings without torch: the strict base of every config, what models share, the loss and the optimizer."""
 
+import json
 import math
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
@@ -65,7 +66,7 @@ def is_neutral(field: FieldInfo, value: Any) -> bool:
     A new field declares it: `Field(0.0, json_schema_extra={"neutral": 0.0})`. At this value it is no part of a fingerprint.
     """
     extra = field.json_schema_extra
-    return isinstance(extra, dict) and "neutral" in extra and bool(extra["neutral"] == value)
+    return isinstance(extra, dict) and "neutral" in extra and json.dumps(extra["neutral"]) == json.dumps(value)
 
 
 def is_scoring(field: FieldInfo, value: Any) -> bool:

@@ -47,11 +47,12 @@ def measure_model(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int,
         applied = _count_applications(model.eval(), networks, shape, asked)
         trained = sum(weight.numel() for name, weight in model.named_parameters() if name != PUZZLE_EMBEDDING)
         recursed = sum(sizes.values())
+        passes = sum(applied[network] * sizes[network] for network in networks)  # applications, weighted by parameters
         return Measured(
             once=trained - recursed,
             recursed=recursed,
             layers_per_step=sum(applied[network] * len(network.layers) for network in networks),
-            recursion=sum(applied[network] * sizes[network] for network in networks) / recursed * config.trained_depth,
+            recursion=passes / recursed * config.trained_depth if recursed else 1,
             answer_flops=_count_flops(model.eval(), shape, asked, trains=False),
             train_flops=_count_flops(model.train(), shape, asked, trains=True),
         )

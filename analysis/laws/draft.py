@@ -9,6 +9,7 @@ import pandas as pd
 
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.yaml_file import write_yaml
+from rrm.config import OnePassConfig
 from rrm.errors import UserError
 from sweeps.design.axes import CAPACITY_AXES, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 from sweeps.spec.check_trials import check_trials
@@ -75,7 +76,7 @@ class Draft:
 
     def recursion_axis(self) -> str | None:
         """The axis of recursion that the group varies most; None for a model without recursion."""
-        if all(cell.model.kind in {"direct", "untied"} for cells in self.cells.values() for _, cell in cells):
+        if all(isinstance(cell.model, OnePassConfig) for cells in self.cells.values() for _, cell in cells):
             return None
         counts = {path: len(self.levels(path)) for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES)}
         return max(counts, key=lambda path: counts[path])

@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from lightning_modules.config import TrialConfig
+from rrm.config import OnePassConfig
 from rrm.models import CONFIGS, model_config
 
 KIND = "model.kind"
-ONE_PASS = ("direct", "untied")  # the baselines that recursion has to beat
+ONE_PASS = [kind for kind, config in CONFIGS.items() if issubclass(config, OnePassConfig)]  # baselines that recursion has to beat
 
 
 def base_level(setting: str, levels: Sequence[Any], trials: pd.DataFrame) -> Any:

@@ -22,7 +22,11 @@ def _find_models() -> dict[str, Any]:
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     held = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
     found = [value for value in held if issubclass(value, Model) and "Config" in vars(value)]
-    models = {model.Config.model_fields["kind"].default: model for model in found}
+    models: dict[str, Any] = {}
+    for model in found:
+        kind = model.Config.model_fields["kind"].default
+        if models.setdefault(kind, model) is not model:
+            raise TypeError(f"{model.__module__} and {models[kind].__module__} define models of one kind, {kind!r}")
     return {DEFAULT_KIND: models.pop(DEFAULT_KIND)} | models
 
 

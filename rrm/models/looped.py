@@ -23,7 +23,6 @@ class LoopedConfig(IterativeConfig):
 
     kind: Literal["looped"] = "looped"
     """A looped transformer."""
-    closed_forms = True
     l_cycles: int = Field(6, ge=1)
     """n: network calls a supervision step."""
     gradient: Gradient = "full"

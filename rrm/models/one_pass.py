@@ -59,8 +59,6 @@ class OnePass(Reasoner):
 class Direct(OnePass):
     """Direct prediction."""
 
-    closed_forms = True
-
     Config = DirectConfig
 
 

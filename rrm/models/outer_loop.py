@@ -15,7 +15,6 @@ class OuterLoopConfig(IterativeConfig):
 
     kind: Literal["outer_loop"] = "outer_loop"
     """A transformer inside HRM's outer loop."""
-    closed_forms = True
     num_layers: int = Field(8, ge=1)
     """Layers of the transformer."""
     halting: Literal["act", "act_continue", "fixed"] = "act_continue"

@@ -131,11 +131,13 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
     from sweeps.spec.load_spec import load_spec
+    from sweeps.tracking.trackers import find_tracker
 
     chosen = choose_storage(storage)
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
+    find_tracker(spec.tracking.kind)
     if spec.kept_defaults:
         typer.echo(spec.kept_defaults)
     return spec

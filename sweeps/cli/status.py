@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_modules.columns import CONFIRM
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import value_of
 from rrm.errors import UserError
@@ -15,7 +16,6 @@ from sweeps.store.store import SPEC, Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL
 
-CONFIRM = "confirm"  # `stage` in a record of the last stage of a search
 Results = Mapping[str, dict[str, Any]]  # by fingerprint
 
 

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lightning_modules.columns import CONFIRM
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, Row
@@ -12,8 +13,6 @@ from sweeps.driver.study import Study
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
-
-CONFIRM = "confirm"  # column `stage` of a trial that repeats one of a search's best under another seed
 
 ReadTrial = Callable[[str], TrialConfig]  # the trial of a fingerprint in the store
 

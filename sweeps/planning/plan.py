@@ -119,7 +119,7 @@ def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, resul
         left = [max(trials, key=costs.trial_seconds if costs else step_flops)] * max(0, total - len(done))
     if not left:
         return f"{_done(done, total, results)}; nothing to run"
-    counted = f"{_done(done, total, results)}; {len(left)} to run" if done else f"{total} trials"
+    counted = f"{_done(done, total, results)}; {len(left)} to run" if done else count_of(total, "trial")
     if costs is None:
         return f"{counted}; memory and time are not known here: a trial asks for more than this machine has"
     seconds = list(map(costs.trial_seconds, left))

@@ -85,8 +85,7 @@ def _fill(store: Store, spec: SweepSpec, destination: Destination, print_line: P
         spool = _copy_spool(store, Path(folder) / SPOOL)
         recorder = EventRecorder(spec, spool, store, MlflowTracker(spec, store, spool, destination))
         _restore(recorder, spec, store, members)
-        total = spec.search.num_trials if spec.search else len(asked)
-        recorder.conclude(finished=len(members) >= total, best=[])
+        recorder.conclude(finished=len(members) >= (len(asked) or spec.total), best=[])
         _send(recorder.delivery, print_line)
 
 

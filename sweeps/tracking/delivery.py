@@ -83,7 +83,7 @@ class Delivery:
         self._failing_since = self._failing_since if self.problem else time.monotonic()
         problem = self.tracker.describe_error(error)
         if self.problem is None:
-            log.warning("%s does not receive the sweep now: %s", self.tracker.kind, problem)
+            log.warning("%s does not receive the sweep now: %s", self.tracker.title, problem)
         self.problem = problem
         self._is_connected = False
 

@@ -201,7 +201,7 @@ def write_event(event: Event) -> dict[str, Any]:
     return {"format": FORMAT, "kind": event.kind, **vars(event)}
 
 
-def read_event(fields: dict[str, Any], where: str) -> Event:
+def read_event(fields: Any, where: str) -> Event:
     """The event of a line.
 
     Args:
@@ -210,6 +210,8 @@ def read_event(fields: dict[str, Any], where: str) -> Event:
     Raises:
         UserError: the line has a later format, or is no event.
     """
+    if not isinstance(fields, dict):
+        raise UserError(where, f"is damaged (a line is no event: {fields!r}): restore or remove it")
     version = check_format(fields.pop("format", None), FORMAT, where)
     try:
         values = upgrade(fields) if version == 1 else fields

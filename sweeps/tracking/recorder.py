@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_modules.columns import DESCRIBED
+from lightning_modules.columns import DESCRIBED, TEXTS
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, describe
@@ -38,17 +38,6 @@ from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
 from sweeps.tracking.trackers import find_tracker
 
-TEXT_COLUMNS = {
-    "fingerprint",
-    "training_fingerprint",
-    "outcome",
-    "reason",
-    "sweep",
-    "matching",
-    "data_fingerprint",
-    "stage",
-    "device",
-}  # tags, not metrics
 MAX_TAG_CHARACTERS = 5000
 
 
@@ -125,7 +114,7 @@ class EventRecorder:
                 name=self.name(config),
                 time=began,
                 params=params,
-                metrics={key: value for key, value in described.items() if key not in params and key not in TEXT_COLUMNS},
+                metrics={key: value for key, value in described.items() if key not in params and key not in TEXTS},
                 tags={
                     **self._tags,
                     "sweep": self.name_of_sweep,
@@ -168,7 +157,7 @@ class EventRecorder:
         scores: list[Point] = [
             Point(metric=name, value=float(value), at=at, time=ended)
             for name, value in record.items()
-            if name not in described and name not in TEXT_COLUMNS
+            if name not in described and name not in TEXTS
         ]
         outcome = Outcome(record["outcome"])
         self.spool.add_once(

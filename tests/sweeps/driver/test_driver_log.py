@@ -81,7 +81,7 @@ def test_a_server_that_does_not_answer_has_one_line_when_it_begins(
             except Exception as error:
                 delivery._note(error)
     (line,) = read_log(tmp_path)
-    assert line.startswith("mlflow does not receive the sweep now: ")
+    assert line.startswith("MLflow does not receive the sweep now: ")
 
 
 def test_a_run_appends_its_begin_and_its_end_and_its_last_line_names_the_log(open_ledger: Callable) -> None:

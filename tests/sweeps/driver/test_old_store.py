@@ -54,7 +54,7 @@ def read_old(path: Path) -> Record:
 
 def repeatable(record: Record) -> dict[Any, Any]:
     """The columns and curve points of a `result.json` that a second run of the trial repeats."""
-    columns = {name: value for name, value in record.items() if name not in NAMES | SPEEDS | {"curves"}}
+    columns = {name: value for name, value in record.items() if name not in NAMES | SPEEDS | {"curves", "training_fingerprint"}}
     return columns | {(point["metric"], point["at"]): point["value"] for point in record["curves"]}
 
 

@@ -49,7 +49,7 @@ def test_a_measure_sweep_from_yaml_to_png(
 
     first = typed("run", spec)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "best trial: h" in first.stdout and "compare in MLflow: rrm-sweep ui" in first.stdout
+    assert "best trial: width=" in first.stdout and "compare in MLflow: rrm-sweep ui" in first.stdout
     store = Store(tmp_path / "runs/tiny")
     results = store.results()
     assert len(results) == 8 and {r["outcome"] for r in results.values()} == {"completed"}

@@ -112,7 +112,7 @@ def test_a_search_whose_corner_cannot_be_solved_for_is_planned_without_it(load: 
     sections["search"]["space"] = {"model.num_layers": {"choice": [1, 400]}}
     sections["search"]["tie"] = [{"solve": "model.hidden_size", "so_that": "params", "equals": 3554}]
     text = printed(load(sections))
-    assert "1 trials, at most about" in text and "the search space holds 1 different trials" in text
+    assert "1 trial, at most about" in text and "the search space holds 1 different trials" in text
 
 
 def test_too_little_memory_is_said_in_one_line(load: Callable) -> None:

@@ -117,7 +117,7 @@ def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, w
     spec = str(write_spec(measure_sections() | {"storage": str(tmp_path / "shared")}))
     followed = run_command("submit", spec, "--address", cluster.dashboard, cwd=tmp_path)
     assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert "runs tiny; stop it with: ray job stop" in followed.stdout and "best trial: h" in followed.stdout
+    assert "runs tiny; stop it with: ray job stop" in followed.stdout and "best trial: width=" in followed.stdout
     assert len(Store(tmp_path / "shared/tiny").results()) == 4
 
     handed_over = run_command("submit", spec, "--no-wait", "--address", cluster.dashboard, cwd=tmp_path)
