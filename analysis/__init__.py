@@ -20,8 +20,8 @@ from analysis.figures.notebook import (
     plot_inference_frontier,
     plot_recursion_split,
     plot_required_depth,
-    plot_residual_correctness,
     plot_seeds,
+    plot_state_change_correctness,
     plot_state_reset,
     plot_train_inference_matrix,
     plot_training_curves,
@@ -44,6 +44,6 @@ __all__ = [
     "anova_shares", "find_laws", "fit_laws", "groups_of", "load", "load_csv", "merge", "ped_anova", "plot_accuracy_by_depth",
     "plot_accuracy_by_difficulty", "plot_accuracy_by_parameters", "plot_accuracy_by_training_flops", "plot_breadth_depth",
     "plot_fit", "plot_halting_calibration", "plot_importance", "plot_inference_depth", "plot_inference_frontier", "plot_law",
-    "plot_misfit", "plot_recursion_split", "plot_required_depth", "plot_residual_correctness", "plot_seeds", "plot_state_reset",
+    "plot_misfit", "plot_recursion_split", "plot_required_depth", "plot_seeds", "plot_state_change_correctness", "plot_state_reset",
     "plot_train_inference_matrix", "plot_training_curves", "plot_width_depth_map",
 ]  # fmt: skip

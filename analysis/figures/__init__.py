@@ -16,7 +16,7 @@ from analysis.data.lookalikes import columns_option
 from analysis.data.tables import Tables
 from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
-from analysis.figures.inference import breadth_depth, halting_calibration, inference_frontier, residual_correctness
+from analysis.figures.inference import breadth_depth, halting_calibration, inference_frontier, state_change_correctness
 from analysis.figures.recursion import inference_depth, recursion_split, state_reset, train_inference_matrix
 from analysis.figures.scaling import (
     accuracy_by_depth,
@@ -97,7 +97,7 @@ RECIPES = [
     Recipe(inference_frontier, ("inference_flops",), "one with depth curves", curve=DEPTH_CURVES),
     Recipe(breadth_depth, ("inference_flops",), "one with eval.rollouts above 1 and noise in evaluation or a random initial state"),
     Recipe(halting_calibration, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
-    Recipe(residual_correctness, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
+    Recipe(state_change_correctness, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
     Recipe(accuracy_by_training_flops, (ACCURACY, "train_flops"), "any with two cells"),
     Recipe(training_curves, (), "any whose trials are validated during training (eval.validations)", curve=VALIDATION_CURVES),
     Recipe(seed_strips, (ACCURACY,), "any with two cells"),

@@ -179,7 +179,7 @@ def halting_calibration(tables: Tables) -> FigureData | None:
     )
 
 
-def residual_correctness(tables: Tables) -> FigureData | None:
+def state_change_correctness(tables: Tables) -> FigureData | None:
     """Share of right items by the state change in the last supervision step, at each inference depth D."""
     items = tables.items[tables.items["summary"] == "state_change"]
     items = items.merge(tables.completed[["fingerprint"]], on="fingerprint")
@@ -194,7 +194,7 @@ def residual_correctness(tables: Tables) -> FigureData | None:
     if not series:
         return None
     return FigureData(
-        "residual_correctness",
+        "state_change_correctness",
         "Share of right items by state change",
         f"Items of all trials, binned by the relative change of the answer state in supervision step D; "
         f"points with {MIN_ITEMS} items or more.",

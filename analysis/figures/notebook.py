@@ -117,11 +117,11 @@ def plot_halting_calibration(tables: Tables) -> "go.Figure | None":
     return _interactive(halting_calibration, tables)
 
 
-def plot_residual_correctness(tables: Tables) -> "go.Figure | None":
-    """Share of test items that are right against the residual of the last supervision step."""
-    from analysis.figures.inference import residual_correctness
+def plot_state_change_correctness(tables: Tables) -> "go.Figure | None":
+    """Share of test items that are right against the state change in the last supervision step."""
+    from analysis.figures.inference import state_change_correctness
 
-    return _interactive(residual_correctness, tables)
+    return _interactive(state_change_correctness, tables)
 
 
 def plot_importance(importances: list[Importance], kind: str = "measure") -> "go.Figure | None":

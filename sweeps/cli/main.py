@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from rrm.errors import UserError
 from sweeps.cli.typer_app import STORAGE_HELP, SWEEP_HELP, run_app
 from sweeps.store.find_store import choose_storage, find_store
 from sweeps.store.store import LOCAL_STORAGE
@@ -133,7 +134,10 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     from sweeps.spec.load_spec import load_spec
     from sweeps.tracking.trackers import find_tracker
 
-    chosen = choose_storage(storage)
+    is_typed = any(override.startswith("storage=") for override in overrides or [])
+    if is_typed and storage:
+        raise UserError("--storage", f"and an override of storage are both given, got {storage!r}: leave one of them out")
+    chosen = None if is_typed else choose_storage(storage)
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)

@@ -137,3 +137,12 @@ def test_every_command_explains_the_option_with_the_same_words() -> None:
     hints = {str(inspect.signature(command).parameters["storage"].annotation.__metadata__[0].help)
              for command in commands if command is not None and command.__name__ != "schema"}  # fmt: skip
     assert len(hints) == 1
+
+
+def test_a_typed_override_of_the_storage_counts_before_the_environment(
+    typed: Callable, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RRM_STORAGE", "runs")
+    assert "4 of 4 trials are finished" in typed("plan", "tiny.yaml", "storage=elsewhere").stdout
+    refused = typed("plan", "tiny.yaml", "storage=elsewhere", "--storage", "runs")
+    assert refused.returncode == 2 and refused.stderr.startswith("--storage: ") and refused.stderr.count("\n") == 1
