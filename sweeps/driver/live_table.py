@@ -88,7 +88,7 @@ class LiveTable:
         parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != Outcome.COMPLETED]
         best = best_record(self.ledger)
         if best is not None:
-            parts.append(f"best so far: val exact accuracy {best['val/exact_accuracy']:.3f}")
+            parts.append(f"best so far: {describe_score(self.ledger, best)}")
         if self.ledger.spec.search and len(self.ledger.spec.search.objectives) > 1:
             parts.append(f"{len(pareto_front(self.ledger.spec.search, results))} on the Pareto front")
         if self.ledger.tracker.delivery.problem:
@@ -194,6 +194,15 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
 def best_record(ledger: Ledger) -> Record | None:
     """The best completed trial, as `Ledger.best` has it."""
     return next(iter(ledger.best(1)), None)
+
+
+def describe_score(ledger: Ledger, record: Record) -> str:
+    """`val exact accuracy 0.813`, after the first objective of a search that has another one."""
+    accuracy, search = f"val exact accuracy {record['val/exact_accuracy']:.3f}", ledger.spec.search
+    if search is None or search.objectives[0].metric == "val/exact_accuracy":
+        return accuracy
+    metric = search.objectives[0].metric
+    return f"{metric} {record[metric]:.4g}, {accuracy}"
 
 
 def failures(ledger: Ledger) -> list[str]:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sweeps.driver import live_table
 from sweeps.driver.live_table import LiveTable
-from tests.sweeps.conftest import ending, measure_sections
+from tests.sweeps.conftest import ending, measure_sections, search_sections
 
 
 def test_the_table_has_what_runs_what_ended_and_why_it_failed(open_ledger: Callable) -> None:
@@ -27,6 +27,13 @@ def test_the_table_has_what_runs_what_ended_and_why_it_failed(open_ledger: Calla
     assert summary.startswith("tiny: 2 of 4 trials | 1 failed | best so far: val exact accuracy 0.100 | 0:00 elapsed")
     assert row.startswith(ledger.tracker.name(running)) and row.split()[-3:] == ["4", "0.250", "1.500"]
     assert failure == f"failed: {failed.fingerprint}: the training loss is nan"
+
+
+def test_the_best_trial_of_a_search_has_the_value_of_its_objective(open_ledger: Callable) -> None:
+    ledger = open_ledger(search_sections())
+    trial = ledger.ask()
+    ledger.end(trial.fingerprint, ending(trial, nll=1.25))
+    assert "best so far: val/nll 1.25, val exact accuracy 0.100" in LiveTable(ledger, Console()).summary()
 
 
 def test_no_time_left_is_estimated_before_as_many_trials_have_ended_as_run_at_once(open_ledger: Callable) -> None:
