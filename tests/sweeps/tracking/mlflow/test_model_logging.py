@@ -176,7 +176,7 @@ def test_a_served_model_answers_over_http(address: str) -> None:
         (puzzles([*PUZZLE[:-1], 1.5]), "Can not safely convert float64 to int64"),
         (puzzles("2111"), "Expected data to be list or numpy array, got str"),
         (puzzles(["a"] * 16), "Can not safely convert"),
-        (puzzles(PUZZLE, depth=0), "depth must be 1 to 1024, got 0"),
+        (puzzles(PUZZLE, depth=0), "depth must be 1 to 1024 supervision steps, got 0"),
         (puzzles(PUZZLE, halting="never"), "halting must be one of fixed, q, convergence, got 'never'"),
         ({"dataframe_records": [{"gird": PUZZLE}]}, "Model is missing inputs"),
         ({"dataframe_records": []}, "Model is missing inputs"),
