@@ -156,7 +156,7 @@ def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
 
 def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
-    from analysis.data.csv_import import notes_on
+    from analysis.data.csv_notes import notes_on
     from analysis.laws.fit_all import find_laws
     from analysis.laws.presentation import note_unanswered
 
@@ -226,7 +226,7 @@ def _make(folder: Path) -> None:
 
 
 def _say(text: str) -> None:
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    typer.echo(text)
 
 
 def _print_fits(fits: "list[Fit]") -> None:

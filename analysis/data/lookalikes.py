@@ -1,12 +1,12 @@
-"""Columns of a foreign table that mean what a column here means, under another name: `arch.d_model`, `config/n_sup`."""
+"""Columns of a foreign table with the meaning of a column here, under another name: `arch.d_model`, `config/n_sup`."""
 
 import re
-import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
+from analysis.data.csv_values import without_sign
 from analysis.data.exports import known_outcomes
 from analysis.data.names import NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
 from lightning_modules.outcome import Outcome
@@ -34,18 +34,6 @@ def find_lookalikes(table: pd.DataFrame) -> dict[str, str]:
         if ours and ours not in table and ours not in found and _fits(table[column], ours):
             found[ours] = column
     return found
-
-
-def columns_option(theirs_by_ours: Mapping[str, str]) -> str:
-    """The option of `rrm-analyze` that gives columns of others names here, as a shell takes it."""
-    pairs = (f'{ours}="{theirs}"' if "," in theirs else f"{ours}={theirs}" for ours, theirs in theirs_by_ours.items())
-    return f"--columns {shlex.quote(','.join(pairs))}"
-
-
-def settings_option(columns: Sequence[str]) -> str:
-    """The option that takes columns as settings, as a shell takes it."""
-    names = (f'"{name}"' if "," in name else name for name in columns)
-    return f"--settings {shlex.quote(','.join(names))}"
 
 
 def percent_option(lookalikes: Mapping[str, str], table: pd.DataFrame) -> str:
@@ -85,7 +73,7 @@ def _fits(values: pd.Series, ours: str) -> bool:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    return pd.to_numeric(values.map(lambda cell: cell.rstrip(" %") if isinstance(cell, str) else cell), errors="coerce")
+    return pd.to_numeric(values.map(without_sign), errors="coerce")
 
 
 def _is_percent(values: pd.Series) -> bool:

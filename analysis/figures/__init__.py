@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.data.lookalikes import columns_option
+from analysis.data.csv_options import columns_option
 from analysis.data.tables import Tables
 from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.difficulty import accuracy_by_difficulty, required_depth

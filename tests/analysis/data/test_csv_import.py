@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from analysis.cli import main
-from analysis.data.csv_import import load_csv, notes_on
+from analysis.data.csv_import import load_csv
+from analysis.data.csv_notes import notes_on
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import build_report
 from lightning_modules.config import validate_trial
@@ -69,14 +70,17 @@ def test_csv_and_parquet_give_the_same_fits(analyze: Callable, tmp_path: Path) -
         ([], "Missing argument 'SWEEP...', or --csv FILE"),
         (["runs/demo", "--columns", "a=b"], "have no effect without --csv"),
         (["--csv", "runs.csv", "--columns", "test/nll", "--out", "out"], "--columns: must be OURS=THEIRS"),
-        (["--csv", "runs.csv", "--columns", "test/nll=gone", "--out", "out"], "--columns: 'gone' is not a column"),
+        (
+            ["--csv", "runs.csv", "--columns", "test/nll=gone", "--out", "out"],
+            "--columns: must name a column of the table, got 'gone'; the columns",
+        ),
         (["--csv", "words.csv", "--out", "out"], "words.csv: test/nll: must be a number or empty, got 'low' in row 4"),
         (["--csv", "zero.csv", "--out", "out"], "zero.csv: test/nll: must be above 0, got 0"),
         (["--csv", "states.csv", "--out", "out"], "states.csv: outcome: must be one of completed"),
         (["--csv", "runs.csv", "--curves", "runs.csv", "--out", "out"], "runs.csv: must have the columns"),
         (
             ["--csv", "runs.csv", "--columns", "test/nl=seed", "--out", "out"],
-            "'test/nl' is not a name of ours (docs/formats.md); did you mean",
+            "--columns: OURS must be a column of docs/formats.md, got 'test/nl'; did you mean test/nll?",
         ),
         (["--csv", "semicolons.csv", "--out", "out"], "semicolons.csv: must have its columns separated by commas"),
         (["--csv", "ragged.csv", "--out", "out"], "ragged.csv: cannot be read as CSV: Expected 2 fields in line 3, saw 3"),
@@ -333,8 +337,8 @@ def test_columns_that_are_named_as_settings_tell_cells_and_groups_apart(tmp_path
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("daat", "--settings: 'daat' is not a column; there are: sweep"),
-        ("test/nll", "--settings: 'test/nll' is a column of the record"),
+        ("daat", "--settings: must name a column of the table, got 'daat'; the columns are: sweep"),
+        ("test/nll", "--settings: must name settings, got 'test/nll', a column of the record"),
     ],
 )
 def test_a_setting_that_is_none_is_one_line(analyze: Callable, tmp_path: Path, names: str, message: str) -> None:
@@ -426,7 +430,7 @@ def test_what_two_names_have_in_percent_is_divided_once(tmp_path: Path, percent:
 def test_what_is_no_share_cannot_be_in_percent(tmp_path: Path, name: str) -> None:
     table([16, 32], [1, 2]).trials.to_csv(tmp_path / "runs.csv", index=False)
     (tmp_path / "curves.csv").write_text("fingerprint,metric,axis,at,value\nt0,depth/nll,depth,1,2.5\n", encoding="utf-8")
-    with pytest.raises(UserError, match=f"--percent: '{name}' is no share"):
+    with pytest.raises(UserError, match=f"--percent: must name shares, got '{name}'"):
         load_csv(tmp_path / "runs.csv", tmp_path / "curves.csv", percent=name)
 
 
@@ -535,7 +539,7 @@ def test_outside_spec_is_read_as_yes_or_no(tmp_path: Path, value: str, meaning: 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("outside_spec", "maybe", "outside_spec: must be one of yes, true, 1, no, false, 0, or empty; got 'maybe' in row 3"),
+        ("outside_spec", "maybe", "outside_spec: must be one of yes, true, 1, no, false, 0, or empty, got 'maybe' in row 3"),
         ("fingerprint", "t1", "fingerprint: must differ between rows, got 't1' in rows 2, 3"),
         (
             "outcome",

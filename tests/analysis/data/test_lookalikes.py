@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.csv_import import load_csv, notes_on
+from analysis.data.csv_import import load_csv
+from analysis.data.csv_notes import notes_on
 from analysis.figures import RECIPES, draw_all
 from analysis.laws.fit_all import find_laws
 from analysis.report.build import Report, build_report
