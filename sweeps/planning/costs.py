@@ -14,7 +14,7 @@ from lightning_modules.record import step_flops
 from lightning_modules.steps import BareTraining, wait_for
 from rrm.compute import inference_flops
 from rrm.errors import UserError
-from sweeps.spec.resources import Resources
+from sweeps.spec.resources import GIGABYTE, Resources
 
 WARMUP_STEPS, TIMED_STEPS = 3, 10
 MAX_TIMED_FLOPS = 5e9  # FLOPs of a timed step on a CPU: about a second
@@ -102,7 +102,7 @@ def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, in
     try:
         seconds = _time_steps(config, device)
     except torch.OutOfMemoryError:
-        memory = torch.cuda.get_device_properties(device).total_memory / 1e9
+        memory = torch.cuda.get_device_properties(device).total_memory / GIGABYTE
         raise UserError(
             "trial.fit.batch_size", f"the most expensive trial does not fit a GPU of {memory:.0f} GB, got {whole}"
         ) from None

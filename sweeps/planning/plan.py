@@ -2,8 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from rich import box
@@ -16,17 +15,19 @@ from lightning_modules.record import describe, step_flops
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name, count_of
 from sweeps.planning.costs import Costs, measure_costs, train_flops
-from sweeps.planning.forecast import difference_lines, forecast_lines
+from sweeps.planning.differences import difference_lines
+from sweeps.planning.finished import Records
+from sweeps.planning.forecast import forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.planning.warm_start import warm_results
+from sweeps.spec.resources import GIGABYTE
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 
 MAX_CORNERS = 64
 FILE_WIDTH = 120  # characters in a line of the table in a file or a pipe
-Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
 def print_plan(spec: SweepSpec, console: Console) -> None:
@@ -56,7 +57,7 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     if spec.measure:
         lines += [*difference_lines(spec, results), *forecast_lines(spec, results)]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print(line, file=console.file, flush=True)
 
 
 def corners(spec: SweepSpec) -> list[TrialConfig]:
@@ -152,7 +153,7 @@ def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -
     found, resources = list[str](), spec.resources
     if costs is not None:
         most_bytes = max(map(costs.memory_bytes, trials))
-        if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * 1e9:
+        if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * GIGABYTE:
             found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
         if costs.on_gpu:
             found += _warn_of_memory(most_bytes, resources.gpus)
@@ -205,7 +206,7 @@ def repeating_lines(trials: list[TrialConfig]) -> list[str]:
 
 def gigabytes(count: float) -> str:
     """Bytes for people."""
-    return f"{count / 1e9:.2g} GB"
+    return f"{count / GIGABYTE:.2g} GB"
 
 
 def duration(seconds: float) -> str:

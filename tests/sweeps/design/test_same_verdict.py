@@ -14,7 +14,8 @@ from analysis.laws.cells import find_reason, read_recursion
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.reasons import Reason
-from sweeps.planning.forecast import Group, find_splitting_paths, group_cells
+from sweeps.planning.cell_groups import find_splitting_paths, group_cells
+from sweeps.planning.expectation import Group
 from sweeps.spec.load_spec import load_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store

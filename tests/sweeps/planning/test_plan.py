@@ -23,7 +23,8 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import stored_sections
 from sweeps.driver.run import run_sweep
 from sweeps.planning.costs import measure_costs
-from sweeps.planning.forecast import count_interactions, count_pairs, difference_lines, forecast_lines
+from sweeps.planning.differences import count_interactions, count_pairs, difference_lines
+from sweeps.planning.forecast import forecast_lines
 from sweeps.planning.plan import idle_lines, print_plan, repeating_lines
 from sweeps.planning.power import Slopes
 from sweeps.spec.load_spec import load_spec
@@ -220,7 +221,7 @@ def test_a_plan_says_which_difference_of_accuracy_its_design_can_show(load: Call
     assert first.startswith("a difference of exact accuracy is likely to be clear (95 %, power 80 %) from ")
     cells, resets, widths = (float(part.split()[0]) for part in first.split("from ")[1].split(", "))
     assert cells > 2 * resets and resets == widths, "three pairs of cells each"
-    found = re.search(r"of the effect of state reset on width from ([\d.]+)$", dependence)
+    found = re.search(r" from ([\d.]+) for the effect of state reset at two levels of width$", dependence)
     assert found and resets < float(found[1]), "the difference of two effects, one pair of cells each"
     assert "sd of accuracy over seeds 0.1 assumed" in second
     (line,) = difference_lines(load(law_sections(vary=vary, seeds=1)), {})
@@ -257,7 +258,8 @@ def test_effects_of_words_and_of_depth_by_size_are_those_whose_dependence_is_giv
     }
     assert interactions(load(law_sections(vary=words))) == pairs
     text = difference_lines(load(law_sections(vary=numbers)), {})[1]
-    assert text.startswith("a dependence (difference between the effects at two levels) of the effect of n on width from ")
+    assert text.startswith("a difference between two effects is likely to be clear from ")
+    assert text.endswith(" for the effect of n at two levels of width")
 
 
 def test_a_dependence_needs_both_levels_of_both_settings(load: Callable) -> None:
@@ -341,7 +343,7 @@ def test_a_confounded_design_is_told_its_rule_and_the_remedy(load: Callable) -> 
     vary = [{"model.hidden_size": 8 * 2**k, "model.l_cycles": 2 * 4**k - 1} for k in range(4)]
     lines = forecast_lines(load(law_sections(vary=vary)), {})
     assert "no exponent: confounded: |correlation|" in lines[0] and "every width at every recursion" in lines[1]
-    assert lines[2] == "what would make it possible:"
+    assert lines[2] == "additions that make an exponent possible:"
 
 
 def test_models_of_several_kinds_are_forecast_apart(load: Callable) -> None:

@@ -1,0 +1,27 @@
+"""Which cells of a design belong to one fit."""
+
+from typing import Any
+
+from lightning_modules.config import TrialConfig
+from sweeps.design.axes import independent_axes
+from sweeps.design.groups import find_splitting, name_rows
+
+
+def find_splitting_paths(cells: list[TrialConfig]) -> list[str]:
+    """Settings by which cells fall into groups that no law may span."""
+    flats = [cell.flat() for cell in cells]
+    paths = dict.fromkeys(path for flat in flats for path in flat)
+    axes = independent_axes(paths)
+    return find_splitting(_columns(flats, [path for path in paths if path not in axes]), _columns(flats, axes), len(cells))
+
+
+def group_cells(cells: list[TrialConfig], paths: list[str]) -> dict[str, list[TrialConfig]]:
+    """Cells with equal values at these paths, by a text of the values."""
+    groups: dict[str, list[TrialConfig]] = {}
+    for key, cell in zip(name_rows(_columns([cell.flat() for cell in cells], paths), len(cells)), cells, strict=True):
+        groups.setdefault(key, []).append(cell)
+    return groups
+
+
+def _columns(flats: list[dict[str, Any]], paths: list[str]) -> dict[str, list[Any]]:
+    return {path: [flat.get(path) for flat in flats] for path in paths}
