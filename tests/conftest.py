@@ -1,11 +1,16 @@
 """What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
 
 import os
+import sqlite3
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import torch
 
 from lightning_modules.config import TrialConfig, parse_trial
@@ -25,9 +30,46 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def own_data_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Data is built anew in every session, once: the workers of a session share a folder."""
-    session = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RRM_DATA_CACHE", str((session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "data"))
+        patch.setenv("RRM_DATA_CACHE", str(session_folder(tmp_path_factory) / "data"))
+        yield
+
+
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A temporary folder that the workers of a session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(autouse=True, scope="session")
+def copied_mlflow_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New SQLite databases of MLflow are copies of one that MLflow has made: its migrations take seconds for each."""
+    if "mlflow" not in sys.modules:  # no collected test needs it, and its import takes seconds
+        yield
+        return
+    from mlflow.store.db import utils
+
+    made, make_tables = session_folder(tmp_path_factory) / "mlflow_tables.db", utils._initialize_tables
+
+    @cache
+    def read_tables() -> bytes:
+        if not made.exists():
+            mine = made.with_suffix(f".{os.getpid()}")
+            make_tables(sqlalchemy.create_engine(f"sqlite:///{mine}", poolclass=sqlalchemy.NullPool))
+            mine.replace(made)
+        return made.read_bytes()
+
+    def copy_tables(engine: sqlalchemy.Engine) -> None:
+        if engine.dialect.name != "sqlite" or sqlalchemy.inspect(engine).get_table_names():
+            make_tables(engine)
+            return
+        with closing(sqlite3.connect(":memory:")) as source, closing(engine.raw_connection()) as target:
+            source.deserialize(read_tables())
+            source.backup(target.driver_connection)
+
+    read_tables()  # a test without the right to read the folder finds them read
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "_initialize_tables", copy_tables)
         yield
 
 

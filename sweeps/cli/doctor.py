@@ -1,4 +1,4 @@
-"""`rrm-sweep doctor`: what this machine has, what is missing, and what to do about it."""
+"""`rrm-sweep doctor`: checks of this machine, each with advice where it fails."""
 
 import os
 import shutil
@@ -20,25 +20,25 @@ from packaging.requirements import Requirement
 
 from rrm.errors import UserError
 from rrm.tasks.cache import cache_folder
+from sweeps.spec.resources import GIGABYTE
 from sweeps.store.folder import Folder
 from sweeps.store.open_backend import open_backend
 from sweeps.tracking.mlflow.address import VARIABLE, check_tracking_uri, local_root, tracking_uri
 from sweeps.worker.node_check import check_ray_folder
 
-GIGABYTE = 1e9
-SPARE_BYTES = 2 * GIGABYTE  # of disk, below which a sweep may not finish
+MIN_DISK_BYTES = 2 * GIGABYTE  # with less free disk space a sweep may not finish
 MAX_SKEW_SECONDS = 5.0
 TIMEOUT_SECONDS = 5.0
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-ABSENT = f"start it, or unset {VARIABLE}; a sweep runs without it and delivers later"
+ABSENT = f"start it, or unset {VARIABLE}; meanwhile a sweep runs, and sends its results later"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     state: Literal["ok", "warning", "bad"]
-    what: str
+    what: str  # what was checked, and its value
     advice: str = ""
 
     def __str__(self) -> str:
@@ -51,27 +51,25 @@ def examine(storage: str) -> Iterator[Finding]:
     yield from _hardware()
     yield _ray_folder()
     yield _storage(storage)
-    yield _writable("data cache", cache_folder(), "name another one in RRM_DATA_CACHE")
+    yield _writable("data cache", cache_folder(), "set RRM_DATA_CACHE to another folder")
     yield from _tracking(local_root(storage))
 
 
 def _versions() -> Iterator[Finding]:
-    """The packages that pyproject.toml asks for, in its ranges."""
+    """The packages that pyproject.toml requires, against its ranges of versions."""
     yield Finding("ok", f"Python {sys.version.split()[0]}")
     for text in requires("rrm-sweeps") or []:
         needed = Requirement(text)
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(needed.name)
+            installed = version(needed.name)
         except PackageNotFoundError:
             yield Finding("bad", f"{needed.name} is not installed", f"pip install '{needed}'")
             continue
-        if needed.specifier.contains(found, prereleases=True):
-            continue
-        yield Finding("bad", f"{needed.name} {found} is not {needed.specifier}", f"pip install '{needed}'")
-    key = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "ray", "optuna", "mlflow"))
-    yield Finding("ok", key)
+        if not needed.specifier.contains(installed, prereleases=True):
+            yield Finding("bad", f"{needed.name} must be {needed.specifier}, got {installed}", f"pip install '{needed}'")
+    yield Finding("ok", ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "ray", "optuna", "mlflow")))
 
 
 def _hardware() -> Iterator[Finding]:
@@ -82,26 +80,26 @@ def _hardware() -> Iterator[Finding]:
     if count:
         yield Finding("ok", f"{count} GPUs ({torch.cuda.get_device_name(0)})")
     elif Path("/dev/nvidia0").exists():
-        yield Finding("bad", "there is a GPU that torch does not see", "install a CUDA build of torch")
+        yield Finding("bad", "torch does not find the GPU of this machine", "install a CUDA build of torch")
     else:
         yield Finding("ok", "no GPU: trials run on CPU cores")
-    shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").exists() else None
-    if shared is not None and shared.total < GIGABYTE:
-        advice = "Ray's object store will be slow; give a container --shm-size=2g"
-        yield Finding("warning", f"/dev/shm has {shared.total / GIGABYTE:.1f} GB", advice)
+    shared_bytes = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").exists() else GIGABYTE
+    if shared_bytes < GIGABYTE:
+        advice = "Ray's object store will be slow; start a container with --shm-size=2g"
+        yield Finding("warning", f"/dev/shm has {shared_bytes / GIGABYTE:.1f} GB", advice)
 
 
 def _ray_folder() -> Finding:
-    """Whether Ray can open its sockets."""
+    """Whether the path of Ray's temporary folder is short enough for its sockets."""
     try:
         check_ray_folder()
     except UserError as error:
         return Finding("bad", str(error))
-    return Finding("ok", "Ray's temporary folder has a short enough path")
+    return Finding("ok", "the path of Ray's temporary folder is short enough")
 
 
 def _storage(storage: str) -> Finding:
-    """A folder, or a URI that takes an object."""
+    """Whether the storage can be written: a folder, or a bucket of an object store."""
     advice = "choose another one with --storage or RRM_STORAGE"
     try:
         backend = open_backend(storage)
@@ -114,22 +112,22 @@ def _storage(storage: str) -> Finding:
 
 
 def _writable(name: str, folder: Path, advice: str) -> Finding:
-    """Whether a file can be written there, and how much room is left."""
-    place = folder.resolve()
-    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    """Whether a file can be written into a folder, and how much disk space is free; the folder need not exist yet."""
+    folder = folder.resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        return Finding("bad", f"{name} {place} cannot be written ({error.strerror})", advice)
-    free = shutil.disk_usage(there).free
-    if free < SPARE_BYTES:
-        return Finding("warning", f"{name} {place} has {free / GIGABYTE:.1f} GB left", advice)
-    return Finding("ok", f"{name} {place}, {free / GIGABYTE:.0f} GB left")
+        return Finding("bad", f"{name} {folder} cannot be written ({error.strerror})", advice)
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < MIN_DISK_BYTES:
+        return Finding("warning", f"{name} {folder} has {free_bytes / GIGABYTE:.1f} GB of free disk space", advice)
+    return Finding("ok", f"{name} {folder}, {free_bytes / GIGABYTE:.0f} GB free")
 
 
 def _tracking(storage: Path) -> Iterator[Finding]:
-    """Whether runs can be kept where MLFLOW_TRACKING_URI says; how far the clock of a server is from ours."""
+    """Whether MLFLOW_TRACKING_URI names a place for runs, and whether a server or database there answers."""
     uri = os.environ.get(VARIABLE, "")
     try:
         check_tracking_uri(tracking_uri(storage))
@@ -145,6 +143,7 @@ def _tracking(storage: Path) -> Iterator[Finding]:
 
 
 def _server(uri: str) -> Finding:
+    """Whether a tracking server answers, and by how many seconds its clock differs from that of this machine."""
     try:
         with urlopen(Request(f"{uri.rstrip('/')}/health"), timeout=TIMEOUT_SECONDS) as answer:
             theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
@@ -152,9 +151,9 @@ def _server(uri: str) -> Finding:
         return Finding("warning", f"the tracking server does not answer ({getattr(error, 'reason', error)})", ABSENT)
     skew = abs(time.time() - theirs)
     if skew > MAX_SKEW_SECONDS:
-        advice = "points will lie at wrong times: synchronise the clocks"
-        return Finding("warning", f"the tracking server's clock is {skew:.0f} s off", advice)
-    return Finding("ok", "the tracking server answers, and its clock agrees")
+        advice = "points of curves get wrong times: synchronise the clocks"
+        return Finding("warning", f"the clock of the tracking server differs by {skew:.0f} s", advice)
+    return Finding("ok", "the tracking server answers, and its clock agrees with this machine")
 
 
 def _database(uri: str) -> Finding:

@@ -41,7 +41,7 @@ Address = Annotated[
 
 @app.command()
 def plan(spec: SpecPath, overrides: Overrides = None, storage: Storage = None) -> None:
-    """Print the design, what each cell costs and how long it will take. Spends a few timed steps, writes nothing."""
+    """Print the design, the cost of each cell and the time of the sweep. Times a few steps, writes nothing."""
     loaded = _load(spec, overrides, storage)
     from sweeps.planning.plan import print_plan
 
@@ -65,7 +65,7 @@ def run(spec: SpecPath, overrides: Overrides = None, storage: Storage = None, ad
 def submit(
     spec: SpecPath,
     address: Annotated[
-        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Of the cluster's dashboard, such as http://head:8265.")
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="URL of the cluster's dashboard, such as http://head:8265.")
     ],
     overrides: Overrides = None,
     storage: Storage = None,
@@ -73,12 +73,12 @@ def submit(
 ) -> None:
     """Run a sweep as a job of a Ray cluster: its driver lives there, and this terminal may be closed.
 
-    The nodes must have this project installed and see the storage and every data file by the same path.
+    Every node must have this project installed, and the storage and every data file under the same path.
     """
     loaded = _load(spec, overrides, storage, sees_storage=False)  # the job sees it
     from sweeps.cli.submit import submit_sweep
 
-    raise typer.Exit(submit_sweep(loaded, address, wait, Console()))
+    raise typer.Exit(submit_sweep(loaded, address, wait))
 
 
 @app.command()
@@ -95,13 +95,13 @@ def ui(
     target: Target,
     storage: Storage = None,
     study: Annotated[bool, typer.Option("--study", help="Show the Optuna dashboard on a search's study instead.")] = False,
-    port: Annotated[int | None, typer.Option(help="To serve on; default: 5000 (8080 for --study), or any that is free.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the server; default: 5000 (8080 for --study), or any free one.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the link in a browser.")] = True,
 ) -> None:
     """Open MLflow on a sweep, best trial first, and print the link. Serves the local database until Ctrl-C."""
     from sweeps.cli.ui import show_runs, show_study
 
-    raise typer.Exit((show_study if study else show_runs)(find_store(target, storage), port, browser, Console()))
+    raise typer.Exit((show_study if study else show_runs)(find_store(target, storage), port, browser))
 
 
 @app.command()
@@ -127,7 +127,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     """The spec with its overrides, every trial and every data file checked.
 
     Args:
-        sees_storage: whether a sweep that was begun is to be found from this machine.
+        sees_storage: whether this machine can read the storage, and so find a sweep that was begun.
     """
     from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
@@ -141,16 +141,16 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
-    find_tracker(spec.tracking.kind)
+    find_tracker(spec.tracking)
     if spec.kept_defaults:
         typer.echo(spec.kept_defaults)
     return spec
 
 
 def main() -> None:
-    # Read when ray is imported: who has no token can give Ray no work.
+    # Ray reads the variable when it is imported; with it, Ray accepts work only with a token.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped container ends as by Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped by SIGTERM, and ends as by Ctrl-C
     run_app(app, "rrm-sweep")
 
 

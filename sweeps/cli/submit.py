@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError, first_line
@@ -24,22 +22,22 @@ ENDINGS = {
     "RUNNING": "runs on, but its log has ended",
     "PENDING": "has not begun",
 }
-# A job is stopped as by Ctrl-C, and has time to save.
+# SIGINT stops a job as Ctrl-C does, and leaves it time to save.
 STOP_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
 
 
-def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) -> int:
+def submit_sweep(spec: SweepSpec, address: str, wait: bool) -> int:
     """Hand a sweep to a cluster and follow its log.
 
     Args:
-        address: of the cluster's dashboard, such as http://head:8265.
+        address: the URL of the cluster's dashboard, such as http://head:8265.
         wait: follow the log until the job ends; Ctrl-C ends the following, not the job.
 
     Returns:
         Exit code: 0 the job succeeded (or was only handed over), 1 it failed, 130 Ctrl-C ended the following.
 
     Raises:
-        UserError: the storage means something else on the cluster, or the cluster does not answer.
+        UserError: the storage is another one on the cluster, or the cluster does not answer.
     """
     check_shared(spec.storage)
     try:
@@ -49,7 +47,7 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(address, f"is not a cluster that answers: {first_line(error)}") from None
+        raise UserError(address, f"does not answer as the dashboard of a Ray cluster: {first_line(error)}") from None
     with tempfile.TemporaryDirectory() as folder:
         write_atomically(Path(folder) / SPEC_FILE, write_yaml(submitted_sections(spec)))
         job = client.submit_job(
@@ -59,22 +57,22 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool, console: Console) ->
             metadata={"sweep": spec.name},
         )
     stop = f"ray job stop --address {address} {job}"
-    console.print(f"job {job} runs {spec.name}; stop it with: {stop}", markup=False, highlight=False, soft_wrap=True)
+    print(f"job {job} runs {spec.name}; stop it with: {stop}", flush=True)
     if not wait:
         return 0
     try:
         asyncio.run(_follow(client, job))
     except KeyboardInterrupt:
-        console.print(f"the job goes on; stop it with: {stop}", markup=False, highlight=False, soft_wrap=True)
+        print(f"the job goes on; stop it with: {stop}", flush=True)
         return STOPPED
     try:
         status = client.get_job_status(job)
-    except (OSError, RuntimeError):  # the head is gone, or no longer knows the job
+    except (OSError, RuntimeError):  # the head is gone, or has no record of the job
         status = None
     if status == JobStatus.SUCCEEDED:
         return 0
-    how = ENDINGS[status.value] if status else "is out of sight: the cluster does not answer"
-    console.print(f"the job {how}; submit the same spec again to go on", markup=False, highlight=False, soft_wrap=True)
+    how = ENDINGS[status.value] if status else "has an unknown state, because the cluster does not answer"
+    print(f"the job {how}; submit the same spec again to go on", flush=True)
     return 1
 
 

@@ -149,7 +149,7 @@ class Ledger:
         """The driver ends: unfinished trials wait for the next one, and tracking gets the state of the sweep."""
         for trial in self.live.values():
             self.tracker.wait(trial.config)
-        self.tracker.conclude(self.finished, [record["fingerprint"] for record in self.best(self.spec.tracking.models)])
+        self.tracker.conclude(self.finished, [record["fingerprint"] for record in self.best(self.spec.tracking.num_models)])
 
     def best(self, count: int) -> list[Record]:
         """The best completed trials on validation, the best first."""

@@ -154,7 +154,7 @@ def lines(console: Console, news: Callable[[], list[str]], heartbeat: Callable[[
             if not printed and not is_last and time.monotonic() - last >= HEARTBEAT_SECONDS:
                 printed = [heartbeat()]
             for line in printed:
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                print(line, file=console.file, flush=True)
             last = time.monotonic() if printed else last
             if is_last:
                 return

@@ -71,7 +71,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     warm_results(spec)  # refuses a wrong `search.warm_start` before anything is written
     store = Store(spec.location)
     with suppress(OSError):  # a storage that cannot be read has its own line
-        find_tracker(spec.tracking.kind).check(spec, store)
+        find_tracker(spec.tracking).check(spec, store)
     store.create()
     try:
         with store.locked(), driver_log(store.driver_folder):
@@ -123,7 +123,7 @@ def _run(spec: SweepSpec, store: Store, console: Console, continue_command: str,
 
 def _print(console: Console, text: str) -> None:
     """Print a line without wrapping it, so that commands and paths can be copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    print(text, file=console.file, flush=True)
 
 
 def _run_missing(ledger: Ledger, console: Console, address: str | None) -> None:

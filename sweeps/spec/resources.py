@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from rrm.config import StrictConfig
 
-GIGABYTE = 1e9
+GIGABYTE = 1e9  # bytes
 ROUNDING = 1e-9  # ten times 0.1 counts as 1
 
 
@@ -50,7 +50,12 @@ class Tracking(StrictConfig):
 
     kind: str = "mlflow"
     """Tracker that receives the sweep: `mlflow`, `memory` (keeps nothing), or the kind of a tracker of your own."""
-    models: int = Field(1, ge=0)
-    """Number of the best trials whose model is logged; the best one is registered."""
+    models: int | None = Field(None, ge=0)
+    """Number of the best trials whose model is logged, 1 if absent; the best one is registered. Not for `kind: memory`."""
     system_metrics: bool = False
     """Whether load and memory of the machine of a trial are logged at every validation."""
+
+    @property
+    def num_models(self) -> int:
+        """Number of the best trials whose model is logged."""
+        return 1 if self.models is None else self.models

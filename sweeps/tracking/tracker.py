@@ -29,6 +29,7 @@ class Tracker(ABC):
 
     kind: ClassVar[str]
     title: ClassVar[str]  # name in messages; the kind by default
+    takes_models: ClassVar[bool] = True  # whether `BestChosen` has an effect; False refuses `tracking.models`
 
     def __init__(self, spec: SweepSpec, store: Store, spool: Spool) -> None:
         """Opens nothing yet."""

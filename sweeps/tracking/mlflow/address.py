@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs: a server or a database. Needs no import of mlflow, which takes seconds."""
+"""The address of MLflow: a server or a database. This module does not import mlflow, which takes seconds."""
 
 import os
 from importlib.metadata import entry_points
@@ -33,7 +33,7 @@ def local_root(storage: str) -> Path:
 
 
 def tracking_uri(storage: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps.
+    """The address of MLflow: MLFLOW_TRACKING_URI, or a SQLite file beside the sweeps.
 
     The path of a SQLite file is absolute; a leading `~` in it is the home folder.
 
@@ -46,7 +46,7 @@ def tracking_uri(storage: Path) -> str:
 
 
 def artifact_root(storage: Path) -> Path | None:
-    """The folder of artifacts for the database beside the sweeps; None for a server, which has its own place."""
+    """The folder of artifacts for the database beside the sweeps; None for a server, which has its own."""
     return None if os.environ.get(VARIABLE) else storage.resolve() / ARTIFACTS
 
 
@@ -62,7 +62,7 @@ def is_absent(uri: str) -> bool:
 
 
 def check_tracking_uri(uri: str) -> None:
-    """Refuse what MLflow cannot keep runs in, without importing it.
+    """Refuse a URI at which MLflow cannot store runs; does not import mlflow.
 
     Raises:
         UserError: it is a folder, has an unknown scheme, or needs a package that is not installed.
@@ -72,14 +72,16 @@ def check_tracking_uri(uri: str) -> None:
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     if scheme in {"", "file"}:
         if os.environ.get(FOLDERS_ALLOWED, "").lower() not in {"1", "true"}:
-            raise UserError(VARIABLE, f"MLflow keeps no runs in a folder any more, got {blank_secrets(uri)}: {REMEDY}")
+            raise UserError(VARIABLE, f"must not be a folder, which MLflow 3 does not support, got {blank_secrets(uri)}: {REMEDY}")
         return
     known = SERVER_SCHEMES | DATABASE_SCHEMES | {plugin.name for plugin in entry_points(group=PLUGINS)}
     if scheme.partition("+")[0] not in known:
-        raise UserError(VARIABLE, f"MLflow keeps no runs at {scheme}:, got {blank_secrets(uri)}: {REMEDY}")
+        raise UserError(
+            VARIABLE, f"must be an address of a server or database that MLflow supports, got {blank_secrets(uri)}: {REMEDY}"
+        )
     package = PACKAGES.get(scheme)
     if package is not None and find_spec(package) is None:
         remedy = (
-            "pip install 'rrm-sweeps[postgres]' and begin it with postgresql+psycopg:" if "postgres" in scheme else "install it"
+            "pip install 'rrm-sweeps[postgres]' and use the scheme postgresql+psycopg:" if "postgres" in scheme else "install it"
         )
-        raise UserError(VARIABLE, f"{scheme}: needs the package {package}, which is not installed: {remedy}")
+        raise UserError(VARIABLE, f"requires the package {package} for {scheme}:, which is not installed: {remedy}")

@@ -14,6 +14,7 @@ class MemoryTracker(Tracker):
     """Holds each run and each point once; a new one receives the whole spool."""
 
     kind = "memory"
+    takes_models = False
 
     def __init__(self, spec: SweepSpec, store: Store, spool: Spool) -> None:
         super().__init__(spec, store, spool)

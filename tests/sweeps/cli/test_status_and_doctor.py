@@ -118,7 +118,7 @@ def test_a_storage_that_is_a_file_is_bad(tmp_path: Path) -> None:
     assert states(list(examine(str(tmp_path / "file/runs"))), "storage") == ["bad"]
 
 
-@pytest.mark.parametrize(("offset", "state", "word"), [(0, "ok", "clock agrees"), (-3600, "warning", "clock is 36")])
+@pytest.mark.parametrize(("offset", "state", "word"), [(0, "ok", "clock agrees"), (-3600, "warning", "server differs by 36")])
 def test_the_clock_of_a_tracking_server_is_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, state: str, word: str
 ) -> None:

@@ -8,13 +8,14 @@ import pytest
 
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
+from sweeps.spec.resources import Tracking
 from sweeps.tracking import delivery
 from sweeps.tracking.events import Event, TrialEnded, points_of
 from sweeps.tracking.mlflow.tracker import MlflowTracker
 from sweeps.tracking.tracker import KINDS, Tracker
 from sweeps.tracking.trackers import find_tracker
 from sweeps.tracking.trackers.memory import MemoryTracker
-from tests.sweeps.conftest import ending, measure_sections
+from tests.sweeps.conftest import assert_refused, ending, measure_sections
 from tests.sweeps.driver.test_traps import row
 
 STEPS = (4, 8, 12)
@@ -112,6 +113,16 @@ def test_a_tracker_that_always_fails_is_named_with_its_reason_and_costs_no_trial
 
 
 def test_mlflow_is_the_default_and_an_unknown_kind_is_refused_with_the_known_ones(open_ledger: Callable) -> None:
-    assert find_tracker("mlflow") is MlflowTracker
+    assert find_tracker(Tracking()) is MlflowTracker
     with pytest.raises(UserError, match=r"tracking.kind: must be one of memory, mlflow, got 'tensorboard'"):
-        find_tracker("tensorboard")
+        find_tracker(Tracking(kind="tensorboard"))
+
+
+def test_a_number_of_models_is_refused_where_the_tracker_takes_none(typed: Callable, write_spec: Callable, tmp_path: Path) -> None:
+    write_spec(measure_sections())
+    for command in ("plan", "run"):
+        ended = typed(command, "sweep.yaml", "tracking.kind=memory", "tracking.models=2")
+        assert_refused(ended, "tracking.models: must be absent or 0, because the tracker memory takes no models, got 2", tmp_path)
+    for models in (None, 0):
+        assert find_tracker(Tracking(kind="memory", models=models)) is MemoryTracker
+    assert find_tracker(Tracking(models=2)) is MlflowTracker
