@@ -1,4 +1,4 @@
-"""The health check of every container: does what this one is here for answer?"""
+"""The health check of every container: whether the service of its role answers."""
 
 import sys
 import urllib.request
@@ -6,7 +6,7 @@ import urllib.request
 from ports import AGENT, DASHBOARD, MLFLOW, WORKER_RANGE
 from waiting import ROLE
 
-ASKED = {
+URLS = {
     "head": f"http://127.0.0.1:{DASHBOARD}/api/gcs_healthz",
     "worker": f"http://127.0.0.1:{WORKER_RANGE + AGENT}/api/local_raylet_healthz",
     "mlflow_server": f"http://127.0.0.1:{MLFLOW}/health",
@@ -14,8 +14,8 @@ ASKED = {
 
 
 def main() -> None:
-    url = ASKED.get(ROLE.read_text(encoding="utf-8") if ROLE.exists() else "")
-    if url is None:  # a driver, or a command that somebody typed
+    url = URLS.get(ROLE.read_text(encoding="utf-8") if ROLE.exists() else "")
+    if url is None:  # a driver, or a command typed by a user
         return
     try:
         urllib.request.urlopen(url, timeout=4)

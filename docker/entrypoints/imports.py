@@ -1,4 +1,4 @@
-"""The last step of a build: everything that a role needs can be imported, and the commands are there."""
+"""The last step of a build: imports every module that a role uses, and starts every command."""
 
 import importlib
 import subprocess

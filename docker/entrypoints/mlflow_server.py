@@ -1,4 +1,4 @@
-"""MLflow's server on PostgreSQL, which asks everybody for a password. No password stands in a URI or on a command line."""
+"""MLflow's server on PostgreSQL, with a password for every user. No password is part of a URI or of a command line."""
 
 import os
 from pathlib import Path
@@ -20,14 +20,14 @@ def main() -> None:
     SETTINGS.touch(mode=0o600)
     SETTINGS.write_text(
         "[mlflow]\n"
-        f"database_uri = {database}\n"  # its tables have names of their own
+        f"database_uri = {database}\n"  # users and runs have different tables
         "default_permission = READ\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-        "auth_cache_ttl_seconds = 60\n",  # a password is hashed slowly, and a sweep asks often
+        "auth_cache_ttl_seconds = 60\n",  # the hash of a password is slow, and a sweep sends many requests
         encoding="utf-8",
     )
     os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(SETTINGS)
-    # Disables the job runners that evaluate language models: three processes of 250 MB without a use here.
+    # Disables the job runners that evaluate language models: three processes of 250 MB that are not used here.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     command = ["mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", str(MLFLOW), "--workers", "1"]
     os.execvp("mlflow", [*command, "--artifacts-destination", os.environ.get("ARTIFACTS", "/artifacts")])

@@ -1,4 +1,4 @@
-"""What a container needs before it begins: settings that must be there, and other services, waited for with a limit."""
+"""What a container requires before it starts: settings, and other services, for which it waits at most `WAIT_SECONDS`."""
 
 import os
 import socket
@@ -9,48 +9,50 @@ from pathlib import Path
 from typing import NoReturn
 
 WAIT_SECONDS = float(os.environ.get("WAIT_SECONDS", "180"))
-ROLE = Path("/tmp/role")  # what the health check asks after
-STORE, MARK = Path("/store"), ".head"  # a file that the head writes there, and every worker must find
+ROLE = Path("/tmp/role")  # file with the role of this container, for the health check
+STORE, MARK = Path("/store"), ".head"  # folder, and the name of a file in it that the head writes and every worker must find
 
 
 def give_up(sentence: str) -> NoReturn:
-    """End this container with a sentence in its log."""
+    """End this container with exit code 1 and a sentence in its log."""
     print(sentence, file=sys.stderr, flush=True)
     sys.exit(1)
 
 
 def need(name: str) -> str:
-    """A setting that must not be empty."""
+    """The value of an environment variable; ends the container if it is empty."""
     value = os.environ.get(name, "")
     if not value:
-        give_up(f"{name} is empty: it comes from docker/.env, which docker/new-env writes")
+        give_up(f"{name} is empty: set it in docker/.env, which docker/new-env creates")
     return value
 
 
 def need_writable(folder: Path) -> None:
-    """A folder that this user may write."""
+    """End the container if this user cannot write the folder."""
     if not os.access(folder, os.W_OK):
-        give_up(f"{folder} cannot be written by user {os.getuid()}: mount the store there, owned by that user")
+        give_up(f"{folder} cannot be written by user {os.getuid()}: mount the store at this path, with that user as its owner")
 
 
 def wait_for(what: str, answers: Callable[[], object]) -> None:
-    """Return once `answers` does not raise; its last word is told when the limit is over."""
+    """Return once `answers` does not raise; after `WAIT_SECONDS` end the container with its last error."""
     deadline = time.monotonic() + WAIT_SECONDS
-    said = False
+    is_announced = False
     while True:
         try:
             answers()
             return
-        except Exception as error:  # whatever a client raises while its server is not there
+        except Exception as error:  # a client may raise anything while its server is absent
             if time.monotonic() > deadline:
-                give_up(f"{what} does not answer within {WAIT_SECONDS:g} s: {str(error).strip().splitlines()[-1:] or error!r}")
-            if not said:
+                give_up(
+                    f"{what} does not answer within {WAIT_SECONDS:g} s: {(str(error).strip().splitlines() or [repr(error)])[-1]}"
+                )
+            if not is_announced:
                 print(f"waiting for {what} ...", flush=True)
-                said = True
+                is_announced = True
         time.sleep(1)
 
 
 def wait_for_port(what: str, address: str) -> None:
-    """Return once something listens at host:port."""
+    """Return once a server listens at host:port."""
     host, port = address.rsplit(":", 1)
     wait_for(f"{what} at {address}", lambda: socket.create_connection((host, int(port)), timeout=5).close())

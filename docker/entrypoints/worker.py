@@ -19,37 +19,39 @@ def main() -> None:
     compare(ask(head), storage)
     command = ["ray", "start", f"--address={head}", "--block", "--disable-usage-stats"]
     command += [f"--num-cpus={os.environ.get('WORKER_CPUS', '1')}", *node_options(WORKER_RANGE)]
-    if os.environ.get("WORKER_GPUS"):  # else those that Ray finds
+    if os.environ.get("WORKER_GPUS"):  # by default Ray uses all GPUs that it finds
         command.append(f"--num-gpus={os.environ['WORKER_GPUS']}")
     os.execvp("ray", command)
 
 
 def ask(head: str) -> dict[str, str]:
-    """What the head has told of itself."""
+    """The facts that the head has published about itself."""
     from ray._raylet import GcsClient
 
-    found: dict[str, str] = {}
+    facts: dict[str, str] = {}
 
     def read() -> None:
         text = GcsClient(address=head).internal_kv_get(b"head", b"rrm")
         if text is None:
-            raise LookupError("it has not said which image it is")
-        found.update(json.loads(text))
+            raise LookupError("it has not published its versions yet")
+        facts.update(json.loads(text))
 
     wait_for(f"Ray's head at {head}", read)
-    return found
+    return facts
 
 
 def compare(theirs: dict[str, str], storage: str) -> None:
-    """Refuse to join a head that runs another image or sees another store; a driver asks only who is there when it starts."""
+    """Refuse to join a head with another image or store: a driver compares only the nodes that are present when it starts."""
     from sweeps.worker.node_check import describe_code
 
     for name, ours in describe_code().items():
         if theirs.get(name) != ours:
-            give_up(f"this image is not the head's: {name} is {ours} here and {theirs.get(name)} there; take the same tag")
+            give_up(
+                f"the image must be that of the head: {name} is {ours} here and {theirs.get(name)} on the head; use the same TAG"
+            )
     mark = Path(storage, MARK)
     if storage.startswith("/") and not (mark.exists() and mark.read_text(encoding="utf-8") == theirs[MARK]):
-        give_up(f"{storage} is not the head's: mount the same folder on both, or take an object store")
+        give_up(f"{storage} must be the store of the head: mount the same folder on both, or use an object store")
 
 
 if __name__ == "__main__":

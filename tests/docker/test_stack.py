@@ -171,7 +171,7 @@ OTHERS = {
         "echo '# changed' >> /opt/project/sweeps/worker/node_check.py; start worker",
         "the code is ",
     ),
-    "another store": ([], "start worker", "/store is not the head's: mount the same folder on both"),
+    "another store": ([], "start worker", "/store must be the store of the head: mount the same folder on both"),
 }
 
 
