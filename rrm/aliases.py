@@ -67,10 +67,16 @@ ALIASES = {
     ),
 }  # fmt: skip
 MEANINGS = {path: alias.meaning for path, alias in ALIASES.items() if alias.names or alias.in_specs}
-# Columns by the names that a foreign table gives them.
-COLUMNS = {
+COLUMNS = {  # by the name in a foreign table
     name: path for path, alias in ALIASES.items() for name in f"{alias.names} {alias.in_tables}".split()
-}  # by name in a table
+}
+# The column of a score is `split/score`; these are names of the two parts in foreign tables.
+SCORE_ALIASES = {
+    "exact_accuracy": ("accuracy", "acc", "exactacc", "exactmatch", "em"),
+    "token_accuracy": ("tokenacc",),
+    "nll": ("loss", "crossentropy", "xent"),
+}
+SPLIT_ALIASES = {"test": "test", "eval": "test", "val": "val", "valid": "val", "validation": "val", "ood": "ood"}
 
 
 def squash(name: str) -> str:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.data.csv_values import without_sign
 from analysis.data.exports import known_outcomes
-from analysis.data.names import NUMBERS, RECORD, SCORE_ALIASES, SETTINGS, SPLIT_ALIASES, is_share
+from analysis.data.names import NUMBERS, RECORD, SETTINGS, is_share
 from lightning_modules.outcome import Outcome
-from rrm.aliases import COLUMNS, squash
+from rrm.aliases import COLUMNS, SCORE_ALIASES, SPLIT_ALIASES, squash
 from sweeps.design.axes import AXES, AXIS_SETTINGS
 
 SECTION_WORDS = {

@@ -13,12 +13,3 @@ RECORD = (*TEXTS, *NUMBERS, "retryable", "outside_spec")  # columns of a record 
 def is_share(name: str) -> bool:
     """Whether a metric is a share, between 0 and 1."""
     return "/" in name and ("accuracy" in name or "pass_at_" in name)
-
-
-# Words of other programs for scores and splits, in lower-case letters and digits; those for settings and costs: rrm/aliases.py.
-SCORE_ALIASES = {
-    "exact_accuracy": ("accuracy", "acc", "exactacc", "exactmatch", "em"),
-    "token_accuracy": ("tokenacc",),
-    "nll": ("loss", "crossentropy", "xent"),
-}
-SPLIT_ALIASES = {"test": "test", "eval": "test", "val": "val", "valid": "val", "validation": "val", "ood": "ood"}

@@ -90,15 +90,16 @@ def run_here(ledger: Ledger) -> None:
         ledger.end(name, ending_of(fit(config, folder, lambda row, name=name: not ledger.row(name, row))))
 
 
-@pytest.fixture(scope="module")
-def tracked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """A measure sweep of four trials that has ended, as MLflow holds it in runs/mlflow.db.
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """A measure sweep of four trials that has ended, as MLflow holds it in runs/mlflow.db; tests only read it."""
+    return track_sweep(tmp_path_factory.mktemp("tracked"), models=0)
 
-    With as many models as the test module's `LOGGED_MODELS`, none where absent: the export of one takes seconds.
-    """
-    folder = tmp_path_factory.mktemp("tracked")
+
+def track_sweep(folder: Path, models: int) -> Ledger:
+    """A measure sweep of four trials that has ended, with this number of logged models; the export of one takes seconds."""
     sections = measure_sections(fit__budget__amount=250, optim={"lr": 1e-2}, task__clues=[12, 14])
-    sections |= {"storage": str(folder / "runs"), "tracking": {"models": getattr(request.module, "LOGGED_MODELS", 0)}}
+    sections |= {"storage": str(folder / "runs"), "tracking": {"models": models}}
     (folder / "sweep.yaml").write_text(write_yaml(sections))
     spec = load_spec(folder / "sweep.yaml")
     store = Store(spec.location)

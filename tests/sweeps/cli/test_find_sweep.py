@@ -54,7 +54,7 @@ WAYS = {  # what is typed behind a command, RRM_STORAGE, and the storage whose s
 }
 COMMANDS = {  # how a command shows which sweep it found
     "status": (["status"], lambda storage: f"{4 if storage == 'elsewhere' else 1} of 4 trials"),
-    "ui": (["ui", "--study", "--no-browser"], lambda storage: f"/{storage}/tiny: has no study here"),
+    "ui": (["ui", "--study", "--no-browser"], lambda storage: f"/{storage}/tiny: has no study on this machine"),
     "analyze": (["--fits-only"], lambda storage: f"/{storage}/tiny/report/fits.json"),
     "plan": (["plan"], lambda storage: f"{4 if storage == 'elsewhere' else 1} of 4 trials are finished"),
 }

@@ -214,7 +214,7 @@ def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None
 
 def test_a_measure_sweep_has_no_study(typed: Callable, tracked: Ledger) -> None:
     ended = typed("ui", tracked.store.location, "--study")
-    assert ended.returncode == 2 and "has no study here" in ended.stderr
+    assert ended.returncode == 2 and "has no study on this machine" in ended.stderr
 
 
 @pytest.mark.more

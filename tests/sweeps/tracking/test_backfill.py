@@ -36,11 +36,10 @@ def finished(open_ledger: Callable) -> Ledger:
 
 
 @pytest.fixture
-def theirs(finished: Ledger, tmp_path: Path, copy_database: Callable[[Path], str]) -> Store:
-    """Its folder as a colleague got it, beside a database without runs."""
+def theirs(finished: Ledger, tmp_path: Path) -> Store:
+    """A copy of its folder, without a database beside it."""
     folder = tmp_path / "mine/tiny"
     shutil.copytree(finished.store.location, folder)
-    copy_database(tmp_path / "mine/mlflow.db")
     return Store(folder)
 
 
@@ -88,9 +87,8 @@ def test_columns_that_follow_from_a_trial_are_known_without_its_data() -> None:
     assert set(describe(config)) == {*config.flat(), *DESCRIBED}
 
 
-def test_a_store_of_an_earlier_version_is_shown(tmp_path: Path, copy_database: Callable) -> None:
+def test_a_store_of_an_earlier_version_is_shown(tmp_path: Path) -> None:
     shutil.copytree(OLD_STORE, tmp_path / "runs/measure")
-    copy_database(tmp_path / "runs/mlflow.db")
     store = Store(tmp_path / "runs/measure")
     before = contents(store.location)
     uri, _ = shown(store)
@@ -113,10 +111,7 @@ def test_another_sweep_of_that_name_is_refused_and_stays_as_it_is(theirs: Store,
     assert client.search_runs([experiment]) == []
 
 
-def test_a_trial_that_ended_since_is_added_and_the_others_stay(
-    open_ledger: Callable, copy_database: Callable, tmp_path: Path
-) -> None:
-    copy_database(tmp_path / "runs/mlflow.db")
+def test_a_trial_that_ended_since_is_added_and_the_others_stay(open_ledger: Callable) -> None:
     ledger = open_ledger(small_sections())
     first = ledger.ask()
     ledger.row(first.fingerprint, row(4, 0.5))

@@ -22,12 +22,6 @@ from tests.sweeps.driver.test_traps import row
 STEPS = (4, 8, 12)
 
 
-@pytest.fixture(autouse=True)
-def database(copy_database: Callable[[Path], str], tmp_path: Path) -> None:
-    """The one beside the sweeps."""
-    copy_database(tmp_path / "runs/mlflow.db")
-
-
 def small_sections(name: str = "tiny") -> Sections:
     """A measure sweep of two trials."""
     sections = measure_sections() | {"name": name, "tracking": {"models": 0}}
@@ -100,9 +94,9 @@ def assert_all_there_once(ledger: Ledger, name: str = "tiny") -> None:
 
 
 def test_another_tracking_uri_receives_everything_and_the_first_one_nothing_twice(
-    delivered: Ledger, open_ledger: Callable, copy_database: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    delivered: Ledger, open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", copy_database(tmp_path / "second.db"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/second.db")
     monkeypatch.chdir(tmp_path)
     second = open_ledger(small_sections())
     deliver(second)
@@ -114,11 +108,11 @@ def test_another_tracking_uri_receives_everything_and_the_first_one_nothing_twic
 
 
 def test_a_relative_database_is_another_one_in_another_folder(
-    delivered: Ledger, open_ledger: Callable, copy_database: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    delivered: Ledger, open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///own.db")
     for folder in ("here", "there"):
-        copy_database(tmp_path / folder / "own.db")
+        (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         ledger = open_ledger(small_sections())
         deliver(ledger)

@@ -27,18 +27,17 @@ Typed = Callable[..., Any]
 
 
 @pytest.fixture
-def server(copy_database: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database for several storages."""
-    uri = copy_database(tmp_path / "server.db")
+    uri = f"sqlite:///{tmp_path}/server.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)
     return uri
 
 
 @pytest.fixture
-def original(open_ledger: Callable, copy_database: Callable[[Path], str], tmp_path: Path) -> Ledger:
+def original(open_ledger: Callable, tmp_path: Path) -> Ledger:
     """A finished sweep in `runs`, as MLflow has received it."""
-    copy_database(tmp_path / "runs/mlflow.db")
     ledger: Ledger = open_ledger(small_sections())
     run_trials(ledger)
     deliver(ledger)

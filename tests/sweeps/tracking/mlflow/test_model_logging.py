@@ -26,9 +26,14 @@ from sweeps.tracking.curves_file import axis_of
 from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.model_logging import ALIAS, Unsavable, log_best
 from tests.conftest import ROOT
+from tests.sweeps.conftest import track_sweep
 
 pytestmark = pytest.mark.more  # the export of two models takes 20 s
-LOGGED_MODELS = 2
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return track_sweep(tmp_path_factory.mktemp("tracked"), models=2)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What MLflow's pages show of a sweep: scores, and no last point of a curve in their place."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -15,8 +14,8 @@ OBJECTIVE = {"metric": "val/exact_accuracy", "goal": "maximize"}
 
 
 @pytest.fixture
-def client(copy_database: Callable[[Path], str], tmp_path: Path) -> MlflowClient:
-    client = MlflowClient(copy_database(tmp_path / "mlflow.db"))
+def client(tmp_path: Path) -> MlflowClient:
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     client.create_experiment("demo", artifact_location=(tmp_path / "artifacts").as_uri())
     return client
 
