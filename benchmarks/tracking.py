@@ -103,7 +103,7 @@ def measure_bulk(runs: int) -> None:
         written = time.perf_counter() - started
         assert threading.active_count() == 1 and not tracker.spool.progress.aside
         started = time.perf_counter()
-        tables = load(spec.name, tracker.delivery.uri)
+        tables = load(spec.name, tracker.delivery.tracker.address)
         read = time.perf_counter() - started
         assert len(tables.trials) == runs and len(tables.curves) == runs * POINTS
         print(f"{runs} runs of {POINTS} points and {len(tables.trials.columns)} columns on SQLite")

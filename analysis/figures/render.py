@@ -87,19 +87,12 @@ def _static_text(axes: Axes, point: tuple[float, float], text: str, place: str) 
 def _static_series(axes: Axes, series: Series, places: Sequence[str | None], *, horizontal: bool) -> None:
     color, dash = PALETTE[series.color % len(PALETTE)], series.dash % len(DASHES)
     points = series.style == "points"
-    errors = None
-    if series.low and series.high:
-        centre = series.x if horizontal else series.y
-        errors = [
-            [middle - low for middle, low in zip(centre, series.low, strict=True)],
-            [high - middle for middle, high in zip(centre, series.high, strict=True)],
-        ]
-    band = _has_band(series) and not horizontal
+    errors = _error_bars(series, horizontal=horizontal)
     axes.errorbar(
         series.x,
         series.y,
         xerr=errors if horizontal else None,
-        yerr=None if horizontal or band else errors,
+        yerr=None if horizontal else errors,
         color=color,
         linestyle="none" if points else STATIC_DASHES[dash],
         marker="" if series.style == "curve" else MARKERS[dash],
@@ -111,7 +104,7 @@ def _static_series(axes: Axes, series: Series, places: Sequence[str | None], *, 
     for x, y, text, place in zip(series.x, series.y, series.texts or [], places, strict=False):
         if place is not None:
             _static_text(axes, (x, y), text, place)
-    if band and series.low and series.high:
+    if errors is None and series.low and series.high:  # a band
         axes.fill_between(series.x, series.low, series.high, color=color, alpha=BAND_OPACITY, linewidth=0)
 
 
@@ -179,19 +172,10 @@ def _interactive_marks(drawing: go.Figure, figure: FigureData) -> None:
 
 def _interactive_series(series: Series, places: Sequence[str | None], *, horizontal: bool) -> list[go.Scatter]:
     color, dash = PALETTE[series.color % len(PALETTE)], DASHES[series.dash % len(DASHES)]
-    error, band = None, []
-    if _has_band(series) and not horizontal:
-        band = [_band(series, color)]
-    elif series.low and series.high:
-        centre = series.x if horizontal else series.y
-        error = {
-            "type": "data",
-            "array": [high - middle for middle, high in zip(centre, series.high, strict=True)],
-            "arrayminus": [middle - low for middle, low in zip(centre, series.low, strict=True)],
-            "thickness": 1,
-        }
+    errors = _error_bars(series, horizontal=horizontal)
+    error = {"type": "data", "array": errors[1], "arrayminus": errors[0], "thickness": 1} if errors else None
     return [
-        *band,
+        *([_band(series, color)] if _has_band(series) and not horizontal else []),
         go.Scatter(
             x=series.x,
             y=series.y,
@@ -246,6 +230,15 @@ def _interactive_heatmap(heatmap: Heatmap) -> list[go.Heatmap | go.Scatter]:
         for line in heatmap.lines
     ]
     return [colours, *lines]
+
+
+def _error_bars(series: Series, *, horizontal: bool) -> tuple[list[float], list[float]] | None:
+    """Lengths of the error bars below and above each point; None without an interval, or if the series has a band."""
+    if not series.low or not series.high or (_has_band(series) and not horizontal):
+        return None
+    centre = series.x if horizontal else series.y
+    below = [middle - low for middle, low in zip(centre, series.low, strict=True)]
+    return below, [high - middle for middle, high in zip(centre, series.high, strict=True)]
 
 
 def _has_band(series: Series) -> bool:

@@ -164,7 +164,7 @@ def _start_ray(ledger: Ledger, console: Console, address: str | None) -> None:
 
     _silence_ray()
     console.print("starting Ray ..." if address is None else f"joining Ray at {address} ...")
-    if ledger.tracker.delivery.is_local:
+    if ledger.tracker.delivery.tracker.is_local:
         ledger.tracker.delivery.start()  # makes its database while Ray starts
     try:
         with hidden_credentials(), starting(console):

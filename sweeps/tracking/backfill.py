@@ -40,45 +40,31 @@ def filled_destination(store: Store, print_line: PrintLine) -> Iterator[Destinat
     Raises:
         UserError: MLflow's experiment of that name is deleted, or holds another sweep; or MLflow does not answer.
     """
-    spec = _stored_spec(store)
-    destination = replace(find_destination(spec, store), renaming="rename its folder")
-    if destination.artifact_root is None:
-        fill(store, spec, destination, print_line)
-        yield destination
-        return
-    with _writable(destination, print_line) as writable:
-        fill(store, spec, writable, print_line)
-        yield writable
-
-
-def fill(store: Store, spec: SweepSpec, destination: Destination, print_line: PrintLine) -> None:
-    """Send the finished trials that MLflow lacks, unless a driver runs the sweep: it sends them itself.
-
-    Raises:
-        UserError: see `filled_destination`.
-    """
     from sweeps.tracking.mlflow.refusals import describe_error  # mlflow takes seconds to import
 
-    try:
-        _fill(store, spec, destination, print_line)
-    except UserError:
-        raise
-    except Exception as error:  # a server or a network can fail in any way
-        raise UserError(
-            blank_secrets(destination.uri), f"does not take what it lacks of the sweep: {describe_error(error)}"
-        ) from None
+    spec = _stored_spec(store)
+    with _writable(replace(find_destination(spec, store), renaming="rename its folder"), print_line) as destination:
+        try:
+            _fill(store, spec, destination, print_line)
+        except UserError:
+            raise
+        except Exception as error:  # a server or a network can fail in any way
+            problem = f"cannot receive the trials that it lacks: {describe_error(error)}"
+            raise UserError(blank_secrets(destination.uri), problem) from None
+        yield destination
 
 
 def _fill(store: Store, spec: SweepSpec, destination: Destination, print_line: PrintLine) -> None:
+    """Send the finished trials that MLflow lacks, unless a driver runs the sweep, which sends them itself."""
     from sweeps.tracking.mlflow.missing import find_missing
 
     asked, finished = set(store.design()), store.finished()
     members = finished & asked if asked else finished
     missing = find_missing(destination, members)
-    driver = store.holder()
-    if not missing or driver:
-        if missing:
-            print_line(f"MLflow lacks {len(missing)} finished trials; {driver}, which runs the sweep, sends them")
+    if missing and (driver := store.holder()):
+        print_line(f"MLflow lacks {len(missing)} finished trials; {driver}, which runs the sweep, sends them")
+        return
+    if not missing:
         return
     print_line(f"filling MLflow from {store.location}: it lacks {len(missing)} of {len(members)} finished trials ...")
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +125,10 @@ def _stored_spec(store: Store) -> SweepSpec:
 
 @contextmanager
 def _writable(destination: Destination, print_line: PrintLine) -> Iterator[Destination]:
-    """The destination, or a temporary one where the folder of its database cannot be written."""
+    """The destination, or a temporary one if it is a database in a folder that cannot be written."""
+    if destination.artifact_root is None:  # a server
+        yield destination
+        return
     root = local_root(destination.location.rpartition("/")[0])
     try:
         root.mkdir(parents=True, exist_ok=True)

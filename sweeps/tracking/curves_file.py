@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,9 +42,9 @@ def curve_table(points: Iterable[dict[str, Any]]) -> pa.Table:
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def read_curves(path: Path) -> tuple[pa.Table, dict[str, int]]:
+def read_curves(file: Path | BinaryIO) -> tuple[pa.Table, dict[str, int]]:
     """The table with today's names of metrics, and the end times in milliseconds of the trials whose curves are complete in it."""
-    table = pq.read_table(path)
+    table = pq.read_table(file)
     metrics = pa.array([current_name(metric) for metric in table["metric"].to_pylist()], pa.string())
     ended = json.loads(table.schema.metadata[ENDED])
     return table.set_column(table.column_names.index("metric"), "metric", metrics), ended

@@ -27,14 +27,6 @@ class Delivery:
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
 
-    @property
-    def uri(self) -> str:
-        return self.tracker.address
-
-    @property
-    def is_local(self) -> bool:
-        return self.tracker.is_local
-
     def start(self) -> None:
         """Begin; later calls change nothing."""
         if self._thread.ident is None:
@@ -94,7 +86,7 @@ class Delivery:
             Exception: it does not answer, or refuses the sweep.
         """
         # The first use of a local database makes its tables, which takes seconds and ends.
-        self._connecting_since = None if self.is_local else time.monotonic()
+        self._connecting_since = None if self.tracker.is_local else time.monotonic()
         self.tracker.connect()
         self._connecting_since = None
         self._is_connected = True

@@ -119,7 +119,7 @@ class EventRecorder:
                     **self._tags,
                     "sweep": self.name_of_sweep,
                     "kind": self.kind,
-                    "cell": self.cell(config),
+                    "cell": self._cell_of(params),
                     "matching": config.fit.budget.unit,
                     "training_fingerprint": config.training_fingerprint,
                     "outcome": "running",
@@ -199,17 +199,14 @@ class EventRecorder:
 
     def name(self, config: TrialConfig) -> str:
         """A run's name: what differs from its siblings, such as `width=32 n=3 N_sup=4 seed1`."""
-        return " ".join(filter(None, (self.cell(config), f"seed{config.seed}")))
+        return self.name_of_record(config.flat() | {"seed": config.seed})
 
     def name_of_record(self, record: Record) -> str:
         """The name of an ended trial's run, from its record."""
         return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
 
-    def cell(self, config: TrialConfig) -> str:
-        """What the seeds of one setting have in common, such as `width=32 n=3 N_sup=4`."""
-        return self._cell_of(config.flat())
-
     def _cell_of(self, flat: Mapping[str, Any]) -> str:
+        """What the seeds of one setting have in common, such as `width=32 n=3 N_sup=4`."""
         return " ".join(f"{short_name(path)}={_short(flat[path])}" for path in self.varied if path in flat)
 
 

@@ -36,7 +36,7 @@ class Spool:
         self._spooled: dict[tuple[str, str], str | None] = {}  # content by (slot, fingerprint) of the last event
         self._last_step: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
-        self._num_curve_events = 0
+        self.num_curve_events = 0  # events with points of curves, received or not
         for fields in read_lines(self.events_file):
             self._remember(self._parse(fields))
 
@@ -115,11 +115,6 @@ class Spool:
         self.progress.write()
 
     @property
-    def num_curve_events(self) -> int:
-        """How many events with points of curves were spooled."""
-        return self._num_curve_events
-
-    @property
     def size(self) -> int:
         """Bytes of all events."""
         return self.events_file.stat().st_size if self.events_file.exists() else 0
@@ -160,7 +155,7 @@ class Spool:
 
     def _remember(self, event: Event) -> None:
         fingerprint = event.fingerprint
-        self._num_curve_events += isinstance(event, PointsMeasured | TrialEnded)
+        self.num_curve_events += isinstance(event, PointsMeasured | TrialEnded)
         if isinstance(event, TrialBegun):
             self._attempts[fingerprint] = event.attempt
             self._last_step.pop(fingerprint, None)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,8 +67,9 @@ def read_runs(tracking_uri: str, sweep: str) -> TrackedSweep | None:
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     kind = parent.data.tags[KIND] if parent else "measure"
     ended = {run.data.tags[FINGERPRINT]: run.info.end_time for run in children if run.info.end_time}
-    curves, spec = _curves(client, parent, children), _read_text(client, parent, SPEC)
-    return TrackedSweep([_record(run) for run in children], curves, kind, spec, ended)
+    spec = _read_artifact(client, parent, SPEC)
+    text = None if spec is None else spec.decode()
+    return TrackedSweep([_record(run) for run in children], _curves(client, parent, children), kind, text, ended)
 
 
 def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
@@ -75,18 +77,17 @@ def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]
     client, experiment = find_sweep(tracking_uri, sweep)
     runs = list(all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
-        if FINGERPRINT in run.data.tags and any(file.path == ITEMS for file in client.list_artifacts(run.info.run_id)):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(client.download_artifacts(run.info.run_id, ITEMS, folder))
-                yield run.data.tags[FINGERPRINT], path.read_bytes()
+        content = _read_artifact(client, run, ITEMS) if FINGERPRINT in run.data.tags else None
+        if content is not None:
+            yield run.data.tags[FINGERPRINT], content
 
 
-def _read_text(client: MlflowClient, run: Run | None, name: str) -> str | None:
-    """A text file among a run's artifacts; None where it is not there."""
+def _read_artifact(client: MlflowClient, run: Run | None, name: str) -> bytes | None:
+    """A file among the artifacts of a run; None if the run does not exist or has no such file."""
     if run is None or not any(file.path == name for file in client.list_artifacts(run.info.run_id)):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        return Path(client.download_artifacts(run.info.run_id, name, folder)).read_text(encoding="utf-8")
+        return Path(client.download_artifacts(run.info.run_id, name, folder)).read_bytes()
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -100,20 +101,14 @@ def _record(run: Run) -> dict[str, Any]:
 
 def _curves(client: MlflowClient, parent: Run | None, children: list[Run]) -> pa.Table:
     """Curves from the file of the parent run, and point by point for trials that ended after it was written or still run."""
-    table, ended = _stored_curves(client, parent)
+    stored_file = _read_artifact(client, parent, CURVES)
+    table, ended = (SCHEMA.empty_table(), {}) if stored_file is None else read_curves(BytesIO(stored_file))
     current = [run for run in children if ended.get(run.data.tags[FINGERPRINT], 0) == (run.info.end_time or -1)]
     names = pa.array([run.data.tags[FINGERPRINT] for run in current], pa.string())
     kept = table.filter(pc.is_in(table["fingerprint"], value_set=names)).cast(SCHEMA)
     stored = set(names.to_pylist())
     others = [point for run in children if run.data.tags[FINGERPRINT] not in stored for point in _points(client, run)]
     return pa.concat_tables([kept, curve_table(others)])
-
-
-def _stored_curves(client: MlflowClient, parent: Run | None) -> tuple[pa.Table, dict[str, int]]:
-    if parent is None or not any(file.path == CURVES for file in client.list_artifacts(parent.info.run_id)):
-        return SCHEMA.empty_table(), {}
-    with tempfile.TemporaryDirectory() as folder:
-        return read_curves(Path(client.download_artifacts(parent.info.run_id, CURVES, folder)))
 
 
 def _points(client: MlflowClient, run: Run) -> Iterator[dict[str, Any]]:

@@ -72,7 +72,7 @@ class MlflowTracker(Tracker):
         self._claim()
         writer.delete_runs_ahead(self.spool.sent())
         sent = {event.fingerprint for event in self.spool.sent() if isinstance(event, SweepBegun | TrialBegun)}
-        incomplete = sent - writer.runs | {fingerprint for fingerprint, part in progress.aside if part == RUN}
+        incomplete = sent - writer.index.ids.keys() | {fingerprint for fingerprint, part in progress.aside if part == RUN}
         again = [event for event in self.spool.sent() if event.fingerprint in incomplete] if incomplete else []
         for first in range(0, len(again), BATCH_EVENTS):
             self.deliver(again[first : first + BATCH_EVENTS])
@@ -80,11 +80,12 @@ class MlflowTracker(Tracker):
 
     def _claim(self) -> None:
         """Write into the experiment which sweep it holds; a server that refuses such tags still gets the runs."""
+        from sweeps.tracking.mlflow.experiment import claim
         from sweeps.tracking.mlflow.refusals import describe_error, is_refused
 
         self.spool.progress.aside.pop(("", IDENTITY_PART), None)
         try:
-            self.writer.claim()
+            claim(self.writer.client, self.writer.experiment, self.destination)
         except Exception as error:
             if not is_refused(error):
                 raise

@@ -29,7 +29,7 @@ from sweeps.tracking.events import (
 from sweeps.tracking.mlflow import ATTEMPT, FINGERPRINT, KIND, SWEEP
 from sweeps.tracking.mlflow.batches import log_values
 from sweeps.tracking.mlflow.destination import Destination
-from sweeps.tracking.mlflow.experiment import check_active, claim, move_artifacts, open_experiment
+from sweeps.tracking.mlflow.experiment import check_active, move_artifacts, open_experiment
 from sweeps.tracking.mlflow.parts import Part, PartSender, ReadFile, part_names
 from sweeps.tracking.mlflow.refusals import Refused, describe_error, is_refused
 from sweeps.tracking.mlflow.run_index import RunIndex
@@ -68,22 +68,13 @@ class MlflowWriter:
         self.index = RunIndex(self.client, self.experiment_id)
         self.send_part = PartSender(self.index, self.sweep, events, read_file).send
 
-    @property
-    def runs(self) -> set[str]:
-        """Fingerprints of the runs that the experiment has; "" is the parent's."""
-        return set(self.index.ids)
-
-    def claim(self) -> None:
-        """Write into the experiment which sweep it holds and where the store lies."""
-        claim(self.client, self.experiment, self.destination)
-
     def delete_runs_ahead(self, sent: Iterable[Event]) -> None:
         """Delete runs that hold more than was spooled, of trials that had not ended: the store was restored from a backup.
 
         Args:
             sent: the events that the server has received according to the spool.
         """
-        unfinished = _find_unfinished(sent) & self.runs
+        unfinished = _find_unfinished(sent) & self.index.ids.keys()
         events: dict[str, list[Event]] = {fingerprint: [] for fingerprint in unfinished}
         for event in self._events() if unfinished else []:
             if event.fingerprint in unfinished:

@@ -44,7 +44,7 @@ def links(tracked: Ledger) -> Iterator[dict[str, str]]:
 
 
 def run_ids(ledger: Ledger) -> dict[str, str]:
-    client = MlflowClient(ledger.tracker.delivery.uri)
+    client = MlflowClient(ledger.tracker.delivery.tracker.address)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])

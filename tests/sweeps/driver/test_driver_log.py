@@ -19,7 +19,7 @@ from sweeps.driver.run import DONE, SOME_FAILED, run_sweep
 from sweeps.driver.tune import Ask, Decide, End
 from sweeps.spec.resources import Resources
 from sweeps.worker.messages import Lost, NodeRefused
-from tests.sweeps.conftest import ending, measure_sections, run_command, search_sections
+from tests.sweeps.conftest import ending, measure_sections, search_sections
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING|ERROR) \S.*")
 
@@ -106,12 +106,12 @@ def test_a_run_without_failures_names_no_log(open_ledger: Callable) -> None:
     assert DRIVER_LOG not in output.getvalue() and (Path(ledger.store.location) / DRIVER_LOG).exists()
 
 
-def test_a_run_that_is_refused_logs_why(open_ledger: Callable, write_spec: Callable, tmp_path: Path) -> None:
+def test_a_run_that_is_refused_logs_why(open_ledger: Callable, write_spec: Callable, tmp_path: Path, typed: Callable) -> None:
     ledger = open_ledger(measure_sections())
     config = ledger.ask()
     ledger.end(config.fingerprint, ending(config))
     spec = write_spec(measure_sections(optim__lr=0.5) | {"storage": str(tmp_path / "runs")})
-    ended = run_command("run", str(spec), cwd=tmp_path)
+    ended = typed("run", str(spec))
     assert ended.returncode == 2 and "other settings" in ended.stderr
     assert "has finished trials under other settings" in read_log(ledger.store.location)[-1]
 

@@ -75,7 +75,7 @@ def find_runs(uri: str, name: str = "tiny") -> tuple[MlflowClient, list[Run]]:
 
 def assert_all_there_once(ledger: Ledger, name: str = "tiny") -> None:
     """The destination has the sweep's run and each trial's, with every point, status and file, once."""
-    uri = ledger.tracker.delivery.uri
+    uri = ledger.tracker.delivery.tracker.address
     client, runs = find_runs(uri, name)
     (parent,) = [run for run in runs if SWEEP in run.data.tags]
     assert parent.info.status == "FINISHED"
@@ -161,7 +161,9 @@ def test_a_sweep_under_a_new_name_has_an_experiment_of_its_own(delivered: Ledger
     assert_all_there_once(renamed, "other")
     assert_all_there_once(delivered)
     assert {
-        run.data.tags["sweep"] for run in find_runs(renamed.tracker.delivery.uri, "other")[1] if FINGERPRINT in run.data.tags
+        run.data.tags["sweep"]
+        for run in find_runs(renamed.tracker.delivery.tracker.address, "other")[1]
+        if FINGERPRINT in run.data.tags
     } == {"other"}
 
 
@@ -189,7 +191,7 @@ def test_what_is_sent_while_the_experiment_is_deleted_arrives_after_its_restore(
 ) -> None:
     ledger = open_ledger(small_sections())
     send_what_waits(ledger)
-    client = MlflowClient(ledger.tracker.delivery.uri)
+    client = MlflowClient(ledger.tracker.delivery.tracker.address)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     client.delete_experiment(experiment.experiment_id)
@@ -199,7 +201,9 @@ def test_what_is_sent_while_the_experiment_is_deleted_arrives_after_its_restore(
     assert not ledger.tracker.delivery.close()
     problem = ledger.tracker.delivery.problem or ""
     assert problem.startswith("MLflow's experiment 'tiny' (ID 1): is deleted; restore it: ")
-    assert problem.endswith(f"MLFLOW_TRACKING_URI={ledger.tracker.delivery.uri} mlflow experiments restore --experiment-id 1")
+    assert problem.endswith(
+        f"MLFLOW_TRACKING_URI={ledger.tracker.delivery.tracker.address} mlflow experiments restore --experiment-id 1"
+    )
 
     client.restore_experiment(experiment.experiment_id)
     again = open_ledger(small_sections())
@@ -217,7 +221,7 @@ def test_a_deleted_run_is_made_anew_with_all_that_it_had(open_ledger: Callable, 
     if when == "between two drivers":
         ledger.close()
         assert ledger.tracker.delivery.close()
-    client, runs = find_runs(ledger.tracker.delivery.uri)
+    client, runs = find_runs(ledger.tracker.delivery.tracker.address)
     for run in runs:
         if tag in run.data.tags:
             client.delete_run(run.info.run_id)
@@ -236,7 +240,7 @@ def test_a_deleted_run_is_made_anew_with_all_that_it_had(open_ledger: Callable, 
 def test_a_run_that_was_deleted_after_the_end_is_made_anew_by_a_run_that_has_nothing_to_do(
     delivered: Ledger, open_ledger: Callable
 ) -> None:
-    client, runs = find_runs(delivered.tracker.delivery.uri)
+    client, runs = find_runs(delivered.tracker.delivery.tracker.address)
     for run in runs[:2]:
         client.delete_run(run.info.run_id)
     again = open_ledger(small_sections())
@@ -270,13 +274,13 @@ def test_of_a_trial_that_ran_twice_mlflow_has_the_last_attempt(
     deliver(again)
     for ledger in (again, open_ledger(small_sections())):  # also when the next driver offers all that it has
         deliver(ledger)
-        client, runs = find_runs(ledger.tracker.delivery.uri)
+        client, runs = find_runs(ledger.tracker.delivery.tracker.address)
         (run,) = [run for run in runs if run.data.tags.get(FINGERPRINT) == first.fingerprint]
         assert run.info.status == {"failed": "FAILED", "completed": "FINISHED"}[outcome]
         assert run.data.tags["outcome"] == outcome and run.data.tags.get("reason") == changes.get("reason")
         points = client.get_metric_history(run.info.run_id, "val_curve/nll")
         assert [(point.step, point.value) for point in points] == [(STEPS[0], 1.0)]
-    found = read_runs(again.tracker.delivery.uri, "tiny")
+    found = read_runs(again.tracker.delivery.tracker.address, "tiny")
     assert found is not None and len(found.records) == 2
     curves = [point for point in found.curves.to_pylist() if point["fingerprint"] == first.fingerprint]
     assert {point["value"] for point in curves if point["metric"] == "val_curve/nll"} == {1.0}
@@ -301,7 +305,9 @@ def test_a_lost_trial_that_goes_on_and_completes_keeps_its_curve_and_no_reason(
     run_trials(again)
     deliver(again)
     assert_all_there_once(again)
-    (run,) = [run for run in find_runs(again.tracker.delivery.uri)[1] if run.data.tags.get(FINGERPRINT) == config.fingerprint]
+    (run,) = [
+        run for run in find_runs(again.tracker.delivery.tracker.address)[1] if run.data.tags.get(FINGERPRINT) == config.fingerprint
+    ]
     assert "reason" not in run.data.tags and run.data.tags["outcome"] == "completed"
 
 
@@ -316,7 +322,7 @@ def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open
         run_trials(ledger)
         deliver(ledger)
         assert_all_there_once(ledger)
-        assert len(list(read_item_files(ledger.tracker.delivery.uri, "tiny"))) == 2 * seeds
+        assert len(list(read_item_files(ledger.tracker.delivery.tracker.address, "tiny"))) == 2 * seeds
         return 0
 
     (tmp_path / "runs").rename(tmp_path / "first")
@@ -378,7 +384,7 @@ def test_a_spool_that_was_deleted_leaves_one_run_of_each_trial_with_each_point_o
     for _ in range(2):
         again = open_ledger(small_sections())
         deliver(again)
-    uri = again.tracker.delivery.uri
+    uri = again.tracker.delivery.tracker.address
     client, runs = find_runs(uri)
     children = [run for run in runs if FINGERPRINT in run.data.tags]
     assert Counter(run.data.tags[FINGERPRINT] for run in children) == Counter(again.results.keys())

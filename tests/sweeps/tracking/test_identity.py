@@ -84,7 +84,7 @@ def test_a_copy_is_refused_while_its_original_is_there(
 def test_a_fresh_store_is_refused_also_where_the_experiment_of_its_name_is_deleted(
     original: Ledger, assert_run_is_refused: Callable, tmp_path: Path
 ) -> None:
-    MlflowClient(original.tracker.delivery.uri).delete_experiment("1")
+    MlflowClient(original.tracker.delivery.tracker.address).delete_experiment("1")
     shutil.rmtree(tmp_path / "runs/tiny")
     assert_run_is_refused("runs", "(ID 1), which is deleted, holds another sweep", "name=NEW", "mlflow gc --experiment-ids 1")
 
@@ -152,7 +152,7 @@ def test_a_sweep_that_met_another_one_late_does_not_mix_with_it(
     second.tracker.delivery.start()
     assert not second.tracker.delivery.close()
     assert "holds another sweep of that name" in (second.tracker.delivery.problem or "")
-    assert len(find_runs(second.tracker.delivery.uri)[1]) == 3
+    assert len(find_runs(second.tracker.delivery.tracker.address)[1]) == 3
 
 
 def test_a_store_of_an_earlier_version_adopts_the_experiment_of_its_trials_and_no_other_one(
@@ -163,7 +163,7 @@ def test_a_store_of_an_earlier_version_adopts_the_experiment_of_its_trials_and_n
     adopted = open_ledger(small_sections())
     deliver(adopted)
     assert_all_there_once(adopted)
-    experiment = MlflowClient(adopted.tracker.delivery.uri).get_experiment_by_name("tiny")
+    experiment = MlflowClient(adopted.tracker.delivery.tracker.address).get_experiment_by_name("tiny")
     assert experiment is not None and experiment.tags["rrm.identity"] == adopted.store.identity()
 
     forget_identity(tmp_path)
@@ -179,7 +179,7 @@ def test_a_store_of_an_earlier_version_adopts_its_experiment_also_when_the_serve
     ledger = open_ledger(small_sections())
     deliver(ledger)
     assert_all_there_once(ledger)
-    experiment = MlflowClient(ledger.tracker.delivery.uri).get_experiment_by_name("tiny")
+    experiment = MlflowClient(ledger.tracker.delivery.tracker.address).get_experiment_by_name("tiny")
     assert experiment is not None and experiment.tags["rrm.identity"] == identity
 
 

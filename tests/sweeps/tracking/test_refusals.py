@@ -114,7 +114,7 @@ def test_what_a_server_refuses_is_set_aside_alone_and_sent_when_it_is_taken(
 def test_an_artifact_folder_that_cannot_be_written_keeps_no_metric_back(finished: Ledger, tmp_path: Path) -> None:
     (tmp_path / "runs/mlartifacts").write_text("")
     deliver(finished)
-    assert_metrics_and_statuses(finished, finished.tracker.delivery.uri)
+    assert_metrics_and_statuses(finished, finished.tracker.delivery.tracker.address)
     aside = finished.tracker.spool.progress.describe_aside(transient=False)
     for part in ("spec.yaml of 1 run", "trial.yaml of 2 runs", "items.parquet of 2 runs", "curves.parquet of 1 run"):
         assert part in ", ".join(aside)
@@ -122,7 +122,7 @@ def test_an_artifact_folder_that_cannot_be_written_keeps_no_metric_back(finished
 
 
 def test_artifacts_on_s3_without_its_client_keep_no_metric_back(finished: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = finished.tracker.delivery.uri
+    uri = finished.tracker.delivery.tracker.address
     MlflowClient(uri).create_experiment(finished.spec.name, "s3://bucket/artifacts")
     monkeypatch.setitem(sys.modules, "boto3", None)
     deliver(finished)

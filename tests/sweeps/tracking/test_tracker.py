@@ -45,7 +45,7 @@ def deliver(ledger: Ledger) -> None:
 
 def runs_of(ledger: Ledger) -> tuple[Run, dict[str, Run]]:
     """The parent, and the children by fingerprint."""
-    client = MlflowClient(ledger.tracker.delivery.uri)
+    client = MlflowClient(ledger.tracker.delivery.tracker.address)
     experiment = client.get_experiment_by_name(ledger.spec.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
@@ -86,7 +86,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_questions_of_the_page_work_as_typed(demo: Ledger, question: str) -> None:
-    client = MlflowClient(demo.tracker.delivery.uri)
+    client = MlflowClient(demo.tracker.delivery.tracker.address)
     experiment = client.get_experiment_by_name("demo")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], filter_string=question)
@@ -100,7 +100,7 @@ def test_the_page_has_ten_questions() -> None:
 def test_the_page_s_notebook_code_reads_all_curves(tracked: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(import mlflow, pandas.*?)```", PAGE, re.DOTALL)
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked.tracker.delivery.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked.tracker.delivery.tracker.address)
     names: dict[str, Any] = {}
     exec(code.replace("demo", "tiny"), names)
     assert names["curves"]["fingerprint"].nunique() == 4
@@ -112,7 +112,7 @@ def test_the_page_s_notebook_code_reads_all_curves(tracked: Ledger, monkeypatch:
 def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Ledger) -> None:
     parent, children = runs_of(tracked)
     assert parent.info.status == "FINISHED" and parent.data.tags["rrm.kind"] == "measure"
-    client = MlflowClient(tracked.tracker.delivery.uri)
+    client = MlflowClient(tracked.tracker.delivery.tracker.address)
     for fingerprint, run in children.items():
         config, record = stored_trial(tracked, fingerprint), tracked.results[fingerprint]
         assert run.info.run_name == f"width={config.model.hidden_size} n={config.model.l_cycles} seed0"
@@ -130,7 +130,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
 
 
 def test_curves_come_from_one_file_and_equal_those_read_point_by_point(tracked: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = tracked.tracker.delivery.uri
+    uri = tracked.tracker.delivery.tracker.address
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "get_metric_history", None)  # reading point by point fails
         stored = read_runs(uri, "tiny")
@@ -172,7 +172,7 @@ def test_an_interrupted_trial_waits_and_goes_on_under_the_same_run(open_ledger: 
     deliver(ledger)
     parent, children = runs_of(ledger)
     assert parent.info.status == "FINISHED" and Counter(run.info.status for run in children.values()) == {"FINISHED": 4}
-    found = read_runs(ledger.tracker.delivery.uri, "tiny")
+    found = read_runs(ledger.tracker.delivery.tracker.address, "tiny")
     assert found is not None
     points = Counter((point["fingerprint"], point["metric"], point["at"]) for point in found.curves.to_pylist())
     assert max(points.values()) == 1
@@ -193,7 +193,7 @@ def test_a_larger_design_opens_the_sweep_s_run_again(open_ledger: Callable, tmp_
         deliver(ledger)
         parent, children = runs_of(ledger)
         assert parent.info.status == "FINISHED" and len(children) == 4 * seeds
-    client = MlflowClient(ledger.tracker.delivery.uri)
+    client = MlflowClient(ledger.tracker.delivery.tracker.address)
     spec = Path(client.download_artifacts(parent.info.run_id, "spec.yaml", str(tmp_path))).read_text()
     assert "seeds: 2" in spec
 
@@ -247,7 +247,7 @@ def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger,
     stored = load(tracked.store.location)
     write_report(build_report(stored), tmp_path, "tiny", [])
     others = {
-        "mlflow": load("tiny", tracked.tracker.delivery.uri),
+        "mlflow": load("tiny", tracked.tracker.delivery.tracker.address),
         "csv": load_csv(tmp_path / "trials.csv", tmp_path / "curves.csv"),
         "parquet": load_csv(tmp_path / "trials.parquet", tmp_path / "curves.parquet"),
     }
@@ -267,7 +267,7 @@ def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger,
 
 def test_the_report_lies_with_the_run_of_its_sweep(tracked: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a store and from MLflow alike; items come out of both, and what is in them is the same."""
-    uri = tracked.tracker.delivery.uri
+    uri = tracked.tracker.delivery.tracker.address
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("tiny")

@@ -38,7 +38,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 @pytest.fixture
 def client(tracked: Ledger, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    uri = tracked.tracker.delivery.uri
+    uri = tracked.tracker.delivery.tracker.address
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
     return MlflowClient(uri)
@@ -126,7 +126,12 @@ def address(tracked: Ledger) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": tracked.tracker.delivery.uri}
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": tracked.tracker.delivery.tracker.address,
+    }
     command = ["models", "serve", "-m", f"models:/tiny@{ALIAS}", "--env-manager", "local", "--port", str(port)]
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
