@@ -22,7 +22,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
 
     Args:
         columns: names here and names in the table, such as `test/nll=eval_loss,model.hidden_size=width`.
-        settings: columns that tell cells apart although a trial of this project has no setting of that name.
+        settings: columns that separate cells although a trial of this project has no setting of that name.
         percent: columns of trials and metrics of curves that are in percent.
 
     Raises:
@@ -45,7 +45,7 @@ def load_csv(trials: Path, curves: Path | None = None, columns: Names = "", sett
     lookalikes, options = _suggest_columns(renamed, further)
     named = [f"columns look like ours under other names; if they are, add {options}"] if lookalikes else []
     unexplained = note_unknown([name for name in unknown if name not in lookalikes.values()])
-    ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # as `merge` has them
+    ordered = table.sort_values(["sweep", "fingerprint"]) if is_export(whole.columns) else table  # the order of `merge`
     return Tables(
         ordered.reset_index(drop=True),
         split_bins(points),

@@ -40,7 +40,7 @@ def parse_columns(columns: Names, table: pd.DataFrame) -> dict[str, str]:
     """Columns of the table by the names here that `--columns` gives them.
 
     Raises:
-        UserError: the option has another form, a name here does not exist or stands twice, or there is no such column.
+        UserError: the option has another form, a name here does not exist or is given twice, or there is no such column.
     """
     pairs: dict[str, str] = {}
     for text in [columns] if isinstance(columns, str) else columns:

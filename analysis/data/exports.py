@@ -47,7 +47,7 @@ def unpack_dictionaries(table: pd.DataFrame, where: Path) -> pd.DataFrame:
 
 
 def _keys_of(cell: str | None, where: str, row: int) -> dict[str, str]:
-    """Values by dotted key, as text; what stands for a missing value is left out."""
+    """Values by dotted key, as text, without those that represent a missing value."""
     try:
         value = ast.literal_eval(NO_LITERAL.sub(lambda word: LITERALS[word[0]], cell or "{}"))
         flat = flatten({str(key): part for key, part in value.items()})
@@ -91,10 +91,10 @@ def trials_of_export(table: pd.DataFrame, names: dict[str, str]) -> pd.Series:
 
 
 def run_names(table: pd.DataFrame) -> pd.Series:
-    """What tells the rows of a table apart [rows]: the ids of the runs in an export, else numbers."""
+    """A name for each row [rows]: the id of its run in an export, else its number."""
     numbers = pd.Series([f"row{number}" for number in range(len(table))], index=table.index, dtype=object)
-    found = next((name for name in RUN_IDS if name in table), None) if is_export(table.columns) else None
-    return numbers if found is None else table[found].fillna(numbers)
+    column = next((name for name in RUN_IDS if name in table), None) if is_export(table.columns) else None
+    return numbers if column is None else table[column].fillna(numbers)
 
 
 def find_status(table: pd.DataFrame) -> str | None:
@@ -106,7 +106,7 @@ def find_status(table: pd.DataFrame) -> str | None:
 
 
 def known_outcomes(states: pd.Series) -> pd.Series:
-    """The outcome that each state stands for; NaN for what is no state."""
+    """The outcome that each state represents; NaN for a text that is no state."""
     return states.astype(str).str.strip().str.lower().map({name: name for name in OUTCOMES} | STATES)
 
 
@@ -134,7 +134,7 @@ def outcomes_of(table: pd.DataFrame, renamed: pd.DataFrame, where: Path) -> pd.S
 
 
 def _our_name(theirs: str) -> str:
-    """The name here of an export's column; its own where it has none here."""
+    """The name here of a column of an export; its own name if it has none here."""
     if theirs == FINGERPRINT_TAG:
         return "fingerprint"
     prefix = next((prefix for prefix in PREFIXES if theirs.startswith(prefix)), "")

@@ -1,6 +1,6 @@
 """Summaries of the test items of each trial: halting, state change and rollouts.
 
-`items.parquet` of a trial has a row an item, depth and rollout; a table of a thousand trials would have millions. Each file is
+`items.parquet` of a trial has one row per item, depth and rollout, which is millions of rows for a thousand trials. Each file is
 summarised when it is read, into rows of `ITEM_COLUMNS`.
 """
 
@@ -33,7 +33,7 @@ def summarise_items(files: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
         `confidence`: share of items that are right, `at` the mean halting probability of the bin;
         `state_change`: share of items that are right, `at` the power of ten of the state change in this step, in halves;
         `halted`: share right where an item stops at the first of these depths with q > 0, at the latest at D; `at` the mean depth;
-        `best_q`, `oracle`: share right of the most confident of `at` rollouts; of items that any of them solves.
+        `best_q`, `oracle`: share right of the most confident of `at` rollouts; share of items that at least one of them solves.
     """
     rows = [(fingerprint, *row) for fingerprint, content in files for row in _summaries(fingerprint, content)]
     return pd.DataFrame(rows, columns=ITEM_COLUMNS)
@@ -42,7 +42,7 @@ def summarise_items(files: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
 def _summaries(fingerprint: str, content: bytes) -> Iterator[Row]:
     columns = _read_columns(content, f"{ITEMS} of trial {fingerprint}")
     depths, rollouts = np.unique(columns["depth"]), int(columns["rollout"].max()) + 1
-    # As they are written: rollouts, depths, items.
+    # The rows of the file are ordered by rollout, depth and item.
     correct, q, change = (columns[name].reshape(rollouts, len(depths), -1) for name in ("correct", "q", "state_change"))
     for number, depth in enumerate(map(int, depths)):
         yield from _confidence(depth, correct[0, number], q[0, number])
@@ -68,19 +68,20 @@ def _read_columns(content: bytes, where: str) -> dict[str, np.ndarray]:
 def _confidence(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
     probability = expit(q)
     bins = np.minimum((probability * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-    for own in (bins == number for number in np.unique(bins)):
-        yield "confidence", depth, float(probability[own].mean()), int(own.sum()), float(correct[own].mean())
+    for number in np.unique(bins):
+        inside = bins == number
+        yield "confidence", depth, float(probability[inside].mean()), int(inside.sum()), float(correct[inside].mean())
 
 
 def _state_change(depth: int, correct: np.ndarray, state_change: np.ndarray) -> Iterator[Row]:
     powers = np.round(np.log10(np.maximum(state_change, MIN_STATE_CHANGE)) * STATE_CHANGE_BINS) / STATE_CHANGE_BINS
     for power in np.unique(powers):
-        own = powers == power
-        yield "state_change", depth, float(power), int(own.sum()), float(correct[own].mean())
+        inside = powers == power
+        yield "state_change", depth, float(power), int(inside.sum()), float(correct[inside].mean())
 
 
 def _rollouts(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
-    """Of the first k rollouts [K, items], k in powers of two and all of them."""
+    """Scores of the first k of K rollouts [K, items], for k in powers of two and for all."""
     total, items = correct.shape
     if total == 1:
         return
@@ -91,7 +92,7 @@ def _rollouts(depth: int, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
 
 
 def _halted(depths: np.ndarray, correct: np.ndarray, q: np.ndarray) -> Iterator[Row]:
-    """[depths, items]."""
+    """Scores with halting by q, from [depths, items]."""
     items = np.arange(correct.shape[1])
     for last in range(len(depths)):
         halts = q[: last + 1] > 0

@@ -43,7 +43,7 @@ def percent_option(lookalikes: Mapping[str, str], table: pd.DataFrame) -> str:
 
 
 def _meaning(column: str) -> str | None:
-    """The name here that a column's name stands for: sections before it count only where the rest stands for none."""
+    """The name here with the meaning of a column's name: first of the whole name, then without the sections before it."""
     words = [word.lower() for word in re.split(r"[^0-9A-Za-z]+|(?<=[a-z0-9])(?=[A-Z])", column) if word]
     for start in range(len(words)):
         if not set(words[:start]) <= SECTION_WORDS:

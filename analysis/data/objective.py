@@ -1,4 +1,4 @@
-"""What the trials of a sweep are ranked by: a search by its own objectives and constraints, a measure sweep by accuracy."""
+"""The ranking of the trials of a sweep: a search by its objectives and constraints, a measure sweep by accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Published numbers beside ours, where the benchmark is the same.
+"""Published scores of the benchmarks on which the trials of a table were scored.
 
 `published.csv` holds them with their source. A report shows them for the same benchmark only (docs/report.md, "Statistics").
 """
@@ -14,29 +14,29 @@ COLUMNS = ["model", "variant", "params", "t_cycles", "n_cycles", "layers_per_ste
 
 
 def read_published() -> pd.DataFrame:
-    """A row a published score: benchmark, model, variant, params, cycles, accuracy in percent, where it stands."""
+    """One row per published score: benchmark, model, variant, params, cycles, accuracy in percent, source."""
     return pd.read_csv(StringIO(files("analysis.data").joinpath("published.csv").read_text(encoding="utf-8")))
 
 
 def benchmarks_of(tables: Tables) -> list[str]:
     """The published benchmarks that completed trials were scored on: the official files, by the name of their hub.
 
-    A generated puzzle, or a file of one's own, is none of them, however alike it looks.
+    Generated puzzles and other files are no published benchmark, even if they are similar.
     """
     completed = tables.completed
-    found = []
+    benchmarks = []
     if "task.hub" in completed:
         names = {"sudoku-extreme": "sudoku-extreme", "maze-30x30-hard": "maze-hard"}
-        found = [names[hub] for hub in sorted(completed["task.hub"].dropna().astype(str).unique()) if hub in names]
+        benchmarks = [names[hub] for hub in sorted(completed["task.hub"].dropna().astype(str).unique()) if hub in names]
     if {"task.kind", "task.test"} <= set(completed):
         arc = completed[completed["task.kind"] == "arc"]
         sets = sorted(arc["task.test"].astype(str).unique())
-        found += [f"arc-agi-{name.removeprefix('arc')}" for name in sets if name in {"arc1", "arc2"}]
-    return found
+        benchmarks += [f"arc-agi-{name.removeprefix('arc')}" for name in sets if name in {"arc1", "arc2"}]
+    return benchmarks
 
 
 def published_beside(tables: Tables) -> pd.DataFrame:
     """Published rows of the benchmarks of a table, the best first; empty where there are none."""
     published = read_published()
-    own = published[published["benchmark"].isin(benchmarks_of(tables))]
-    return own.drop_duplicates(["benchmark", *COLUMNS]).sort_values(["benchmark", "accuracy_pct"], ascending=[True, False])
+    same = published[published["benchmark"].isin(benchmarks_of(tables))]
+    return same.drop_duplicates(["benchmark", *COLUMNS]).sort_values(["benchmark", "accuracy_pct"], ascending=[True, False])

@@ -21,10 +21,10 @@ PARQUET, GZIP = b"PAR1", b"\x1f\x8b"  # first bytes of files
 OTHER_FORMATS = {
     b"PK\x03\x04": "is an Excel workbook or a zip archive: save its sheet as CSV",
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save its sheet as CSV",
-    b"SQLite format 3": "is a database; MLflow's is read by rrm-analyze SWEEP --tracking-uri sqlite:///FILE --out DIR",
+    b"SQLite format 3": "is a database; a database of MLflow is read by rrm-analyze SWEEP --tracking-uri sqlite:///FILE --out DIR",
 }
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
-MAX_SHOWN_LETTERS = 60  # an error shows a first line up to here
+MAX_SHOWN_LETTERS = 60  # letters of a first line that an error shows
 JSON_ADVICE = "is JSON: pandas.read_json(FILE).to_csv('runs.csv', index=False) makes a CSV of it"
 
 
@@ -66,9 +66,9 @@ def with_types(column: pd.Series) -> pd.Series:
 
 def _read_bytes(path: Path) -> bytes:
     if not path.exists():
-        raise UserError(str(path), "is not there")
+        raise UserError(str(path), "does not exist")
     if path.is_dir():
-        raise UserError(str(path), "is a folder; a sweep is read without --csv")
+        raise UserError(str(path), "must be a file, got a folder; without --csv a folder is read as a sweep")
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(GZIP) else data
@@ -127,9 +127,9 @@ def _check_names(header: list[str], line: int, path: Path) -> None:
     if header[0].startswith("#") and header[0] != "#":
         problem = "is a comment: remove it, or its #"
     elif header[0].lower() == "sep=" and not any(header[1:]):
-        problem = "names the separator: remove it"
+        problem = "is the separator for Excel: remove it"
     elif any(header) and all(map(_is_number, filter(None, header))):
-        problem = "holds numbers only: put a line before it"
+        problem = "has only numbers: add a line with the names before it"
     if problem:
         rule = "the first line must hold the names of the columns"
         raise UserError(str(path), f"line {line} {problem}; {rule}, got {','.join(header)[:MAX_SHOWN_LETTERS]!r}")
@@ -160,7 +160,7 @@ def _has_names(header: list[str], mark: str) -> bool:
 
 
 def _check_widths(header: list[str], cells: list[list[str]], lines: list[int], path: Path) -> None:
-    """Refuse rows whose values would stand under the names of other columns."""
+    """Refuse rows with more or fewer fields than the header, whose values would belong to other columns."""
     wrong = [number for number, row in enumerate(cells) if len(row) != len(header)]
     if not wrong:
         return
@@ -183,7 +183,7 @@ def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _plain(cell: object) -> object:
-    """A cell that can be compared: a list or a dictionary as text, None for what stands for a missing value."""
+    """A cell that can be compared: a list or a dictionary as text, None for a text that represents a missing value."""
     if isinstance(cell, list | np.ndarray):
         return str(cell.tolist() if isinstance(cell, np.ndarray) else cell)
     if isinstance(cell, dict):

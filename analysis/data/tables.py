@@ -26,12 +26,7 @@ from sweeps.store.store import Store
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # first parts of the dotted paths of a TrialConfig
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
 BIN = r"^(?P<metric>\w+/\w+)/(?P<binned_by>[a-z_]+)(?P<difficulty>\d+)$"  # the metric of one bin, such as depth/exact_accuracy/k4
-OUTCOMES = (
-    "completed",
-    "pruned",
-    "failed",
-    "running",
-)  # where a trial has several records, the outcome that comes first here counts
+OUTCOMES = ("completed", "pruned", "failed", "running")  # of several records of a trial, the one whose outcome is first counts
 OUTCOME_RANK, END_RANK, SOURCE = "outcome rank", "end rank", "number of sweep"  # columns while sweeps are merged
 NO_TRIALS = "has no finished trials yet"
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
@@ -39,7 +34,7 @@ FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
 
 @dataclass(frozen=True)
 class Tables:
-    """What was measured. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`."""
+    """The measurements of one or more sweeps. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`."""
 
     trials: pd.DataFrame
     curves: pd.DataFrame
@@ -50,16 +45,14 @@ class Tables:
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
-    notes: tuple[str, ...] = ()  # what was done to a foreign table in order to read it
+    notes: tuple[str, ...] = ()  # changes that were necessary to read a foreign table
     is_foreign: bool = False  # made by another program
-    lookalikes: Mapping[str, str] = field(
-        default_factory=dict
-    )  # columns of a foreign table by the name here that they seem to mean
+    lookalikes: Mapping[str, str] = field(default_factory=dict)  # columns of a foreign table, by the name that they seem to mean
     columns_option: str = ""  # options of `rrm-analyze` that give them these names
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """What the test items of the trials say, in the columns of `analysis.data.items`; read when it is asked for."""
+        """Summaries of the test items of the trials, in the columns of `analysis.data.items`; read at the first access."""
         return summarise_items(self.read_items())
 
     @property
@@ -100,7 +93,7 @@ class Tables:
         return ranked.index[~is_best]
 
     def is_setting(self, column: str) -> bool:
-        """Whether a column tells cells apart: a setting of the model, its data or its training, not one of its scoring alone."""
+        """Whether a column separates cells: a setting of the model, its data or its training, and not only of its scoring."""
         return (is_parameter(column) and column not in SCORING) or column in self.settings
 
     @property
@@ -160,13 +153,16 @@ def merge(tables: list[Tables]) -> Tables:
     It is inside the spec if the spec of any of the sweeps asks for it.
 
     Raises:
-        UserError: a search and a measure sweep stand together.
+        UserError: some sweeps are searches and others measure sweeps.
     """
     ordered = sorted(tables, key=lambda table: (*sorted(table.trials["sweep"].astype(str).unique()), table.trials.to_csv()))
     kinds = {table.kind for table in ordered}
     if len(kinds) > 1:
         names = ", ".join(f"{table.trials['sweep'].iloc[0]} ({table.kind})" for table in ordered)
-        raise UserError(names, "cannot be drawn together: a search chooses its trials and a measure sweep does not")
+        raise UserError(
+            names,
+            "cannot be analyzed together: only a search chooses its trials by their scores",
+        )
     records = pd.concat([_ranked(table, number) for number, table in enumerate(ordered)], ignore_index=True)
     chosen = records.sort_values([OUTCOME_RANK, END_RANK, SOURCE], kind="stable").drop_duplicates("fingerprint")
     owners = dict(zip(chosen["fingerprint"], chosen[SOURCE], strict=True))
@@ -188,7 +184,7 @@ def merge(tables: list[Tables]) -> Tables:
 
 
 def _ranked(table: Tables, number: int) -> pd.DataFrame:
-    """Trials with what decides between records of one trial: outcome, end, and the number of the sweep."""
+    """Trials with the columns that choose one of several records of a trial: outcome, end, and the number of the sweep."""
     records = table.trials.copy()
     records[OUTCOME_RANK] = records["outcome"].map(OUTCOMES.index)
     records[END_RANK] = -records["fingerprint"].map(table.ended).astype(float).fillna(-math.inf)
@@ -235,7 +231,7 @@ def load_store(store: Store) -> Tables:
 
 
 def _at(store: Store, spec: dict[str, Any]) -> dict[str, Any]:
-    """A stored spec whose storage is where the store lies now: its folder may have been moved, or another one is the current."""
+    """A stored spec with the present storage: the folder may have been moved, or the current folder is another one."""
     storage, _, name = store.location.rpartition("/")
     given = expand_home(str(spec.get("storage", "runs")))
     is_there = URI.match(store.location) or Path(given, name).resolve() == Path(store.location).resolve()
@@ -252,25 +248,25 @@ def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, by
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
     from sweeps.tracking.mlflow.reader import read_item_files, read_runs  # takes seconds to import
 
-    found = read_runs(tracking_uri, sweep)
-    if found is None or not found.records:
+    tracked = read_runs(tracking_uri, sweep)
+    if tracked is None or not tracked.records:
         raise UserError(tracking_uri, f"has no experiment with trials named {sweep!r}")
-    records = [record | {"sweep": sweep, "outside_spec": False} for record in found.records]
-    curves = split_bins(found.curves.to_pandas())
-    spec = parse_yaml(found.spec, sweep) if found.spec is not None else {found.kind: {}}
+    records = [record | {"sweep": sweep, "outside_spec": False} for record in tracked.records]
+    curves = split_bins(tracked.curves.to_pandas())
+    spec = parse_yaml(tracked.spec, sweep) if tracked.spec is not None else {tracked.kind: {}}
     return Tables(
         _trials(records),
         curves,
-        found.kind,
+        tracked.kind,
         partial(read_item_files, tracking_uri, sweep),
-        ended=found.ended,
-        specs=(spec,) if found.spec is not None and found.kind == "measure" else (),
+        ended=tracked.ended,
+        specs=(spec,) if tracked.spec is not None and tracked.kind == "measure" else (),
         objective=read_objective(spec),
     )
 
 
 def _trials(records: list[dict[str, Any]]) -> pd.DataFrame:
-    # A list is text, as in MLflow and in CSV: so that it can be compared.
+    # A list becomes text, as in MLflow and in CSV, because text can be compared.
     plain = [{name: str(value) if isinstance(value, list) else value for name, value in record.items()} for record in records]
     trials = pd.DataFrame(plain)
     first = [column for column in FIRST_COLUMNS if column in trials]

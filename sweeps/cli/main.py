@@ -71,11 +71,11 @@ def submit(
     storage: Storage = None,
     wait: Annotated[bool, typer.Option(help="Follow the job's log until it ends.")] = True,
 ) -> None:
-    """Run a sweep as a job of a Ray cluster: its driver lives there, and this terminal may be closed.
+    """Run a sweep as a job of a Ray cluster: its driver runs on the cluster, and this terminal may be closed.
 
     Every node must have this project installed, and the storage and every data file under the same path.
     """
-    loaded = _load(spec, overrides, storage, sees_storage=False)  # the job sees it
+    loaded = _load(spec, overrides, storage, sees_storage=False)  # the job can read the storage, this machine need not
     from sweeps.cli.submit import submit_sweep
 
     raise typer.Exit(submit_sweep(loaded, address, wait))

@@ -1,4 +1,4 @@
-"""The progress of a sweep, read from its store by any machine that sees it; loads neither ray nor torch."""
+"""The progress of a sweep, from its store, on any machine that can read it; loads neither ray nor torch."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -32,7 +32,7 @@ class Status:
     begun: dict[str, str] = field(default_factory=dict)  # progress and host of begun trials that have not ended, by fingerprint
     queued: list[str] = field(default_factory=list)  # trials that the driver handed out and that no worker has begun
     failed: dict[str, str] = field(default_factory=dict)  # reasons of failed trials, by fingerprint
-    tracking: list[str] = field(default_factory=list)  # what MLflow lacks
+    tracking: list[str] = field(default_factory=list)  # lines about events that the tracker lacks
 
     def lines(self) -> list[str]:
         """The status in lines of text."""

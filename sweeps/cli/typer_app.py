@@ -1,4 +1,4 @@
-"""How a Typer app runs as a command of ours: a mistake in what was typed is one line like any other mistake of the user."""
+"""Runs a Typer app so that a mistake in its arguments is one line, like any other mistake of the user."""
 
 import sys
 
@@ -12,12 +12,12 @@ STORAGE_HELP = "Folder or URI that holds sweeps. Default: RRM_STORAGE, else `sto
 
 
 def run_app(app: typer.Typer, name: str) -> None:
-    """Run what was typed behind `name`, the command's; ends the process with the app's exit code, 2 for a mistake."""
+    """Run the command `name` with the arguments of this process; ends the process with its exit code, 2 for a mistake."""
     exit_on_user_error(lambda: _run(app, name))
 
 
 def _run(app: typer.Typer, name: str) -> None:
-    # Not `app()`: that answers Ctrl-C with nothing but an exit code, and mistakes with several lines.
+    # `app()` itself would print several lines for a mistake, and nothing after Ctrl-C.
     command = get_command(app)
     try:
         with command.make_context(name, sys.argv[1:]) as context:
@@ -29,7 +29,7 @@ def _run(app: typer.Typer, name: str) -> None:
 
 
 def _in_one_line(error: typer.TyperException, name: str) -> UserError:
-    """What Typer found wrong, and the commands where one of them was to be named."""
+    """Typer's error as one line, with the commands if one of them is missing or unknown."""
     context = getattr(error, "ctx", None)
     commands = getattr(context.command, "commands", {}) if context else {}
     problem = error.format_message().rstrip(".")

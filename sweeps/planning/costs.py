@@ -20,12 +20,12 @@ WARMUP_STEPS, TIMED_STEPS = 3, 10
 MAX_TIMED_FLOPS = 5e9  # FLOPs of a timed step on a CPU: about a second
 MAX_TIMED_SECONDS = 10.0  # limit for all timed steps of one trial
 PROCESS_BYTES = 0.6e9  # memory of a worker without its model: torch, Lightning, Ray (from the records of the demo)
-HEAP_FACTOR = 1.5  # what a process on a CPU holds for every byte in use: freed blocks stay with it
+HEAP_FACTOR = 1.5  # memory of a process on a CPU per byte in use; freed blocks remain allocated
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Memory of a trial, and seconds of a training step: a straight line over FLOPs through the cheapest and the costliest cell."""
+    """Memory of a trial, and seconds of a training step: a line over FLOPs through the cheapest and the most expensive cell."""
 
     fixed_seconds: float
     seconds_per_flop: float
@@ -45,7 +45,7 @@ class Costs:
 
 
 def expected_steps(config: TrialConfig) -> float:
-    """Optimizer steps that a budget allows; for fresh examples under act at most so many."""
+    """Optimizer steps that a budget allows; with fresh examples and halting in training the largest number."""
     budget = config.fit.budget
     per_step = {
         "steps": 1.0,
@@ -78,13 +78,13 @@ def measure_costs(trials: list[TrialConfig], resources: Resources) -> Costs:
     on_gpu = bool(resources.gpus) and torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     torch.set_num_threads(max(1, int(resources.cpus)))
-    cheap, dear = min(trials, key=step_flops), max(trials, key=step_flops)
-    low, _ = _measure_steps(cheap, device)
-    high, peak_bytes = _measure_steps(dear, device)
-    spread = step_flops(dear) - step_flops(cheap)
-    slope = max(0.0, (high - low) / spread) if spread else high / step_flops(dear)
-    fixed = max(0.0, low - slope * step_flops(cheap))
-    return Costs(fixed, slope, on_gpu, peak_bytes / training_bytes(dear) if on_gpu else HEAP_FACTOR)
+    cheapest, largest = min(trials, key=step_flops), max(trials, key=step_flops)
+    low, _ = _measure_steps(cheapest, device)
+    high, peak_bytes = _measure_steps(largest, device)
+    spread = step_flops(largest) - step_flops(cheapest)
+    slope = max(0.0, (high - low) / spread) if spread else high / step_flops(largest)
+    fixed = max(0.0, low - slope * step_flops(cheapest))
+    return Costs(fixed, slope, on_gpu, peak_bytes / training_bytes(largest) if on_gpu else HEAP_FACTOR)
 
 
 def _measure_steps(config: TrialConfig, device: torch.device) -> tuple[float, int]:

@@ -65,7 +65,7 @@ def count_interactions(cells: list[TrialConfig], paths: list[str]) -> dict[tuple
     """For two settings, how many pairs of cells show the effect of the first at each of two levels of the second.
 
     The pairs at both levels are alike in all other settings; the levels are those that have the fewest. The first is a setting of
-    words or an axis of depth, the second any setting or, for an axis of depth, one of size. No pair of settings stands twice.
+    words or an axis of depth, the second any setting or, for an axis of depth, one of size. No pair of settings occurs twice.
     """
     rows = [cell.flat() for cell in cells]
     words = [path for path in paths if any(isinstance(row.get(path), str | bool) for row in rows)]

@@ -23,7 +23,7 @@ class Measured(NamedTuple):
 
     log_loss: np.ndarray  # [G]
     seeds: np.ndarray  # [G]
-    variance: float  # of one seed, pooled within cells; NaN without replicates
+    variance: float  # variance of one seed, pooled within cells; NaN without replicates
     replicates: int  # its degrees of freedom
 
 

@@ -57,9 +57,9 @@ class Expectation:
     noise_sd: float
     slopes: Slopes
     source: str  # where noise and slopes come from, for people
-    misfit_sd: float = 0.0  # of log NLL of cells around the law
+    misfit_sd: float = 0.0  # standard deviation of log NLL of cells around the law
     refusal: str = ""  # why the report refuses the law on the finished cells, as a sentence; empty if it does not
-    has_clear_a: bool | None = None  # as the report finds it; None before all trials have finished
+    has_clear_a: bool | None = None  # whether the report finds a clear; None before all trials have finished
 
     def half_widths(self, group: Group) -> HalfWidths | None:
         """None where no law can be fitted."""

@@ -1,4 +1,4 @@
-"""A sweep as a user means it: what the file says, with the defaults that its store was begun with."""
+"""A sweep from its file, with the version of the defaults with which its store was begun."""
 
 from pathlib import Path
 

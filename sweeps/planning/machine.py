@@ -1,4 +1,4 @@
-"""What of a sweep's resources this machine has."""
+"""The resources of this machine, compared with those of a sweep."""
 
 import os
 
@@ -12,21 +12,23 @@ def check_resources(resources: Resources) -> None:
     """Refuse a trial that this machine could never start.
 
     Raises:
-        UserError: it asks for more than there is.
+        UserError: it requires more than this machine has.
     """
-    for name, asked, there in (
+    for name, asked, available in (
         ("cpus", resources.cpus, os.cpu_count() or 1),
         ("gpus", resources.gpus, torch.cuda.device_count()),
     ):
-        if asked > there:
-            problem = f"must be at most what this machine has, {there}, got {asked:g}; with --address the sweep runs on a cluster"
+        if asked > available:
+            problem = (
+                f"must be at most what this machine has, {available}, got {asked:g}; with --address the sweep runs on a cluster"
+            )
             raise UserError(f"resources.{name}", problem)
 
 
 def concurrent_trials(resources: Resources) -> int:
     """How many trials of these resources run at once on this machine."""
-    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count()), "memory": machine_bytes()}
-    fitting, limit = resources.fit_into(there), resources.max_concurrent
+    available = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count()), "memory": machine_bytes()}
+    fitting, limit = resources.fit_into(available), resources.max_concurrent
     return max(1, fitting if limit == "auto" else min(fitting, limit))
 
 

@@ -65,14 +65,14 @@ def corners(spec: SweepSpec) -> list[TrialConfig]:
     assert spec.search is not None
     ends = {path: domain.values_to_check() for path, domain in spec.search.space.items()}
     extremes = {path: sorted({values[0], values[-1]}, key=repr) for path, values in ends.items()}
-    found = []
+    trials = []
     for combination in itertools.islice(itertools.product(*extremes.values()), MAX_CORNERS):
         try:
-            found.append(spec.trial_with(dict(zip(extremes, combination, strict=True)), "search.space"))
+            trials.append(spec.trial_with(dict(zip(extremes, combination, strict=True)), "search.space"))
         except UserError as error:
             if not error.where.startswith("search.tie"):
                 raise
-    return found or [spec.base]
+    return trials or [spec.base]
 
 
 def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> Table:
@@ -122,13 +122,13 @@ def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, resul
         return f"{_done(done, total, results)}; nothing to run"
     counted = f"{_done(done, total, results)}; {len(left)} to run" if done else count_of(total, "trial")
     if costs is None:
-        return f"{counted}; memory and time are not known here: a trial asks for more than this machine has"
+        return f"{counted}; memory and time are unknown, because a trial requires more than this machine has"
     seconds = list(map(costs.trial_seconds, left))
     together = concurrent_trials(spec.resources)
     wall = max([*seconds, sum(seconds) / together])
     unit, share = ("GPU", spec.resources.gpus) if spec.resources.gpus else ("core", spec.resources.cpus)
     return (
-        f"{counted}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps; start-up comes on top), "
+        f"{counted}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps, without start-up), "
         f"{roughly} {sum(seconds) * share / 3600:.2g} {unit}-hours"
     )
 
@@ -149,15 +149,15 @@ def _find_refusal(check: Callable[[], None]) -> UserError | None:
 
 
 def _warnings(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> list[str]:
-    """Where the most expensive trial may not fit, and settings without effect."""
-    found, resources = list[str](), spec.resources
+    """Warnings if the most expensive trial may not fit, and for settings without effect."""
+    warnings, resources = list[str](), spec.resources
     if costs is not None:
         most_bytes = max(map(costs.memory_bytes, trials))
         if not costs.on_gpu and resources.memory_gb is not None and most_bytes > resources.memory_gb * GIGABYTE:
-            found.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
+            warnings.append(f"warning: resources.memory_gb is {resources.memory_gb:g}, a trial needs about {gigabytes(most_bytes)}")
         if costs.on_gpu:
-            found += _warn_of_memory(most_bytes, resources.gpus)
-    return found + idle_lines(trials) + repeating_lines(trials)
+            warnings += _warn_of_memory(most_bytes, resources.gpus)
+    return warnings + idle_lines(trials) + repeating_lines(trials)
 
 
 def _warn_of_memory(most_bytes: float, gpus: float) -> list[str]:
@@ -210,7 +210,7 @@ def gigabytes(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the unit in which people would say it."""
+    """A length of time in the unit that gives a short number: `85 s`, `12 min`, `3 h`, `4 days`."""
     for unit, size, enough in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 72)):
         if seconds < enough * size:
             return f"{seconds / size:.3g} {unit}"

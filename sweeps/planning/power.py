@@ -48,7 +48,7 @@ class Slopes(NamedTuple):
 
     @property
     def phi(self) -> float:
-        """What a factor in R is worth as an exponent of a factor in N."""
+        """The exponent with which a factor in N equals a factor in R."""
         return self.b / self.a
 
 
@@ -59,7 +59,7 @@ class HalfWidths:
     a: float
     b: float
     phi: float
-    has_clear_a: bool  # as `sweeps.planning.evidence.is_size_clear` has it; without it phi is not reported
+    has_clear_a: bool  # result of `sweeps.planning.evidence.is_size_clear`; False leaves phi out of the report
 
 
 def expect_half_widths(design: Design, noise_sd: float, slopes: Slopes, misfit_sd: float = 0.0) -> HalfWidths:

@@ -1,4 +1,4 @@
-"""Finished trials keep what they stand for: under the name of a sweep only its design may change."""
+"""Finished trials keep their meaning: under the name of a sweep only its design may change."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -56,7 +56,7 @@ def _stored_digests(store: Store, fingerprint: str) -> dict[str, Any]:
 
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
-    """All that a trial of this sweep stands for, by path: resolved settings, files by digest, how trials are chosen and stopped."""
+    """Everything that defines the trials of a sweep, by path: resolved settings, digests of files, rules of choosing and stopping."""
     base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
     how = (
         spec.search.model_dump(

@@ -1,4 +1,4 @@
-"""What a search starts from: the completed trials of other sweeps."""
+"""The warm start of a search: completed trials of other sweeps."""
 
 from typing import Any
 

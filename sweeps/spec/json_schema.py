@@ -22,7 +22,7 @@ def sweep_schema() -> Json:
 
 
 def _vary() -> Json:
-    """One block of paths and values or a list of blocks; one value may stand without its list."""
+    """One block of paths and values or a list of blocks; a single value needs no list."""
     scalar = {"type": ["boolean", "integer", "number", "string"]}
     block = {"type": "object", "minProperties": 1, "additionalProperties": {"anyOf": [scalar, {"type": "array", "items": scalar}]}}
     return {"title": "Vary", "anyOf": [block, {"type": "array", "items": block, "minItems": 1}]}

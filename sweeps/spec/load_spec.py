@@ -35,7 +35,7 @@ def load_spec(
     """
     path = Path(expand_home(path))
     sections = read_yaml(path)
-    check_format(sections.pop("format", None), STORE_FORMAT, str(path))  # the spec of a store can be run too
+    check_format(sections.pop("format", None), STORE_FORMAT, str(path))  # so that the spec in a store can be run too
     if not {"trial", "measure", "search"} & sections.keys() and {"task", "model"} & sections.keys():
         raise UserError(str(path), f"is a trial, not a sweep: use rrm-trial {path}")
     for override in overrides or []:
@@ -90,7 +90,7 @@ def _parse(sections: Sections, origin: Origin) -> SweepSpec:
 
 
 def _as_written(error: UserError, sections: Sections) -> UserError:
-    """The error with the path that stands in the file: a single block of `measure.vary` has no number there."""
+    """The error with the path of the file, in which a single block of `measure.vary` has no number."""
     numbered = "measure.vary.0"
     measure = sections.get("measure")
     is_list = isinstance(measure, dict) and isinstance(measure.get("vary"), list)

@@ -30,7 +30,7 @@ MAX_TRIALS = 100_000  # a larger design is almost certainly a typo
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a spec comes from; part of no file."""
+    """The source of a spec; it is part of no file."""
 
     folder: Path = Path()  # folder of the spec's file, where relative data paths start
     is_begun: bool = False  # whether the version of the defaults is that of a store
@@ -55,7 +55,7 @@ class SweepSpec(StrictConfig):
     resources: Resources = Resources()
     """What one trial may use, and how many run at the same time."""
     tracking: Tracking = Tracking()
-    """What MLflow receives beside runs, parameters and metrics."""
+    """The tracker, and what it receives beside runs, parameters and metrics."""
     storage: str = Field("runs", min_length=1)
     """Folder of the results, relative to the current one, or a URI such as `s3://bucket/sweeps`. `--storage` overrides it."""
     _origin: Origin = PrivateAttr(Origin())
@@ -126,7 +126,7 @@ class SweepSpec(StrictConfig):
         return self.trial_with(first_values(next(iter(self.blocks.values()))), "trial")
 
     def setter_of(self, path: str) -> str | None:
-        """The part of the file that sets this field in every trial, whatever `trial` holds; None where there is none."""
+        """The part of the file that sets this field in every trial, over any value in `trial`; None if there is none."""
         for number, tie in enumerate(self.ties):
             if tie.solve == path:
                 return f"{self.section}.tie.{number}"

@@ -1,1 +1,1 @@
-"""What is recorded of a sweep: events in a spool, sent once each to MLflow; provenance; secrets that stay out of it."""
+"""Tracking of a sweep: events in a spool, each sent once to a tracker; provenance; removal of secrets."""

@@ -33,9 +33,9 @@ PrintLine = Callable[[str], None]
 
 @contextmanager
 def filled_destination(store: Store, print_line: PrintLine) -> Iterator[Destination]:
-    """Where MLflow holds the sweep of a store, complete while the block runs.
+    """The experiment with all finished trials of a store, while the block runs.
 
-    Where the database beside the sweeps cannot be written, a temporary one takes its place.
+    If the database beside the sweeps cannot be written, a temporary database replaces it.
 
     Raises:
         UserError: MLflow's experiment of that name is deleted, or holds another sweep; or MLflow does not answer.

@@ -18,7 +18,7 @@ FORMAT = 2  # version of a line that this program writes
 
 
 class State(StrEnum):
-    """What goes on with a sweep, or with a trial that has not ended."""
+    """The state of a sweep, or of a trial that has not ended."""
 
     RUNNING = "running"
     WAITING = "waiting"  # an interrupted trial: the next driver continues it
@@ -36,7 +36,7 @@ class Point(TypedDict):
 
 
 class Objective(TypedDict):
-    """What the best trial is chosen by."""
+    """The metric that chooses the best trial."""
 
     metric: str
     goal: str  # minimize or maximize
@@ -66,7 +66,7 @@ class Event:
 
     @property
     def content(self) -> str | None:
-        """What differs from the last event of the slot if this one is news."""
+        """A text that differs from that of the last event of the slot if this event is new."""
         return None
 
 

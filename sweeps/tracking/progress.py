@@ -1,4 +1,4 @@
-"""What one receiver has of a spool: a position, the experiment that holds it, and the parts that were set aside."""
+"""The progress of one receiver of a spool: a position, the experiment that has the events, and the parts that were set aside."""
 
 import hashlib
 import json

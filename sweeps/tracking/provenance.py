@@ -1,4 +1,4 @@
-"""What produced a run: the code and its changes, versions, the machine."""
+"""The origin of a run: the code and its changes, versions, the machine."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def read_diff(source: Path = SOURCE) -> str:
 
 
 def _git(source: Path, *command: str) -> str | None:
-    """What git prints; None without git or outside a repository."""
+    """The output of git; None without git or outside a repository."""
     try:
         ended = run(["git", "-C", source, *command], capture_output=True, encoding="utf-8", errors="replace", check=False)
     except FileNotFoundError:

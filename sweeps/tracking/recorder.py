@@ -178,7 +178,7 @@ class EventRecorder:
 
     def wait(self, config: TrialConfig) -> None:
         """A trial was begun and goes on with the next driver."""
-        if not self.spool.holds_start(config.fingerprint):  # by another driver, on another machine
+        if not self.spool.holds_start(config.fingerprint):  # another driver began it, on another machine
             self.start(config)
         self._set_state(State.WAITING, config.fingerprint)
 
@@ -206,7 +206,7 @@ class EventRecorder:
         return " ".join(filter(None, (self._cell_of(record), f"seed{record['seed']}")))
 
     def _cell_of(self, flat: Mapping[str, Any]) -> str:
-        """What the seeds of one setting have in common, such as `width=32 n=3 N_sup=4`."""
+        """The name of a cell, which all seeds of one setting share, such as `width=32 n=3 N_sup=4`."""
         return " ".join(f"{short_name(path)}={_short(flat[path])}" for path in self.varied if path in flat)
 
 

@@ -12,7 +12,7 @@ DRIVER_VARIABLES = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "RRM_STUDY_URL",
-    "PGPASSWORD",  # for a study whose URL has no password
+    "PGPASSWORD",  # password of a study whose URL has none
     "PGPASSFILE",
 )
 BLANK = "***"

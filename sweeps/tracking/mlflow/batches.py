@@ -9,7 +9,7 @@ from sweeps.tracking.events import Point
 from sweeps.tracking.mlflow.refusals import describe_error, is_divisible
 from sweeps.tracking.mlflow.run_index import RunIndex
 
-MAX_METRICS = 800  # in one log_batch, which takes 1000 metrics, params and tags together
+MAX_METRICS = 800  # metrics in one log_batch, whose limit is 1000 metrics, params and tags together
 MAX_PARAMS = 100
 MAX_TAGS = 100
 Item = Metric | Param | RunTag

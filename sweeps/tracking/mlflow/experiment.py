@@ -133,11 +133,11 @@ def _is_ours(client: MlflowClient, experiment: Experiment, destination: Destinat
     """Whether an experiment without an identity holds no sweep, or this one."""
     if (experiment.experiment_id, experiment.creation_time or 0) == destination.last_experiment:
         return True
-    tags = [run.data.tags for run in all_runs(client, experiment.experiment_id, ViewType.ALL)]
-    trials = {some[FINGERPRINT] for some in tags if FINGERPRINT in some}
+    runs = [run.data.tags for run in all_runs(client, experiment.experiment_id, ViewType.ALL)]
+    trials = {tags[FINGERPRINT] for tags in runs if FINGERPRINT in tags}
     if trials:
         return bool(trials & destination.old_trials)
-    return bool(destination.old_trials) or not any(SWEEP in some for some in tags)
+    return bool(destination.old_trials) or not any(SWEEP in tags for tags in runs)
 
 
 def _name(experiment: Experiment) -> str:

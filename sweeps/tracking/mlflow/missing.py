@@ -1,4 +1,4 @@
-"""What MLflow lacks of a sweep."""
+"""The finished trials of a sweep that MLflow lacks."""
 
 from collections.abc import Collection
 

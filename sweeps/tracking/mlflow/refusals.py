@@ -1,4 +1,4 @@
-"""What a failed request means: the server refuses it for good, or may take it later."""
+"""The meaning of a failed request: the server refuses it for good, or may accept it later."""
 
 import re
 from collections.abc import Callable

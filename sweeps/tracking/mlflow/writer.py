@@ -38,7 +38,7 @@ from sweeps.tracking.progress import RUN, Aside
 
 
 class Delivered(NamedTuple):
-    """What became of some events."""
+    """The result of a delivery."""
 
     refused: list[Aside]  # runs for which the server refused something
     parts: dict[Part, Event]  # optional parts that remain to be sent, with the event that names each

@@ -64,7 +64,7 @@ def test_csv_and_parquet_give_the_same_fits(analyze: Callable, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--csv", "nowhere.csv", "--out", "out"], "nowhere.csv: is not there"),
+        (["--csv", "nowhere.csv", "--out", "out"], "nowhere.csv: does not exist"),
         (["--csv", "runs.csv"], "--out: is needed"),
         (["--csv", "runs.csv", "runs/demo", "--out", "out"], "needs either sweeps or --csv FILE"),
         ([], "Missing argument 'SWEEP...', or --csv FILE"),
@@ -209,9 +209,9 @@ def shown(trials: pd.DataFrame) -> list[str]:
         (lambda lines: ["# by hand", *lines], "line 1 is a comment: remove it, or its #"),
         (lambda lines: [f"# made, by me{',' * 20}", *lines], "line 1 is a comment: remove it, or its #"),
         (lambda lines: ["# made by me,", "test/nll,seed", "1.5,0"], "line 1 is a comment: remove it, or its #"),
-        (lambda lines: ["sep=,", "test/nll,seed", "1.5,0"], "line 1 names the separator: remove it"),
-        (lambda lines: ["", "16,0.5", "32,0.4"], "line 2 holds numbers only: put a line before it"),
-        (lambda lines: ["-1", "0.5"], "line 1 holds numbers only"),
+        (lambda lines: ["sep=,", "test/nll,seed", "1.5,0"], "line 1 is the separator for Excel: remove it"),
+        (lambda lines: ["", "16,0.5", "32,0.4"], "line 2 has only numbers: add a line with the names before it"),
+        (lambda lines: ["-1", "0.5"], "line 1 has only numbers"),
         (lambda lines: ["", *lines[:2], "", lines[2].rpartition(",")[0]], "Expected 22 fields in line 5, saw 21"),
         (lambda lines: [line.replace(",", "\t") for line in lines], "separated by commas, got tabs"),
         (lambda lines: ["note, by me;test/nll;seed", "a, b;1.5;0"], "separated by commas, got semicolons"),
@@ -224,7 +224,7 @@ def shown(trials: pd.DataFrame) -> list[str]:
         (lambda lines: [lines[0].replace("task.size", ""), *lines[1:]], "column 7 has no name"),
         (lambda lines: ['[{"seed": 1}]'], "is JSON: pandas.read_json"),
         (lambda lines: ["PK\x03\x04"], "is an Excel workbook or a zip archive: save its sheet as CSV"),
-        (lambda lines: ["SQLite format 3"], "is a database; MLflow's is read by rrm-analyze SWEEP --tracking-uri"),
+        (lambda lines: ["SQLite format 3"], "is a database; a database of MLflow is read by rrm-analyze SWEEP --tracking-uri"),
         (lambda lines: [], "is empty"),
     ],
 )

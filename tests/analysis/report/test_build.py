@@ -279,7 +279,7 @@ def test_a_search_is_not_compared_as_a_design(tables: Tables) -> None:
     assert said(report)[0].startswith(
         "A search: the sampler chose its trials, so that they are not compared. Best trial by largest val/"
     )
-    with pytest.raises(UserError, match="cannot be drawn together"):
+    with pytest.raises(UserError, match="cannot be analyzed together"):
         merge([tables, search])
 
 

@@ -209,7 +209,7 @@ def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None
         taken.listen()
         port = str(taken.getsockname()[1])
         ended = typed("ui", tracked.store.location, "--no-browser", "--port", port)
-    assert ended.returncode == 2 and f"--port: must be free, got {port}" in ended.stderr
+    assert ended.returncode == 2 and f"--port: must be a free port, got {port}" in ended.stderr
 
 
 def test_a_measure_sweep_has_no_study(typed: Callable, tracked: Ledger) -> None:

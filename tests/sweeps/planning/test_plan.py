@@ -126,7 +126,7 @@ def test_too_little_memory_is_said_in_one_line(load: Callable) -> None:
 @pytest.mark.parametrize("sections", [law_sections(), search_sections()], ids=["measure", "search"])
 def test_a_plan_for_a_gpu_that_is_not_here_promises_no_hours_and_says_that_run_refuses(load: Callable, sections: Sections) -> None:
     text = printed(load(sections | {"resources": {"gpus": 1}}))
-    assert "-hours" not in text and "memory and time are not known here: a trial asks for more than this machine has" in text
+    assert "-hours" not in text and "memory and time are unknown, because a trial requires more than this machine has" in text
     refusal = "resources.gpus: must be at most what this machine has, 0, got 1; with --address the sweep runs on a cluster"
     assert f"warning: rrm-sweep run refuses this sweep: {refusal}" in text
     with pytest.raises(UserError, match=re.escape(refusal)):
