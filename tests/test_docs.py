@@ -52,6 +52,17 @@ def test_a_changed_default_or_docstring_changes_the_tables() -> None:
     assert Row("amount", "number >= 0", "7", "Another meaning.") in rows_of(Changed)
 
 
+def test_every_variable_of_the_environment_that_the_packages_read_is_in_the_table() -> None:
+    """Variables of the project, and those of others that are read by their name."""
+    places = r"environ\.get\(|environ\[|envvar=|VARIABLE = |STUDY_URL = |FOLDERS_ALLOWED = "
+    read = re.compile(rf"""(?:{places})["']([A-Z_]{{3,}})["']|"(RRM_[A-Z_]+)\"""")
+    sources = [path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    names = {name for text in sources for match in read.findall(text) for name in match if name}
+    assert {"RRM_STORAGE", "MLFLOW_TRACKING_URI", "XDG_CACHE_HOME", "RAY_API_SERVER_ADDRESS"} <= names
+    table = FORMATS.partition("## Environment variables")[2].partition("\n## ")[0]
+    assert sorted(name for name in names if f"`{name}`" not in table) == []
+
+
 def test_every_package_ships_its_types() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
     assert [package for package in PACKAGES if not (ROOT / package / "py.typed").is_file() or "py.typed" not in data[package]] == []

@@ -56,7 +56,7 @@ def _stored_digests(store: Store, fingerprint: str) -> dict[str, Any]:
 
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
-    """Everything that defines the trials of a sweep, by path: resolved settings, digests of files, rules of choosing and stopping."""
+    """The definition of the trials of a sweep, by path: resolved settings, digests of files, rules of choosing and stopping."""
     base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
     how = (
         spec.search.model_dump(
