@@ -55,7 +55,7 @@ def parse_constraint(text: str, validation_metrics: Sequence[str]) -> Constraint
     """
     match = _FORM.match(text)
     if not match:
-        raise ValueError(f"constraints must read like 'inference_flops <= 2e9' (or >=), got {text!r}")
+        raise ValueError(f"constraints must have the form 'inference_flops <= 2e9' (or >=), got {text!r}")
     metric, sense, number = match.groups()
     known = (*COSTS, *MEASURED, *validation_metrics)
     if metric not in known:
@@ -77,7 +77,7 @@ def find_conflict(constraints: Sequence[Constraint]) -> str | None:
     for constraint in constraints:
         rivals = [other for other in constraints if other.metric == constraint.metric and other is not constraint]
         if any(other.at_most == constraint.at_most for other in rivals):
-            return f"constraints bound {constraint.metric} twice from the same side: leave one out"
+            return f"constraints bound {constraint.metric} twice from the same side: remove one"
         if constraint.at_most and any(other.bound > constraint.bound for other in rivals):
             return f"constraints on {constraint.metric} exclude each other: {constraint.text}, {rivals[0].text}"
     return None

@@ -31,7 +31,7 @@ class Sampler(StrictConfig):
 class Scheduler(StrictConfig):
     """Early stopping: trials are compared at equal shares of the budget."""
 
-    UNDERSTOOD: ClassVar[dict[str, dict[str, Any]]] = {
+    KIND_DEFAULTS: ClassVar[dict[str, dict[str, Any]]] = {
         "none": {},
         "asha": {"grace": 0.1, "reduction": 3.0},
         "median": {"grace": 0.1, "min_trials": 3},
@@ -52,14 +52,14 @@ class Scheduler(StrictConfig):
     @classmethod
     def _fill_defaults(cls, given: Any) -> Any:
         """Fill in the defaults of the kind, and refuse a field that has no effect on it."""
-        if not isinstance(given, dict) or given.get("kind", "none") not in cls.UNDERSTOOD:
+        if not isinstance(given, dict) or given.get("kind", "none") not in cls.KIND_DEFAULTS:
             return given
         kind = given.get("kind", "none")
-        understood = cls.UNDERSTOOD[kind]
+        defaults = cls.KIND_DEFAULTS[kind]
         for name in ("time", "grace", "reduction", "min_trials"):
-            if given.get(name) is not None and name not in understood and (name != "time" or kind == "none"):
+            if given.get(name) is not None and name not in defaults and (name != "time" or kind == "none"):
                 raise RuleError(f"{name} has no effect on the scheduler {kind}: leave it out", name, "kind")
-        return understood | {name: value for name, value in given.items() if value is not None}
+        return defaults | {name: value for name, value in given.items() if value is not None}
 
 
 class Objective(StrictConfig):
@@ -163,7 +163,7 @@ class Search(StrictConfig):
     def _scheduler_follows_a_curve(self) -> Self:
         first, kind = self.objectives[0].metric, self.scheduler.kind
         if kind != "none" and first not in VALIDATION_METRICS:
-            rule = f"scheduler {kind} needs a first objective that is measured during training, got {first!r}"
+            rule = f"scheduler {kind} requires a first objective that is measured during training, got {first!r}"
             raise RuleError(f"{rule}; choose from: {', '.join(VALIDATION_METRICS)}", "scheduler.kind", "objectives")
         return self
 
@@ -174,14 +174,14 @@ class Search(StrictConfig):
         choice = next((path for path, domain in self.space.items() if domain.choice is not None), None)
         if choice is not None:
             raise RuleError(
-                f"sampler cmaes needs numbers only, got a choice for {choice}: take tpe, gp or random", "sampler.kind", "space"
+                f"sampler cmaes requires numbers, got a choice for {choice}: use tpe, gp or random", "sampler.kind", "space"
             )
         if self.when:
-            raise RuleError("sampler cmaes has no conditional parameters (when): take tpe or random", "sampler.kind", "when")
+            raise RuleError("sampler cmaes has no conditional parameters (when): use tpe or random", "sampler.kind", "when")
         if len(self.objectives) > 1:
-            raise RuleError("sampler cmaes has one objective: take tpe, nsga2 or nsga3", "sampler.kind", "objectives")
+            raise RuleError("sampler cmaes has one objective: use tpe, nsga2 or nsga3", "sampler.kind", "objectives")
         if len(self.space) < 2:
-            raise RuleError("sampler cmaes needs two parameters or more: take tpe, gp or random", "sampler.kind", "space")
+            raise RuleError("sampler cmaes requires two parameters or more: use tpe, gp or random", "sampler.kind", "space")
         return self
 
     @model_validator(mode="after")
@@ -214,12 +214,12 @@ class Search(StrictConfig):
         for number, point in enumerate(self.points):
             where = f"points.{number}"
             if not point or point in self.points[:number]:
-                raise RuleError(f"{where} must hold values, other ones than the points before, got {point}", where)
+                raise RuleError(f"{where} must have values, and others than the points before, got {point}", where)
             for path in point:
                 if path not in self.every_space:
                     raise RuleError(f"{where}.{path} is not in the space; {suggest(path, self.every_space)}", where)
                 if path not in self.space and not any(path in block.space and block.may_hold(point) for block in self.when):
-                    raise RuleError(f"{where}.{path} has no effect: the point does not meet the condition that opens it", where)
+                    raise RuleError(f"{where}.{path} has no effect: the point does not meet the condition of its block", where)
         return self
 
     @model_validator(mode="after")

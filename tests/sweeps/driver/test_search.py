@@ -216,7 +216,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "sampler": ({"sampler": {"kind": "bayes"}}, "search.sampler.kind: must be 'tpe', 'gp'"),
     "cmaes with choices": (
         {"sampler": {"kind": "cmaes"}, "space": {"model.kind": {"choice": ["trm"]}}},
-        "cmaes needs numbers only",
+        "cmaes requires numbers",
     ),
     "cmaes with conditions": (
         {
@@ -237,11 +237,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "median of a cost": (
         {"scheduler": {"kind": "median"}, "objectives": [{"metric": "params", "goal": "minimize"}]},
-        "scheduler median needs a first objective that is measured",
+        "scheduler median requires a first objective that is measured",
     ),
     "no constraint": (
         {"constraints": ["params < 3"]},
-        "constraints must read like 'inference_flops <= 2e9' (or >=), got 'params < 3'",
+        "constraints must have the form 'inference_flops <= 2e9' (or >=), got 'params < 3'",
     ),
     "constraint on test": (
         {"constraints": ["test/nll <= 1"]},

@@ -143,7 +143,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     "asha on a cost": (
         SEARCH
         | {"search": SEARCH["search"] | {"scheduler": {"kind": "asha"}, "objectives": [{"metric": "params", "goal": "minimize"}]}},
-        "scheduler asha needs a first objective that is measured during training, got 'params'",
+        "scheduler asha requires a first objective that is measured during training, got 'params'",
     ),
     "unknown sampler": (changed(SEARCH, "search/sampler", {"kind": "bayes"}), "search.sampler.kind: must be 'tpe', 'gp'"),
     "no trials": (changed(SEARCH, "search/num_trials", 0), "search.num_trials: must be greater than or equal to 1"),
