@@ -288,7 +288,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "seed too large": ({"sampler": {"seed": 2**40}}, "search.sampler.seed: must be less than 4294967296"),
     "cmaes on a line": (
         {"sampler": {"kind": "cmaes"}, "space": {"optim.lr": {"uniform": [0.1, 0.2]}}},
-        "search: sampler cmaes needs two parameters or more",
+        "search: sampler cmaes requires two parameters or more",
     ),
     "cmaes for two": (
         {
@@ -398,8 +398,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         },
         "search.tie.0.so_that: train_flops is not known before training with this budget",
     ),
-    "empty point": ({"points": [{}]}, "search: points.0 must hold values, other ones than the points before, got {}"),
-    "point twice": ({"points": [{"optim.lr": 1e-3}] * 2}, "search: points.1 must hold values, other ones than the points before"),
+    "empty point": ({"points": [{}]}, "search: points.0 must have values, and others than the points before, got {}"),
+    "point twice": ({"points": [{"optim.lr": 1e-3}] * 2}, "search: points.1 must have values, and others than the points before"),
     "point that is a word": ({"points": ["best"]}, "search.points.0: must be a section of key: value lines, got 'best'"),
     "more points than trials": (
         {"points": [{"optim.lr": lr * 1e-3} for lr in (1, 2, 3)], "num_trials": 2},
@@ -407,7 +407,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "point that opens nothing": (
         WHEN | {"points": [{"model.kind": "trm", "model.num_layers": 1}]},
-        "search: points.0.model.num_layers has no effect: the point does not meet the condition that opens it",
+        "search: points.0.model.num_layers has no effect: the point does not meet the condition of its block",
     ),
     "start from a word": ({"warm_start": "other"}, "search.warm_start: must be a list, got 'other'"),
     "start from one sweep twice": ({"warm_start": ["a", "a"]}, "search.warm_start: warm_start must be a list of different sweeps"),
