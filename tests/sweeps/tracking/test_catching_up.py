@@ -325,7 +325,7 @@ def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open
         assert len(list(read_item_files(ledger.tracker.delivery.tracker.address, "tiny"))) == 2 * seeds
         return 0
 
-    (tmp_path / "runs").rename(tmp_path / "first")
+    (tmp_path / "first").mkdir()
     (tmp_path / "runs").symlink_to(tmp_path / "first")  # in whose place the store and MLflow see the folder itself
     ended = call_in_child(lambda: run(1), tmp_path)
     assert ended.returncode == 0, ended.stderr
