@@ -136,7 +136,7 @@ def test_curves_come_from_one_file_and_equal_those_read_point_by_point(tracked: 
         patch.setattr(MlflowClient, "get_metric_history", None)  # reading point by point fails
         stored = read_runs(uri, "tiny")
     with monkeypatch.context() as patch:
-        patch.setattr("sweeps.tracking.mlflow.reader._stored_curves", lambda *_: (SCHEMA.empty_table(), {}))
+        patch.setattr("sweeps.tracking.mlflow.reader.read_curves", lambda _: (SCHEMA.empty_table(), {}))
         asked = read_runs(uri, "tiny")
     assert stored is not None and asked is not None
     assert sorted(map(str, stored.curves.to_pylist())) == sorted(map(str, asked.curves.to_pylist()))
