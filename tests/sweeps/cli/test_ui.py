@@ -18,10 +18,12 @@ from urllib.parse import quote
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.driver.ledger import Ledger
+from lightning_modules.yaml_file import write_yaml
+from sweeps.driver.ledger import Ledger, stored_sections
+from sweeps.store.store import Store
 from sweeps.tracking.mlflow import FINGERPRINT
 from tests.browser import browser_context, needs_browser
-from tests.sweeps.conftest import command, search_sections
+from tests.sweeps.conftest import command, measure_sections, search_sections
 from tests.sweeps.driver.test_run import ENVIRONMENT
 from tests.sweeps.servers import free_port
 
@@ -41,6 +43,14 @@ def links(tracked: Ledger) -> Iterator[dict[str, str]]:
     yield {name: link.strip() for name, link in printed.items()}
     served.send_signal(signal.SIGINT)
     assert served.wait(20) == 0
+
+
+@pytest.fixture
+def begun(open_ledger: Callable) -> Store:
+    """The store of a measure sweep without finished trials."""
+    ledger: Ledger = open_ledger(measure_sections())
+    ledger.store.write_spec(write_yaml(stored_sections(ledger.spec)))
+    return ledger.store
 
 
 def run_ids(ledger: Ledger) -> dict[str, str]:
@@ -144,9 +154,9 @@ def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requ
         browser.join()
 
 
-def test_a_database_of_studies_that_cannot_be_used_is_one_line(typed: Callable, tracked: Ledger, monkeypatch) -> None:
+def test_a_database_of_studies_that_cannot_be_used_is_one_line(typed: Callable, begun: Store, monkeypatch) -> None:
     monkeypatch.setenv("RRM_STUDY_URL", "sqlite:////nowhere/studies.db")
-    ended = typed("ui", tracked.store.location, "--study", "--no-browser")
+    ended = typed("ui", begun.location, "--study", "--no-browser")
     assert ended.returncode == 2 and "RRM_STUDY_URL: names no database that can be used" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
@@ -203,17 +213,17 @@ def test_a_sweep_that_was_never_run_has_no_page(typed: Callable) -> None:
     assert ended.returncode == 2 and "runs/nothing: is not a sweep" in ended.stderr and ended.stderr.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_named(typed: Callable, tracked: Ledger) -> None:
+def test_a_port_that_is_taken_is_named(typed: Callable, begun: Store) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = typed("ui", tracked.store.location, "--no-browser", "--port", port)
+        ended = typed("ui", begun.location, "--no-browser", "--port", port)
     assert ended.returncode == 2 and f"--port: must be a free port, got {port}" in ended.stderr
 
 
-def test_a_measure_sweep_has_no_study(typed: Callable, tracked: Ledger) -> None:
-    ended = typed("ui", tracked.store.location, "--study")
+def test_a_measure_sweep_has_no_study(typed: Callable, begun: Store) -> None:
+    ended = typed("ui", begun.location, "--study")
     assert ended.returncode == 2 and "has no study on this machine" in ended.stderr
 
 
@@ -225,7 +235,7 @@ def test_a_server_of_a_team_is_linked_and_not_started(typed: Callable, tracked: 
     assert ended.returncode == 0 and ended.stdout.split() == [part for link in links.items() for part in link]
 
 
-def test_a_team_s_server_that_does_not_answer_is_one_line(typed: Callable, tracked: Ledger, monkeypatch) -> None:
+def test_a_team_s_server_that_does_not_answer_is_one_line(typed: Callable, begun: Store, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    ended = typed("ui", tracked.store.location, "--no-browser")
+    ended = typed("ui", begun.location, "--no-browser")
     assert ended.returncode == 2 and "http://127.0.0.1:9" in ended.stderr and ended.stderr.count("\n") == 1

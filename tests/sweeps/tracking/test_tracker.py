@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.cli import main as analyze
+from analysis.cli import place_of, put_into_mlflow
 from analysis.data.csv_import import load_csv
 from analysis.data.tables import load
 from analysis.report.build import build_report
@@ -288,7 +289,7 @@ def test_a_report_that_mlflow_cannot_take_is_a_line_and_no_failure(
     tracked: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/absent.db")
-    monkeypatch.setattr("sys.argv", ["rrm-analyze", tracked.store.location, "--out", str(tmp_path / "out")])
-    analyze()
-    assert "not in MLflow:" in capsys.readouterr().out and (tmp_path / "out/report.html").exists()
+    (tmp_path / "report.html").write_text("a report")
+    put_into_mlflow([place_of(tracked.store)], tmp_path)
+    assert "not in MLflow:" in capsys.readouterr().out and (tmp_path / "report.html").exists()
     assert not (tmp_path / "absent.db").exists()
