@@ -117,9 +117,9 @@ class TrialConfig(StrictConfig):
     def _check(self) -> Self:
         model, depth = self.model, self.model.trained_depth
         if self.eval.max_depth < depth:
-            problem = f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}"
-            raise RuleError(problem, "eval.max_depth", "model.supervision_steps")
-        if self.eval.rollouts > 1 and not (model.state_init == "random" or model.state_noise_in_evaluation):
+            problem = f"eval.max_depth must be at least model.{model.depth_field}, got {self.eval.max_depth} and {depth}"
+            raise RuleError(problem, "eval.max_depth", f"model.{model.depth_field}")
+        if self.eval.rollouts > 1 and not model.answers_at_random:
             raise RuleError(
                 "eval.rollouts has no effect where runs do not differ: "
                 "choose model.state_init random or model.state_noise_in_evaluation true",
@@ -127,8 +127,9 @@ class TrialConfig(StrictConfig):
                 "model.state_init",
                 "model.state_noise_in_evaluation",
             )
-        if self.eval.halting == "q" and model.halting is None:
-            problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
+        if self.eval.halting not in model.halting_rules:
+            rules = ", ".join(model.halting_rules)
+            problem = f"eval.halting must be one of {rules} for the kind {model.kind!r}, got {self.eval.halting!r}"
             raise RuleError(problem, "eval.halting", "model.kind")
         if self.fit.curriculum and not isinstance(model, RecursiveConfig):
             kinds = ", ".join(kind for kind, config in CONFIGS.items() if issubclass(config, RecursiveConfig))
@@ -147,7 +148,7 @@ class TrialConfig(StrictConfig):
     def _idle(self) -> dict[str, tuple[str, str]]:
         """Fields of `optim` without effect, each with the condition and the field that sets it; `resolved` leaves them out."""
         idle: dict[str, tuple[str, str]] = {}
-        if not self.model.prefix_length:
+        if not self.model.has_puzzle_embedding:
             cause = ("without puzzle embeddings (model.prefix_length 0)", "model.prefix_length")
             idle |= dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), cause)
         if not self.optim.ema_decay:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from rrm.config import Gradient, RecursiveConfig
+from rrm.config import Cycles, Gradient, RecursiveConfig
 from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
-    from rrm.trial_model import Cycles
 
 
 class HRMConfig(RecursiveConfig):
@@ -62,7 +61,7 @@ class HRM(Reasoner):
         self.H_level = self.build_network(high)
         self.L_level = self.build_network(low)
 
-    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+    def calls(self, cycles: Cycles) -> "Sequence[Call]":
         t, n = cycles
         return ([self._update_low] * n + [self._update_high]) * t
 

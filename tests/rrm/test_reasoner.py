@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from rrm.config import AnyModelConfig
 from rrm.losses import supervision_loss
-from rrm.models import CONFIGS, MODELS, build_reasoner
+from rrm.models import CONFIGS, MODELS, build_model
 from rrm.models import model_config as config_of
 from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
@@ -39,7 +39,7 @@ def make_batch(seed: int, slots: int = SLOTS) -> Batch:
 
 def build(config: AnyModelConfig, seed: int = 0) -> Reasoner:
     torch.manual_seed(seed)
-    return build_reasoner(config, SHAPE)
+    return build_model(config, SHAPE)
 
 
 def test_every_file_of_a_model_is_found() -> None:
@@ -284,7 +284,7 @@ def test_a_curriculum_s_cycles_are_an_argument_of_a_call() -> None:
     small = build(model_config(h_cycles=1, l_cycles=2))
     _, asked = model(model.initial_carry(batch), batch, Cycles(1, 2))
     _, expected = small(small.initial_carry(batch), batch)
-    assert torch.equal(asked.logits, expected.logits) and model.cycles == (3, 4)
+    assert torch.equal(asked.logits, expected.logits) and model.config.cycles == (3, 4)
 
 
 def test_only_the_last_cycle_is_differentiated() -> None:
