@@ -18,10 +18,12 @@ from ray import tune
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.fit import fit
+from lightning_modules.module import CHECKPOINT_FORMAT
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Row, describe
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, TRIAL, WEIGHTS
 from rrm.errors import UserError
+from rrm.format_version import check_format
 from sweeps.store.attempts import Attempt, begin_attempt
 from sweeps.store.store import Store
 from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Failed, Job, Lost, NodeRefused, ending_of, write_ending
@@ -50,7 +52,10 @@ def _try_trial(job: Job, folder: Path) -> Ending:
             return NodeRefused(worker["node"], worker["address"], misfit)
         store = Store(job.store)
         config = fetch_trial(store, job.fingerprint, folder)
-        attempt = begin_attempt(store, job.fingerprint, job.session, saved_step(folder), describe_worker(), has_died)
+        step = saved_step(folder, store.where(job.fingerprint))
+        attempt = begin_attempt(store, job.fingerprint, job.session, step, describe_worker(), has_died)
+    except UserError as error:  # the trial cannot begin here, which costs no retry
+        return Lost(str(error), losses=0)
     except Exception as error:  # an exception that reaches Tune would begin the trial again without end
         return Lost(f"{type(error).__name__}: {error}", losses=1)
     killed = store.why_killed(job.fingerprint)
@@ -75,12 +80,21 @@ def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
     return load_trial(folder / TRIAL)
 
 
-def saved_step(folder: Path) -> int:
-    """Optimizer steps in the checkpoint from which an attempt continues; 0 without one."""
+def saved_step(folder: Path, where: str) -> int:
+    """Optimizer steps in the checkpoint from which an attempt continues; 0 without one.
+
+    Args:
+        where: the trial in the store, for the error.
+
+    Raises:
+        UserError: a later version wrote the checkpoint.
+    """
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    check_format(saved["trial"].get("format"), CHECKPOINT_FORMAT, f"{where}/{CHECKPOINT}")
+    return int(saved["global_step"])
 
 
 class Workplace:
