@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: it changes no weights
+# Marks in a field's json_schema_extra.
+SCORING: dict[str, Any] = {"scoring": True}  # the field changes how weights are scored and no weights
+SAME_SCORES: dict[str, Any] = {"same_scores": True}  # neither weights nor scores at the trained depth depend on the field
 
 
 class StrictConfig(BaseModel):
@@ -69,9 +71,19 @@ def is_neutral(field: FieldInfo, value: Any) -> bool:
     return isinstance(extra, dict) and "neutral" in extra and json.dumps(extra["neutral"]) == json.dumps(value)
 
 
-def is_scoring(field: FieldInfo, value: Any) -> bool:
-    """Whether a field changes how weights are scored and not the weights: `json_schema_extra=SCORING`."""
-    return isinstance(field.json_schema_extra, dict) and SCORING.items() <= field.json_schema_extra.items()
+def has_mark(field: FieldInfo, mark: dict[str, Any]) -> bool:
+    """Whether a field has a mark: `json_schema_extra=SCORING`."""
+    return isinstance(field.json_schema_extra, dict) and mark.items() <= field.json_schema_extra.items()
+
+
+def marked_paths(section: type[BaseModel], mark: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted paths of the fields with a mark, those of all kinds of a section included."""
+    paths = []
+    for name, field in section.model_fields.items():
+        paths += [prefix + name] if has_mark(field, mark) else []
+        for inner in sections_in(field.annotation, of_lists=False):
+            paths += marked_paths(inner, mark, f"{prefix}{name}.")
+    return list(dict.fromkeys(paths))
 
 
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import CURVE_SETTINGS, TrialConfig
 from lightning_modules.outcome import Outcome
 from rrm.compute import count_parameters, count_recursion
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, CAPACITY_AXES, DEPTH_AXES, TASK, independent_axes
-from sweeps.design.groups import SCORING, find_splitting, name_rows
+from sweeps.design.groups import find_splitting, name_rows
 from sweeps.design.identifiability import COEFFICIENTS, Rule
 from sweeps.design.short_names import axis_name, count_of
 from sweeps.design.thresholds import MAX_MISFIT_SHARE, MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
@@ -244,7 +244,7 @@ def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     scores = [_scores(_completed(cell, seeds, results), ACCURACY) for cell in cells]
     noise = pool_noise(scores) or None  # cells at the floor or the ceiling do not show it
     sd = ASSUMED_ACCURACY_SD if noise is None else noise
-    paths = [path for path in spec.varied_paths if path not in SCORING]
+    paths = [path for path in spec.varied_paths if path not in CURVE_SETTINGS]
     pairs = count_pairs(cells, paths)
     least = [f"{detectable_difference(sd, seeds, 1):.2g} between two cells"]
     least += [
@@ -321,7 +321,9 @@ def find_splitting_paths(cells: list[TrialConfig]) -> list[str]:
     flats = [cell.flat() for cell in cells]
     paths = dict.fromkeys(path for flat in flats for path in flat)
     axes = independent_axes(paths)
-    return find_splitting(_columns(flats, [path for path in paths if path not in axes]), _columns(flats, axes), len(cells))
+    return find_splitting(
+        _columns(flats, [path for path in paths if path not in (*axes, *CURVE_SETTINGS)]), _columns(flats, axes), len(cells)
+    )
 
 
 def group_cells(cells: list[TrialConfig], paths: list[str]) -> dict[str, list[TrialConfig]]:
