@@ -286,7 +286,6 @@ class ModelConfig(BaseModelConfig):
 class OnePassConfig(ModelConfig):
     """A model that answers in one pass: it has no settings of supervision and state, and these values in their place."""
 
-    supervision_steps: ClassVar[None] = None
     halting: ClassVar[None] = None
     halt_exploration: ClassVar[None] = None
     state_reset: ClassVar[None] = None
@@ -408,8 +407,8 @@ class RecursiveConfig(IterativeConfig):
 
     @property
     def answer_network_layers(self) -> int | None:
-        """Layers of a network for the answer's updates alone; None where one network has both roles."""
-        return None
+        """Layers of a network for the answer's updates alone, the field `answer_layers`; None where one network has both roles."""
+        return getattr(self, "answer_layers", None)
 
     def call_layers(self, cycles: Cycles | None = None) -> list[int]:
         t, n = cycles or self.cycles

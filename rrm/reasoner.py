@@ -228,13 +228,6 @@ class Reasoner(TrialModel[Carry], ABC):
             return outputs.q_halt_logits > outputs.q_continue_logits
         return outputs.q_halt_logits > 0
 
-    def unroll(self, batch: Batch, depth: int, generator: Generator | None = None) -> Iterator[tuple[State, Outputs]]:
-        """State and outputs after each of the supervision steps 1 .. depth on one batch; no row halts."""
-        carry = self.enter(self.initial_carry(batch, generator), batch, generator)
-        for _ in range(depth):
-            carry, outputs = self.think(carry, generator=generator)
-            yield State(carry.z_H, carry.z_L), outputs
-
     # -- `TrialModel` ---------------------------------------------------------------------------------------------
 
     def networks(self) -> dict[nn.Module, int]:

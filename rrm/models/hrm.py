@@ -45,10 +45,6 @@ class HRMConfig(RecursiveConfig):
     def fill(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {"answer_layers": cls.value_of("num_layers", given)} | super().fill(given)
 
-    @property
-    def answer_network_layers(self) -> int | None:
-        return self.answer_layers
-
 
 class HRM(Reasoner):
     """Hierarchical reasoning model: two states, two networks."""

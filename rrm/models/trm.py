@@ -57,10 +57,6 @@ class TRMConfig(RecursiveConfig):
     def single_state(self) -> bool:
         return self.state == "single"
 
-    @property
-    def answer_network_layers(self) -> int | None:
-        return self.answer_layers
-
 
 class TRM(Reasoner):
     """Tiny recursive model: two states, one network."""

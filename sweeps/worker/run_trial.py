@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Failed, Jo
 from sweeps.worker.node_check import describe_node, find_misfit
 from sweeps.worker.system_metrics import SystemMetrics
 from sweeps.worker.this_node import describe_worker, has_died
-from sweeps.worker.watchdog import Limits, Watchdog
+from sweeps.worker.watchdog import Watchdog
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a full disk
 SUPERSEDED_EXIT_CODE = 71  # exit code of a process whose trial was begun elsewhere
@@ -152,9 +153,8 @@ def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
     """
     _share_machine(job)
     reporter = Reporter(place, job.timeout_minutes, job.system_metrics)
-    limits = Limits(job.timeout_minutes, job.asked.get("memory"))
     try:
-        with Watchdog(lambda reason: place.store.write_killed(job.fingerprint, reason), limits):
+        with Watchdog(partial(place.store.write_killed, job.fingerprint), job.timeout_minutes, job.asked.get("memory")):
             result = fit(config, place.folder, reporter.report)
             place.exit_if_superseded()
             place.keep()

@@ -72,7 +72,7 @@ def test_train_step_flops_equal_torch_s(config: AnyModelConfig) -> None:
 def test_inference_flops_equal_torch_s(config: AnyModelConfig) -> None:
     model, batch = build_model(config, SHAPE).eval(), random_batch(1)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        list(model.unroll(batch, 5))
+        list(model.answer_depths(batch, 5))
     assert inference_flops(config, SHAPE, depth=5) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 

@@ -82,13 +82,13 @@ class TestReasonerContract:
         assert torch.equal(entered.z_H, model.initial_state(SLOTS).z_H)
         assert entered.steps.tolist() == [0] * SLOTS
 
-    def test_unrolling_equals_calls_in_evaluation_mode(self, kind: str) -> None:
+    def test_answers_by_depth_equal_calls_in_evaluation_mode(self, kind: str) -> None:
         model, batch = build(model_config(kind)).eval(), make_batch(0)
         carry = model.initial_carry(batch)
         with torch.no_grad():
-            for _, unrolled in model.unroll(batch, 3):
+            for answer in model.answer_depths(batch, 3):
                 carry, outputs = model(carry, batch)
-                assert torch.equal(outputs.logits, unrolled.logits)
+                assert torch.equal(outputs.logits, answer.logits)
         assert carry.halted.all()
 
     @pytest.mark.parametrize("mixer", ["attention", "mlp"])
@@ -142,7 +142,7 @@ class TestAxesOfTheState:
         model.eval()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            return [outputs.logits for _, outputs in model.unroll(make_batch(0), depth, generator)]
+            return [answer.logits for answer in model.answer_depths(make_batch(0), depth, generator=generator)]
 
     def test_resetting_all_makes_supervision_steps_equal(self, kind: str) -> None:
         first, second, third = self.logits_by_depth(build(model_config(kind, state_reset="all")))
