@@ -3,15 +3,12 @@
 import os
 from pathlib import Path
 
+from rrm.files import draft_of
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file in one step and force it to the disk; a crash or a full disk leaves the previous one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(path) as draft, draft.open("wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,7 +1,6 @@
 """Events at fixed shares of the budget: validation, checkpoint, report, and the end of training."""
 
 import io
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from lightning_modules.datamodule import TaskData
 from lightning_modules.evaluation import depth_curve
 from lightning_modules.module import RecursiveModule
 from lightning_modules.record import Row, value_of
+from rrm.files import draft_of
 
 Report = Callable[[Row], bool]  # takes a row; False stops the trial
 
@@ -39,7 +39,8 @@ class BudgetCallback(pl.Callback):
             row = self._score(trainer, module)
             module.rows.append(row)
             if self.checkpoint is not None:
-                save_checkpoint(trainer, self.checkpoint)
+                with draft_of(self.checkpoint) as draft:
+                    trainer.save_checkpoint(draft)
             if self.best is not None and row is max(module.rows, key=_goodness):
                 save_weights(module.average.reasoner, self.best)
             self.stopped = not self.report(row)
@@ -69,16 +70,6 @@ def _goodness(row: Row) -> tuple[float, float]:
     accuracy, nll = value_of(row, "val/exact_accuracy"), value_of(row, "val/nll")
     assert accuracy is not None and nll is not None
     return accuracy, -nll
-
-
-def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
-    """Replace the checkpoint in one step; a crash or a full disk leaves the previous one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        trainer.save_checkpoint(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lightning_modules.yaml_file import read_yaml
 from rrm.config import (
+    SAME_SCORES,
     SCORING,
     LossConfig,
     OptimConfig,
@@ -17,8 +18,9 @@ from rrm.config import (
     RuleError,
     StrictConfig,
     drop_fields,
+    has_mark,
     is_neutral,
-    is_scoring,
+    marked_paths,
 )
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
@@ -80,9 +82,9 @@ class FitConfig(StrictConfig):
 class EvalConfig(StrictConfig):
     """How a model is scored; always with the averaged weights."""
 
-    validations: int = Field(10, ge=1)
+    validations: int = Field(10, ge=1, json_schema_extra=SAME_SCORES)
     """Number of times that the validation split is scored during training, evenly over the budget."""
-    max_depth: int = Field(16, ge=1, json_schema_extra=SCORING)
+    max_depth: int = Field(16, ge=1, json_schema_extra=SCORING | SAME_SCORES)
     """Largest inference depth D of the depth curve at the end: it runs over 1 .. max_depth supervision steps. At least N_sup."""
     halting: Literal["fixed", "q", "convergence"] = Field("fixed", json_schema_extra=SCORING)
     """When a row stops at inference: after D steps, once its halting value is above 0, or once its answer stays the same.
@@ -91,7 +93,7 @@ class EvalConfig(StrictConfig):
     """
     rollouts: int = Field(1, ge=1, json_schema_extra=SCORING)
     """Number of runs with different noise; they give `depth/rollout_mode`, `depth/rollout_best_q` and `depth/rollout_oracle`."""
-    batch_size: int = Field(256, ge=1, json_schema_extra=SCORING)
+    batch_size: int = Field(256, ge=1, json_schema_extra=SCORING | SAME_SCORES)
     """Rows that are scored at the same time."""
 
 
@@ -117,9 +119,9 @@ class TrialConfig(StrictConfig):
     def _check(self) -> Self:
         model, depth = self.model, self.model.trained_depth
         if self.eval.max_depth < depth:
-            problem = f"eval.max_depth must be at least model.supervision_steps, got {self.eval.max_depth} and {depth}"
-            raise RuleError(problem, "eval.max_depth", "model.supervision_steps")
-        if self.eval.rollouts > 1 and not (model.state_init == "random" or model.state_noise_in_evaluation):
+            problem = f"eval.max_depth must be at least model.{model.depth_field}, got {self.eval.max_depth} and {depth}"
+            raise RuleError(problem, "eval.max_depth", f"model.{model.depth_field}")
+        if self.eval.rollouts > 1 and not model.answers_at_random:
             raise RuleError(
                 "eval.rollouts has no effect where runs do not differ: "
                 "choose model.state_init random or model.state_noise_in_evaluation true",
@@ -127,8 +129,9 @@ class TrialConfig(StrictConfig):
                 "model.state_init",
                 "model.state_noise_in_evaluation",
             )
-        if self.eval.halting == "q" and model.halting is None:
-            problem = f"eval.halting q has no effect on the kind {model.kind!r}, which answers in one pass"
+        if self.eval.halting not in model.halting_rules:
+            rules = ", ".join(model.halting_rules)
+            problem = f"eval.halting must be one of {rules} for the kind {model.kind!r}, got {self.eval.halting!r}"
             raise RuleError(problem, "eval.halting", "model.kind")
         if self.fit.curriculum and not isinstance(model, RecursiveConfig):
             kinds = ", ".join(kind for kind, config in CONFIGS.items() if issubclass(config, RecursiveConfig))
@@ -147,7 +150,7 @@ class TrialConfig(StrictConfig):
     def _idle(self) -> dict[str, tuple[str, str]]:
         """Fields of `optim` without effect, each with the condition and the field that sets it; `resolved` leaves them out."""
         idle: dict[str, tuple[str, str]] = {}
-        if not self.model.prefix_length:
+        if not self.model.has_puzzle_embedding:
             cause = ("without puzzle embeddings (model.prefix_length 0)", "model.prefix_length")
             idle |= dict.fromkeys(("puzzle_lr", "puzzle_weight_decay"), cause)
         if not self.optim.ema_decay:
@@ -172,7 +175,7 @@ class TrialConfig(StrictConfig):
     @property
     def training_fingerprint(self) -> str:
         """16 hex digits over what the trained weights depend on: trials that share it differ in how they are scored alone."""
-        return _hash(drop_fields(self, self.identity(), is_scoring))
+        return _hash(drop_fields(self, self.identity(), lambda field, value: has_mark(field, SCORING)))
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""
@@ -205,6 +208,9 @@ class TrialConfig(StrictConfig):
     def resolved(self) -> dict[str, Any]:
         """What `trial.yaml` holds: every field, those without effect left out."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)}, serialize_as_any=True)
+
+
+CURVE_SETTINGS = tuple(marked_paths(TrialConfig, SAME_SCORES))  # they change curves, and neither the model nor its scores
 
 
 def _hash(identity: dict[str, Any]) -> str:

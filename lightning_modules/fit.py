@@ -5,7 +5,6 @@ import resource
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -63,14 +62,6 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     return _score(config, module, data, trainer.strategy.root_device, folder, wall_seconds=time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class _SplitResult:
-    """Columns of the record and points of the curves of one split."""
-
-    columns: Record
-    points: list[CurvePoint]
-
-
 def _score(
     config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, folder: Path | None, wall_seconds: float
 ) -> FitResult:
@@ -95,23 +86,23 @@ def _score(
     }
     columns: Record = {"outcome": Outcome.COMPLETED}
     for part in parts:
-        columns |= part.columns
-    return _result(config, module, columns | machine, [point for part in parts for point in part.points])
+        columns |= part.record
+    return _result(config, module, columns | machine, [point for part in parts for point in part.curves])
 
 
-def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, now: int) -> _SplitResult:
+def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, now: int) -> FitResult:
     columns: Record = {"val/examples": len(data.splits["validation"])}
     columns |= {f"val/{name}": value for name, value in curve.at(config.model.trained_depth).items()}
-    return _SplitResult(columns, depth_points(curve, VALIDATION_DEPTH, now, ("exact_accuracy", "nll")))
+    return FitResult(columns, depth_points(curve, VALIDATION_DEPTH, now, ("exact_accuracy", "nll")))
 
 
-def _split_result(split: Split, prefix: str, scores: Scores, data: TaskData, now: int) -> _SplitResult:
-    """Scores at the trained depth, the task's own measures, and the curves by depth and by bin of difficulty."""
+def _split_result(split: Split, prefix: str, scores: Scores, data: TaskData, now: int) -> FitResult:
+    """The part of a split: scores at the trained depth, the task's own measures, curves by depth and by bin of difficulty."""
     examples, curve = data.splits[split], scores.curve()
     judged = data.task.judge(examples, scores.answers, scores.confidence)
     columns = {f"{split}/{name}": value for name, value in (curve.at(scores.trained_depth) | judged).items()}
     bins = bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
-    return _SplitResult(columns | {f"{split}/examples": len(examples)}, depth_points(curve, prefix, now) + bins)
+    return FitResult(columns | {f"{split}/examples": len(examples)}, depth_points(curve, prefix, now) + bins)
 
 
 def _result(config: TrialConfig, module: RecursiveModule, ending: Record, points: Sequence[CurvePoint] = ()) -> FitResult:

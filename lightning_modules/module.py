@@ -11,10 +11,11 @@ from torch.optim import Optimizer
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import Row, step_flops
+from rrm.config import Cycles
 from rrm.format_version import check_format
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from rrm.optim import WeightAverage, build_optimizer, set_learning_rates
-from rrm.trial_model import Batch, Cycles, TrialModel
+from rrm.trial_model import Batch, TrialModel
 from rrm.weights import load_weights, read_weights
 
 CHECKPOINT_FORMAT = 1  # version of checkpoint.ckpt; old files of format 1 state none
@@ -35,7 +36,7 @@ class RecursiveModule(pl.LightningModule):
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
         self.config = config
-        self.reasoner: TrialModel[Any] = build_reasoner(config.model, config.task.shape)
+        self.reasoner: TrialModel[Any] = build_model(config.model, config.task.shape)
         if config.fit.start_from is not None:
             load_weights(self.reasoner, read_weights(config.fit.start_from))
         self.average = WeightAverage(self.reasoner, config.optim)
@@ -56,10 +57,10 @@ class RecursiveModule(pl.LightningModule):
         if self.carry is None:
             start = self.reasoner.start_training(batch)
             self.carry = start.carry
-            self.fresh_examples += start.entered
+            self.fresh_examples += int(start.entered)
         step = self.reasoner.training_step(self.carry, batch, self.config.loss, self.cycles)
         self.carry = step.carry
-        self.fresh_examples += step.entered
+        self.fresh_examples += int(step.entered)
         self._left_slots += step.left.cpu()
         self._loss_sum += step.loss.detach().double().cpu()
         self._loss_count += 1
@@ -70,7 +71,7 @@ class RecursiveModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Count the step before the learning rate is set, which depends on the share of the budget used with this step."""
-        self.train_flops += step_flops(self.config, self.cycles or (None, None))
+        self.train_flops += step_flops(self.config, self.cycles)
         set_learning_rates(optimizer, self.config.optim, self.progress_at(self.global_step + 1))
 
     def optimizer_step(self, epoch: int, batch_index: int, optimizer: Any, optimizer_closure: Any = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Self, TypedDict
 from lightning_modules.columns import BUDGET_COLUMNS, RECORD_METRICS, column_of, current_name, curve_of
 from lightning_modules.config import TrialConfig
 from rrm.compute import count_layers, count_parameters, count_recursion, inference_flops, train_step_flops
+from rrm.config import Cycles
 from rrm.errors import UserError, first_line
 from rrm.format_version import check_format
 
@@ -134,8 +135,8 @@ def describe(config: TrialConfig) -> Record:
     }
 
 
-def step_flops(config: TrialConfig, cycles: tuple[int | None, int | None] = (None, None)) -> int:
-    """FLOPs of one optimizer step of this trial, at the (T, n) of a curriculum or the model's own."""
+def step_flops(config: TrialConfig, cycles: Cycles | None = None) -> int:
+    """FLOPs of one optimizer step of this trial, at the T and n of a curriculum or the model's own."""
     return train_step_flops(config.model, config.task.shape, config.fit.batch_size, cycles)
 
 

@@ -22,7 +22,7 @@ from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError
 from rrm.format_version import check_format
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from rrm.trial_model import TrialModel, puzzle_batch
 from rrm.weights import load_weights, read_weights, write_weights
 
@@ -50,7 +50,7 @@ class SavedModel:
         _check_folder(folder)
         self.config = validate_trial(read_yaml(folder / TRIAL))
         self.shape = self.config.task.shape
-        self.model: TrialModel[Any] = build_reasoner(self.config.model, self.shape)
+        self.model: TrialModel[Any] = build_model(self.config.model, self.shape)
         load_weights(self.model, read_weights(folder / SAVED_WEIGHTS))
         self.model.eval()
 
@@ -70,7 +70,7 @@ class SavedModel:
             depth: largest number of supervision steps; N_sup where absent.
             halting: `fixed`, `q` or `convergence`; the trial's `eval.halting` where absent.
         """
-        depth, halting = depth or self.model.trained_depth, halting or self.config.eval.halting
+        depth, halting = depth or self.config.model.trained_depth, halting or self.config.eval.halting
         # Batches as in an evaluation, so that the rows of a split get the same noise as in that evaluation.
         generator = torch.Generator(self.model.device).manual_seed(EVALUATION_SEED)
         parts = []
@@ -93,9 +93,9 @@ def save_model(folder: Path, config: TrialConfig, state: dict[str, Tensor]) -> N
     write_atomically(folder / TRIAL, write_yaml(config.resolved()))
     write_weights(folder / SAVED_WEIGHTS, state)
     write_atomically(folder / FORMAT, json.dumps({"format": SAVED_FORMAT}))
-    model: TrialModel[Any] = build_reasoner(config.model, config.task.shape)
+    model: TrialModel[Any] = build_model(config.model, config.task.shape)
     load_weights(model, state)
-    if not model.answers_at_random:
+    if not config.model.answers_at_random:
         torch.export.save(export_program(model), folder / PROGRAM)
 
 
@@ -116,8 +116,8 @@ def export_program(model: TrialModel[Any]) -> torch.export.ExportedProgram:
     """The model at its trained depth as a program for any number of puzzles; it needs torch alone."""
     model.eval().requires_grad_(False)
     example = [torch.ones(EXAMPLE_ROWS, model.shape.length, dtype=torch.int64)]
-    if model.has_puzzle_embedding:
+    if model.config.has_puzzle_embedding:
         example.append(torch.zeros(EXAMPLE_ROWS, dtype=torch.int64))
     rows = torch.export.Dim("rows")
-    program = model.fixed_depth(model.trained_depth)
+    program = model.fixed_depth(model.config.trained_depth)
     return torch.export.export(program, tuple(example), dynamic_shapes=tuple({0: rows} for _ in example))

@@ -6,9 +6,9 @@ Matrix products only, a multiply-add counted as 2 FLOPs, the backward pass as tw
 Legend: D hidden size, M inner width of a SwiGLU, S prefix + grid, L grid, V vocabulary, T and n cycles.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
-from rrm.config import AnyModelConfig, RecursiveConfig
+from rrm.config import AnyModelConfig, BaseModelConfig, Cycles, ModelConfig, RecursiveConfig
 from rrm.tasks.task import PuzzleShape
 
 if TYPE_CHECKING:
@@ -26,30 +26,29 @@ class ParameterCount(NamedTuple):
         return self.once + self.recursed
 
 
-def has_closed_forms(config: AnyModelConfig) -> bool:
+def has_closed_forms(config: BaseModelConfig) -> TypeGuard[AnyModelConfig]:
     """Whether the config's class itself states that the forms below are its model's; a derived class does not inherit it."""
     return bool(vars(type(config)).get("closed_forms", False))
 
 
-def _measured(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None] = (None, None)) -> "Measured":
+def _measured(config: BaseModelConfig, shape: PuzzleShape, cycles: Cycles | None = None) -> "Measured":
     from rrm.measure import measure_model  # needs torch
 
-    t, n = config.cycles
-    return measure_model(config, shape, (cycles[0] or t, cycles[1] or n))
+    return measure_model(config, shape, cycles)
 
 
-def count_recursion(config: AnyModelConfig, shape: PuzzleShape) -> float:
-    """R: how often a parameter of the networks is applied to an example that lives N_sup supervision steps, on average."""
+def count_recursion(config: BaseModelConfig, shape: PuzzleShape) -> float:
+    """R: how often a parameter of the networks is applied to an example at the trained depth (N_sup), on average."""
     return config.recursion if has_closed_forms(config) else _measured(config, shape).recursion
 
 
-def count_layers(config: AnyModelConfig, shape: PuzzleShape) -> int:
+def count_layers(config: BaseModelConfig, shape: PuzzleShape) -> int:
     """Layers executed in one supervision step."""
     return config.layers_per_step if has_closed_forms(config) else _measured(config, shape).layers_per_step
 
 
-def count_parameters(config: AnyModelConfig, shape: PuzzleShape) -> ParameterCount:
-    """Parameters of the model that `build_reasoner(config, shape)` would build."""
+def count_parameters(config: BaseModelConfig, shape: PuzzleShape) -> ParameterCount:
+    """Parameters of the model that `build_model(config, shape)` would build."""
     if not has_closed_forms(config):
         measured = _measured(config, shape)
         return ParameterCount(measured.once, measured.recursed)
@@ -63,7 +62,14 @@ def count_parameters(config: AnyModelConfig, shape: PuzzleShape) -> ParameterCou
     return ParameterCount(tokens_and_head + positions + q_head + initial, sum(config.network_layers) * block)
 
 
-def inference_flops(config: AnyModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
+def count_puzzle_weights(config: BaseModelConfig, shape: PuzzleShape) -> int:
+    """Weights of the embedding of puzzles, which sign-SGD trains and which are no parameters."""
+    if not has_closed_forms(config):
+        return _measured(config, shape).puzzle_weights
+    return shape.num_puzzles * (config.puzzle_embedding_size or 0)
+
+
+def inference_flops(config: BaseModelConfig, shape: PuzzleShape, depth: int | None = None) -> int:
     """FLOPs of answering one example with `depth` supervision steps (N_sup where absent), each answered."""
     if has_closed_forms(config):
         step = config.layers_per_step * _layer_flops(config, shape) + _head_flops(config, shape)
@@ -72,19 +78,17 @@ def inference_flops(config: AnyModelConfig, shape: PuzzleShape, depth: int | Non
     return (depth or config.trained_depth) * step
 
 
-def train_step_flops(
-    config: AnyModelConfig, shape: PuzzleShape, batch_size: int, cycles: tuple[int | None, int | None] = (None, None)
-) -> int:
+def train_step_flops(config: BaseModelConfig, shape: PuzzleShape, batch_size: int, cycles: Cycles | None = None) -> int:
     """FLOPs of one optimizer step, which is one supervision step of a batch.
 
     All calls forward, the differentiated ones backward, the continue target's extra pass where it is learned.
 
     Args:
-        cycles: (T, n) in force, where a curriculum asks for other ones than the config.
+        cycles: T and n in force, where a curriculum sets them.
     """
     if not has_closed_forms(config):
         return batch_size * _measured(config, shape, cycles).train_flops
-    layers, graded = config.call_layers(*cycles), config.graded_calls(*cycles)
+    layers, graded = config.call_layers(cycles), config.graded_calls(cycles)
     layer, head = _layer_flops(config, shape), _head_flops(config, shape)
     step = (sum(layers) + 2 * sum(layers[-graded:])) * layer + 3 * head
     step -= _saved_at_the_horizon(config, shape, cycles)
@@ -93,7 +97,7 @@ def train_step_flops(
     return batch_size * step
 
 
-def _layer_flops(config: AnyModelConfig, shape: PuzzleShape) -> int:
+def _layer_flops(config: ModelConfig, shape: PuzzleShape) -> int:
     """Forward FLOPs of one layer on one example."""
     length, size = config.prefix_length + shape.length, config.hidden_size
     mlp = 2 * length * 3 * size * config.inner_size(size)
@@ -105,19 +109,19 @@ def _layer_flops(config: AnyModelConfig, shape: PuzzleShape) -> int:
     return mixer + mlp
 
 
-def _head_flops(config: AnyModelConfig, shape: PuzzleShape) -> int:
+def _head_flops(config: ModelConfig, shape: PuzzleShape) -> int:
     """Forward FLOPs of both heads on one example."""
     return 2 * config.hidden_size * (shape.length * shape.vocabulary + 2)
 
 
-def _saved_at_the_horizon(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int | None, int | None]) -> int:
+def _saved_at_the_horizon(config: ModelConfig, shape: PuzzleShape, cycles: Cycles | None) -> int:
     """FLOPs that the first differentiated call saves when its input needs no gradient: that of its first product's input.
 
     The input needs one where x is injected (the embedding is trained). An answer update gets no x; one right behind the
     horizon sees only states without gradient. Learned initial states, which do have one, need a horizon beyond it.
     """
-    calls, graded = len(config.call_layers(*cycles)), config.graded_calls(*cycles)
-    per_cycle = (cycles[1] or config.cycles[1]) + 1
+    calls, graded = len(config.call_layers(cycles)), config.graded_calls(cycles)
+    per_cycle = (cycles or config.cycles).l_cycles + 1
     is_answer_update = isinstance(config, RecursiveConfig) and (calls - graded) % per_cycle == per_cycle - 1
     if not is_answer_update:
         return 0

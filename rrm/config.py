@@ -3,13 +3,15 @@
 import json
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-SCORING: dict[str, Any] = {"scoring": True}  # in a field's json_schema_extra: it changes no weights
+# Marks in a field's json_schema_extra.
+SCORING: dict[str, Any] = {"scoring": True}  # the field changes how weights are scored and no weights
+SAME_SCORES: dict[str, Any] = {"same_scores": True}  # neither weights nor scores at the trained depth depend on the field
 
 
 class StrictConfig(BaseModel):
@@ -69,9 +71,19 @@ def is_neutral(field: FieldInfo, value: Any) -> bool:
     return isinstance(extra, dict) and "neutral" in extra and json.dumps(extra["neutral"]) == json.dumps(value)
 
 
-def is_scoring(field: FieldInfo, value: Any) -> bool:
-    """Whether a field changes how weights are scored and not the weights: `json_schema_extra=SCORING`."""
-    return isinstance(field.json_schema_extra, dict) and SCORING.items() <= field.json_schema_extra.items()
+def has_mark(field: FieldInfo, mark: dict[str, Any]) -> bool:
+    """Whether a field has a mark: `json_schema_extra=SCORING`."""
+    return isinstance(field.json_schema_extra, dict) and mark.items() <= field.json_schema_extra.items()
+
+
+def marked_paths(section: type[BaseModel], mark: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted paths of the fields with a mark, those of all kinds of a section included."""
+    paths = []
+    for name, field in section.model_fields.items():
+        paths += [prefix + name] if has_mark(field, mark) else []
+        for inner in sections_in(field.annotation, of_lists=False):
+            paths += marked_paths(inner, mark, f"{prefix}{name}.")
+    return list(dict.fromkeys(paths))
 
 
 def sections_in(annotation: Any, of_lists: bool = True) -> list[type[BaseModel]]:
@@ -100,18 +112,64 @@ def fields_by_path(section: type, prefix: str = "") -> dict[str, list[Any]]:
     return found
 
 
-class ModelConfig(StrictConfig):
-    """What every model has: width, layers and input (papers: HRM 2506.21734, TRM 2510.04871).
+class Cycles(NamedTuple):
+    """The T and n of a recursive model, which a curriculum changes during training."""
 
-    A file in rrm/models holds a model: a class of settings derived from one of the classes below, and the model itself.
-    A field that has no effect beside the values of other fields is None, and refused when it is given.
+    h_cycles: int
+    l_cycles: int
+
+
+class BaseModelConfig(StrictConfig):
+    """What a trial reads of the settings of any model, before it builds the model. A subclass adds `kind` and further fields.
+
+    The properties are those of a model that answers in one pass. They hold for the model too (`rrm.trial_model.TrialModel`).
     """
 
     closed_forms: ClassVar[bool] = False
     """Whether the forms of rrm/compute.py hold for the model. A class that does not state it has its model counted."""
+    depth_field: ClassVar[str] = "supervision_steps"
+    """The field with the trained depth, which names what a depth counts."""
 
     kind: str
     """Which model."""
+
+    @property
+    def depth_name(self) -> str:
+        """What a depth counts, for messages: `supervision steps`."""
+        return self.depth_field.replace("_", " ")
+
+    @property
+    def trained_depth(self) -> int:
+        """The depth that training aims at: N_sup of a recursive model."""
+        return 1
+
+    @property
+    def halting_rules(self) -> tuple[str, ...]:
+        """Rules by which an answer may halt before the last depth, as in `eval.halting`; `fixed` never halts."""
+        return ("fixed",)
+
+    @property
+    def has_puzzle_embedding(self) -> bool:
+        """Whether an answer depends on the identifier of the puzzle."""
+        return False
+
+    @property
+    def answers_at_random(self) -> bool:
+        """Whether the model draws random numbers when it answers."""
+        return False
+
+    @property
+    def passes_nothing(self) -> bool:
+        """Whether a supervision step receives nothing from the step before: neither a state nor an answer."""
+        return False
+
+
+class ModelConfig(BaseModelConfig):
+    """What models of blocks have (rrm/layers.py): width, layers and input (papers: HRM 2506.21734, TRM 2510.04871).
+
+    A field that has no effect beside the values of other fields is None, and refused when it is given.
+    """
+
     hidden_size: int = Field(128, ge=1)
     """Width D."""
     head_size: int = Field(16, ge=2, multiple_of=2)
@@ -182,19 +240,13 @@ class ModelConfig(StrictConfig):
         return True
 
     @property
-    def passes_nothing(self) -> bool:
-        """Whether a supervision step receives nothing from the step before: neither a state nor an answer."""
-        return False
+    def has_puzzle_embedding(self) -> bool:
+        return self.puzzle_embedding_size is not None
 
     @property
-    def trained_depth(self) -> int:
-        """N_sup; 1 for the models that answer in one pass."""
-        return 1
-
-    @property
-    def cycles(self) -> tuple[int, int]:
-        """(T, n); 1 for what a model does not have."""
-        return (1, 1)
+    def cycles(self) -> Cycles:
+        """T and n; 1 for what a model does not have."""
+        return Cycles(1, 1)
 
     @property
     def num_heads(self) -> int:
@@ -204,13 +256,13 @@ class ModelConfig(StrictConfig):
         """Inner width of a SwiGLU over `size` (official: `_find_multiple(round(expansion * size * 2 / 3), 256)`)."""
         return math.ceil(round(self.expansion * size * 2 / 3) / self.mlp_multiple) * self.mlp_multiple
 
-    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
-        """Layers of every network call of one supervision step, in order; a curriculum may ask for other T and n."""
+    def call_layers(self, cycles: Cycles | None = None) -> list[int]:
+        """Layers of every network call of one supervision step, in order; a curriculum may set other T and n."""
         return [self.num_layers]
 
-    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
+    def graded_calls(self, cycles: Cycles | None = None) -> int:
         """How many of these calls, the last ones, are differentiated."""
-        return len(self.call_layers(h_cycles, l_cycles))
+        return len(self.call_layers(cycles))
 
     @property
     def network_layers(self) -> tuple[int, ...]:
@@ -234,7 +286,6 @@ class ModelConfig(StrictConfig):
 class OnePassConfig(ModelConfig):
     """A model that answers in one pass: it has no settings of supervision and state, and these values in their place."""
 
-    supervision_steps: ClassVar[None] = None
     halting: ClassVar[None] = None
     halt_exploration: ClassVar[None] = None
     state_reset: ClassVar[None] = None
@@ -244,6 +295,10 @@ class OnePassConfig(ModelConfig):
     state_noise_in_evaluation: ClassVar[None] = None
     damping: ClassVar[None] = None
     medium: ClassVar[None] = None
+
+    @property
+    def halting_rules(self) -> tuple[str, ...]:
+        return ("fixed", "convergence")
 
     @property
     def recursion(self) -> float:
@@ -311,6 +366,14 @@ class IterativeConfig(ModelConfig):
         return self.supervision_steps
 
     @property
+    def halting_rules(self) -> tuple[str, ...]:
+        return ("fixed", "q", "convergence")
+
+    @property
+    def answers_at_random(self) -> bool:
+        return self.state_init == "random" or bool(self.state_noise_in_evaluation)
+
+    @property
     def passes_nothing(self) -> bool:
         return self.state_reset == "all" and self.medium == "latent"
 
@@ -339,20 +402,20 @@ class RecursiveConfig(IterativeConfig):
         return False
 
     @property
-    def cycles(self) -> tuple[int, int]:
-        return (self.h_cycles, self.l_cycles)
+    def cycles(self) -> Cycles:
+        return Cycles(self.h_cycles, self.l_cycles)
 
     @property
     def answer_network_layers(self) -> int | None:
-        """Layers of a network for the answer's updates alone; None where one network has both roles."""
-        return None
+        """Layers of a network for the answer's updates alone, the field `answer_layers`; None where one network has both roles."""
+        return getattr(self, "answer_layers", None)
 
-    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
-        t, n = h_cycles or self.h_cycles, l_cycles or self.l_cycles
+    def call_layers(self, cycles: Cycles | None = None) -> list[int]:
+        t, n = cycles or self.cycles
         return ([self.num_layers] * n + [self.answer_network_layers or self.num_layers]) * t
 
-    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
-        return count_graded(self.gradient, len(self.call_layers(h_cycles, l_cycles)), (l_cycles or self.l_cycles) + 1)
+    def graded_calls(self, cycles: Cycles | None = None) -> int:
+        return count_graded(self.gradient, len(self.call_layers(cycles)), cycle=(cycles or self.cycles).l_cycles + 1)
 
     @property
     def network_layers(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rrm.errors import UserError
+from rrm.models import CONFIGS
 
 Sections = dict[str, Any]
 
@@ -49,9 +50,16 @@ def with_defaults(trial: Sections, version: int) -> Sections:
     """A copy of a trial's sections in which absent fields have the defaults of `version` that differ from those of today."""
     filled = copy.deepcopy(trial)
     for change in older_defaults(version).values():
-        if not any(_value_at(trial, path) == value for path, value in change.unless.items()):
+        if _has_field(trial, change.path) and not any(_value_at(trial, path) == value for path, value in change.unless.items()):
             _fill(filled, change.path, change.before)
     return filled
+
+
+def _has_field(trial: Sections, path: str) -> bool:
+    """Whether a trial can have this field: a model has the fields of its kind alone."""
+    config = CONFIGS.get(str(_value_at(trial, "model.kind")))
+    section, _, name = path.rpartition(".")
+    return section != "model" or config is None or name in config.model_fields
 
 
 def describe_defaults(version: int) -> str:

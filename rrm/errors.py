@@ -21,6 +21,7 @@ MAX_LISTED = 12  # choices that are all listed ...
 SOME_LISTED = 8  # ... and how many of more
 MAX_OTHERS = 4  # further fields with problems that are named
 MAX_MEANT = 3  # fields of one name that are suggested
+NO_KIND = {"union_tag_invalid", "union_tag_not_found"}  # pydantic's errors where `kind` selects no member of a union
 SAME, VERY_NEAR, NEAR = 1.0, 0.85, 0.65  # share of two words that is alike, as difflib counts it
 
 
@@ -181,7 +182,7 @@ def from_validation(error: ValidationError, root: type, prefix: str = "", known:
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first, (keys, section) = problems[0], _locate(root, problems[0])
     same = [problem for problem in problems if _locate(root, problem)[0] == keys]  # what each member of a union says
-    path = ".".join(filter(None, (prefix, join_keys(*keys), "kind" if first["type"] == "union_tag_invalid" else "")))
+    path = ".".join(filter(None, (prefix, join_keys(*keys), "kind" if first["type"] in NO_KIND else "")))
     places = [_locate(root, problem)[0] for problem in problems]
     others = _name_others([".".join(filter(None, (prefix, join_keys(*place)))) for place in places if place != keys])
     if first["type"] == "extra_forbidden":
@@ -310,8 +311,11 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
     """Rule, then value, then choices; several problems are those of one value in the eyes of the members of a union."""
     problem = problems[0]
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    if kind in NO_KIND and isinstance(value, dict):
+        value = value.get("kind")
     if kind == "union_tag_invalid":
-        return f"got {context['tag']!r}; {suggest(context['tag'], context['expected_tags'].replace(chr(39), '').split(', '))}"
+        hint = suggest(context["tag"], context["expected_tags"].replace("'", "").split(", "))
+        return f"got {_shortened(repr(value))}; {hint}"
     if kind == "missing":
         return "is required, and absent"
     if kind == "value_error":

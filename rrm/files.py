@@ -1,7 +1,10 @@
 """Files that a config names: by path for people, by digest for identity."""
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +35,17 @@ def join_location(storage: str, name: str) -> str:
     """The location of a sweep in a storage, which is a folder or a URI."""
     scheme, separator, rest = storage.rpartition("://")
     return f"{scheme}{separator}{rest.rstrip('/')}/{name}"
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`. It takes the place of `path` when the block ends, and is removed where the block raises."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def checked_sha256(path: Path, expected: str | None) -> str:

@@ -20,7 +20,6 @@ class SupervisionLoss:
 
     lm: Tensor
     halt: Tensor
-    q_continue: Tensor
     total: Tensor
 
 
@@ -59,4 +58,4 @@ def supervision_loss(outputs: Outputs, labels: Tensor, config: LossConfig | None
     q_continue = torch.zeros((), device=lm.device)
     if outputs.q_continue_logits is not None and outputs.target_q_continue is not None:
         q_continue = F.binary_cross_entropy_with_logits(outputs.q_continue_logits, outputs.target_q_continue, reduction="sum")
-    return SupervisionLoss(lm, halt, q_continue, lm + config.q_weight * (halt + q_continue))
+    return SupervisionLoss(lm, halt, lm + config.q_weight * (halt + q_continue))

@@ -1,91 +1,133 @@
-"""Parameters, calls and FLOPs of a model, counted on the model itself: it is built and run without memory, on the meta device."""
+"""Parameters, calls, FLOPs and memory of a model, counted on the model itself through the interface `TrialModel`.
+
+The model is built and run on the meta device, which holds no values. One that reads the value of a tensor runs on the CPU instead.
+"""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from rrm.config import AnyModelConfig
-from rrm.layers import BlockStack
-from rrm.models import build_reasoner
+from rrm.config import BaseModelConfig, Cycles, LossConfig
+from rrm.models import build_model
 from rrm.optim import PUZZLE_EMBEDDING
-from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
-from rrm.trial_model import Batch, Cycles
+from rrm.trial_model import Batch, TrialModel
 
-META = torch.device("meta")
+META, CPU = torch.device("meta"), torch.device("cpu")
+T = TypeVar("T")
 
 
 class Measured(NamedTuple):
-    """What one supervision step of a model was seen to use."""
+    """What one step of a model was seen to use."""
 
     once: int  # parameters outside the networks
     recursed: int  # parameters of the networks
+    puzzle_weights: int  # weights of the embedding of puzzles
     layers_per_step: int  # layers executed
-    recursion: float  # times a parameter of the networks is applied in N_sup steps, on average
+    recursion: float  # times a parameter of the networks is applied at the trained depth, on average
     answer_flops: int  # FLOPs of one step on one example, answer included
     train_flops: int  # FLOPs of one training step on one example
 
 
 @lru_cache(maxsize=4096)
-def measure_model(config: AnyModelConfig, shape: PuzzleShape, cycles: tuple[int, int] | None = None) -> Measured:
-    """Counts of the model that `build_reasoner(config, shape)` builds; torch's random state stays as it is.
+def measure_model(config: BaseModelConfig, shape: PuzzleShape, cycles: Cycles | None = None) -> Measured:
+    """Counts of the model that `build_model(config, shape)` builds; torch's random state stays as it is.
 
     Args:
-        cycles: (T, n) in force, where a curriculum asks for other ones than the config.
+        cycles: T and n in a training step, where a curriculum sets them; the model's own where absent.
     """
-    with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
-        with META:
-            model = build_reasoner(config, shape)
-        asked = Cycles(*(cycles or config.cycles))
-        networks = [module for module in model.modules() if isinstance(module, BlockStack)]
+
+    def measure(device: torch.device) -> Measured:
+        model, rows = _build(config, shape, device), _blank_rows(1, shape, device)
+        networks = model.networks()
         sizes = {network: sum(weight.numel() for weight in network.parameters()) for network in networks}
-        applied = _count_applications(model.eval(), networks, shape, asked)
-        trained = sum(weight.numel() for name, weight in model.named_parameters() if name != PUZZLE_EMBEDDING)
+        applied: Counter[nn.Module] = Counter()
+        hooks = [network.register_forward_hook(lambda called, *_: applied.update([called])) for network in networks]
+        answer_flops = _count_flops(lambda: _answer(model.eval(), rows))
+        for hook in hooks:
+            hook.remove()
+        train_flops = _count_flops(lambda: torch.autograd.backward(_train(model.train(), rows, LossConfig(), cycles)))
+        weights = {name: weight.numel() for name, weight in model.named_parameters()}
+        puzzle_weights = weights.pop(PUZZLE_EMBEDDING, 0)
         recursed = sum(sizes.values())
-        passes = sum(applied[network] * sizes[network] for network in networks)  # applications, weighted by parameters
+        passes = sum(applied[network] * size for network, size in sizes.items())  # applications, weighted by parameters
         return Measured(
-            once=trained - recursed,
+            once=sum(weights.values()) - recursed,
             recursed=recursed,
-            layers_per_step=sum(applied[network] * len(network.layers) for network in networks),
+            puzzle_weights=puzzle_weights,
+            layers_per_step=sum(applied[network] * layers for network, layers in networks.items()),
             recursion=passes / recursed * config.trained_depth if recursed else 1,
-            answer_flops=_count_flops(model.eval(), shape, asked, trains=False),
-            train_flops=_count_flops(model.train(), shape, asked, trains=True),
+            answer_flops=answer_flops,
+            train_flops=train_flops,
         )
 
-
-def _one_example(shape: PuzzleShape) -> Batch:
-    tokens = torch.zeros(1, shape.length, dtype=torch.int32, device=META)
-    return {"inputs": tokens, "labels": tokens.long(), "puzzle_identifiers": torch.zeros(1, dtype=torch.int32, device=META)}
+    with sdpa_kernel(SDPBackend.MATH):
+        return _without_values(measure)
 
 
-def _count_applications(model: Reasoner, networks: list[BlockStack], shape: PuzzleShape, cycles: Cycles) -> Counter[BlockStack]:
-    """How often each network is called in one supervision step of a model in evaluation mode."""
-    applied: Counter[BlockStack] = Counter()
+@lru_cache(maxsize=4096)
+def measure_saved_bytes(config: BaseModelConfig, shape: PuzzleShape, loss: LossConfig) -> int:
+    """Bytes that a training step keeps of one example for its backward pass."""
 
-    def count(network: torch.nn.Module, _inputs: object, _output: Tensor) -> None:
-        assert isinstance(network, BlockStack)
-        applied[network] += 1
+    def measure(device: torch.device) -> int:
+        model = _build(config, shape, device).train()
+        one, two = (_saved_bytes(model, _blank_rows(rows, shape, device), loss) for rows in (1, 2))
+        return two - one  # without what does not depend on the batch, such as weights
 
-    hooks = [network.register_forward_hook(count) for network in networks]
-    with torch.no_grad():
-        batch = _one_example(shape)
-        model(model.initial_carry(batch), batch, cycles)
-    for hook in hooks:
-        hook.remove()
-    return applied
+    return _without_values(measure)
 
 
-def _count_flops(model: Reasoner, shape: PuzzleShape, cycles: Cycles, trains: bool) -> int:
-    """FLOPs of one supervision step on one example, with its backward pass where it trains."""
-    batch = _one_example(shape)
-    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(trains):
-        _, outputs = model(model.initial_carry(batch), batch, cycles)
-        if trains:
-            heads = (outputs.q_halt_logits, outputs.q_continue_logits)
-            (outputs.logits.sum() + sum(head.sum() for head in heads if head is not None)).backward()
+def _without_values(measure: Callable[[torch.device], T]) -> T:
+    """A measurement on the meta device, or on the CPU for a model that reads the value of a tensor."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            return measure(META)
+        except RuntimeError:  # torch has no type for it; a fault of the model is raised again
+            return measure(CPU)
+
+
+def _build(config: BaseModelConfig, shape: PuzzleShape, device: torch.device) -> TrialModel[Any]:
+    with device:
+        return build_model(config, shape)
+
+
+def _blank_rows(count: int, shape: PuzzleShape, device: torch.device) -> Batch:
+    tokens = torch.zeros(count, shape.length, dtype=torch.int32, device=device)
+    return {"inputs": tokens, "labels": tokens, "puzzle_identifiers": torch.zeros(count, dtype=torch.int32, device=device)}
+
+
+@torch.no_grad()
+def _answer(model: TrialModel[Any], rows: Batch) -> None:
+    next(model.answer_depths(rows, 1))
+
+
+def _train(model: TrialModel[Any], rows: Batch, loss: LossConfig, cycles: Cycles | None = None) -> Tensor:
+    """The loss of a first training step."""
+    return model.training_step(model.start_training(rows).carry, rows, loss, cycles).loss
+
+
+def _count_flops(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
     return int(counter.get_total_flops())
+
+
+def _saved_bytes(model: TrialModel[Any], rows: Batch, loss: LossConfig) -> int:
+    """Bytes that autograd keeps in a training step; tensors that share memory count once."""
+    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        graph = _train(model, rows, loss)
+    del graph
+    return sum(storage.nbytes() for storage in storages.values())

@@ -11,14 +11,14 @@ state. Shapes: B slots, L grid length, P prefix length, S = P + L, D hidden size
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch._higher_order_ops import scan
 
-from rrm.config import AnyModelConfig, LossConfig, ModelConfig
+from rrm.config import AnyModelConfig, Cycles, LossConfig
 from rrm.layers import (
     BlockStack,
     Embedding,
@@ -31,7 +31,7 @@ from rrm.layers import (
 from rrm.losses import supervision_loss
 from rrm.outputs import Outputs
 from rrm.tasks.task import PuzzleShape
-from rrm.trial_model import Batch, Cycles, DepthAnswer, TrainingStart, TrainingStep, TrialModel, puzzle_batch
+from rrm.trial_model import Batch, DepthAnswer, TrainingStart, TrainingStep, TrialModel, puzzle_batch
 
 NO_ANSWER = -1  # in `Carry.answer`: the row has no answer yet
 
@@ -67,20 +67,13 @@ class Carry:
 class Reasoner(TrialModel[Carry], ABC):
     """A model that improves an answer over supervision steps; a subclass defines the network calls of one step."""
 
-    depth_name = "supervision steps"
-
-    Config: ClassVar[type[ModelConfig]]  # its settings; a class with settings of its kind is a model that can be chosen
+    config: AnyModelConfig
 
     def __init__(self, config: AnyModelConfig, shape: PuzzleShape) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
         self.length = config.prefix_length + shape.length
-        self.cycles = Cycles(*config.cycles)  # the config's T and n
-        self.trained_depth = config.trained_depth
-        self.halting_rules = ("fixed", "convergence") if config.halting is None else ("fixed", "q", "convergence")
-        self.has_puzzle_embedding = bool(config.puzzle_embedding_size)
-        self.answers_at_random = config.state_init == "random" or bool(config.state_noise_in_evaluation)
         size = config.hidden_size
         self.embed_scale: float = size**0.5
         self.embed_tokens = Embedding(shape.vocabulary, size, std=1 / self.embed_scale)
@@ -173,9 +166,9 @@ class Reasoner(TrialModel[Carry], ABC):
 
     def refine(self, state: State, x: Tensor, cycles: Cycles | None = None, generator: Generator | None = None) -> State:
         """One supervision step on embedded inputs x [B, S, D]; the last calls are differentiated, their number is in the config."""
-        cycles = cycles or self.cycles
+        cycles = cycles or self.config.cycles
         calls = self.calls(cycles)
-        first_graded = len(calls) - self.config.graded_calls(*cycles)
+        first_graded = len(calls) - self.config.graded_calls(cycles)
         for number, call in enumerate(calls):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number >= first_graded):
                 state = call(state, x, generator)
@@ -220,7 +213,7 @@ class Reasoner(TrialModel[Carry], ABC):
 
         Exploration as in the official code: with some probability a row must first reach a random number of steps.
         """
-        last = self.trained_depth
+        last = self.config.trained_depth
         halted = steps >= last
         if self.training and self.config.halting in {"act", "act_continue"} and last > 1:
             explores = torch.rand_like(outputs.q_halt_logits) < (self.config.halt_exploration or 0.0)
@@ -235,14 +228,10 @@ class Reasoner(TrialModel[Carry], ABC):
             return outputs.q_halt_logits > outputs.q_continue_logits
         return outputs.q_halt_logits > 0
 
-    def unroll(self, batch: Batch, depth: int, generator: Generator | None = None) -> Iterator[tuple[State, Outputs]]:
-        """State and outputs after each of the supervision steps 1 .. depth on one batch; no row halts."""
-        carry = self.enter(self.initial_carry(batch, generator), batch, generator)
-        for _ in range(depth):
-            carry, outputs = self.think(carry, generator=generator)
-            yield State(carry.z_H, carry.z_L), outputs
-
     # -- `TrialModel` ---------------------------------------------------------------------------------------------
+
+    def networks(self) -> dict[nn.Module, int]:
+        return {module: len(module.layers) for module in self.modules() if isinstance(module, BlockStack)}
 
     def start_training(self, batch: Batch) -> TrainingStart[Carry]:
         """Under fixed halting the slots start at steps 0 .. N_sup - 1 in turn.
@@ -250,14 +239,14 @@ class Reasoner(TrialModel[Carry], ABC):
         Slots that start together would all take a new row together, at every N_sup-th step.
         """
         carry = self.initial_carry(batch)
-        if self.config.halting != "fixed" or self.trained_depth == 1:
+        if self.config.halting != "fixed" or self.config.trained_depth == 1:
             return TrainingStart(carry, entered=0)
         carry = self.enter(carry, batch)
         turn = torch.arange(len(carry.steps), device=carry.steps.device, dtype=carry.steps.dtype)
-        return TrainingStart(replace(carry, steps=turn % self.trained_depth), entered=len(turn))
+        return TrainingStart(replace(carry, steps=turn % self.config.trained_depth), entered=len(turn))
 
     def training_step(self, carry: Carry, batch: Batch, loss: LossConfig, cycles: Cycles | None = None) -> TrainingStep[Carry]:
-        entered = int(carry.halted.sum())
+        entered = carry.halted.sum()
         carry, outputs = self(carry, batch, cycles)
         left = torch.stack((carry.halted.sum(), carry.steps[carry.halted].sum()))
         total = supervision_loss(outputs, carry.current["labels"], loss).total
@@ -281,6 +270,7 @@ class Reasoner(TrialModel[Carry], ABC):
             if latest is not None and not len(rows):
                 zeros = torch.zeros_like(latest.state_change), torch.zeros_like(latest.token_change)
                 latest = DepthAnswer(latest.logits, latest.confidence_logits, *zeros, latest.steps)
+                yield latest
             else:
                 before = carry.z_H
                 carry, outputs = self.think(carry, generator=generator)
@@ -290,10 +280,10 @@ class Reasoner(TrialModel[Carry], ABC):
                 latest = _overlay(
                     latest, rows, DepthAnswer(outputs.logits, outputs.q_halt_logits, change, token_change, carry.steps)
                 )
+                yield latest
                 tokens = tokens.index_copy(0, rows, answer.to(tokens.dtype))
                 stays = ~self._halts_by(halting, outputs, token_change)
                 carry, rows = carry.apply(lambda tensor, stays=stays: tensor[stays]), rows[stays]  # type: ignore[misc]
-            yield latest
 
     def _halts_by(self, halting: str, outputs: Outputs, token_change: Tensor) -> Tensor:
         """Whether each row halts under an inference rule, [B]."""
@@ -324,7 +314,7 @@ class Reasoner(TrialModel[Carry], ABC):
         """Target of q_continue, [B]: the best value of the next step, from an extra pass without a target network (HRM)."""
         state = self.refine(self.between_steps(carry, generator), self.embed(carry.current, carry.answer), cycles, generator)
         q_halt, q_continue = self.q_head(state.z_H[:, 0]).float().unbind(-1)
-        is_last = carry.steps >= self.trained_depth
+        is_last = carry.steps >= self.config.trained_depth
         return torch.where(is_last, q_halt, torch.maximum(q_halt, q_continue)).sigmoid()
 
     # -- initial states and noise ---------------------------------------------------------------------------------

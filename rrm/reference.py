@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rrm.config import AnyModelConfig, OptimConfig
+from rrm.config import BaseModelConfig, OptimConfig
 from rrm.errors import UserError
 from rrm.layers import NORM_EPS, ROTARY_BASE
 from rrm.losses import is_solved, supervision_loss
-from rrm.models import build_reasoner, model_config
+from rrm.models import build_model, model_config
 from rrm.optim import PUZZLE_EMBEDDING, WeightAverage, build_optimizer, set_learning_rates
 from rrm.outputs import Outputs
 from rrm.reasoner import Carry, Reasoner
@@ -60,12 +60,13 @@ def load_reference(arch: str, config: Mapping[str, Any], state: Mapping[str, Ten
         if config.get(name, ours) != ours:
             raise UserError(name, f"must be {ours}, got {config[name]}")
     shape = PuzzleShape(config["seq_len"], config["vocab_size"], config["num_puzzle_identifiers"])
-    model = build_reasoner(_translate(arch, config), shape)
+    model = build_model(_translate(arch, config), shape)
+    assert isinstance(model, Reasoner)
     load_weights(model, state)
     return model
 
 
-def _translate(arch: str, config: Mapping[str, Any]) -> AnyModelConfig:
+def _translate(arch: str, config: Mapping[str, Any]) -> BaseModelConfig:
     """The official config in our words."""
     size, ndim = config["hidden_size"], config.get("puzzle_emb_ndim", 0)
     prefix_length = config.get("puzzle_emb_len", 16 if arch.startswith("trm") else 0) or -(-ndim // size)

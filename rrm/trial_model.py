@@ -1,6 +1,7 @@
-"""`TrialModel`: what a trial requires of a model. Training, averaging, scoring, saving and serving use nothing else.
+"""`TrialModel`: what a trial requires of a model. Training, scoring, saving, serving and counting of costs use nothing else.
 
-What a model costs (parameters, FLOPs) follows from its config alone, see `rrm.compute`, so that a plan builds no model.
+What is known before a model is built (trained depth, what a depth counts, rules of halting) is in `rrm.config.BaseModelConfig`.
+`rrm/measure.py` counts parameters, FLOPs and memory on the methods below.
 
 Shapes: B slots (rows of a batch), L grid length, V vocabulary.
 """
@@ -8,23 +9,16 @@ Shapes: B slots (rows of a batch), L grid length, V vocabulary.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from rrm.config import LossConfig
+from rrm.config import BaseModelConfig, Cycles, LossConfig
 from rrm.tasks.task import PuzzleShape
 
 Batch = dict[str, Tensor]  # inputs [B, L], labels [B, L], puzzle_identifiers [B]
 CarryT = TypeVar("CarryT")  # what a model passes from one training step to the next; callers do not look into it
-
-
-class Cycles(NamedTuple):
-    """The T and n of a recursive model, which a curriculum changes during training."""
-
-    h_cycles: int
-    l_cycles: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class TrainingStep(Generic[CarryT]):
 
     carry: CarryT
     loss: Tensor  # scalar, mean over the slots
-    entered: int  # rows that entered a slot
+    entered: int | Tensor  # rows that entered a slot
     left: Tensor  # [2] int64: rows that left a slot, and the steps that these rows had
 
 
@@ -59,12 +53,14 @@ class DepthAnswer:
 class TrialModel(nn.Module, ABC, Generic[CarryT]):
     """A model that answers puzzles at depths 1, 2, ... and trains one optimizer step at a call."""
 
+    Config: ClassVar[type[BaseModelConfig]]  # its settings; a class that states them is a model that can be chosen
+
+    config: BaseModelConfig
     shape: PuzzleShape
-    depth_name: str  # what a depth counts, for messages: "supervision steps"
-    trained_depth: int  # the depth that training aims at
-    halting_rules: tuple[str, ...]  # rules by which an answer may halt before the last depth; `fixed` never halts
-    has_puzzle_embedding: bool  # whether an answer depends on the identifier of the puzzle
-    answers_at_random: bool  # whether the model draws random numbers when it answers
+
+    def networks(self) -> dict[nn.Module, int]:
+        """The networks that a step applies, each with its number of layers. Their parameters count as recursed."""
+        return {}
 
     @property
     @abstractmethod
@@ -98,7 +94,7 @@ class TrialModel(nn.Module, ABC, Generic[CarryT]):
         """The answers at depths 1 .. depth.
 
         Args:
-            halting: one of `halting_rules`.
+            halting: one of `config.halting_rules`.
             generator: source of noise and random states; torch's global one where absent.
         """
 

@@ -1,6 +1,5 @@
 """Weights by name: into a model, from a file, into a file."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rrm.errors import UserError, first_line
+from rrm.files import draft_of
 from rrm.optim import PUZZLE_EMBEDDING
 
 STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")  # put before a name by wrappers and compilation
@@ -68,9 +68,5 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as a `.safetensors` file, in one step: a crash or a full disk leaves the previous file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with draft_of(path) as draft:
         save_file({name: value.contiguous() for name, value in state.items()}, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

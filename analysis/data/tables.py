@@ -11,13 +11,14 @@ import pandas as pd
 
 from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
+from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.design.axes import AXES, RECURSION, SIZE
-from sweeps.design.groups import SCORING, name_rows
+from sweeps.design.groups import name_rows
 from sweeps.design.short_names import axis_name
 from sweeps.store.find_store import find_store
 from sweeps.store.open_backend import URI
@@ -79,10 +80,10 @@ class Tables:
     def scored_again(self) -> pd.Index:
         """Rows of completed trials whose model was trained in another trial too, which scored it deeper, or more often.
 
-        They differ from it in `SCORING` alone. A row without a seed is a model of its own.
+        They differ from it in `CURVE_SETTINGS` alone. A row without a seed is a model of its own.
         """
         trials = self.trials[self._counts]
-        scoring = [name for name in SCORING if name in trials]
+        scoring = sorted((name for name in CURVE_SETTINGS if name in trials), key=lambda name: name != "eval.max_depth")
         if not scoring or "seed" not in trials or len(trials[scoring].drop_duplicates()) < 2:
             return trials.index[:0]
         trials = trials[trials["seed"].notna()].fillna(dict.fromkeys(scoring, 0))
@@ -94,7 +95,7 @@ class Tables:
 
     def is_setting(self, column: str) -> bool:
         """Whether a column separates cells: a setting of the model, its data or its training, and not only of its scoring."""
-        return (is_parameter(column) and column not in SCORING) or column in self.settings
+        return (is_parameter(column) and column not in CURVE_SETTINGS) or column in self.settings
 
     @property
     def varied(self) -> list[str]:

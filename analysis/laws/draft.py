@@ -9,7 +9,7 @@ import pandas as pd
 
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.yaml_file import write_yaml
-from rrm.config import OnePassConfig
+from rrm.config import IterativeConfig
 from rrm.errors import UserError
 from sweeps.design.axes import CAPACITY_AXES, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 from sweeps.spec.check_trials import check_trials
@@ -34,7 +34,7 @@ class Parent:
         assert spec.measure is not None
         self.spec, self.measure, self.is_ours = spec, spec.measure, is_ours
         self.blocks = [[(values, spec.trial_with(values, "trial")) for values in factorial(block)] for block in self.measure.vary]
-        self.known_steps = {cell.model.supervision_steps for block in self.blocks for _, cell in block if is_ours}
+        self.known_steps = {getattr(cell.model, "supervision_steps", None) for block in self.blocks for _, cell in block if is_ours}
         seeds = range(self.measure.seeds)
         self.fingerprints = [
             [{cell.model_copy(update={"seed": seed}).fingerprint for seed in seeds} for _, cell in block] for block in self.blocks
@@ -76,7 +76,7 @@ class Draft:
 
     def recursion_axis(self) -> str | None:
         """The axis of recursion that the group varies most; None for a model without recursion."""
-        if all(isinstance(cell.model, OnePassConfig) for cells in self.cells.values() for _, cell in cells):
+        if not any(isinstance(cell.model, IterativeConfig) for cells in self.cells.values() for _, cell in cells):
             return None
         counts = {path: len(self.levels(path)) for path in (SUPERVISION_STEPS, LATENT_UPDATES, CYCLES)}
         return max(counts, key=lambda path: counts[path])

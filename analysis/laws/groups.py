@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.tables import is_parameter
+from lightning_modules.config import CURVE_SETTINGS
 from sweeps.design.axes import AXES, CYCLES, LATENT_UPDATES, RECURSION, SUPERVISION_STEPS, count_recursion, independent_axes
 from sweeps.design.groups import find_splitting, name_rows, split_rows
 
@@ -63,7 +64,7 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collect
         absent = {CYCLES: 1, LATENT_UPDATES: 0, SUPERVISION_STEPS: 1}
         table[RECURSION] = count_recursion(*(_column(table, name, value).to_numpy() for name, value in absent.items()))
     table["params_once"] = _column(table, "params_once", 0)
-    names = [name for name in map(str, table) if (is_parameter(name) or name in further) and name not in AXES]
+    names = [name for name in map(str, table) if (is_parameter(name) or name in further) and name not in (*AXES, *CURVE_SETTINGS)]
     settings = _values(table, [name for name in map(str, table) if name == "matching" or (name in names and name not in across)])
     table[CELL] = name_rows(_values(table, [name for name in AXES if name in table]), len(table))
     splitting = find_splitting(settings, _values(trials, independent_axes(list(map(str, trials)))), len(table))

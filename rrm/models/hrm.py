@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from rrm.config import Gradient, RecursiveConfig
+from rrm.config import Cycles, Gradient, RecursiveConfig
 from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
-    from rrm.trial_model import Cycles
 
 
 class HRMConfig(RecursiveConfig):
@@ -46,10 +45,6 @@ class HRMConfig(RecursiveConfig):
     def fill(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {"answer_layers": cls.value_of("num_layers", given)} | super().fill(given)
 
-    @property
-    def answer_network_layers(self) -> int | None:
-        return self.answer_layers
-
 
 class HRM(Reasoner):
     """Hierarchical reasoning model: two states, two networks."""
@@ -62,7 +57,7 @@ class HRM(Reasoner):
         self.H_level = self.build_network(high)
         self.L_level = self.build_network(low)
 
-    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+    def calls(self, cycles: Cycles) -> "Sequence[Call]":
         t, n = cycles
         return ([self._update_low] * n + [self._update_high]) * t
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from rrm.config import Gradient, IterativeConfig, count_graded
+from rrm.config import Cycles, Gradient, IterativeConfig, count_graded
 from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
-    from rrm.trial_model import Cycles
 
 
 class LoopedConfig(IterativeConfig):
@@ -29,14 +28,14 @@ class LoopedConfig(IterativeConfig):
     """Which calls are differentiated: the last two, the last cycle's (which are all), all, or this number of the last ones."""
 
     @property
-    def cycles(self) -> tuple[int, int]:
-        return (1, self.l_cycles)
+    def cycles(self) -> Cycles:
+        return Cycles(1, self.l_cycles)
 
-    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
-        return [self.num_layers] * (l_cycles or self.l_cycles)
+    def call_layers(self, cycles: Cycles | None = None) -> list[int]:
+        return [self.num_layers] * (cycles or self.cycles).l_cycles
 
-    def graded_calls(self, h_cycles: int | None = None, l_cycles: int | None = None) -> int:
-        calls = len(self.call_layers(h_cycles, l_cycles))
+    def graded_calls(self, cycles: Cycles | None = None) -> int:
+        calls = len(self.call_layers(cycles))
         return count_graded(self.gradient, calls, cycle=calls)
 
 
@@ -49,7 +48,7 @@ class Looped(Reasoner):
         super().__init__(config, shape)
         self.L_level = self.build_network(config.num_layers)
 
-    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+    def calls(self, cycles: Cycles) -> "Sequence[Call]":
         return [self._loop] * cycles.l_cycles
 
     def _loop(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from rrm.config import OnePassConfig
+from rrm.config import Cycles, OnePassConfig
 from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
-    from rrm.trial_model import Cycles
 
 
 class DirectConfig(OnePassConfig):
@@ -37,8 +36,8 @@ class UntiedConfig(OnePassConfig):
     l_cycles: int = Field(6, ge=1)
     """n of that TRM."""
 
-    def call_layers(self, h_cycles: int | None = None, l_cycles: int | None = None) -> list[int]:
-        return [(h_cycles or self.h_cycles) * ((l_cycles or self.l_cycles) + 1) * self.num_layers]
+    def call_layers(self, cycles: Cycles | None = None) -> list[int]:
+        return [self.h_cycles * (self.l_cycles + 1) * self.num_layers]
 
 
 class OnePass(Reasoner):
@@ -48,7 +47,7 @@ class OnePass(Reasoner):
         super().__init__(config, shape)
         self.L_level = self.build_network(config.network_layers[0])
 
-    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+    def calls(self, cycles: Cycles) -> "Sequence[Call]":
         return [self._predict]
 
     def _predict(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":

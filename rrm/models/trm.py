@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rrm.config import RecursiveConfig, RuleError
+from rrm.config import Cycles, RecursiveConfig, RuleError
 from rrm.models.base import Reasoner
 from rrm.tasks.task import PuzzleShape
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from rrm.reasoner import Call, State
-    from rrm.trial_model import Cycles
 
 
 class TRMConfig(RecursiveConfig):
@@ -58,10 +57,6 @@ class TRMConfig(RecursiveConfig):
     def single_state(self) -> bool:
         return self.state == "single"
 
-    @property
-    def answer_network_layers(self) -> int | None:
-        return self.answer_layers
-
 
 class TRM(Reasoner):
     """Tiny recursive model: two states, one network."""
@@ -74,7 +69,7 @@ class TRM(Reasoner):
             self.H_level = self.build_network(config.answer_network_layers)
         self.L_level = self.build_network(config.num_layers)
 
-    def calls(self, cycles: "Cycles") -> "Sequence[Call]":
+    def calls(self, cycles: Cycles) -> "Sequence[Call]":
         t, n = cycles
         return ([self._update_latent] * n + [self._update_answer]) * t
 

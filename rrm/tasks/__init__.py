@@ -1,51 +1,33 @@
-"""Tasks: puzzles with a known answer, one file a family. A new family is a new class in `FAMILIES`."""
+"""Tasks: puzzles with a known answer, a file each: settings with a `kind`, and the subclass of `Task` whose `config` they are."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
-from pydantic import Discriminator, Tag
-
-from rrm.tasks.addition import Addition
-from rrm.tasks.arc import Arc
-from rrm.tasks.automaton import Automaton
-from rrm.tasks.maze import Maze
-from rrm.tasks.neighbours import Neighbours
-from rrm.tasks.permutations import Permutations
-from rrm.tasks.pointer_chasing import PointerChasing
-from rrm.tasks.prefix_sum import PrefixSum
-from rrm.tasks.reachability import Reachability
-from rrm.tasks.sudoku import Sudoku
+from rrm.kinds import import_modules, union_by_kind
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
-FAMILIES: list[type[Task]] = [
-    Sudoku,
-    Maze,
-    Arc,
-    PrefixSum,
-    PointerChasing,
-    Permutations,
-    Automaton,
-    Addition,
-    Reachability,
-    Neighbours,
-]
-CONFIGS: dict[str, type[BaseTaskConfig]] = {
-    config.model_fields["kind"].default: config for config in (get_type_hints(family)["config"] for family in FAMILIES)
-}
-TASKS: dict[str, type[Task]] = dict(zip(CONFIGS, FAMILIES, strict=True))
+DEFAULT_KIND = "sudoku"
 
 
-def _kind(given: Any) -> Any:
-    """The kind of a section; Sudoku where it has none."""
-    return given.get("kind", "sudoku") if isinstance(given, dict) else getattr(given, "kind", "sudoku")
+def _find_tasks() -> dict[str, type[Task]]:
+    """The tasks in the files of this folder, by their kind; the default one first."""
+    held = [value for module in import_modules(__name__) for value in vars(module).values() if isinstance(value, type)]
+    kinds = {family: _config_of(family).model_fields.get("kind") for family in held if issubclass(family, Task)}
+    tasks = {kind.default: family for family, kind in kinds.items() if kind is not None}
+    return {DEFAULT_KIND: tasks.pop(DEFAULT_KIND)} | tasks
 
+
+def _config_of(family: type[Task]) -> type[BaseTaskConfig]:
+    config: type[BaseTaskConfig] = get_type_hints(family)["config"]
+    return config
+
+
+TASKS = _find_tasks()
+CONFIGS = {kind: _config_of(family) for kind, family in TASKS.items()}
 
 if TYPE_CHECKING:
     TaskConfig = BaseTaskConfig
 else:
-    TaskConfig = Annotated[
-        Union[tuple(Annotated[config, Tag(kind)] for kind, config in CONFIGS.items())],  # noqa: UP007
-        Discriminator(_kind),
-    ]
+    TaskConfig = union_by_kind(CONFIGS, DEFAULT_KIND)
 
 
 def build_task(config: BaseTaskConfig) -> Task:
@@ -59,7 +41,6 @@ def build_task(config: BaseTaskConfig) -> Task:
 
 __all__ = [
     "CONFIGS",
-    "FAMILIES",
     "SPLITS",
     "TASKS",
     "BaseTaskConfig",

@@ -5,7 +5,7 @@ Sizes 4 (boxes 2 x 2), 6 (boxes of 2 rows x 3 columns) and 9 (boxes 3 x 3). A gr
 
 from functools import cache
 from importlib import resources
-from itertools import combinations, permutations, product
+from itertools import combinations
 
 import numpy as np
 
@@ -62,47 +62,12 @@ def relabel(grids: np.ndarray, digit_orders: np.ndarray) -> np.ndarray:
     return np.take_along_axis(digit_orders, grids, axis=1).astype(grids.dtype)
 
 
-@cache
-def all_cell_orders(size: int) -> np.ndarray:
-    """Every geometric symmetry without transposition, [symmetries, L] (3,456 of them for size 6)."""
-    box_rows, box_columns = BOX_SHAPE[size]
-
-    def line_orders(block: int) -> list[list[int]]:
-        blocks = size // block
-        inner = list(permutations(range(block)))
-        return [
-            [b * block + line for b, lines in zip(outer, choice, strict=True) for line in lines]
-            for outer in permutations(range(blocks))
-            for choice in product(inner, repeat=blocks)
-        ]
-
-    rows, columns = np.array(line_orders(box_rows)), np.array(line_orders(box_columns))
-    orders: np.ndarray = rows[:, None, :, None] * size + columns[None, :, None, :]
-    return orders.reshape(-1, size * size)
-
-
 def normalise_digits(grids: np.ndarray) -> np.ndarray:
     """Relabel complete grids [N, L] so that the first row reads 1 2 3 ...: one representative a relabelling class."""
     size = round(grids.shape[1] ** 0.5)
     order = np.zeros((len(grids), size + 1), dtype=grids.dtype)
     np.put_along_axis(order, grids[:, :size].astype(np.int64), np.arange(1, size + 1, dtype=grids.dtype)[None], axis=1)
     return np.take_along_axis(order, grids.astype(np.int64), axis=1)
-
-
-def class_of(grid: np.ndarray) -> tuple[str, int]:
-    """The class of a complete 6x6 grid [L] under relabelling and all cell orders, and the number of grids in it.
-
-    The class is named by its lexicographically smallest member; its size follows from the symmetries that fix the grid
-    up to relabelling (orbit-stabiliser).
-    """
-    size = round(len(grid) ** 0.5)
-    orders = all_cell_orders(size)
-    images = normalise_digits(grid[orders])
-    smallest = min(map(bytes, images.astype(np.uint8)))
-    identity = normalise_digits(grid[None])[0]
-    fixing = int((images == identity).all(axis=1).sum())
-    relabellings = int(np.prod(np.arange(1, size + 1)))
-    return "".join(map(str, smallest)), len(orders) * relabellings // fixing
 
 
 @cache

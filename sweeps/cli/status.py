@@ -3,20 +3,19 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from lightning_modules.columns import CONFIRM
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import value_of
+from lightning_modules.record import Record, value_of
 from rrm.errors import UserError
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store.store import SPEC, Store
+from sweeps.store.store import SPEC, AttemptLine, Store
 from sweeps.tracking.progress import describe_tracking
 from sweeps.tracking.spool import SPOOL
 
-Results = Mapping[str, dict[str, Any]]  # by fingerprint
+Results = Mapping[str, Record]  # by fingerprint
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _find_shortfall(spec: SweepSpec, results: Results) -> str:
     return describe_shortfall(spec, missing) if is_complete else ""
 
 
-def _progress(store: Store, attempts: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+def _progress(store: Store, attempts: Mapping[str, AttemptLine]) -> dict[str, str]:
     """Last reported row and host of trials, by fingerprint."""
     rows = {row["fingerprint"]: row["row"] for row in store.rows()}
     progress = {}

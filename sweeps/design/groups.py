@@ -10,7 +10,6 @@ FILE_PATHS = {  # paths of files among the settings, each with the digests that 
     "task.test": {"task.test_sha256", "task.sources_sha256"},
     "fit.start_from": {"fit.start_from_sha256"},
 }
-SCORING = ("eval.max_depth", "eval.validations", "eval.batch_size")  # they change curves, not the trained model
 Columns = Mapping[str, Sequence[Any]]  # values by name, all of equal length; None, NaN and "" stand for an absent value
 
 
@@ -24,18 +23,14 @@ def find_splitting(settings: Columns, axes: Columns, count: int) -> list[str]:
     """Settings that divide rows into groups which no law may span, in the order given.
 
     A word or a list divides wherever it differs. A number does not if it follows from the axes and the dividing words, as a
-    learning rate for each width does. The path of a file does not where its digest is known, and neither do those of `SCORING`.
+    learning rate for each width does. The path of a file does not where its digest is known.
 
     Args:
-        settings: all that is neither an axis nor the seed.
+        settings: all that is neither an axis nor the seed, and on which scores may depend.
         axes: as `sweeps.design.axes.independent_axes` has them.
         count: rows.
     """
-    known = {
-        name: values
-        for name, values in settings.items()
-        if name not in SCORING and not FILE_PATHS.get(name, set()) & settings.keys()
-    }
+    known = {name: values for name, values in settings.items() if not FILE_PATHS.get(name, set()) & settings.keys()}
     differing = {name: values for name, values in known.items() if len(set(map(_text, values))) > 1}
     words = {name: values for name, values in differing.items() if not _are_numbers(values)}
     position = name_rows({**axes, **words}, count)

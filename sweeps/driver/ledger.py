@@ -130,7 +130,7 @@ class Ledger:
         killed = self.store.why_killed(fingerprint)
         if killed is not None:
             return {"outcome": Outcome.FAILED, "reason": killed}
-        losses = ending.losses or 1 + count_losses(self.store, fingerprint)
+        losses = 1 + count_losses(self.store, fingerprint) if ending.losses is None else ending.losses
         return {"outcome": Outcome.FAILED, "reason": ending.reason, "retryable": True, "losses": losses}
 
     def give_back(self, fingerprint: str) -> None:

@@ -1,7 +1,7 @@
 """Which trial comes next: the queue of a measure sweep holds a design, that of a search asks Optuna and repeats the best trials."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_modules.columns import CONFIRM
@@ -29,11 +29,7 @@ class Queue(ABC):
     """Chooses trials. The ledger calls it, keeps the files, and holds the trials that run."""
 
     objectives: list[str]  # metrics that a completed trial has, as finite numbers
-
-    @property
-    def notes(self) -> list[str]:
-        """Lines for the user about what `reconcile` changed."""
-        return []
+    notes: Sequence[str] = ()  # lines for the user about what `reconcile` changed
 
     @property
     def shortfall(self) -> str | None:
@@ -121,6 +117,7 @@ class SearchQueue(Queue):
             warm: results of other sweeps from which the sampler starts.
         """
         self.search, self.study, self.warm, self.read_trial = search, study, warm, read_trial
+        self.notes = study.notes
         self.seed = spec.base.seed
         self.objectives = [objective.metric for objective in search.objectives]
         self.judge = build_judge(search, spec.base.fit.budget)
@@ -128,10 +125,6 @@ class SearchQueue(Queue):
         self._searched: dict[str, Record] = {}
         self._repeated: set[str] = set()  # finished trials of the confirm stage
         self._to_confirm: list[TrialConfig] | None = None  # None until the search itself has ended
-
-    @property
-    def notes(self) -> list[str]:
-        return self.study.notes
 
     @property
     def shortfall(self) -> str | None:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
+from lightning_modules.record import Record
 from rrm.errors import UserError
 from sweeps.driver.distributions import build_distribution, build_distributions
 from sweeps.driver.samplers import build_sampler
@@ -22,7 +23,7 @@ from sweeps.driver.study_database import FINGERPRINT, Generations, database_id, 
 from sweeps.spec.constraints import known_costs
 from sweeps.spec.sweep import SweepSpec
 
-Results = Mapping[str, dict[str, Any]]  # records of finished trials by fingerprint
+Results = Mapping[str, Record]  # records of finished trials by fingerprint
 
 WARM = "warm_start"  # user attribute: fingerprint of a trial of another sweep
 POINTS = "points"  # user attribute of a study: points of the spec that were enqueued
@@ -180,7 +181,7 @@ class Study:
             if fingerprint not in known and has_scores and self.search.drawn_values(record) is not None:
                 self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
 
-    def _add_finished(self, fingerprint: str, record: dict[str, Any]) -> None:
+    def _add_finished(self, fingerprint: str, record: Record) -> None:
         """Take a result of the store: end its trial in the study, or add the trial where the study lacks it."""
         if self.knows(fingerprint):
             self.tell(fingerprint, record)
@@ -347,7 +348,7 @@ class Study:
         if len(self.search.objectives) == 1 and math.isfinite(value):
             self._storage.set_trial_intermediate_value(self._numbers[fingerprint], step, value)
 
-    def tell(self, fingerprint: str, record: dict[str, Any]) -> None:
+    def tell(self, fingerprint: str, record: Record) -> None:
         """End a trial: completed with its values, pruned, or failed with its reason. A second call changes nothing."""
         number = self._numbers.get(fingerprint)
         if number is None:
@@ -365,7 +366,7 @@ class Study:
         """The objectives of a completed trial."""
         return [float(record[objective.metric]) for objective in self.search.objectives]
 
-    def _finished_trial(self, record: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
+    def _finished_trial(self, record: Record, attributes: dict[str, Any]) -> FrozenTrial:
         """A finished trial of a store as Optuna's type."""
         completed = record["outcome"] == Outcome.COMPLETED
         return optuna.trial.create_trial(

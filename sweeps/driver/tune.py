@@ -28,14 +28,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def remembered(method: Method) -> Method:
-    """Keeps an exception of an adapter's method as `ledger.problem`: the driver ends with it, and no trial is blamed."""
+    """Keeps the first exception of an adapter's method as `ledger.problem`: the driver ends with it, and no trial is blamed."""
 
     @functools.wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
-            self.ledger.problem = error
+            self.ledger.problem = self.ledger.problem or error
             raise
 
     return wrapper  # type: ignore[return-value]
@@ -97,6 +97,8 @@ class Decide(FIFOScheduler):
     @remembered
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         fingerprint = trial.config["fingerprint"]
+        if fingerprint not in self.ledger.live:  # Tune runs a trial again that has ended (`End.on_trial_recover`)
+            return TrialScheduler.STOP
         if ENDING in result:
             self.endings[fingerprint] = read_ending(result[ENDING])
         elif ROW in result and self.ledger.row(fingerprint, json.loads(result[ROW])):
@@ -116,6 +118,8 @@ class End(Callback):
     @remembered
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         fingerprint = trial.config["fingerprint"]
+        if fingerprint not in self.ledger.live:
+            return
         match self.decide.endings.pop(fingerprint, Pruned()):
             case NodeRefused() as refusal:
                 self._refuse_node(fingerprint, refusal)
@@ -133,11 +137,21 @@ class End(Callback):
 
     @remembered
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.ledger.end(trial.config["fingerprint"], Lost(_last_error(trial)))
+        if trial.config["fingerprint"] in self.ledger.live:
+            self.ledger.end(trial.config["fingerprint"], Lost(_last_error(trial)))
 
     @remembered
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune runs a trial again whose process was lost, and every trial at whose stop an exception was raised.
+
+        `TuneController.stop_trial` treats any exception, ours in `on_trial_complete` or one of its later calls, as a failure of the
+        trial that it stops. So the driver's problem is raised again, and a trial that has ended is stopped at its first row.
+        """
+        if self.ledger.problem is not None:
+            raise self.ledger.problem
         fingerprint = trial.config["fingerprint"]
+        if fingerprint not in self.ledger.live:
+            return
         config, reason = self.ledger.live[fingerprint].config, _last_error(trial)
         log.warning("retry: trial %s goes on from its checkpoint: %s", fingerprint, reason)
         self.show(f"{self.ledger.tracker.name(config)} goes on from its checkpoint: {reason}")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import CURVE_SETTINGS, TrialConfig
 from sweeps.design.axes import independent_axes
 from sweeps.design.groups import find_splitting, name_rows
 
@@ -12,7 +12,8 @@ def find_splitting_paths(cells: list[TrialConfig]) -> list[str]:
     flats = [cell.flat() for cell in cells]
     paths = dict.fromkeys(path for flat in flats for path in flat)
     axes = independent_axes(paths)
-    return find_splitting(_columns(flats, [path for path in paths if path not in axes]), _columns(flats, axes), len(cells))
+    settings = [path for path in paths if path not in (*axes, *CURVE_SETTINGS)]
+    return find_splitting(_columns(flats, settings), _columns(flats, axes), len(cells))
 
 
 def group_cells(cells: list[TrialConfig], paths: list[str]) -> dict[str, list[TrialConfig]]:

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import CURVE_SETTINGS, TrialConfig
 from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES, TASK
-from sweeps.design.groups import SCORING
 from sweeps.design.short_names import axis_name
 from sweeps.design.thresholds import MIN_SEEDS
 from sweeps.planning.finished import ACCURACY, Records, completed_seeds, scores_of
@@ -27,7 +26,7 @@ def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
         return ["no difference of accuracy will be clear: one seed a cell does not show the noise; measure.seeds: 2 or more"]
     noise = pool_noise([scores_of(completed_seeds(cell, seeds, results), ACCURACY) for cell in cells]) or None
     sd = ASSUMED_ACCURACY_SD if noise is None else noise  # cells at the floor or the ceiling have a noise of 0
-    paths = [path for path in spec.varied_paths if path not in SCORING]
+    paths = [path for path in spec.varied_paths if path not in CURVE_SETTINGS]
     differences = [f"{detectable_difference(sd, seeds, 1):.2g} between two cells"] + [
         f"{detectable_difference(sd, seeds, count):.2g} between two levels of {axis_name(path)}"
         for path, count in count_pairs(cells, paths).items()

@@ -12,6 +12,7 @@ from rich.table import Table
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import describe, step_flops
+from rrm.config import IterativeConfig
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name, count_of
 from sweeps.planning.costs import Costs, measure_costs, train_flops
@@ -173,7 +174,7 @@ def idle_lines(trials: list[TrialConfig]) -> list[str]:
     """Settings that act between supervision steps, of trials that are trained with one: a warning for each."""
     cells = [trial for trial in trials if trial.seed == trials[0].seed]
     idle: dict[str, int] = {}
-    for model in [cell.model for cell in cells if cell.model.supervision_steps == 1]:
+    for model in [cell.model for cell in cells if isinstance(cell.model, IterativeConfig) and cell.model.supervision_steps == 1]:
         acting = {
             "state_reset": model.state_reset != "carry" and model.medium != "tokens",  # the medium tokens includes it
             "state_noise": bool(model.state_noise) and model.state_noise_at == "carry",
@@ -196,7 +197,7 @@ def repeating_lines(trials: list[TrialConfig]) -> list[str]:
     if not repeating:
         return []
     total = count_of(len(cells), "cell")
-    is_random = any(model.state_init == "random" or model.state_noise for model in repeating)
+    is_random = any(getattr(model, "state_init", None) == "random" or getattr(model, "state_noise", 0) for model in repeating)
     return [
         f"warning: model.state_reset all passes nothing to the next supervision step ({len(repeating)} of {total}): "
         f"each step repeats the first{' with another random draw' if is_random else ''}, so that D (eval.max_depth) has "

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit
 from lightning_modules.outcome import Outcome
+from lightning_modules.record import Record
 from rrm.config import RuleError, StrictConfig
 from rrm.errors import suggest
 from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
@@ -282,11 +283,11 @@ class Search(StrictConfig):
         """The parsed constraints."""
         return [parse_constraint(text, VALIDATION_METRICS) for text in self.constraints]
 
-    def is_feasible(self, record: dict[str, Any]) -> bool:
+    def is_feasible(self, record: Record) -> bool:
         """Whether a completed trial keeps every constraint."""
         return all(limit.violation(record) <= 0 for limit in self.limits)
 
-    def best(self, records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    def best(self, records: list[Record], count: int) -> list[Record]:
         """The best completed trials within all constraints by the first objective, best first; a tie goes to the smaller model."""
         sign = 1 if self.objectives[0].goal == "maximize" else -1
         chosen = [record for record in records if record["outcome"] == Outcome.COMPLETED and self.is_feasible(record)]

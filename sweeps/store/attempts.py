@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from sweeps.store.store import Store
+from sweeps.store.store import AttemptLine, Store
 
 
 class Worker(TypedDict):
@@ -39,20 +39,17 @@ def begin_attempt(
     losses = earlier[-1]["losses"] if earlier else 0
     if earlier and earlier[-1]["session"] == session and not has_died(earlier[-1]["node"]):
         losses += 1
-    store.append_attempt(fingerprint, _line(session, losses) | worker | {"from_checkpoint": from_checkpoint})
+    line = AttemptLine(time=time.time(), session=session, losses=losses, **worker, from_checkpoint=from_checkpoint)
+    store.append_attempt(fingerprint, line)
     return Attempt(len(earlier) + 1, losses)
 
 
 def note_losses(store: Store, fingerprint: str, losses: int) -> None:
     """Append a line with a count of losses, from which the attempts under a later driver count on."""
-    store.append_attempt(fingerprint, _line("", losses))
+    store.append_attempt(fingerprint, AttemptLine(time=time.time(), session="", losses=losses))
 
 
 def count_losses(store: Store, fingerprint: str) -> int:
     """The number of losses before the last attempt began."""
     earlier = store.attempts(fingerprint)
     return earlier[-1]["losses"] if earlier else 0
-
-
-def _line(session: str, losses: int) -> dict[str, Any]:
-    return {"time": time.time(), "session": session, "losses": losses}

@@ -49,7 +49,7 @@ class Backend(ABC):
         """Add a line to those of `lines`. A name has one writer."""
 
     @abstractmethod
-    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+    def lines(self, name: str) -> Iterator[Any]:
         """The appended lines in order; a torn last one, left by a crash, is dropped."""
 
     @abstractmethod
@@ -72,7 +72,8 @@ class Backend(ABC):
         """Contents by name, in order."""
         return [self.read(name) for name in names]
 
-    def _held_by(self, holder: str) -> UserError:
+    def held_by(self, holder: str) -> UserError:
+        """The error for a store that another driver holds."""
         return UserError(self.location, f"is being run by another driver ({holder})")
 
 

@@ -53,7 +53,7 @@ class Folder(Backend):
         path.parent.mkdir(parents=True, exist_ok=True)
         append_line(path, value)
 
-    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+    def lines(self, name: str) -> Iterator[Any]:
         return read_lines(self.path / name)
 
     def flush(self) -> None:
@@ -66,7 +66,7 @@ class Folder(Backend):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                raise self._held_by(file.read().strip()) from None
+                raise self.held_by(file.read().strip()) from None
             file.truncate(0)
             file.write(f"{driver_name()}\n")
             file.flush()

@@ -82,45 +82,53 @@ def one_line(location: str, problem: str, remedy: str = "") -> Iterator[None]:
         raise UserError(location, f"{problem}: {credentials}{first_line(error)}{remedy}") from None
 
 
-class Client:
-    """The client of an object store; each of its calls raises one line where the store does not answer or refuses."""
+class ObjectStore(Backend):
+    """A prefix of an object store: s3://, gs://, az://. Credentials and endpoint come from the environment.
+
+    Each call raises one line where the object store does not answer or refuses.
+    """
 
     def __init__(self, uri: str) -> None:
         try:
             from obstore.store import from_url
         except ImportError:
             raise UserError(uri, "needs the extra s3: pip install 'rrm-sweeps[s3]'") from None
-        check_bucket(uri)
+        scheme, _, rest = uri.partition("://")
+        self.location = f"{scheme}://{rest.rstrip('/')}"
+        check_bucket(self.location)
         check_environment()
-        self.location = uri
-        with one_line(uri, "is not a storage that can be opened"):
+        with one_line(self.location, "is not a storage that can be opened"):
             # An endpoint without TLS is used where the environment names one.
-            self._objects: Any = from_url(uri, client_options={"allow_http": True, "timeout": "30s"})
+            self._objects: Any = from_url(self.location, client_options={"allow_http": True, "timeout": "30s"})
+        self._waiting: dict[str, list[str]] = {}  # appended lines that have not gone up yet
+        self._next_part: dict[str, int] = {}
+        self._flushed_at = time.monotonic()
 
-    def get(self, name: str) -> tuple[bytes, str | None] | None:
-        """Content and tag of the version; None where the object does not exist."""
+    def prepare(self) -> None:
+        with one_line(self.location, CANNOT_WRITE):
+            self._objects.put("writable", b"")
+
+    def read(self, name: str) -> bytes | None:
+        return self.read_version(name)[0]
+
+    def read_version(self, name: str) -> tuple[bytes, str] | tuple[None, None]:
+        """Content and tag of the version; None twice where the object does not exist."""
         with one_line(self.location, "cannot be read"):
             try:
                 answer = self._objects.get(name)
                 return bytes(answer.bytes()), answer.meta["e_tag"]
             except FileNotFoundError:
-                return None
+                return None, None
 
-    def names(self, prefix: str) -> list[str]:
-        """All names below a prefix, sorted."""
-        with one_line(self.location, "cannot be read"):
-            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
+    def read_many(self, names: list[str]) -> list[bytes | None]:
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
+            return list(pool.map(self.read, names))
 
-    def folders(self) -> list[str]:
-        """First parts of the names that have several parts, sorted."""
-        with one_line(self.location, "cannot be read"):
-            return sorted(self._objects.list_with_delimiter()["common_prefixes"])
-
-    def put(self, name: str, data: bytes, remedy: str = RUN_AGAIN) -> None:
-        with one_line(self.location, CANNOT_WRITE, remedy):
+    def write(self, name: str, data: bytes) -> None:
+        with one_line(self.location, CANNOT_WRITE, RUN_AGAIN):
             self._objects.put(name, data)
 
-    def put_if(self, mode: Any, name: str, data: bytes) -> str | None:
+    def write_if(self, mode: Any, name: str, data: bytes) -> str | None:
         """Replace the version that `mode` requires; the tag of the new one, or None where the object has another version."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -130,44 +138,17 @@ class Client:
             except (AlreadyExistsError, PreconditionError):
                 return None
 
-    def delete(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         with one_line(self.location, CANNOT_WRITE, RUN_AGAIN):
             self._objects.delete(name)
 
-
-class ObjectStore(Backend):
-    """A prefix of an object store: s3://, gs://, az://. Credentials and endpoint come from the environment."""
-
-    def __init__(self, uri: str) -> None:
-        scheme, _, rest = uri.partition("://")
-        self.location = f"{scheme}://{rest.rstrip('/')}"
-        self._client = Client(self.location)
-        self._waiting: dict[str, list[str]] = {}  # appended lines that have not gone up yet
-        self._next_part: dict[str, int] = {}
-        self._flushed_at = time.monotonic()
-
-    def prepare(self) -> None:
-        self._client.put("writable", b"", remedy="")
-
-    def read(self, name: str) -> bytes | None:
-        content = self._client.get(name)
-        return None if content is None else content[0]
-
-    def read_many(self, names: list[str]) -> list[bytes | None]:
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            return list(pool.map(self.read, names))
-
-    def write(self, name: str, data: bytes) -> None:
-        self._client.put(name, data)
-
-    def remove(self, name: str) -> None:
-        self._client.delete(name)
-
     def names(self, prefix: str) -> list[str]:
-        return self._client.names(prefix)
+        with one_line(self.location, "cannot be read"):
+            return sorted(entry["path"] for entry in self._objects.list(prefix).collect())
 
     def folders(self) -> list[str]:
-        return self._client.folders()
+        with one_line(self.location, "cannot be read"):
+            return sorted(self._objects.list_with_delimiter()["common_prefixes"])
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""
@@ -175,7 +156,7 @@ class ObjectStore(Backend):
         if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self.flush()
 
-    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+    def lines(self, name: str) -> Iterator[Any]:
         parts = self.read_many(self.names(name))
         for line in b"".join(part or b"" for part in parts).splitlines():
             yield parse_json(line, f"{self.location}/{name}")
@@ -191,7 +172,7 @@ class ObjectStore(Backend):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        lease = Lease(self._client)
+        lease = Lease(self)
         lease.take()
         try:
             yield
@@ -222,8 +203,8 @@ def parse_lock(text: bytes, location: str) -> str | None:
 class Lease:
     """The lock of an object store: a write replaces only the version that was read, and a thread renews it."""
 
-    def __init__(self, client: Client, seconds: float = LEASE_SECONDS) -> None:
-        self.client, self.seconds = client, seconds
+    def __init__(self, objects: ObjectStore, seconds: float = LEASE_SECONDS) -> None:
+        self.objects, self.seconds = objects, seconds
         self._tag: str | None = None  # tag of the version that this driver wrote last
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lock", daemon=True)
@@ -235,12 +216,12 @@ class Lease:
             UserError: another driver holds it, or takes it at the same moment; or it is damaged.
         """
         if not self._write("create", self.seconds):
-            present = self.client.get(LOCK)
-            holder = parse_lock(present[0], self.client.location) if present else None
+            text, tag = self.objects.read_version(LOCK)
+            holder = None if text is None else parse_lock(text, self.objects.location)
             if holder is not None:
-                raise UserError(self.client.location, f"is being run by another driver ({holder})")
-            if not self._write({"e_tag": present[1]} if present else "create", self.seconds):
-                raise UserError(self.client.location, "is being run by another driver (that started at this moment)")
+                raise self.objects.held_by(holder)
+            if not self._write("create" if text is None else {"e_tag": tag}, self.seconds):
+                raise self.objects.held_by("that started at this moment")
         self._thread.start()
 
     def release(self) -> None:
@@ -264,6 +245,6 @@ class Lease:
     def _write(self, mode: Any, seconds: float) -> bool:
         """Lock for some seconds, or free the lock with 0; False where the lock had another version than `mode` requires."""
         text = json.dumps({"holder": driver_name(), "expires": time.time() + seconds if seconds else 0.0})
-        tag = self.client.put_if(mode, LOCK, text.encode())
+        tag = self.objects.write_if(mode, LOCK, text.encode())
         self._tag = tag or self._tag
         return tag is not None

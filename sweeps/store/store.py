@@ -23,10 +23,10 @@ import re
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from lightning_modules.atomic_write import write_atomically
-from lightning_modules.record import FitResult
+from lightning_modules.record import FitResult, Record, Row
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
 from rrm.errors import UserError
 from rrm.files import expand_home
@@ -42,6 +42,26 @@ IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
 SQLITE = "sqlite:///"  # what the URI of a SQLite file begins with
 LOCAL_STORAGE = Path("runs")  # holds the driver's files of a sweep whose storage is a URI
+
+
+class StoredRow(TypedDict):
+    """A line of rows.jsonl."""
+
+    fingerprint: str
+    row: Row
+
+
+class AttemptLine(TypedDict):
+    """A line of attempts.jsonl: a worker begins a trial, or a driver notes how often the trial was lost."""
+
+    time: float  # seconds since 1970
+    session: str  # random name of the driver's process; empty in a note
+    losses: int  # attempts so far whose process died while its node and its driver lived
+    host: NotRequired[str]
+    address: NotRequired[str]
+    process: NotRequired[int]
+    node: NotRequired[str]  # Ray's id of the node
+    from_checkpoint: NotRequired[int]  # optimizer steps of the checkpoint from which the attempt continues
 
 
 class Store:
@@ -125,7 +145,7 @@ class Store:
     def write_design(self, fingerprints: list[str]) -> None:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[StoredRow]:
         """Every reported row in the order in which it was judged. For a trial that was run anew, the rows of its last run."""
         lines = list(self.backend.lines(ROWS))
         starts = {line["fingerprint"]: number for number, line in enumerate(lines) if line["row"] is None}
@@ -135,10 +155,10 @@ class Store:
         """Mark that a trial is run anew: its earlier rows no longer count."""
         self.append_row(fingerprint, None)
 
-    def append_row(self, fingerprint: str, row: Any) -> None:
+    def append_row(self, fingerprint: str, row: Row | None) -> None:
         self.backend.append(ROWS, {"fingerprint": fingerprint, "row": row})
 
-    def results(self) -> dict[str, dict[str, Any]]:
+    def results(self) -> dict[str, Record]:
         """Every finished trial by fingerprint: its record, with `curves`."""
         names = [trial_file(fingerprint, RESULT) for fingerprint in sorted(self.finished())]
         texts = self.backend.read_many(names)
@@ -170,12 +190,12 @@ class Store:
     def write_trial(self, fingerprint: str, text: str) -> None:
         self.backend.write(trial_file(fingerprint, TRIAL), text.encode())
 
-    def attempts(self, fingerprint: str) -> list[dict[str, Any]]:
+    def attempts(self, fingerprint: str) -> list[AttemptLine]:
         """The lines of `attempts.jsonl`: one for each time that a worker began the trial."""
         return list(self.backend.lines(trial_file(fingerprint, ATTEMPTS)))
 
-    def append_attempt(self, fingerprint: str, attempt: dict[str, Any]) -> None:
-        self.backend.append(trial_file(fingerprint, ATTEMPTS), attempt)
+    def append_attempt(self, fingerprint: str, attempt: AttemptLine) -> None:
+        self.backend.append(trial_file(fingerprint, ATTEMPTS), dict(attempt))
         self.backend.flush()
 
     def write_result(self, fingerprint: str, text: str) -> None:
@@ -225,7 +245,7 @@ def trial_file(fingerprint: str, name: str) -> str:
     return f"trials/{fingerprint}/{name}"
 
 
-def _plain_result(text: bytes, where: str) -> dict[str, Any]:
+def _plain_result(text: bytes, where: str) -> Record:
     """The record of a `result.json`, with `curves`; metrics have today's names.
 
     Raises:

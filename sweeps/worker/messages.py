@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import CurvePoint, FitResult, Record
+from lightning_modules.record import FitResult
 
 ROW, ENDING = "row", "ending"  # keys of a report to Tune; the values are JSON text
 PROCESS_LOST = "its process was lost"
@@ -39,25 +39,17 @@ class Job:
         return cls(**{field.name: config[field.name] for field in fields(cls)})
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(FitResult):
     """The trial trained for its whole budget and was scored."""
 
-    record: Record
-    curves: list[CurvePoint]
+
+class Failed(FitResult):
+    """The trial itself failed, and no retry would help. The record has the reason."""
 
 
 @dataclass(frozen=True)
 class Pruned:
     """The scheduler stopped the trial. The worker sends no record: the driver makes it from the rows."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The trial itself failed, and no retry would help. The record has the reason."""
-
-    record: Record
-    curves: list[CurvePoint]
 
 
 @dataclass(frozen=True)

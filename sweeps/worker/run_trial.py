@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ from ray import tune
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial
 from lightning_modules.fit import fit
+from lightning_modules.module import CHECKPOINT_FORMAT
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Row, describe
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, TRIAL, WEIGHTS
 from rrm.errors import UserError
+from rrm.format_version import check_format
 from sweeps.store.attempts import Attempt, begin_attempt
 from sweeps.store.store import Store
 from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Failed, Job, Lost, NodeRefused, ending_of, write_ending
 from sweeps.worker.node_check import describe_node, find_misfit
 from sweeps.worker.system_metrics import SystemMetrics
 from sweeps.worker.this_node import describe_worker, has_died
-from sweeps.worker.watchdog import Limits, Watchdog
+from sweeps.worker.watchdog import Watchdog
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a full disk
 SUPERSEDED_EXIT_CODE = 71  # exit code of a process whose trial was begun elsewhere
@@ -50,7 +53,10 @@ def _try_trial(job: Job, folder: Path) -> Ending:
             return NodeRefused(worker["node"], worker["address"], misfit)
         store = Store(job.store)
         config = fetch_trial(store, job.fingerprint, folder)
-        attempt = begin_attempt(store, job.fingerprint, job.session, saved_step(folder), describe_worker(), has_died)
+        step = saved_step(folder, store.where(job.fingerprint))
+        attempt = begin_attempt(store, job.fingerprint, job.session, step, describe_worker(), has_died)
+    except UserError as error:  # the trial cannot begin here, which costs no retry
+        return Lost(str(error), losses=0)
     except Exception as error:  # an exception that reaches Tune would begin the trial again without end
         return Lost(f"{type(error).__name__}: {error}", losses=1)
     killed = store.why_killed(job.fingerprint)
@@ -75,12 +81,21 @@ def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
     return load_trial(folder / TRIAL)
 
 
-def saved_step(folder: Path) -> int:
-    """Optimizer steps in the checkpoint from which an attempt continues; 0 without one."""
+def saved_step(folder: Path, where: str) -> int:
+    """Optimizer steps in the checkpoint from which an attempt continues; 0 without one.
+
+    Args:
+        where: the trial in the store, for the error.
+
+    Raises:
+        UserError: a later version wrote the checkpoint.
+    """
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    check_format(saved["trial"].get("format"), CHECKPOINT_FORMAT, f"{where}/{CHECKPOINT}")
+    return int(saved["global_step"])
 
 
 class Workplace:
@@ -138,9 +153,8 @@ def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
     """
     _share_machine(job)
     reporter = Reporter(place, job.timeout_minutes, job.system_metrics)
-    limits = Limits(job.timeout_minutes, job.asked.get("memory"))
     try:
-        with Watchdog(lambda reason: place.store.write_killed(job.fingerprint, reason), limits):
+        with Watchdog(partial(place.store.write_killed, job.fingerprint), job.timeout_minutes, job.asked.get("memory")):
             result = fit(config, place.folder, reporter.report)
             place.exit_if_superseded()
             place.keep()

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,30 +17,22 @@ LOOK_SECONDS = 0.5  # time between two checks
 MAX_GRACE_SECONDS = 60.0  # time after its limit in which a trial may reach its next report and end by itself
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The limits of one attempt; None is no limit."""
-
-    minutes: float | None
-    memory_bytes: float | None
-
-    @property
-    def kill_seconds(self) -> float:
-        """Seconds after which the process is ended if the trial has not ended by itself."""
-        seconds = 60 * (self.minutes or 0)
-        return seconds + min(seconds, MAX_GRACE_SECONDS) if self.minutes is not None else float("inf")
+def kill_seconds(minutes: float | None) -> float:
+    """Seconds after which a process is ended whose trial has not ended by itself within its limit; None is no limit."""
+    seconds = 60 * (minutes or 0)
+    return seconds + min(seconds, MAX_GRACE_SECONDS) if minutes is not None else float("inf")
 
 
 class Watchdog:
-    """Watches this process while a trial runs in it."""
+    """Watches this process while a trial runs in it; None is no limit."""
 
-    def __init__(self, leave_reason: Callable[[str], None], limits: Limits) -> None:
-        self.leave_reason, self.limits = leave_reason, limits
+    def __init__(self, leave_reason: Callable[[str], None], minutes: float | None, memory_bytes: float | None) -> None:
+        self.leave_reason, self.minutes, self.memory_bytes = leave_reason, minutes, memory_bytes
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        if self.limits.minutes is not None or self.limits.memory_bytes is not None:
+        if self.minutes is not None or self.memory_bytes is not None:
             self._thread.start()
         return self
 
@@ -60,11 +51,11 @@ class Watchdog:
 
     def _broken(self, seconds: float) -> str | None:
         """The limit that this process has exceeded, in words."""
-        if seconds > self.limits.kill_seconds:
-            return f"took longer than resources.trial_timeout_minutes = {self.limits.minutes:g}, and reported nothing"
-        used_bytes, limit_bytes = resident_bytes(), self.limits.memory_bytes
-        if limit_bytes is not None and used_bytes > limit_bytes:
-            return f"used {used_bytes / 1e9:.2f} GB of memory, more than resources.memory_gb = {limit_bytes / 1e9:g}"
+        if seconds > kill_seconds(self.minutes):
+            return f"took longer than resources.trial_timeout_minutes = {self.minutes:g}, and reported nothing"
+        used_bytes = resident_bytes()
+        if self.memory_bytes is not None and used_bytes > self.memory_bytes:
+            return f"used {used_bytes / 1e9:.2f} GB of memory, more than resources.memory_gb = {self.memory_bytes / 1e9:g}"
         return None
 
 

@@ -9,7 +9,7 @@ from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.evaluation import Rollout, RowScores, combine_rollouts, depth_curve, score_depths
 from lightning_modules.record import DepthCurve
 from rrm.config import LossConfig
-from rrm.models import build_reasoner, model_config
+from rrm.models import build_model, model_config
 from rrm.outputs import Outputs
 from rrm.reasoner import Carry, Reasoner, State
 from rrm.tasks import Examples
@@ -84,7 +84,7 @@ def test_scores_by_hand() -> None:
 
 def small_model(**changes: object) -> Reasoner:
     torch.manual_seed(0)
-    return build_reasoner(model_config(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1, **changes), SHAPE)  # type: ignore[arg-type]
+    return build_model(model_config(hidden_size=16, head_size=8, num_layers=1, h_cycles=1, l_cycles=1, **changes), SHAPE)  # type: ignore[arg-type]
 
 
 def test_the_batch_size_changes_nothing() -> None:

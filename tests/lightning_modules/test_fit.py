@@ -12,7 +12,7 @@ from lightning_modules.evaluation import depth_curve
 from lightning_modules.fit import fit
 from lightning_modules.record import FitResult, Row, step_flops
 from lightning_modules.trial_folder import CHECKPOINT, WEIGHTS
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from tests.conftest import tiny_trial
 
 VOLATILE = {"wall_seconds", "train_seconds", "examples_per_second", "peak_memory_bytes"}
@@ -103,7 +103,7 @@ def test_a_trial_killed_after_its_last_checkpoint_is_only_scored(tmp_path: Path)
 def test_the_scored_weights_are_the_saved_weights(tmp_path: Path) -> None:
     config = tiny_trial()
     result = fit(config, tmp_path)
-    model = build_reasoner(config.model, config.task.shape)
+    model = build_model(config.model, config.task.shape)
     model.load_state_dict(torch.load(tmp_path / WEIGHTS, weights_only=True))
     splits = load_splits(config.task).splits
     curve = depth_curve(model, splits["test"], config.eval.max_depth, config)

@@ -14,7 +14,7 @@ from lightning_modules.record import RESULT_FORMAT, FitResult, Row, read_result,
 from lightning_modules.saved_model import FORMAT, SavedModel, save_model
 from lightning_modules.trial_folder import CHECKPOINT
 from rrm.errors import UserError
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from tests.conftest import ROOT, tiny_trial
 
 LATER = "has format 99, and this version of rrm-sweeps reads up to .*: install a newer rrm-sweeps$"
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_format_1_is_read() -> None:
 
 def test_a_saved_model_of_a_later_format_is_refused_and_one_without_a_version_is_loaded(tmp_path: Path) -> None:
     config = tiny_trial(model__state_init="random")  # no program is exported, which would take seconds
-    save_model(tmp_path / "model", config, build_reasoner(config.model, config.task.shape).state_dict())
+    save_model(tmp_path / "model", config, build_model(config.model, config.task.shape).state_dict())
     path = tmp_path / "model" / FORMAT
     path.write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match=f"format.json: {LATER}"):

@@ -11,11 +11,11 @@ import pytest
 import torch
 from pydantic import Field, create_model
 
-from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.config import CURVE_SETTINGS, TrialConfig, validate_trial
 from lightning_modules.fit import fit
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
-from rrm.config import StrictConfig, fields_by_path
+from rrm.config import SCORING, StrictConfig, fields_by_path, marked_paths
 from rrm.defaults import FIRST_DEFAULTS, with_defaults
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.resources import Resources
@@ -149,3 +149,11 @@ def test_what_training_depends_on_is_in_the_training_fingerprint() -> None:
 def test_a_record_has_both_fingerprints() -> None:
     trial = tiny_trial()
     assert describe(trial)["training_fingerprint"] == trial.training_fingerprint != trial.fingerprint
+
+
+def test_the_marks_of_fields_are_the_one_list_of_what_scoring_and_curves_depend_on() -> None:
+    scoring = ["model.state_noise_in_evaluation", "eval.max_depth", "eval.halting", "eval.rollouts", "eval.batch_size"]
+    assert marked_paths(TrialConfig, SCORING) == scoring
+    assert CURVE_SETTINGS == ("eval.validations", "eval.max_depth", "eval.batch_size")
+    changes = [{"eval__max_depth": 8}, {"eval__halting": "convergence"}, {"eval__batch_size": 3}]
+    assert {tiny_trial(**change).training_fingerprint for change in changes} == {tiny_trial().training_fingerprint}

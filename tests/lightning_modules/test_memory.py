@@ -10,6 +10,8 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.memory import activation_bytes, training_bytes
 from lightning_modules.module import RecursiveModule
+from rrm.models import MODELS
+from rrm.models.trm import TRM, TRMConfig
 from tests.conftest import tiny_trial
 
 SMALL = {"hidden_size": 32, "head_size": 8}
@@ -63,3 +65,22 @@ def test_activations_in_bfloat16_are_right_within_a_quarter() -> None:
 def test_memory_grows_with_the_puzzle_embedding_and_the_batch() -> None:
     plain, prefixed, wide = tiny_trial(), tiny_trial(model__prefix_length=8), tiny_trial(fit__batch_size=1024)
     assert training_bytes(plain) < training_bytes(prefixed) < training_bytes(wide)
+
+
+class TwinConfig(TRMConfig):
+    """A TRM whose class states no closed forms."""
+
+    kind: str = "twin"
+
+
+class Twin(TRM):
+    Config = TwinConfig
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixer": "mlp", "positions": "none"}, {"prefix_length": 8}], ids=str)
+def test_memory_without_closed_forms_is_measured_on_the_model(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "twin", Twin)
+    config = tiny_trial(**{f"model__{name}": value for name, value in changes.items()})
+    twin = config.model_copy(update={"model": TwinConfig(**config.model.model_dump(exclude={"kind"}, exclude_none=True))})
+    assert activation_bytes(twin) == pytest.approx(activation_bytes(config), rel=0.05)
+    assert training_bytes(twin) == pytest.approx(training_bytes(config), rel=0.15)

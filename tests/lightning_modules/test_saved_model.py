@@ -11,7 +11,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import load_splits
 from lightning_modules.evaluation import score_depths
 from lightning_modules.saved_model import PROGRAM, SavedModel, save_model
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from rrm.reasoner import Reasoner
 from tests.conftest import tiny_trial
 
@@ -39,7 +39,7 @@ PARAMETERS = [pytest.param(MODELS[name], id=name, marks=() if name in QUICK else
 def shaken(config: TrialConfig) -> Reasoner:
     """A model whose answers differ between puzzles."""
     torch.manual_seed(0)
-    reasoner = build_reasoner(config.model, config.task.shape)
+    reasoner = build_model(config.model, config.task.shape)
     with torch.no_grad():
         for weight in reasoner.parameters():
             weight += 0.05 * torch.randn_like(weight)

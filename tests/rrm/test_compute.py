@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rrm.compute import count_parameters, inference_flops, train_step_flops
 from rrm.config import AnyModelConfig
 from rrm.losses import supervision_loss
-from rrm.models import build_reasoner, model_config
+from rrm.models import build_model, model_config
 from rrm.tasks.task import PuzzleShape
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
@@ -55,14 +55,14 @@ def random_batch(rows: int) -> dict[str, torch.Tensor]:
 
 
 def test_parameters_equal_the_model_s(config: AnyModelConfig) -> None:
-    model = build_reasoner(config, SHAPE)
+    model = build_model(config, SHAPE)
     recursed = sum(p.numel() for name, p in model.named_parameters() if "_level." in name)
     every = sum(p.numel() for name, p in model.named_parameters() if name != "puzzle_emb.weights")
     assert count_parameters(config, SHAPE) == (every - recursed, recursed)
 
 
 def test_train_step_flops_equal_torch_s(config: AnyModelConfig) -> None:
-    model, batch = build_reasoner(config, SHAPE), random_batch(4)
+    model, batch = build_model(config, SHAPE), random_batch(4)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         carry, outputs = model(model.initial_carry(batch), batch)
         supervision_loss(outputs, carry.current["labels"]).total.backward()
@@ -70,9 +70,9 @@ def test_train_step_flops_equal_torch_s(config: AnyModelConfig) -> None:
 
 
 def test_inference_flops_equal_torch_s(config: AnyModelConfig) -> None:
-    model, batch = build_reasoner(config, SHAPE).eval(), random_batch(1)
+    model, batch = build_model(config, SHAPE).eval(), random_batch(1)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        list(model.unroll(batch, 5))
+        list(model.answer_depths(batch, 5))
     assert inference_flops(config, SHAPE, depth=5) == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 

@@ -119,3 +119,25 @@ def test_further_fields_with_problems_are_named_where_they_are_few() -> None:
             validate_trial({"model": dict.fromkeys(keys[:count], 1)}, "trial")
         assert str(error.value).startswith("trial.model.heads: unknown key; did you mean 'head_size'")
         assert str(error.value).endswith(f"?{others}")
+
+
+@pytest.mark.parametrize("section", ["model", "task"])
+@pytest.mark.parametrize(("kind", "problem"), [
+    (None, "null is not a value: leave the key out for its default"),
+    (3, "got 3; choose from: "),
+    (True, "got True; choose from: "),
+    (["trm"], "got ['trm']; choose from: "),
+    ({}, "got {}; choose from: "),
+    ("", "got ''; choose from: "),
+])  # fmt: skip
+def test_a_kind_that_is_none_is_one_line_with_its_field_and_the_choices(section: str, kind: object, problem: str) -> None:
+    with pytest.raises(UserError) as error:
+        validate_trial({section: {"kind": kind}}, "trial")
+    assert error.value.where == f"trial.{section}.kind" and error.value.problem.startswith(problem)
+
+
+@pytest.mark.parametrize("section", ["model", "task"])
+@pytest.mark.parametrize("value", [None, "trm", 3, [], [{"kind": "trm"}]])
+def test_another_value_in_the_place_of_a_section_with_a_kind_is_one_line(section: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"^trial.{section}: must be a section of key: value lines, got .*; write {section}: {{"):
+        validate_trial({section: value}, "trial")

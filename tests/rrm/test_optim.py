@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rrm.config import OptimConfig
-from rrm.models import build_reasoner, model_config
+from rrm.models import build_model, model_config
 from rrm.optim import AdamAtan2, SignSGD, WeightAverage, build_optimizer, set_learning_rates
 from rrm.tasks.task import PuzzleShape
 
@@ -15,7 +15,7 @@ SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
 
 def reasoner(prefix_length: int = 2):
     torch.manual_seed(0)
-    return build_reasoner(model_config(hidden_size=16, head_size=8, num_layers=1, prefix_length=prefix_length), SHAPE)
+    return build_model(model_config(hidden_size=16, head_size=8, num_layers=1, prefix_length=prefix_length), SHAPE)
 
 
 def test_adam_atan2_equals_its_formula_in_float64() -> None:

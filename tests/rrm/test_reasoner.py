@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from rrm.config import AnyModelConfig
 from rrm.losses import supervision_loss
-from rrm.models import CONFIGS, MODELS, build_reasoner
+from rrm.models import CONFIGS, MODELS, build_model
 from rrm.models import model_config as config_of
 from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
@@ -39,7 +39,7 @@ def make_batch(seed: int, slots: int = SLOTS) -> Batch:
 
 def build(config: AnyModelConfig, seed: int = 0) -> Reasoner:
     torch.manual_seed(seed)
-    return build_reasoner(config, SHAPE)
+    return build_model(config, SHAPE)
 
 
 def test_every_file_of_a_model_is_found() -> None:
@@ -82,13 +82,13 @@ class TestReasonerContract:
         assert torch.equal(entered.z_H, model.initial_state(SLOTS).z_H)
         assert entered.steps.tolist() == [0] * SLOTS
 
-    def test_unrolling_equals_calls_in_evaluation_mode(self, kind: str) -> None:
+    def test_answers_by_depth_equal_calls_in_evaluation_mode(self, kind: str) -> None:
         model, batch = build(model_config(kind)).eval(), make_batch(0)
         carry = model.initial_carry(batch)
         with torch.no_grad():
-            for _, unrolled in model.unroll(batch, 3):
+            for answer in model.answer_depths(batch, 3):
                 carry, outputs = model(carry, batch)
-                assert torch.equal(outputs.logits, unrolled.logits)
+                assert torch.equal(outputs.logits, answer.logits)
         assert carry.halted.all()
 
     @pytest.mark.parametrize("mixer", ["attention", "mlp"])
@@ -142,7 +142,7 @@ class TestAxesOfTheState:
         model.eval()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            return [outputs.logits for _, outputs in model.unroll(make_batch(0), depth, generator)]
+            return [answer.logits for answer in model.answer_depths(make_batch(0), depth, generator=generator)]
 
     def test_resetting_all_makes_supervision_steps_equal(self, kind: str) -> None:
         first, second, third = self.logits_by_depth(build(model_config(kind, state_reset="all")))
@@ -284,7 +284,7 @@ def test_a_curriculum_s_cycles_are_an_argument_of_a_call() -> None:
     small = build(model_config(h_cycles=1, l_cycles=2))
     _, asked = model(model.initial_carry(batch), batch, Cycles(1, 2))
     _, expected = small(small.initial_carry(batch), batch)
-    assert torch.equal(asked.logits, expected.logits) and model.cycles == (3, 4)
+    assert torch.equal(asked.logits, expected.logits) and model.config.cycles == (3, 4)
 
 
 def test_only_the_last_cycle_is_differentiated() -> None:

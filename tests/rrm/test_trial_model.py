@@ -1,102 +1,47 @@
-"""The interface of models: every model passes the contract, a plain one without a carry too, from `fit` to a served answer."""
+"""The interface of models: every model passes the contract, a plain one without a carry too, from its file to a served answer."""
 
-from collections.abc import Iterator, Mapping
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor, nn
 
-import rrm.models
-from lightning_modules.datamodule import load_splits
-from lightning_modules.evaluation import score_depths
+from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit
-from lightning_modules.saved_model import PROGRAM, SavedModel, save_model
+from lightning_modules.memory import training_bytes
+from lightning_modules.saved_model import SavedModel
 from lightning_modules.steps import BareTraining
-from lightning_modules.trial_folder import CHECKPOINT, WEIGHTS
-from rrm.config import LossConfig
-from rrm.losses import token_nll
-from rrm.models import build_reasoner
-from rrm.tasks.task import PuzzleShape
-from rrm.trial_model import Batch, Cycles, DepthAnswer, TrainingStart, TrainingStep, TrialModel, puzzle_batch
+from lightning_modules.trial_folder import CHECKPOINT
+from lightning_modules.yaml_file import write_yaml
+from rrm.compute import count_parameters, inference_flops, train_step_flops
+from rrm.config import Cycles, LossConfig
+from rrm.measure import measure_model
+from rrm.models import MODELS, build_model
+from rrm.trial_model import Batch, TrainingStep, TrialModel, puzzle_batch
 from sweeps.tracking.mlflow.pyfunc import ServedModel
-from tests.conftest import tiny_trial
+from tests.conftest import ROOT, tiny_sections, tiny_trial
 from tests.lightning_modules.test_fit import Interrupted, comparable, interrupt_after
-
-PLAIN = {"model": {"kind": "direct", "num_layers": 1, "hidden_size": 16, "head_size": 8}}
-
-
-class Decoder(TrialModel[None]):
-    """A plain model: an embedding and a linear map over the whole grid; depth d scales its logits by d, and no carry exists."""
-
-    depth_name = "repetitions"
-    trained_depth = 1
-    halting_rules = ("fixed",)
-    has_puzzle_embedding = answers_at_random = False
-
-    def __init__(self, config: object, shape: PuzzleShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.embed = nn.Embedding(shape.vocabulary, 8)
-        self.head = nn.Linear(8 * shape.length, shape.length * shape.vocabulary)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.embed(inputs.long()).flatten(1)).unflatten(1, (self.shape.length, self.shape.vocabulary))
-
-    @property
-    def device(self) -> torch.device:
-        return self.head.weight.device
-
-    def start_training(self, batch: Batch) -> TrainingStart[None]:
-        return TrainingStart(None, entered=0)
-
-    def training_step(self, carry: None, batch: Batch, loss: LossConfig, cycles: Cycles | None = None) -> TrainingStep[None]:
-        rows = len(batch["inputs"])
-        nll = token_nll(self(batch["inputs"]), batch["labels"], loss).mean()
-        return TrainingStep(None, nll, entered=rows, left=torch.tensor([rows, rows]))
-
-    def carry_state(self, carry: None) -> dict[str, Any]:
-        return {}
-
-    def load_carry(self, state: Mapping[str, Any]) -> None:
-        return None
-
-    def answer_depths(
-        self, batch: Batch, depth: int, halting: str = "fixed", generator: torch.Generator | None = None
-    ) -> Iterator[DepthAnswer]:
-        logits = self(batch["inputs"])
-        zero = logits.new_zeros(len(logits))
-        for step in range(1, depth + 1):
-            yield DepthAnswer(step * logits, zero, zero, zero.double(), torch.full((len(logits),), step))
-
-    def fixed_depth(self, depth: int) -> nn.Module:
-        return Scaled(self, depth)
-
-
-class Scaled(nn.Module):
-    def __init__(self, decoder: Decoder, depth: int) -> None:
-        super().__init__()
-        self.decoder, self.depth = decoder, depth
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.depth * self.decoder(inputs)
+from tests.rrm.decoder import Decoder, DecoderConfig
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The decoder takes the place of the kind `direct`, whose config has no recursion."""
-    classes = rrm.models.reasoner_class
-    monkeypatch.setattr(rrm.models, "reasoner_class", lambda kind: Decoder if kind == "direct" else classes(kind))
+def plain(monkeypatch: pytest.MonkeyPatch) -> TrialConfig:
+    """A trial of the decoder, as if its file were in `rrm/models`."""
+    monkeypatch.setitem(MODELS, "decoder", Decoder)
+    return tiny_trial().model_copy(update={"model": DecoderConfig()})
 
 
 @pytest.fixture
-def model(kind: str, plain: None) -> TrialModel[Any]:
-    config = tiny_trial(**(PLAIN if kind == "decoder" else {"model__halting": kind}))
+def model(kind: str, plain: TrialConfig) -> TrialModel[Any]:
+    config = plain if kind == "decoder" else tiny_trial(model__halting=kind)
     torch.manual_seed(0)
-    return build_reasoner(config.model, config.task.shape)
+    return build_model(config.model, config.task.shape)
 
 
 @pytest.mark.parametrize("kind", ["decoder", "act", "fixed"])
@@ -132,7 +77,7 @@ class TestTrialModelContract:
         assert losses[0] == losses[1]
 
     def test_an_answer_has_a_row_for_each_puzzle_at_every_depth(self, model: TrialModel[Any], kind: str) -> None:
-        for halting in model.halting_rules:
+        for halting in model.config.halting_rules:
             answers = list(model.eval().answer_depths(self.batch(model), 3, halting))
             assert len(answers) == 3
             for answer in answers:
@@ -147,48 +92,142 @@ class TestTrialModelContract:
             assert torch.equal(model.fixed_depth(3)(batch["inputs"].long()).argmax(-1), last.logits.argmax(-1))
 
 
-@pytest.mark.usefixtures("plain")
 class TestADecoderThroughATrial:
-    """A model without a carry is trained, continued, scored, saved and served by the code that serves recursive models."""
+    """A model without a carry is trained, continued, timed, counted and served by the code that serves recursive models."""
 
-    def test_it_is_trained_and_an_interrupted_trial_ends_the_same(self, tmp_path: Path) -> None:
-        config = tiny_trial(**PLAIN)
+    def test_it_is_trained_and_an_interrupted_trial_ends_the_same(self, plain: TrialConfig, tmp_path: Path) -> None:
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         whole.mkdir(), parts.mkdir()
-        expected = fit(config, whole)
+        expected = fit(plain, whole)
         assert expected.record["outcome"] == "completed" and expected.record["fresh_examples"] == 12 * 8
         with pytest.raises(Interrupted):
-            fit(config, parts, interrupt_after(2))
-        assert comparable(fit(config, parts)) == comparable(expected)
+            fit(plain, parts, interrupt_after(2))
+        assert comparable(fit(plain, parts)) == comparable(expected)
         assert torch.load(whole / CHECKPOINT, weights_only=True)["trial"]["carry"] == {}
 
-    def test_it_is_timed_for_a_plan(self) -> None:
-        training = BareTraining(tiny_trial(**PLAIN), torch.device("cpu"))
+    def test_it_is_timed_for_a_plan(self, plain: TrialConfig) -> None:
+        training = BareTraining(plain, torch.device("cpu"))
         training.step()
         assert training.steps == 1
 
-    def test_it_is_saved_exported_and_served(self, tmp_path: Path) -> None:
-        config = tiny_trial(**PLAIN)
-        fit(config, tmp_path)
-        save_model(tmp_path / "model", config, torch.load(tmp_path / WEIGHTS, weights_only=True))
-        loaded, data = SavedModel(tmp_path / "model"), load_splits(config.task).splits["test"]
-        expected = score_depths(loaded.model, data, 1, config).answers
-        puzzles = data.inputs.astype(np.int64)
-        assert np.array_equal(loaded.answer(puzzles).answers, expected)
-        program = torch.export.load(tmp_path / "model" / PROGRAM).module()
-        assert np.array_equal(program(torch.from_numpy(puzzles)).argmax(-1).numpy(), expected)
-        served = ServedModel(loaded).predict(pd.DataFrame({"grid": puzzles[:2].tolist()}), {"depth": 3})
-        assert served["depth"].tolist() == [3, 3] and len(served["answer"][0]) == 16
+    def test_its_costs_are_counted_through_the_interface(self, plain: TrialConfig) -> None:
+        shape, width = plain.task.shape, 8
+        grid = shape.length * shape.vocabulary
+        head = width * shape.length * grid + grid
+        assert count_parameters(plain.model, shape) == (shape.vocabulary * width, head)
+        assert inference_flops(plain.model, shape) == 2 * width * shape.length * grid
+        assert train_step_flops(plain.model, shape, 4) == 4 * 3 * inference_flops(plain.model, shape)
+        assert 0 < training_bytes(plain) < training_bytes(plain.model_copy(update={"fit": tiny_trial(fit__batch_size=512).fit}))
+
+    def test_a_model_that_reads_values_is_counted_too(self, plain: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Reading(Decoder):
+            def training_step(
+                self, carry: None, batch: Batch, loss: LossConfig, cycles: Cycles | None = None
+            ) -> TrainingStep[None]:
+                assert batch["inputs"].max().item() == 0
+                return super().training_step(carry, batch, loss, cycles)
+
+        class ReadingConfig(DecoderConfig):
+            kind: str = "reading"
+
+        monkeypatch.setitem(MODELS, "reading", Reading)
+        assert measure_model(ReadingConfig(), plain.task.shape) == measure_model(plain.model, plain.task.shape)
 
     @pytest.mark.parametrize(("params", "message"), [
         ({"depth": 0}, "depth must be 1 to 1024 repetitions, got 0"),
-        ({"halting": "q"}, "halting must not be q"),
+        ({"halting": "q"}, "halting must be one of fixed for the kind decoder, got 'q'"),
     ])  # fmt: skip
-    def test_a_request_is_refused_in_the_words_of_the_model(self, tmp_path: Path, params: dict, message: str) -> None:
+    def test_a_request_is_refused_in_the_words_of_the_model(self, plain: TrialConfig, params: dict, message: str) -> None:
         served = ServedModel.__new__(ServedModel)
-        config = tiny_trial(**PLAIN)
         served.model = SavedModel.__new__(SavedModel)
-        served.model.config, served.model.shape = config, config.task.shape
-        served.model.model = build_reasoner(config.model, config.task.shape)
+        served.model.config, served.model.shape = plain, plain.task.shape
+        served.model.model = build_model(plain.model, plain.task.shape)
         with pytest.raises(Exception, match=message):
             served.predict(pd.DataFrame({"grid": [[1] * 16]}), params)
+
+
+SAVED = """
+import sys
+from pathlib import Path
+import numpy as np, pandas as pd, torch
+from lightning_modules.config import load_trial
+from lightning_modules.datamodule import load_splits
+from lightning_modules.evaluation import score_depths
+from lightning_modules.saved_model import PROGRAM, SavedModel, save_model
+from sweeps.tracking.mlflow.pyfunc import ServedModel
+
+folder = Path(sys.argv[1])
+config = load_trial(folder / "trial.yaml")
+save_model(folder / "model", config, torch.load(folder / "weights.pt", weights_only=True))
+loaded, data = SavedModel(folder / "model"), load_splits(config.task).splits["test"]
+expected = score_depths(loaded.model, data, config.model.trained_depth, config).answers
+puzzles = data.inputs.astype(np.int64)
+assert np.array_equal(loaded.answer(puzzles).answers, expected)
+program = torch.export.load(folder / "model" / PROGRAM).module()
+assert np.array_equal(program(torch.from_numpy(puzzles)).argmax(-1).numpy(), expected)
+served = ServedModel(loaded).predict(pd.DataFrame({"grid": puzzles[:2].tolist()}), {"depth": 3})
+assert served["depth"].tolist() == [3, 3] and len(served["answer"][0]) == 16
+"""
+
+
+REFUSED = """
+import json, sys
+from lightning_modules.config import validate_trial
+from rrm.errors import UserError
+for sections in json.load(open(sys.argv[1])):
+    try:
+        validate_trial(sections)
+    except UserError as error:
+        print(error)
+"""
+
+
+class TestADecoderAsAFile:
+    """The file alone, laid into `rrm/models` of a copy of the package, makes the kind one that can be chosen."""
+
+    @pytest.fixture(scope="class")
+    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        place = tmp_path_factory.mktemp("copy")
+        shutil.copytree(ROOT / "rrm", place / "rrm", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "tests/rrm/decoder.py", place / "rrm/models")
+        return place
+
+    def call(self, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in a folder whose `rrm` has the file."""
+        environment = os.environ | {"PYTHONPATH": f"{place}{os.pathsep}{ROOT}"}
+        return subprocess.run([sys.executable, *words], cwd=place, env=environment, capture_output=True, text=True, timeout=120)
+
+    def trial(self, place: Path, name: str = "trial.yaml", **changes: Any) -> str:
+        path = place / name
+        path.write_text(write_yaml(tiny_sections(**({"model": {"kind": "decoder", "repetitions": 2}} | changes))))
+        return str(path)
+
+    def test_a_trial_is_run_saved_exported_and_served(self, place: Path) -> None:
+        ran = self.call(place, "-m", "lightning_modules", self.trial(place), "--out", "out")
+        assert ran.returncode == 0, ran.stderr
+        record = json.loads((place / "out/result.json").read_text())
+        assert record["outcome"] == "completed" and record["model.kind"] == "decoder" and record["recursion"] == 2
+        assert record["train_flops"] == 12 * 8 * 3 * record["inference_flops"] / 2
+        saved = self.call(place, "-c", SAVED, "out")
+        assert saved.returncode == 0, saved.stderr
+
+    def test_a_sweep_over_it_is_planned(self, place: Path) -> None:
+        vary = [{"model.repetitions": [1, 2], "model.token_size": [4, 8]}, {"model.kind": "trm", "model.supervision_steps": 2}]
+        base = tiny_sections() | {"model": {"kind": "decoder"}}
+        sweep = {"name": "plain", "trial": base, "measure": {"vary": vary, "seeds": 2}}
+        (place / "sweep.yaml").write_text(write_yaml(sweep))
+        planned = self.call(place, "-m", "sweeps.cli.main", "plan", "sweep.yaml")
+        assert planned.returncode == 0, planned.stderr
+        assert "10 trials" in planned.stdout
+
+    def test_a_mistake_in_its_settings_is_one_line(self, place: Path) -> None:
+        plain = {"kind": "decoder"}
+        lines = {
+            "eval.max_depth must be at least model.repetitions, got 4 and 9": {"model": plain | {"repetitions": 9}},
+            "hidden_size has no effect on the kind 'decoder': leave it out": {"model": plain | {"hidden_size": 9}},
+            "model.token_sise: unknown key; did you mean 'token_size'": {"model": plain | {"token_sise": 9}},
+            "eval.halting must be one of fixed for the kind 'decoder', got 'q'": {"model": plain, "eval__halting": "q"},
+        }
+        (place / "bad.json").write_text(json.dumps([tiny_sections(**changes) for changes in lines.values()]))
+        refused = self.call(place, "-c", REFUSED, "bad.json").stdout.splitlines()
+        assert len(refused) == len(lines) and all(map(str.__contains__, refused, lines))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rrm.errors import UserError
-from rrm.models import build_reasoner, model_config
+from rrm.models import build_model, model_config
 from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
 from rrm.weights import load_weights, read_weights, write_weights
@@ -14,7 +14,7 @@ from rrm.weights import load_weights, read_weights, write_weights
 
 def tiny_model(seed: int, num_puzzles: int = 1) -> Reasoner:
     torch.manual_seed(seed)
-    return build_reasoner(model_config(hidden_size=16, num_layers=1, prefix_length=1), PuzzleShape(16, 5, num_puzzles))
+    return build_model(model_config(hidden_size=16, num_layers=1, prefix_length=1), PuzzleShape(16, 5, num_puzzles))
 
 
 def test_weights_in_a_file_make_another_model_equal(tmp_path: Path) -> None:

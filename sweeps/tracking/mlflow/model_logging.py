@@ -112,7 +112,7 @@ def signature(config: TrialConfig) -> ModelSignature:
     The signature has columns and no tensor, because MLflow silently cuts off fractions in a tensor.
     """
     grid: list[ColSpec | TensorSpec] = [ColSpec(Array(DataType.long), GRID)]
-    puzzle: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, PUZZLE)] if config.model.puzzle_embedding_size else []
+    puzzle: list[ColSpec | TensorSpec] = [ColSpec(DataType.long, PUZZLE)] if config.model.has_puzzle_embedding else []
     answer: list[ColSpec | TensorSpec] = [
         ColSpec(Array(DataType.long), "answer"),
         ColSpec(DataType.long, "depth"),
@@ -128,7 +128,7 @@ def signature(config: TrialConfig) -> ModelSignature:
 def _example(config: TrialConfig) -> dict[str, list[Any]]:
     shape = config.task.shape
     example: dict[str, list[Any]] = {GRID: [[1] * shape.length]}
-    return example | ({PUZZLE: [0]} if config.model.puzzle_embedding_size else {})
+    return example | ({PUZZLE: [0]} if config.model.has_puzzle_embedding else {})
 
 
 def _register(client: MlflowClient, sweep: str, fingerprint: str, model: LoggedModel) -> None:

@@ -46,14 +46,14 @@ class ServedModel:
         return pd.DataFrame({"answer": answers.tolist(), "depth": depths, "confidence": confidence})
 
     def _checked_params(self, params: dict[str, Any]) -> tuple[int, str]:
-        model, config = self.model.model, self.model.config
+        model, config = self.model.config.model, self.model.config
         depth, halting = params.get("depth", model.trained_depth), params.get("halting", config.eval.halting)
         if not 1 <= depth <= MAX_DEPTH:
             raise _refused(f"depth must be 1 to {MAX_DEPTH} {model.depth_name}, got {depth}")
         if halting not in HALTING:
             raise _refused(f"halting must be one of {', '.join(HALTING)}, got {halting!r}")
         if halting not in model.halting_rules:
-            raise _refused(f"halting must not be {halting}: the kind {config.model.kind} answers in one pass")
+            raise _refused(f"halting must be one of {', '.join(model.halting_rules)} for the kind {model.kind}, got {halting!r}")
         return int(depth), halting
 
     def _checked_grid(self, number: int, grid: Any) -> np.ndarray:

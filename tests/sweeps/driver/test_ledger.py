@@ -1,16 +1,25 @@
 """The ledger's own rules, with a real store, study and spool; trials are ended by hand."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
+from ray.tune.schedulers import TrialScheduler
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.trial_folder import RESULT
 from rrm.errors import UserError
+from sweeps.driver.capacity import Capacity
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.queues import CONFIRM
 from sweeps.driver.run import fit_until_done
-from sweeps.worker.messages import Lost
+from sweeps.driver.tune import Ask, Decide, End
+from sweeps.spec.resources import Resources
+from sweeps.worker.messages import ENDING, ROW, Lost, write_ending
 from tests.sweeps.conftest import Sections, ending, load_study, measure_sections, search_sections
 
 
@@ -212,3 +221,41 @@ def test_a_trial_that_a_watchdog_ended_fails_with_its_reason_and_is_not_tried_ag
     ledger.end(config.fingerprint, Lost("its process was lost"))
     assert ledger.results[config.fingerprint]["reason"] == "used 9 GB"
     assert open_ledger(measure_sections()).ask().fingerprint != config.fingerprint
+
+
+class TestATrialThatTuneRunsAgainAfterItsEnd:
+    """`TuneController.stop_trial` calls `on_trial_complete`, and takes an exception behind it for a failure to recover from."""
+
+    def adapters(self, ledger: Ledger) -> tuple[Decide, End, Any]:
+        capacity = Capacity(Resources(max_concurrent=2))
+        ask, decide = Ask(ledger, capacity), Decide(ledger)
+        trial = SimpleNamespace(config=ask.suggest("0"), run_metadata=SimpleNamespace(error_filename=None), local_path=None)
+        return decide, End(ledger, capacity, decide, lambda line: None), trial
+
+    def test_it_stays_as_it_ended(self, open_ledger: Callable) -> None:
+        ledger: Ledger = open_ledger(measure_sections())
+        decide, end, trial = self.adapters(ledger)
+        fingerprint = trial.config["fingerprint"]
+        record = ending(ledger.live[fingerprint].config)
+        decide.on_trial_result(None, trial, {ENDING: write_ending(record)})
+        end.on_trial_complete(1, [], trial)
+        before = dict(ledger.results[fingerprint])
+        end.on_trial_recover(1, [], trial)
+        row = {"step": 1, "time": 0, "metrics": {}, "used": {}}
+        assert decide.on_trial_result(None, trial, {ROW: json.dumps(row)}) == TrialScheduler.STOP
+        end.on_trial_complete(1, [], trial)
+        end.on_trial_error(1, [], trial)
+        assert ledger.results[fingerprint] == before and ledger.problem is None and ledger.store.rows() == []
+
+    def test_the_first_problem_of_the_driver_is_the_one_with_which_it_ends(self, open_ledger: Callable) -> None:
+        ledger: Ledger = open_ledger(measure_sections())
+        decide, end, trial = self.adapters(ledger)
+        fingerprint = trial.config["fingerprint"]
+        decide.endings[fingerprint] = ending(ledger.live[fingerprint].config)
+        Path(ledger.store.where(fingerprint), RESULT).mkdir()  # in the place of the file that the ending is written to
+        with pytest.raises(IsADirectoryError):
+            end.on_trial_complete(1, [], trial)
+        first = ledger.problem
+        with pytest.raises(IsADirectoryError):
+            end.on_trial_recover(1, [], trial)
+        assert ledger.problem is first

@@ -11,7 +11,7 @@ from lightning_modules.__main__ import main as rrm_trial
 from lightning_modules.config import TrialConfig
 from lightning_modules.yaml_file import parse_yaml, read_yaml, write_yaml
 from rrm.errors import UserError
-from rrm.models import build_reasoner
+from rrm.models import build_model
 from sweeps.cli.status import read_status
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
@@ -36,7 +36,7 @@ def write_data(folder: Path) -> None:
     for name in ("a", "b", "c"):
         task_file(folder / "arc", name)
     trial = tiny_trial()
-    torch.save(build_reasoner(trial.model, trial.task.shape).state_dict(), folder / "weights.pt")
+    torch.save(build_model(trial.model, trial.task.shape).state_dict(), folder / "weights.pt")
 
 
 def with_files(sections: Sections) -> Sections:

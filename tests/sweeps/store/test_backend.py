@@ -82,9 +82,9 @@ class TestLease:
 
     def test_a_dead_drivers_lock_is_taken_when_it_has_expired(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        dead = Lease(objects._client, seconds=1)
+        dead = Lease(objects, seconds=1)
         dead._write("create", 1)  # and never renewed
-        later = Lease(objects._client)
+        later = Lease(objects)
         with pytest.raises(UserError, match="is being run by another driver"):
             later.take()
         time.sleep(1.1)
@@ -95,7 +95,7 @@ class TestLease:
 
     def test_a_living_drivers_lock_is_renewed(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        lease = Lease(objects._client, seconds=1)
+        lease = Lease(objects, seconds=1)
         lease.take()
         time.sleep(1.6)
         assert objects.holder() is not None
@@ -104,8 +104,8 @@ class TestLease:
     def test_of_two_that_find_an_expired_lock_one_gets_it(self, s3: str) -> None:
         objects = ObjectStore(f"{s3}/sweep")
         objects.write(LOCK, json.dumps({"holder": "a dead one", "expires": 0}).encode())
-        _, tag = objects._client.get(LOCK) or (b"", None)
-        first, second = (Lease(objects._client) for _ in range(2))
+        _, tag = objects.read_version(LOCK)
+        first, second = (Lease(objects) for _ in range(2))
         assert first._write({"e_tag": tag}, 60)
         assert not second._write({"e_tag": tag}, 60)
 
@@ -129,7 +129,7 @@ class TestLease:
 
     def test_a_driver_that_lost_its_lock_is_stopped_as_by_ctrl_c(self, s3: str, ctrl_c_raises: None) -> None:
         objects = ObjectStore(f"{s3}/sweep")
-        lease = Lease(objects._client, seconds=3)
+        lease = Lease(objects, seconds=3)
         lease.take()
         with pytest.raises(KeyboardInterrupt):
             objects.write(LOCK, b'{"holder": "another", "expires": 1e12}')  # well before the first renewal, at 1 s

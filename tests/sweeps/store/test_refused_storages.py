@@ -176,7 +176,7 @@ def test_appended_lines_that_do_not_go_up_and_a_lock_that_is_not_freed_are_one_l
     backend = ObjectStore(SWEEP)
     backend._next_part["rows.jsonl"] = 0
     backend.append("rows.jsonl", {"n": 1})
-    for write in (backend.flush, lambda: Lease(backend._client)._write({"e_tag": "a"}, 0.0)):
+    for write in (backend.flush, lambda: Lease(backend)._write({"e_tag": "a"}, 0.0)):
         with pytest.raises(UserError, match=rf"^{SWEEP}: cannot be written: "):
             write()
 

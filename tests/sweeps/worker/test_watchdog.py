@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.store.store import Store
-from sweeps.worker.watchdog import EXIT_CODE, Limits, Watchdog
+from sweeps.worker.watchdog import EXIT_CODE, Watchdog, kill_seconds
 
 HANG = "while True: sum(range(10**6))"
 EAT = "kept = []\nwhile True: kept.append(bytearray(20_000_000)); time.sleep(0.01)"
@@ -20,8 +20,8 @@ def run(folder: Path, limits: str, work: str) -> subprocess.CompletedProcess[byt
     code = f"""
 import time
 from sweeps.store.store import Store
-from sweeps.worker.watchdog import Limits, Watchdog
-with Watchdog(lambda reason: Store({str(folder)!r}).write_killed("trial", reason), Limits({limits})):
+from sweeps.worker.watchdog import Watchdog
+with Watchdog(lambda reason: Store({str(folder)!r}).write_killed("trial", reason), {limits}):
 {body}
 """
     return subprocess.run([sys.executable, "-c", code], timeout=60)
@@ -47,9 +47,9 @@ def test_a_process_within_its_limits_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(0.1, 12), (10, 660), (None, float("inf"))])
 def test_a_trial_may_still_reach_its_next_report(minutes: float | None, seconds: float) -> None:
-    assert Limits(minutes, None).kill_seconds == pytest.approx(seconds)
+    assert kill_seconds(minutes) == pytest.approx(seconds)
 
 
 def test_without_limits_nobody_watches() -> None:
-    with Watchdog(lambda reason: None, Limits(None, None)) as watchdog:
+    with Watchdog(lambda reason: None, None, None) as watchdog:
         assert not watchdog._thread.is_alive()
