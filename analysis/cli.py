@@ -66,8 +66,11 @@ def analyze(
         list[float] | None, typer.Option("--train-flops", metavar="FLOPS", help="The same for the training of one model.")
     ] = None,
     fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print all fits of laws and all sentences, not only the answer.", show_default=False)
+    ] = False,
 ) -> None:
-    """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print answer, fits and cells."""
+    """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print the answer and the cells."""
     from analysis.data.csv_import import load_csv
     from analysis.laws.fit import write_fits
     from analysis.laws.fit_all import fit_laws
@@ -87,13 +90,14 @@ def analyze(
     _make(folder)
     fits = fit_laws(tables, budgets)
     write_fits(folder / "fits.json", fits)
-    _print_fits(fits)
+    if verbose or fits_only:
+        _print_fits(fits)
     for note in _notes(tables, fits, budgets, foreign=csv is not None):
         _say(note)
     if fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
-    _report(tables, fits, folder, is_default_folder=out is None)
+    _report(tables, fits, folder, is_default_folder=out is None, verbose=verbose)
     if csv is None:
         places = (
             [Place(tracking_uri, name) for name in dict.fromkeys(sweeps or [])] if tracking_uri else list(map(place_of, stores))
@@ -114,15 +118,15 @@ def _read_sweeps(stores: list[Store], names: list[str], tracking_uri: str | None
     return merge([load(name, tracking_uri) for name in dict.fromkeys(names)] if tracking_uri else [*map(load_store, stores)])
 
 
-def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool) -> None:
-    """Write the report into a folder and print its cells and sentences."""
+def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool, verbose: bool) -> None:
+    """Write the report into a folder and print its answer and cells."""
     from analysis.report.build import build_report
-    from analysis.report.html import write_report  # plots take seconds to import
+    from analysis.report.page import write_report  # plots take seconds to import
 
     report = build_report(tables, fits)
     titles = " and ".join(sorted(map(str, tables.trials["sweep"].unique())))
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *(["--out", str(folder)] if is_default_folder else [])])
-    _print(report, write_report(report, folder, titles, [command]))
+    _print(report, write_report(report, folder, titles, [command]), verbose=verbose)
 
 
 def _check(
@@ -242,19 +246,22 @@ def _print_fits(fits: "list[Fit]") -> None:
         _say(", ".join(filter(None, (f"{law}: {len(own)} fits in fits.json", f"{len(own) - refused.total()} fitted", reasons))))
 
 
-def _print(report: "Report", path: Path) -> None:
-    """The table of cells and the answer: on a terminal in its width, elsewhere as wide as it is."""
-    from analysis.report.html import readable_cells
+def _print(report: "Report", path: Path, *, verbose: bool) -> None:
+    """The answer, then the table of cells: on a terminal in its width, elsewhere as wide as it is."""
+    from analysis.report.readable import readable_cells
     from analysis.report.terminal import lay_out
 
+    for sentence in report.findings if verbose else report.answer:
+        _say(str(sentence))
     cells, console = readable_cells(report, brief=True), Console()
     if len(cells.columns):
+        _say("")
         _say("exact accuracy on test by cell, each at D = N_sup")
         for line in lay_out(cells, console.width if console.is_terminal else None):
             _say(line)
         _say("")
-    for sentence in report.answer:
-        _say(str(sentence))
+    if report.following is not None:
+        _say(f"next: {report.following.reason} {report.following.cost} The report has the spec.")
     _say(f"report: {path}")
 
 

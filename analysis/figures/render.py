@@ -22,13 +22,15 @@ MARKERS = ["o", "s", "^", "D"]
 BAND_OPACITY = 0.12
 MAX_LEGEND_ROWS = 14
 MODES = {"line": "lines+markers", "points": "markers", "curve": "lines"}
+HEIGHT_PX, ROW_PX = 460, 18  # height of a figure, and of each name beside its y axis
+TICKS = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}  # space that keeps the first marks of two axes apart
 MAX_BARS = 6  # a line with more points has a band instead of error bars
 
 
 def write_static(figure: FigureData, folder: Path) -> list[Path]:
     """Writes `<name>.png` and `<name>.svg` into a folder and returns their paths."""
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": figure.name}):
-        canvas = Figure(figsize=(7.2, 4.8))
+        canvas = Figure(figsize=(7.2, _height_px(figure) / 96))
         axes = canvas.subplots()
         if figure.heatmap:
             _static_heatmap(axes, figure.heatmap)
@@ -135,11 +137,11 @@ def interactive(figure: FigureData) -> go.Figure:
             drawing.add_trace(trace)
     drawing.update_layout(
         template="plotly_white",
-        height=460,
+        height=_height_px(figure),
         margin={"l": 60, "r": 20, "t": 20, "b": 60},
         showlegend=figure.legend and len(figure.series) > 1,
-        xaxis={"title": {"text": figure.x_label}},
-        yaxis={"title": {"text": figure.y_label}},
+        xaxis={"title": {"text": figure.x_label}, **TICKS},
+        yaxis={"title": {"text": figure.y_label}, **TICKS},
     )
     _interactive_scales(drawing, figure)
     _interactive_marks(drawing, figure)
@@ -223,7 +225,7 @@ def _interactive_heatmap(heatmap: Heatmap) -> list[go.Heatmap | go.Scatter]:
         colorscale="Cividis",
         texttemplate="%{z:.3f}",
         hovertemplate="%{z:.3f}<extra></extra>",
-        colorbar={"title": {"text": heatmap.value_label}},
+        colorbar={"title": {"text": heatmap.value_label, "side": "right"}},
     )
     lines = [
         go.Scatter(x=line.x, y=line.y, mode="lines", name=line.label, line={"color": "white", "dash": "dash"}, showlegend=False)
@@ -244,6 +246,11 @@ def _error_bars(series: Series, *, horizontal: bool) -> tuple[list[float], list[
 def _has_band(series: Series) -> bool:
     """Whether a series has a band instead of error bars, which would overlap on a line with many points."""
     return bool(series.low and series.high) and (series.style == "curve" or (series.style == "line" and len(series.x) > MAX_BARS))
+
+
+def _height_px(figure: FigureData) -> int:
+    """Taller where many names stand beside the y axis."""
+    return max(HEIGHT_PX, 120 + ROW_PX * len(figure.y_marks or []))
 
 
 def _values(figure: FigureData, axis: Literal["x", "y"]) -> list[float]:

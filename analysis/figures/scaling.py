@@ -149,13 +149,13 @@ def seed_strips(tables: Tables) -> FigureData | None:
         return None
     groups = list(tables.completed.groupby(keys, sort=True))
     series = [
-        Series(label(keys, as_tuple(key)), [float(row)] * len(part), part[ACCURACY].tolist(), color=0, style="points")
+        Series(label(keys, as_tuple(key)), part[ACCURACY].tolist(), [float(row)] * len(part), color=0, style="points")
         for row, (key, part) in enumerate(groups)
     ]
     marks = [(float(row), label(keys, as_tuple(key))) for row, (key, _) in enumerate(groups)]
     return FigureData(
-        "seeds", "Exact accuracy of every seed", "Each point is a trial.", "cell", ACCURACY_LABEL, series,
-        y_range=(0, 1), x_marks=marks, legend=False,
+        "seeds", "Exact accuracy of every seed", "Each point is a trial.", ACCURACY_LABEL, "", series,
+        y_marks=marks, legend=False,
     )  # fmt: skip
 
 

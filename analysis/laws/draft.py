@@ -35,7 +35,7 @@ class Parent:
         self.spec, self.measure, self.is_ours = spec, spec.measure, is_ours
         self.blocks = [[(values, spec.trial_with(values, "trial")) for values in factorial(block)] for block in self.measure.vary]
         self.known_steps = {getattr(cell.model, "supervision_steps", None) for block in self.blocks for _, cell in block if is_ours}
-        seeds = range(self.measure.seeds)
+        seeds = self.measure.seed_numbers
         self.fingerprints = [
             [{cell.model_copy(update={"seed": seed}).fingerprint for seed in seeds} for _, cell in block] for block in self.blocks
         ]

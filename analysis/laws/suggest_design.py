@@ -4,7 +4,7 @@ A suggestion is the spec of the sweep itself with more levels or seeds. Under th
 trial, and `rrm-sweep run` adds what is missing. It has another name where the budget of all trials changes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -43,14 +43,46 @@ class Suggestions:
         """
         if fit.reason == Reason.FLAT:
             return None
-        names = set(trials["fingerprint"])
-        parent = max(self.parents, key=lambda parent: len(parent.trials & names), default=None)
-        if parent is None or not parent.trials & names:
+        parent = self._parent_of(trials)
+        if parent is None:
             parent = Parent(sketch(trials, max(SEEDS, fit.seeds)), is_ours=False)
         text = self._draft(parent, trials, fit, failed=failed, tied=True)
         if text is None and parent.spec.ties:
             text = self._draft(parent, trials, fit, failed=failed, tied=False)
         return text
+
+    def more_seeds(self, trials: pd.DataFrame, factor: int) -> str | None:
+        """The sweep of these trials with more seeds; None where no spec has them."""
+        return self._extend(trials, lambda draft: draft.share("measure.seeds", factor * draft.parent.measure.seeds))
+
+    def more_recursion(self, trials: pd.DataFrame) -> str | None:
+        """The sweep of these trials with one doubling of its most varied axis of recursion; None where there is none."""
+
+        def grow(draft: Draft) -> None:
+            axis = draft.recursion_axis()
+            if axis is not None:
+                draft.cross(axis, draft.grow(axis, len(draft.levels(axis)) + 1))
+
+        return self._extend(trials, grow)
+
+    def longer(self, trials: pd.DataFrame) -> str | None:
+        """The sweep of these trials with twice the budget, under a new name; None where no spec has them."""
+        return self._extend(trials, lambda draft: _change_budget(draft, "longer", 2))
+
+    def _extend(self, trials: pd.DataFrame, change: Callable[[Draft], None]) -> str | None:
+        parent = self._parent_of(trials)
+        if parent is None:
+            return None
+        draft = Draft(parent, trials, self.taken)
+        change(draft)
+        text = draft.write()
+        return text if is_valid(text) else None
+
+    def _parent_of(self, trials: pd.DataFrame) -> Parent | None:
+        """The sweep with most of these trials; None where no sweep has any."""
+        names = set(trials["fingerprint"])
+        parent = max(self.parents, key=lambda parent: len(parent.trials & names), default=None)
+        return parent if parent is not None and parent.trials & names else None
 
     def _draft(self, parent: Parent, trials: pd.DataFrame, fit: Fit, *, failed: bool, tied: bool) -> str | None:
         draft = Draft(parent, trials, self.taken)

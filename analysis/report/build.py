@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
 from analysis.laws.presentation import describe_fits, draw_laws
 from analysis.laws.sentence import Sentence
+from analysis.report.next_sweep import NextSweep, plan_next_sweep
 from analysis.report.sentences import (
     describe_agreements,
     describe_differences,
@@ -39,6 +41,7 @@ from analysis.statistics.task_agreement import Agreement, task_agreements
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
 
+MAX_ANSWERS = 5  # sentences at the head of a report
 MAX_CELLS_COMPARED = 6  # a table with more cells has no differences between pairs of cells
 
 
@@ -58,31 +61,53 @@ class Report:
     published: pd.DataFrame
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
+    following: NextSweep | None = None  # None for a table without the spec of its sweep
 
-    @property
-    def answer(self) -> list[Sentence]:
-        """Sentences with intervals: effects of categorical settings first, then effects of axes and the laws."""
+    @cached_property
+    def findings(self) -> list[Sentence]:
+        """All sentences: effects of categorical settings, effects of axes and laws, then limits of these claims."""
         if self.tables.kind == "search":
             return describe_search(self.tables)
-        laws = describe_fits(self.fits)
-        words = describe_word_effects(self.effects, self.interactions, self._matching)
-        axes = describe_effects(self.effects, self._matching)
-        unknown = self._unknown_words if words or axes else []
+        has_effects = bool(self._word_effects or self._axis_effects)
+        unknown = self._unknown_words if has_effects else []
+        claims = [*self._word_effects, *describe_unknown_words(unknown), *self._axis_effects]
         # One effect summarises many pairs of cells. Pairs are listed only if settings change together.
-        pairwise = unknown or not (words or axes)
-        effects = axes + (describe_differences(self.differences, self.tables.varied) if pairwise else [])
-        if not words and not effects and not laws:
-            # A note on the table names the option, so that this sentence does not repeat it.
-            renamed = (
-                " Some columns resemble those of this project under other names: a note has the option that reads them."
-                if self.tables.lookalikes
-                else ""
-            )
-            effects = [Sentence(f"No effect is claimed: no axis was varied with at least two seeds per cell.{renamed}")]
+        if unknown or not has_effects:
+            claims += describe_differences(self.differences, self.tables.varied)
+        laws = describe_fits(self.fits)
+        if not claims and not laws:
+            claims = [self._nothing_claimed]
         # A fitted law stands before the effects, a refused law after them.
-        fitted = any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
-        sentences = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
-        return sentences + describe_agreements(self.agreements) + warn(self.tables, self.cells)
+        return [*(laws + claims if self._has_headline else claims + laws), *describe_agreements(self.agreements), *self._limits]
+
+    @cached_property
+    def answer(self) -> list[Sentence]:
+        """The first findings, and the first limit of the claims as the last sentence."""
+        limits = self._limits[:1]
+        return [sentence for sentence in self.findings if sentence not in self._limits][: MAX_ANSWERS - len(limits)] + limits
+
+    @cached_property
+    def _word_effects(self) -> list[Sentence]:
+        return describe_word_effects(self.effects, self.interactions, self._matching)
+
+    @cached_property
+    def _axis_effects(self) -> list[Sentence]:
+        return describe_effects(self.effects, self._matching)
+
+    @cached_property
+    def _limits(self) -> list[Sentence]:
+        return warn(self.tables, self.cells) if self.tables.kind != "search" else []
+
+    @property
+    def _has_headline(self) -> bool:
+        return any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
+
+    @property
+    def _nothing_claimed(self) -> Sentence:
+        # A note on the table names the option, so that this sentence does not repeat it.
+        renamed = " Some columns resemble those of this project under other names: a note has the option that reads them."
+        reason = "No effect is claimed: no axis was varied with at least two seeds per cell."
+        return Sentence(f"{reason}{renamed if self.tables.lookalikes else ''}")
 
     @property
     def _unknown_words(self) -> list[str]:
@@ -122,6 +147,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
+        plan_next_sweep(tables, fits),
     )  # fmt: skip
 
 

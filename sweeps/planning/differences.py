@@ -19,7 +19,7 @@ ASSUMED_ACCURACY_SD = 0.1  # standard deviation of exact accuracy over seeds
 def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     """Lines of text: the smallest difference between two cells, along each axis, and between effects at two levels."""
     assert spec.measure is not None
-    seeds, cells = spec.measure.seeds, [trial for trial in spec.design if trial.seed == 0]
+    seeds, cells = spec.measure.seeds, spec.cells
     if len(cells) < 2:
         return []
     if seeds < MIN_SEEDS:

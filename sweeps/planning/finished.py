@@ -13,8 +13,8 @@ Records = Mapping[str, dict[str, Any]]  # by fingerprint
 
 
 def completed_seeds(cell: TrialConfig, seeds: int, results: Records) -> list[dict[str, Any]]:
-    """Records of the completed seeds of a cell that have a loss."""
-    names = [cell.model_copy(update={"seed": seed}).fingerprint for seed in range(seeds)]
+    """Records of the completed seeds of a cell that have a loss; the cell is its trial of the first seed."""
+    names = [cell.model_copy(update={"seed": cell.seed + number}).fingerprint for number in range(seeds)]
     records = [results[name] for name in names if name in results and results[name]["outcome"] == Outcome.COMPLETED]
     return [record for record in records if record.get("test/nll", 0) > 0]
 

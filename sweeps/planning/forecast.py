@@ -26,7 +26,7 @@ REMEDIES: dict[Rule, str] = {  # fields of a spec that repair a broken rule
 def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
     """Lines of text: the half-widths to expect in each group of the sweep, and the best additions; equal groups share theirs."""
     assert spec.measure is not None
-    cells = [trial for trial in spec.design if trial.seed == 0]
+    cells = spec.cells
     paths = find_splitting_paths(cells)
     additions = list(possible_additions(spec, cells))
     added = [group_cells(addition.cells, paths) for addition in additions]

@@ -82,7 +82,7 @@ def _table(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None) -> T
     columns = ("params", "layers executed", "train FLOPs", "FLOPs a puzzle", *measured)
     for column in (*map(axis_name, spec.varied_paths), *columns):
         table.add_column(column, justify="right")
-    for trial in [trial for trial in trials if trial.seed == 0]:
+    for trial in [trial for trial in trials if trial.seed == trials[0].seed]:
         record = describe(trial)
         table.add_row(
             *[str(record.get(path, "-")) for path in spec.varied_paths],

@@ -24,7 +24,7 @@ def check_trials(spec: SweepSpec) -> None:
     _check_paths(spec, known)
     _check_ties(spec, known)
     if "seed" in spec.trial:
-        raise UserError("trial.seed", "is set by the sweep: leave it out (measure.seeds is the number of seeds)")
+        raise UserError("trial.seed", "is set by the sweep: leave it out (see measure.seeds and measure.first_seed)")
     for where, path, values in spec.corners():
         _check_value(spec, values, path, where)
     if spec.search is not None:

@@ -18,11 +18,18 @@ class Measure(StrictConfig):
     vary: list[Annotated[Block, Field(min_length=1)]] = Field(min_length=1)
     """Dotted paths and their values; every combination is a cell. A list of such blocks is the union of their cells."""
     seeds: int = Field(3, ge=1)
-    """Number n of seeds: every cell is trained with the seeds 0 .. n - 1."""
+    """Number n of seeds: every cell is trained with n seeds, from `first_seed` on."""
+    first_seed: int = Field(0, ge=0)
+    """The lowest seed. Another one, with another name of the sweep, repeats a sweep with independent trials."""
     matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"
     """Unit of the budget that is equal in all trials; it must be `trial.fit.budget.unit`."""
     tie: list[Tie] = Field([])
     """Fields that are solved for in every cell."""
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds of every cell."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @field_validator("vary", mode="before")
     @classmethod

@@ -207,8 +207,13 @@ class SweepSpec(StrictConfig):
             raise UserError("measure.vary", f"must lead to at most {MAX_TRIALS:,} trials, seeds included, got {count:.3g}")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
         cells.sort(key=step_flops, reverse=True)
-        trials = [cell.model_copy(update={"seed": seed}) for seed in range(self.measure.seeds) for cell in cells]
+        trials = [cell.model_copy(update={"seed": seed}) for seed in self.measure.seed_numbers for cell in cells]
         return tuple({trial.fingerprint: trial for trial in trials}.values())
+
+    @property
+    def cells(self) -> list[TrialConfig]:
+        """The trials of the first seed, one for each cell of a measure sweep."""
+        return [trial for trial in self.design if self.measure and trial.seed == self.measure.first_seed]
 
     @property
     def total(self) -> int:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from analysis.cli import main, place_of, put_into_mlflow
 from analysis.data.tables import Tables
 from analysis.report.build import build_report
-from analysis.report.html import readable_cells
+from analysis.report.readable import readable_cells
 from analysis.report.terminal import lay_out
 from rrm.errors import UserError
 from sweeps.store.find_store import find_store

@@ -14,7 +14,8 @@ from analysis.data.csv_notes import notes_on
 from analysis.figures import RECIPES, draw_all
 from analysis.laws.fit_all import find_laws
 from analysis.report.build import Report, build_report
-from analysis.report.html import readable_cells, write_report
+from analysis.report.page import write_report
+from analysis.report.readable import readable_cells
 from rrm.errors import UserError
 
 OURS = ("model.hidden_size", "model.l_cycles", "model.supervision_steps", "seed", "test/exact_accuracy")
@@ -49,13 +50,13 @@ def read(path: Path, table: pd.DataFrame, *options: str) -> Report:
 )
 def test_columns_under_other_names_come_with_the_option_that_reads_them(tmp_path: Path, names: tuple, scale: float) -> None:
     report = read(tmp_path / "runs.csv", grid(names, scale))
-    (refusal,) = [sentence.text for sentence in report.answer if "No effect is claimed" in sentence.text]
+    (refusal,) = [sentence.text for sentence in report.findings if "No effect is claimed" in sentence.text]
     option = report.tables.columns_option
     assert "under other names: a note has the option" in refusal
-    assert [option in text for text in (*notes_on(report.tables), *map(str, report.answer))].count(True) == 1
+    assert [option in text for text in (*notes_on(report.tables), *map(str, report.findings))].count(True) == 1
     again = read(tmp_path / "runs.csv", grid(names, scale), *shlex.split(option))
     assert len(again.cells) == 27 and set(again.cells["seeds"]) == {3} and not again.tables.columns_option
-    assert "width 16 to 64 raises test exact accuracy by 0.09" in " ".join(sentence.text for sentence in again.answer)
+    assert "width 16 to 64 raises test exact accuracy by 0.09" in " ".join(sentence.text for sentence in again.findings)
 
 
 @pytest.mark.parametrize("name", ["train/accuracy", "train.loss", "State", "runtime", "params", "max_depth", "note,d_model"])
@@ -87,7 +88,7 @@ def test_rows_without_a_score_are_no_seeds_and_are_counted_in_a_note(tmp_path: P
     assert note in notes_on(report.tables)
     assert note in write_report(replace(report, figures=[]), tmp_path / "report", "made", []).read_text()
     kept = read(tmp_path / "kept.csv", table.dropna())
-    assert readable_cells(kept).equals(shown) and [s.text for s in kept.answer] == [s.text for s in report.answer]
+    assert readable_cells(kept).equals(shown) and [s.text for s in kept.findings] == [s.text for s in report.findings]
 
 
 def test_a_row_that_has_one_of_two_scores_counts_where_it_has_one(tmp_path: Path) -> None:

@@ -19,17 +19,17 @@ from analysis.figures.render import interactive, write_static
 from analysis.figures.scaling import accuracy_by_depth, accuracy_by_parameters, width_depth_map
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import Report, build_report
-from analysis.report.html import published_table, readable_cells, write_report
+from analysis.report.page import write_report
+from analysis.report.readable import published_table, readable_cells
 from analysis.report.sentences import warn
 from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
 from sweeps.store.find_store import find_store
 from tests.analysis.conftest import made_tables
-from tests.browser import browser_context, needs_browser
 
 
 def said(report: Report) -> list[str]:
-    return [sentence.text for sentence in report.answer]
+    return [sentence.text for sentence in report.findings]
 
 
 def test_the_first_sentence_says_which_axis_of_depth_helps(tables: Tables) -> None:
@@ -212,6 +212,7 @@ def test_the_report_is_one_file_that_opens_offline(tables: Tables, tmp_path: Pat
     html = path.read_text()
     assert "<script src=" not in html and "<link" not in html
     assert html.count('class="plotly-graph-div"') == len(report.figures) >= 8
+    assert path.stat().st_size < 6e6
     written = {file.name for file in tmp_path.iterdir()}
     assert {"report.html", "trials.csv", "trials.parquet", "curves.csv", "cells.csv", "effects.png", "seeds.svg"} <= written
     assert len(pd.read_csv(tmp_path / "trials.csv")) == len(pd.read_parquet(tmp_path / "trials.parquet")) == 24
@@ -312,34 +313,3 @@ def test_a_sweep_s_place_in_mlflow_follows_from_its_folder(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert place_of(find_store(typed))[:2] == (f"sqlite:///{tmp_path.resolve()}/runs/mlflow.db", "demo")
-
-
-@needs_browser
-def test_the_report_in_a_browser_without_a_network(rich: Tables, tmp_path: Path) -> None:
-    """No error in the console, every figure drawn, a table sorts and filters, a sentence leads to its figure."""
-    path = write_report(build_report(rich), tmp_path, "rich", ["rrm-analyze rich"])
-    errors: list[str] = []
-    with browser_context(offline=True) as context:
-        page = context.new_page()
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path.as_uri())
-        figures = page.locator("h2.figure").count()
-        page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {figures}")
-        drawn = page.evaluate("[...document.querySelectorAll('.js-plotly-plot')].map(plot => plot.querySelectorAll('path').length)")
-        heading = page.locator("table.sortable th", has_text="accuracy").last
-        column = heading.evaluate("head => [...head.parentNode.children].indexOf(head)")
-        heading.click()
-        rows = heading.evaluate(
-            "(head, at) => [...head.closest('table').tBodies[0].rows].map(row => parseFloat(row.cells[at].textContent))", column
-        )
-        page.locator("input.filter").last.fill("completed 32-1-5")
-        left = page.locator("table.sortable").last.locator("tbody tr:visible").all_text_contents()
-        link = page.locator(".answer a").first
-        target = str(link.get_attribute("href"))
-        link.click()
-        is_there = page.locator(target).evaluate("head => Math.abs(head.getBoundingClientRect().top) < window.innerHeight")
-    assert not errors and len(drawn) == figures >= 15 and min(drawn) > 3
-    assert rows == sorted(rows) and len(set(rows)) > 1
-    assert len(left) == 8 and all("32-1-5" in row for row in left)
-    assert target == "#effects" and is_there

@@ -564,6 +564,13 @@ def test_a_design_is_every_combination_times_seeds(write_spec: Callable) -> None
     assert len(design) == len({trial.fingerprint for trial in design}) == 2 * 2 * 3
 
 
+def test_another_first_seed_gives_the_same_cells_with_other_trials(write_spec: Callable) -> None:
+    first, other = (load_spec(write_spec(MEASURE), ["measure.seeds=2", f"measure.first_seed={seed}"]) for seed in (0, 100))
+    assert {trial.seed for trial in other.design} == {100, 101}
+    assert [cell.model for cell in other.cells] == [cell.model for cell in first.cells] and len(first.cells) == 4
+    assert not {trial.fingerprint for trial in first.design} & {trial.fingerprint for trial in other.design}
+
+
 def test_the_trial_section_need_not_be_valid_without_what_is_varied(write_spec: Callable) -> None:
     sections = changed(MEASURE, "trial/model/supervision_steps", ...)  # 16, beyond eval.max_depth
     sections["measure"]["vary"] = {"model.supervision_steps": [1, 2]}

@@ -14,7 +14,7 @@ from analysis.data.csv_import import load_csv
 from analysis.data.names import COSTS
 from analysis.data.tables import SECTIONS, Tables, load, merge
 from analysis.report.build import build_report
-from analysis.report.html import readable_cells
+from analysis.report.readable import readable_cells
 from lightning_modules.config import TrialConfig
 from sweeps.driver.ledger import Ledger
 from tests.sweeps.conftest import ending, measure_sections

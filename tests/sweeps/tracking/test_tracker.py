@@ -17,7 +17,7 @@ from analysis.cli import place_of, put_into_mlflow
 from analysis.data.csv_import import load_csv
 from analysis.data.tables import load
 from analysis.report.build import build_report
-from analysis.report.html import write_report
+from analysis.report.page import write_report
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.spec.load_spec import load_spec

@@ -1,144 +1,25 @@
-"""The files of a report: one self-contained HTML page, the figures, the tables."""
+"""Tables as people read them: short names, rounded numbers, intervals."""
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.io
-from jinja2 import Environment, PackageLoader, select_autoescape
 
 from analysis.data.published import COLUMNS as PUBLISHED
 from analysis.data.tables import Tables, is_parameter, label
-from analysis.figures.data import ACCURACY, VALIDATION, FigureData, as_tuple
-from analysis.figures.render import interactive, write_static
+from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
 from analysis.report.sentences import signed
 from analysis.statistics.cells import wilson
 from analysis.statistics.effects import describe_step, name_level
-from lightning_modules.atomic_write import write_atomically
-from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS
 from sweeps.design.short_names import axis_name
 
-SHOWN_SETTINGS = ("task.kind", "task.size", "model.kind", *AXIS_SETTINGS, "model.state_reset", "fit.batch_size", "optim.lr")
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
     "fresh_examples", VALIDATION, ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
 ]  # fmt: skip
-
-
-def write_report(report: Report, folder: Path, title: str, commands: list[str]) -> Path:
-    """Writes `report.html`, every figure as PNG and SVG, and the tables as CSV and Parquet.
-
-    Args:
-        commands: shell commands that make the report again; the page shows them.
-
-    Returns:
-        The path of the HTML page, which needs no network.
-
-    Raises:
-        UserError: the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
-    _write_tables(report, folder)
-    environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
-    html = environment.get_template("report.html").render(
-        title=title,
-        shared=_shared_settings(report.tables),
-        answer=report.answer,
-        table_notes=report.tables.notes,
-        drawn={figure.name for figure in report.figures},
-        tables=_shown_tables(report),
-        notes=NOTES,
-        suggestions=_suggestions(report.fits),
-        figures=_draw(report.figures, folder),
-        left_out=report.left_out,
-        runs=_readable_runs(report.tables),
-        counts=report.tables.trials["outcome"].value_counts().to_dict(),
-        commands=commands,
-    )
-    path = folder / "report.html"
-    write_atomically(path, html)
-    return path
-
-
-def _draw(figures: Sequence[FigureData], folder: Path) -> list[dict[str, Any]]:
-    """Writes the static files of every figure, and returns its data and its HTML. The first one embeds plotly's script."""
-    drawn = []
-    for number, figure in enumerate(figures):
-        write_static(figure, folder)
-        html = plotly.io.to_html(interactive(figure), full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
-        drawn.append({"data": figure, "html": html})
-    return drawn
-
-
-def _shown_tables(report: Report) -> dict[str, pd.DataFrame]:
-    """The tables of the page, by their headings."""
-    return {
-        "Effects": _readable_effects(report),
-        "Interactions": _readable_interactions(report),
-        "Differences between cells": _readable_differences(report),
-        "Cells": readable_cells(report),
-        "What each parameter accounts for": _readable_importances(report),
-        "Tasks": pd.DataFrame([vars(one) for one in report.agreements]).round(3),
-        "Published beside ours": published_table(report),
-        "Laws": _readable_laws(report.fits),
-    }
-
-
-NOTES = {
-    "Effects": "Each cell is compared with the cell that differs in this axis alone, within each common seed. "
-    "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear if it is below 0.05.",
-    "Interactions": "The effect of a level against its base level at each level of another setting, "
-    "and the p value against equal effects at all of these levels.",
-    "Cells": "Exact accuracy on test at D = N_sup. T: cycles per supervision step, n: latent updates per cycle, "
-    "N_sup: supervision steps in training. solved half: seeds that reach 50 %, of all seeds that were run, "
-    "with Wilson's 95 % CI; a failed seed counts as one that does not. Accuracies and laws use completed trials alone.",
-    "What each parameter accounts for": "95 % CI over resamples; the caption of the figure states what is resampled.",
-    "Tasks": "Spearman's rank correlation of mean scores, over the settings that two tasks have in common.",
-    "Published beside ours": "Published results on the same official files. `ours` is the best cell on validation.",
-    "Laws": "Estimates with 95 % CI. held-out error: error of predictions at scales that were held out of the fit. "
-    "docs/laws.md defines each law and each reason for a refusal; fits.json has all fields.",
-}
-
-
-def _shared_settings(tables: Tables) -> str:
-    """The settings that all completed trials share, as one line under the title."""
-    completed = tables.completed
-    shared = [name for name in SHOWN_SETTINGS if name in completed and name not in tables.varied and completed[name].nunique() == 1]
-    named = [name_level(name, completed[name].iloc[0]) for name in shared]
-    if "fit.budget.amount" in completed and completed["fit.budget.amount"].nunique() == 1 and "matching" in completed:
-        named.append(f"{completed['fit.budget.amount'].iloc[0]:,.10g} {str(completed['matching'].iloc[0]).replace('_', ' ')}")
-    return ", ".join(named)
-
-
-def _write_tables(report: Report, folder: Path) -> None:
-    tables = {"trials": report.tables.trials, "curves": report.tables.curves, "cells": report.cells, "outcomes": report.outcomes}
-    if len(report.tables.items):
-        tables["items"] = report.tables.items
-    for name, table in tables.items():
-        write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
-        write_atomically(folder / f"{name}.parquet", _uniform(table).to_parquet(index=False))
-
-
-def _suggestions(fits: Sequence[Fit]) -> dict[str, list[str]]:
-    """Suggested specs, each with the names of the laws that it would identify."""
-    specs: dict[str, list[str]] = {}
-    for fit in fits:
-        if fit.suggestion:
-            names = specs.setdefault(fit.suggestion, [])
-            if fit.name not in names:
-                names.append(fit.name)
-    return specs
-
-
-# -- tables of the page -------------------------------------------------------------------------------------------
 
 
 def readable_cells(report: Report, *, brief: bool = False) -> pd.DataFrame:
@@ -181,7 +62,7 @@ def _intervals(report: Report) -> list[str]:
     return [f"{low:.3f} .. {high:.3f} (items, one model)" for low, high in ends]
 
 
-def _readable_effects(report: Report) -> pd.DataFrame:
+def readable_effects(report: Report) -> pd.DataFrame:
     rows = [
         {
             "axis": describe_step(effect),
@@ -195,7 +76,7 @@ def _readable_effects(report: Report) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _readable_interactions(report: Report) -> pd.DataFrame:
+def readable_interactions(report: Report) -> pd.DataFrame:
     rows = [
         {"axis": describe_step(one), "at": name_level(one.other, level), "change of test exact accuracy": signed(change.estimate),
          "low": _end(change.low), "high": _end(change.high), "p (equal)": f"{one.p:.2g}", "p (Holm)": f"{one.p_holm:.2g}"}
@@ -205,7 +86,7 @@ def _readable_interactions(report: Report) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _readable_differences(report: Report) -> pd.DataFrame:
+def readable_differences(report: Report) -> pd.DataFrame:
     names = report.tables.varied
     rows = [
         {"cell": label(names, d.cell), "against": label(names, d.other)} | _change(d.change, d.p_holm) for d in report.differences
@@ -225,7 +106,7 @@ def _end(value: float) -> str:
     return signed(value) if math.isfinite(value) else ""
 
 
-def _readable_importances(report: Report) -> pd.DataFrame:
+def readable_importances(report: Report) -> pd.DataFrame:
     rows = [
         {"parameter": axis_name(one.parameter) if is_parameter(one.parameter) else one.parameter,
          "share": f"{one.share:.3f}", "low": f"{one.low:.3f}", "high": f"{one.high:.3f}"}
@@ -250,7 +131,7 @@ def published_table(report: Report) -> pd.DataFrame:
     return pd.concat([pd.DataFrame([ours]), shown], ignore_index=True).fillna("")
 
 
-def _readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
+def readable_laws(fits: Sequence[Fit]) -> pd.DataFrame:
     """One row per estimate and one per refusal; settings that all fits share are left out."""
     keys = dict.fromkeys(key for fit in fits for key in fit.group)
     differing = [key for key in keys if len({str(fit.group.get(key)) for fit in fits}) > 1]
@@ -279,17 +160,7 @@ def _rounded(value: float | None, kind: str) -> str:
     return "" if value is None else f"{value:.3{kind}}"
 
 
-def _readable_runs(tables: Tables) -> pd.DataFrame:
+def readable_runs(tables: Tables) -> pd.DataFrame:
     columns = [name for name in [*tables.varied, *RUN_COLUMNS] if name in tables.trials]
     runs = tables.trials[columns].rename(columns=lambda name: axis_name(name) if is_parameter(name) else name)
     return runs.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value).fillna("")
-
-
-def _uniform(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns of mixed types as text, because Parquet requires one type per column."""
-    mixed = [name for name in table if table[name].dtype == object]
-    uniform = table.copy()
-    for name in mixed:
-        absent = table[name].isna()
-        uniform[name] = table[name].map(lambda value: value if isinstance(value, str) else str(value)).mask(absent, None)
-    return uniform

@@ -1,0 +1,122 @@
+"""What to run next: one spec, the question that it answers, and its cost (docs/report.md, "What to run next")."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.tables import Tables
+from analysis.laws.fit import Fit
+from analysis.laws.suggest_design import Suggestions
+from lightning_modules.config import TrialConfig
+from rrm.errors import UserError
+from sweeps.design.axes import AXIS_SETTINGS
+from sweeps.spec.load_spec import parse_stored_spec
+
+AMOUNT = "fit.budget.amount"
+MIN_CLEARER, MAX_CLEARER = 2, 4  # factors by which seeds are raised where an interval includes 1
+
+
+@dataclass(frozen=True)
+class NextSweep:
+    """A suggestion with what it costs."""
+
+    reason: str
+    spec: str  # YAML
+    cost: str
+
+
+def plan_next_sweep(tables: Tables, fits: list[Fit]) -> NextSweep | None:
+    """The most useful sweep after this one; None where no spec is known, or nothing can be added.
+
+    A leading law that is refused comes first: its suggestion would identify it. After a fitted one come more seeds (its rate
+    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget.
+    """
+    leading = [fit for fit in fits if fit.fitted_by.is_leading]
+    fitted = [fit for fit in leading if fit.is_fitted and "exchange_rate" in fit.estimates]
+    refused = [fit for fit in leading if fit.suggestion]
+    if fitted and tables.specs:
+        reason, text = _after(tables, fitted[0])
+    elif refused:
+        reason, text = _explain(refused[0]), refused[0].suggestion
+    else:
+        return None
+    return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
+
+
+def _explain(fit: Fit) -> str:
+    assert fit.reason is not None
+    return f"The {fit.law} law is not fitted: {fit.reason.sentence}. This design would identify it."
+
+
+def _after(tables: Tables, fit: Fit) -> tuple[str, str | None]:
+    """The question that a fitted law leaves open, and the spec that answers it."""
+    suggestions = Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
+    rate = fit.estimates["exchange_rate"]
+    trials = tables.completed
+    if rate.low < 1 < rate.high:
+        factor = _seeds_factor(rate.estimate, rate.low, rate.high)
+        return "The interval includes 1: more seeds would narrow it.", suggestions.more_seeds(trials, factor)
+    if "plateau" not in fit.flags and rate.estimate > 1:
+        text = suggestions.more_recursion(trials)
+        if text is not None:
+            return "The largest recursion still helps: one more doubling would show where that ends.", text
+    return "Does this hold with longer training? The same design at twice the budget answers that.", suggestions.longer(trials)
+
+
+def _seeds_factor(estimate: float, low: float, high: float) -> int:
+    """By how much seeds have to grow for an interval that leaves out 1, if the estimate is right: its width falls as their root."""
+    half, distance = (math.log(high) - math.log(low)) / 2, abs(math.log(estimate))
+    wanted = math.ceil((half / distance) ** 2) if distance else MAX_CLEARER
+    return min(max(wanted, MIN_CLEARER), MAX_CLEARER)
+
+
+# -- its cost -----------------------------------------------------------------------------------------------------
+
+
+def _cost(tables: Tables, text: str) -> str:
+    """`It adds 12 trials, about 9 minutes of one core at the speed of the finished trials.`"""
+    try:
+        spec = parse_stored_spec(text, "the next sweep", {})
+    except UserError:
+        return ""
+    finished = set(tables.completed["fingerprint"])
+    added = [trial for trial in spec.design if trial.fingerprint not in finished]
+    count = f"It adds {len(added)} trial{'s' if len(added) != 1 else ''}"
+    seconds = _predict_seconds(tables.completed, added)
+    return (
+        f"{count}." if seconds is None else f"{count}: about {_duration(seconds)} of one worker, by the times of finished trials."
+    )
+
+
+def _predict_seconds(completed: pd.DataFrame, added: list[TrialConfig]) -> float | None:
+    """Sum of predicted times: log seconds is linear in the logs of axes and budget; None where no time is known."""
+    if "wall_seconds" not in completed or completed["wall_seconds"].isna().all() or not added:
+        return None
+    known = completed[completed["wall_seconds"] > 0]
+    names = [name for name in (*AXIS_SETTINGS, AMOUNT) if name in known]
+    features = _features([known[name].tolist() for name in names])
+    coefficients, *_ = np.linalg.lstsq(features, np.log(known["wall_seconds"].to_numpy(dtype=float)), rcond=None)
+    flat = [trial.flat() for trial in added]
+    wanted = _features([[settings.get(name) for settings in flat] for name in names])
+    # An axis that no finished trial varies has no slope: time grows in proportion.
+    constant = np.ptp(features, axis=0) == 0
+    constant[0] = False
+    grown = (wanted - features.mean(axis=0))[:, constant].sum(axis=1)
+    predicted = np.where(constant, features.mean(axis=0), wanted) @ coefficients + grown
+    return float(np.exp(predicted).sum())
+
+
+def _features(columns: list[list[Any]]) -> np.ndarray:
+    """Ones, then the log of each column, [trials, 1 + columns]; an absent value and 0 count as 1."""
+    logs = [[math.log(float(value)) if value and value == value else 0.0 for value in column] for column in columns]
+    return np.column_stack([np.ones(len(logs[0])), *logs])
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
