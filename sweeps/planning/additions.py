@@ -18,7 +18,7 @@ class Addition:
 
     text: str
     flops_share: float  # its FLOPs as a share of those of the present sweep
-    cells: list[TrialConfig] = field(default_factory=list)  # of the first seed
+    cells: list[TrialConfig] = field(default_factory=list)  # trials of the first seed
     seeds: int = 0  # more of every cell
 
 

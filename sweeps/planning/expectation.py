@@ -32,7 +32,7 @@ class Group:
     """Cells that one fit spans: they differ only in axes, and in numbers that follow from the axes."""
 
     label: str  # settings by which it differs from the other groups of its sweep; empty if it is the only one
-    cells: list[TrialConfig]  # of the first seed
+    cells: list[TrialConfig]  # trials of the first seed
     seeds: int
 
     @property

@@ -65,7 +65,7 @@ def analyze(depths: list[int], folder: Path, *options: str) -> list[dict]:
 def test_a_law_in_one_file_is_in_fits_json_on_the_terminal_and_in_the_report(
     one_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (fit,) = analyze([1, 2, 4], one_file)
+    (fit,) = analyze([1, 2, 4], one_file, "--verbose")
     assert fit["status"] == "fitted" and fit["estimates"]["b"]["estimate"] == pytest.approx(1, abs=0.01)
     lines = capsys.readouterr().out
     assert "logistic: b 1 (" in lines and "The logit of accuracy rises by 1.00 a step in log R." in lines
