@@ -16,6 +16,7 @@ import torch
 from lightning_modules.config import TrialConfig, parse_trial
 from lightning_modules.yaml_file import write_yaml
 
+torch.set_num_threads(1)  # for fixtures of a session or a module, which are made before `one_thread`
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `rrm-sweep` does: Ray reads it when it is imported, here by test modules
 
 ROOT = Path(__file__).parent.parent
