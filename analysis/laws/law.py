@@ -69,6 +69,8 @@ class Law(ABC):
             if recursion is None:
                 return False
             axes.append(recursion)
+        if not all(draft.levels(axis) for axis in axes):  # a model that is no stack of blocks
+            return False
         more = 1 if fit.reason == Reason.LACK_OF_FIT else 0
         for axis in axes:
             draft.cross(axis, draft.grow(axis, max(SCALES, len(draft.levels(axis)) + more)))

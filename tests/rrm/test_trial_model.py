@@ -182,6 +182,22 @@ for sections in json.load(open(sys.argv[1])):
 """
 
 
+SWEPT = """
+from pathlib import Path
+from sweeps.driver.reconcile import reconcile
+from sweeps.spec.load_spec import load_spec
+from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
+from sweeps.tracking.spool import Spool
+from tests.sweeps.conftest import run_here
+
+spec = load_spec(Path("sweep.yaml"))
+store = Store(spec.location)
+store.create()
+run_here(reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store)))
+"""
+
+
 class TestADecoderAsAFile:
     """The file alone, laid into `rrm/models` of a copy of the package, makes the kind one that can be chosen."""
 
@@ -211,14 +227,17 @@ class TestADecoderAsAFile:
         saved = self.call(place, "-c", SAVED, "out")
         assert saved.returncode == 0, saved.stderr
 
-    def test_a_sweep_over_it_is_planned(self, place: Path) -> None:
-        vary = [{"model.repetitions": [1, 2], "model.token_size": [4, 8]}, {"model.kind": "trm", "model.supervision_steps": 2}]
-        base = tiny_sections() | {"model": {"kind": "decoder"}}
-        sweep = {"name": "plain", "trial": base, "measure": {"vary": vary, "seeds": 2}}
+    @pytest.mark.more
+    def test_a_sweep_over_it_is_planned_run_and_reported(self, place: Path) -> None:
+        vary = [{"model.repetitions": [1, 2], "model.token_size": [4, 8]}]
+        sweep = {"name": "plain", "trial": tiny_sections(model={"kind": "decoder"}), "measure": {"vary": vary, "seeds": 2}}
         (place / "sweep.yaml").write_text(write_yaml(sweep))
         planned = self.call(place, "-m", "sweeps.cli.main", "plan", "sweep.yaml")
-        assert planned.returncode == 0, planned.stderr
-        assert "10 trials" in planned.stdout
+        assert planned.returncode == 0 and "8 trials" in planned.stdout, planned.stderr
+        swept = self.call(place, "-c", SWEPT)
+        assert swept.returncode == 0, swept.stderr
+        reported = self.call(place, "-m", "analysis.cli", "runs/plain", "--out", "report")
+        assert reported.returncode == 0 and "repetitions" in reported.stdout, reported.stderr
 
     def test_a_mistake_in_its_settings_is_one_line(self, place: Path) -> None:
         plain = {"kind": "decoder"}
