@@ -121,7 +121,7 @@ def score_depths(
         examples: N rows of L tokens.
         depth: largest number of supervision steps D.
         config: the trial's loss and evaluation settings.
-        halting: `fixed`, `q` or `convergence`; None takes the config's. A row that halted keeps its answer, and counts at later depths.
+        halting: `fixed`, `q` or `convergence`; None takes the config's. A row that halted keeps its answer at later depths.
         rollouts: passes with different noise; the first gives the scores.
     """
     model.eval()
@@ -143,7 +143,7 @@ class _Pass:
 
 
 def _roll_out(model: TrialModel[Any], examples: Examples, plan: _Pass, seed: int) -> Rollout:
-    """Score all rows of a split, batch after batch. One generator serves all batches, so that scores with noise depend on the batch size."""
+    """Score all rows of a split in batches. One generator serves all: scores with noise depend on the batch size."""
     generator = torch.Generator(model.device).manual_seed(seed)
     size = plan.config.eval.batch_size
     starts = range(0, len(examples), size)
