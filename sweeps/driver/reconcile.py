@@ -82,7 +82,7 @@ def _open_queue(spec: SweepSpec, store: Store, begun: set[str], read_trial: Read
 
 
 def _reopen_lost(queue: Queue, store: Store, results: dict[str, Record], max_retries: int) -> None:
-    """Remove the results of lost trials, whose process died, that the spec requests and that may be retried: also from `results`."""
+    """Remove the results of lost trials, whose process died, that the spec requests and that may be retried, in `results` too."""
     for fingerprint, record in list(results.items()):
         if record.get("retryable") and record["losses"] <= max_retries and queue.requests(fingerprint, record):
             note_losses(store, fingerprint, record["losses"])
