@@ -25,7 +25,7 @@ class LoopedConfig(IterativeConfig):
     l_cycles: int = Field(6, ge=1)
     """n: network calls a supervision step."""
     gradient: Gradient = "full"
-    """Differentiated calls: `one_step` the last two, `last_cycle` and `full` all (there is one cycle), or this number of the last."""
+    """Differentiated calls: `one_step` the last two, `last_cycle` and `full` all (there is one cycle), or a number of the last."""
 
     @property
     def cycles(self) -> Cycles:
