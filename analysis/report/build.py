@@ -12,6 +12,7 @@ from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.headline import Headline, find_headlines
 from analysis.laws.presentation import describe_fits, draw_laws
 from analysis.laws.sentence import Sentence
 from analysis.report.sentences import (
@@ -64,7 +65,7 @@ class Report:
         """Sentences with intervals: effects of categorical settings first, then effects of axes and the laws."""
         if self.tables.kind == "search":
             return describe_search(self.tables)
-        laws = describe_fits(self.fits)
+        laws = describe_fits(self.fits, self.headlines)
         words = describe_word_effects(self.effects, self.interactions, self._matching)
         axes = describe_effects(self.effects, self._matching)
         unknown = self._unknown_words if words or axes else []
@@ -83,6 +84,13 @@ class Report:
         fitted = any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
         sentences = [*words, *describe_unknown_words(unknown), *(laws + effects if fitted else effects + laws)]
         return sentences + describe_agreements(self.agreements) + warn(self.tables, self.cells)
+
+    @property
+    def headlines(self) -> list[Headline]:
+        """What a doubling of recursion is worth in each group of trials, with axes in the order in which the specs vary them."""
+        blocks = [spec["measure"].get("vary", {}) for spec in self.tables.specs if "measure" in spec]
+        order = [str(path) for vary in blocks for block in (vary if isinstance(vary, list) else [vary]) for path in block]
+        return find_headlines(self.fits, order)
 
     @property
     def _unknown_words(self) -> list[str]:

@@ -50,10 +50,10 @@ def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0])
 
 
-def fieller(linear: Linear, above: int, below: int) -> Interval | None:
+def fieller(linear: Linear, above: int, below: int, level: float = LEVEL) -> Interval | None:
     """Ratio of two coefficients with Fieller's interval; None if the interval is not bounded."""
     b, a = linear.coefficients[above], linear.coefficients[below]
-    t = stats.t.ppf(0.5 + LEVEL / 2, linear.freedom)
+    t = stats.t.ppf(0.5 + level / 2, linear.freedom)
     v = linear.covariance
     g = t**2 * v[below, below] / a**2
     if g >= 1:
