@@ -63,7 +63,7 @@ def find_headlines(fits: Sequence[Fit], order: Sequence[str] = ()) -> list[Headl
         if isinstance(fit.fitted_by, Recurrence):
             groups.setdefault(str(fit.group), []).append(fit)
     chosen = [choose(own) for own in groups.values()]
-    ranks = {axis: rank for rank, axis in enumerate((*order, *RATE_AXES))}
+    ranks = {axis: rank for rank, axis in enumerate(dict.fromkeys((*order, *RATE_AXES)))}
     found = [_headline(choice, ranks, fits) for choice in chosen if choice.fit.is_fitted]
     return [*found, *_refusals([choice.fit for choice in chosen if not choice.fit.is_fitted])]
 
