@@ -134,9 +134,10 @@ def add_levels(fit: AxesFit, group: Group) -> AxesFit:
 
 
 def read_axes(group: Group) -> dict[str, np.ndarray]:
-    """Values of the axes that vary, [trials] each."""
+    """Values of the axes that vary, [trials] each; one that is no number counts as negative, which has no logarithm."""
     paths = [axis for axis in (*AXIS_SETTINGS, RECURSION) if axis in group.trials]
-    return axis_values({axis: group.trials[axis].to_numpy(dtype=float) for axis in paths})
+    numbers = {axis: pd.to_numeric(group.trials[axis], errors="coerce").astype(float).fillna(-1.0) for axis in paths}
+    return axis_values({axis: column.to_numpy() for axis, column in numbers.items()})
 
 
 def _fit_values(fit: AxesFit, group: Group, values: Mapping[str, np.ndarray]) -> AxesFit:

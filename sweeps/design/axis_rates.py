@@ -6,7 +6,7 @@ N: recursed parameters. x_i: T, calls of the inner network a cycle (n + 1), N_su
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ RATE_AXES = {  # axis, and its word in the names of estimates
 }  # fmt: skip
 MIN_OWN_SHARE = 1 - MAX_CORRELATION**2  # share of the variance of a column that the other columns do not explain
 MIN_CURVED_FREEDOM = 5  # residual degrees of freedom that curvature terms leave
+ROUNDING = 1e-9  # sums of squares of logs below it are rounding
 FIRST_AXIS = 2  # place of the first b in the coefficients: c, a, then b of each axis, q of each curved axis, levels held equal
 
 
@@ -81,7 +82,7 @@ def design_axes(sizes: np.ndarray, axes: Mapping[str, np.ndarray], seeds: np.nda
     identified, unidentified = _find_identified(log_size, logs)
     held = _indicators([axes[axis] for axis in unidentified if axis != LAYERS])
     if not identified:
-        return _refused(next(iter(unidentified.values())), axes)
+        return replace(_refused(next(iter(unidentified.values())), axes), unidentified=unidentified)
     others = [logs[axis] for axis in identified]
     if not is_apart(log_size, [*others, *held]):
         return _refused(Reason.CONFOUNDED, axes)
@@ -156,19 +157,17 @@ def is_apart(column: np.ndarray, others: Sequence[np.ndarray], *, without_a_cell
     Args:
         without_a_cell: require it also of the cells without any single one.
     """
-    rest = np.column_stack([np.ones(len(column)), *others])
-    cells = np.arange(len(column))
-    subsets = [cells, *(cells[cells != cell] for cell in cells)] if without_a_cell else [cells]
-    return all(_own_share(column[subset], rest[subset]) >= MIN_OWN_SHARE for subset in subsets)
-
-
-def _own_share(column: np.ndarray, others: np.ndarray) -> float:
-    """Share of the variance of a column that others do not explain; 0 where it does not vary."""
-    varies = float(((column - column.mean()) ** 2).sum())
-    if varies < 1e-12:  # rounding of logs
-        return 0.0
-    unexplained = column - others @ np.linalg.lstsq(others, column, rcond=None)[0]
-    return float((unexplained**2).sum()) / varies
+    count = len(column)
+    left, values, _ = np.linalg.svd(np.column_stack([np.ones(count), *others]), full_matrices=False)
+    basis = left[:, values > ROUNDING * values[0]]
+    unexplained, centred = column - basis @ (basis.T @ column), column - column.mean()
+    own, total = float(unexplained @ unexplained), float(centred @ centred)
+    if not without_a_cell:
+        return total > ROUNDING and own >= MIN_OWN_SHARE * total
+    free = 1 - (basis**2).sum(axis=1)  # 0 for a cell that alone identifies one of the others: without it nothing is explained less
+    own_without = own - np.where(free > ROUNDING, unexplained**2 / np.maximum(free, ROUNDING), 0.0)
+    total_without = total - centred**2 * count / (count - 1)
+    return bool((total_without > ROUNDING).all() and (own_without >= MIN_OWN_SHARE * total_without).all())
 
 
 def _indicators(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
