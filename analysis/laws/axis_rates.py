@@ -5,7 +5,7 @@
 `sweeps.design.axis_rates` has the columns of the law, and decides which axes have a slope. docs/laws.md, "A rate for each axis".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.figures.data import BLACK, FigureData, Series
 from analysis.laws.cells import (
     RESPONSE,
     SIGNIFICANT,
@@ -26,12 +25,11 @@ from analysis.laws.cells import (
     read_cells,
 )
 from analysis.laws.costs import COSTS, cost_exponents
-from analysis.laws.drawing import interval_columns
 from analysis.laws.fit import Fit, Quality, only_bounded
-from analysis.laws.groups import CELL, Group
+from analysis.laws.groups import Group
 from analysis.laws.law import Law
 from analysis.statistics.interval import Interval
-from analysis.statistics.regression import ROUNDING, Linear, aic, fieller, fit_linear, r_squared
+from analysis.statistics.regression import Linear, aic, fieller, fit_linear, nested_p, r_squared
 from sweeps.design.axes import AXIS_SETTINGS, LATENT_UPDATES, LAYERS, RECURSION, SIZE
 from sweeps.design.axis_rates import FIRST_AXIS, RATE_AXES, AxisDesign, axis_values, design_axes
 from sweeps.design.reasons import Reason
@@ -123,14 +121,7 @@ def fit_axes(law: Law, group: Group) -> AxesFit | None:
         RATE_AXES[axis]: [float(own.min()), float(own.max())] for axis, own in values.items()
     }
     fit = AxesFit(law, RESPONSE, **group.facts, form=AXES_FORM, fitted_range=ranges, varied=tuple(values))
-    return _fit_values(fit, group, values)
-
-
-def add_levels(fit: AxesFit, group: Group) -> AxesFit:
-    """The fit with the rate of each axis at each level of the others; a single axis has none."""
-    if len(fit.varied) < 2:
-        return fit
-    return replace(fit, rates_by_level=_rates_by_level(fit, group, read_axes(group)))
+    return fit_values(fit, group, values)
 
 
 def read_axes(group: Group) -> dict[str, np.ndarray]:
@@ -140,7 +131,7 @@ def read_axes(group: Group) -> dict[str, np.ndarray]:
     return axis_values({axis: column.to_numpy() for axis, column in numbers.items()})
 
 
-def _fit_values(fit: AxesFit, group: Group, values: Mapping[str, np.ndarray]) -> AxesFit:
+def fit_values(fit: AxesFit, group: Group, values: Mapping[str, np.ndarray]) -> AxesFit:
     """The form with the given values of the axes, [trials] each, or the reason why it is refused."""
     if not has_logarithms(group) or any((own <= 0).any() for own in values.values()):
         return replace(fit, reason=Reason.NOT_POSITIVE, unidentified=dict.fromkeys(values, Reason.NOT_POSITIVE))
@@ -187,7 +178,7 @@ def _points(fit: AxesFit, cells: Cells, misfit: np.ndarray) -> pd.DataFrame | No
     """A line for each combination of the axes; None for a single axis, of which the form with one exponent has the figure."""
     if len(fit.varied) == 1:
         return None
-    return draw_points(cells, misfit, [_name_level(fit.varied, np.exp(logs)) for logs in cells.log_axes])
+    return draw_points(cells, misfit, [name_level(fit.varied, np.exp(logs)) for logs in cells.log_axes])
 
 
 # -- slopes and rates ---------------------------------------------------------------------------------------------
@@ -258,30 +249,7 @@ def _gains(group: Group, cost: str, line: Linear, design: AxisDesign) -> dict[st
     return gains
 
 
-def _rates_by_level(fit: AxesFit, group: Group, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """The rate of each axis at each level of the others, and the reason where a level does not identify it."""
-    rows = []
-    for axis in values:
-        for at, rows_there in _levels(values, axis):
-            part = replace(group, trials=group.trials[rows_there])
-            own = _fit_values(replace(fit, varied=(axis,)), part, {axis: values[axis][rows_there]})
-            rate = own.rate(axis) if own.is_fitted else None
-            numbers = rate.numbers if rate else (np.nan,) * 3
-            rows.append((axis, at, part.trials[CELL].nunique(), own.reason, *numbers))
-    return pd.DataFrame(rows, columns=["axis", "at", "cells", "reason", "estimate", "low", "high"])
-
-
-def _levels(values: Mapping[str, np.ndarray], axis: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Every level of the other axes at which an axis varies, as `T 1, n + 1 4`, and the places of its trials."""
-    others = [other for other in values if other != axis]
-    table = np.column_stack([values[other] for other in others])
-    for level in np.unique(table, axis=0):
-        there = (table == level).all(axis=1)
-        if len(np.unique(values[axis][there])) > 1:
-            yield _name_level(others, level), there
-
-
-def _name_level(axes: Sequence[str], values: np.ndarray) -> str:
+def name_level(axes: Sequence[str], values: np.ndarray) -> str:
     """`T 1, n + 1 4`."""
     return ", ".join(f"{value_name(axis)} {value:g}" for axis, value in zip(axes, values.round(6), strict=True))
 
@@ -292,19 +260,6 @@ def value_name(axis: str) -> str:
 
 
 # -- tests --------------------------------------------------------------------------------------------------------
-
-
-def nested_p(y: np.ndarray, matrix: np.ndarray, larger: np.ndarray) -> float | None:
-    """F test of the columns that a larger matrix [G, K] has beside another one; None where nothing is left to test them by."""
-    squares, ranks = [], []
-    for columns in (matrix, larger):
-        misfit = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
-        squares.append(float((misfit**2).sum()))
-        ranks.append(int(np.linalg.matrix_rank(columns)))
-    added, free = ranks[1] - ranks[0], len(y) - ranks[1]
-    if added < 1 or free < 1 or squares[0] <= ROUNDING**2 * float((y**2).sum()):
-        return None
-    return float(stats.f.sf(max(0.0, squares[0] - squares[1]) / added / (squares[1] / free), added, free))
 
 
 def _curvature_p(cells: Cells, design: AxisDesign) -> dict[str, float]:
@@ -331,30 +286,3 @@ def _equal_slopes_p(line: Linear, design: AxisDesign) -> float | None:
     differences, covariance = contrasts @ line.coefficients, contrasts @ line.covariance @ contrasts.T
     f = float(differences @ np.linalg.pinv(covariance) @ differences) / len(contrasts)
     return float(stats.f.sf(f, len(contrasts), line.freedom))
-
-
-# -- figure -------------------------------------------------------------------------------------------------------
-
-
-def draw_rates(fit: AxesFit) -> FigureData | None:
-    """What one doubling of each axis is worth, along the axis where its slope can change; None for a single axis."""
-    if not fit.is_fitted or len(fit.varied) < 2 or fit.local_rates is None:
-        return None
-    series = []
-    for color, axis in enumerate(fit.identified):
-        local, rate = fit.local_rates[fit.local_rates["axis"] == axis], fit.rate(axis)
-        if len(local):
-            series.append(Series(value_name(axis), *interval_columns(local, "recursion", "estimate"), color=color, style="curve"))
-        elif rate is not None:
-            middle = float(np.sqrt(np.prod(fit.range_of(axis))))
-            series.append(Series(value_name(axis), [middle], [rate.estimate], [rate.low], [rate.high], color=color, style="points"))
-    if not series:
-        return None
-    ends = [min(min(one.x) for one in series), max(max(one.x) for one in series)]
-    series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
-    return FigureData(
-        f"axis_rates{fit.suffix}", "What one doubling of each axis is worth",
-        "Factor in recursed parameters, the other axes in the middle of the design; band and bars: 95 % CI. "
-        "A point is the mean over an axis on which no change of the rate can be seen.",
-        "value of the axis", "factor in recursed parameters", series, x_scale="log", y_scale="log",
-    )  # fmt: skip

@@ -124,7 +124,8 @@ def _refusals(refused: Sequence[Fit]) -> list[Headline]:
     for reason in dict.fromkeys(fit.reason for fit in refused if fit.reason is not None):
         own = [fit for fit in refused if fit.reason == reason]
         (sentence,) = state_refusals(own, "the recurrence law", "exchange_rate")
-        spec = "; the suggested spec has them" if any(fit.suggestion for fit in own) else ""
+        is_suggested = reason != Reason.LACK_OF_FIT and any(fit.suggestion for fit in own)
+        spec = "; the report suggests such a spec" if is_suggested else ""
         text = f"{sentence.text.removesuffix('.')}; {NEEDED[reason]}{spec}."
         headlines.append(_capitalized(Headline(text, sentence.figure, reason=reason)))
     return headlines

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from analysis.figures.data import FigureData
-from analysis.laws.axis_rates import AxesFit, add_levels, draw_rates, fit_axes
+from analysis.laws.axis_levels import add_levels, draw_rates
+from analysis.laws.axis_rates import AxesFit, fit_axes
 from analysis.laws.cells import (
     ALPHA,
     NEEDED,

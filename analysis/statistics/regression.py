@@ -207,6 +207,19 @@ def lack_of_fit_over_seeds(residual: np.ndarray) -> LackOfFit | None:
     return LackOfFit("t over seeds, Holm over points", smallest, smallest < LACKING)
 
 
+def nested_p(y: np.ndarray, matrix: np.ndarray, larger: np.ndarray) -> float | None:
+    """F test of the columns that a larger matrix [G, K] has beside another one; None where nothing is left to test them by."""
+    squares, ranks = [], []
+    for columns in (matrix, larger):
+        misfit = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+        squares.append(float((misfit**2).sum()))
+        ranks.append(int(np.linalg.matrix_rank(columns)))
+    added, free = ranks[1] - ranks[0], len(y) - ranks[1]
+    if added < 1 or free < 1 or squares[0] <= ROUNDING**2 * float((y**2).sum()):
+        return None
+    return float(stats.f.sf(max(0.0, squares[0] - squares[1]) / added / (squares[1] / free), added, free))
+
+
 def half_widths(y: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Half-width of the 95 % CI of the cell mean of each row, [N]. The variance is pooled over cells; NaN without replicates."""
     _, codes = np.unique(cells, return_inverse=True)

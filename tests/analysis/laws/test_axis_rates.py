@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.laws.axis_rates import AxesFit, add_levels, fit_axes
+from analysis.laws.axis_levels import add_levels
+from analysis.laws.axis_rates import AxesFit, fit_axes
 from analysis.laws.groups import groups_of
 from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import AXES, judge_axes
