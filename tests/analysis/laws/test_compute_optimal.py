@@ -97,5 +97,5 @@ def test_fits_of_every_law_say_how_well_they_fit() -> None:
             assert quality.r_squared is not None and quality.aic is not None and quality.lack_of_fit is not None, fit
             if fit.law != "recurrence" or fit.form == "one_exponent":
                 assert quality.aic_simpler and quality.leave_one_scale_out_error is not None, fit
-            if fit.form not in ("curvature", "axes"):  # of a single axis the form `axes` has the points of the first form
+            if fit.form not in ("curvature", "axes"):  # one axis: as in the first form
                 assert fit.points is not None and {"line", "x", "measured", "fitted", "misfit"} <= set(fit.points)
