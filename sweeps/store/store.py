@@ -170,11 +170,15 @@ class Store:
 
     def finished(self) -> set[str]:
         """Fingerprints with an end marker."""
-        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{RESULT}")}
+        return self.holders(RESULT)
 
     def begun(self) -> set[str]:
         """Fingerprints of all trials that were ever handed out."""
-        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{TRIAL}")}
+        return self.holders(TRIAL)
+
+    def holders(self, file: str) -> set[str]:
+        """Fingerprints of the trials that have a file of this name."""
+        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{file}")}
 
     # -- of a trial -----------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
-TEXT_TAGS = ("reason", "matching", "training_fingerprint", "data_fingerprint", "stage", "device")
+TEXT_TAGS = ("reason", "matching", "training_fingerprint", "data_fingerprint", "stage", "device", "scored_from")
 
 
 class TrackedSweep(NamedTuple):
