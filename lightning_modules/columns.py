@@ -28,6 +28,7 @@ AXES = {TRAIN_CURVE: "step", VALIDATION_CURVE: "step", SYSTEM: "step",
         DEPTH: "depth", VALIDATION_DEPTH: "depth", OOD_DEPTH: "depth"}  # fmt: skip
 
 ITEMS_FORMAT = 2  # version of items.parquet, in its metadata; format 1 has no version
+THINKING_FORMAT = 1  # version of thinking.npz, in the array `format`
 RENAMED = {"residual": "state_change"}  # today's name by the name in files of format 1
 
 

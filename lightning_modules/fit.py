@@ -23,7 +23,8 @@ from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule, read_checkpoint
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, DepthCurve, FitResult, Record, bin_points, depth_points, describe, step_points
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
+from lightning_modules.thinking import thinking_arrays, write_thinking
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
 from rrm.models import build_model
 from rrm.tasks import Split
 from rrm.trial_model import TrialModel
@@ -38,8 +39,8 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     Args:
         config: the trial; the same config gives the same numbers on the same hardware and number of threads.
         folder: receives the checkpoint, the averaged weights that were best on validation (`best.pt`), the scored weights
-            (`weights.pt`) and the scores of each test item (`items.parquet`); a checkpoint in it is continued. None writes
-            no file.
+            (`weights.pt`), the scores of each test item (`items.parquet`) and answers at every depth (`thinking.npz`); a
+            checkpoint in it is continued. None writes no file.
         report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
 
     Returns:
@@ -81,7 +82,7 @@ def score_again(config: TrialConfig, folder: Path, trained: FitResult) -> FitRes
     """Score a trial from the weights of a completed one that has the same training fingerprint; nothing is trained.
 
     Args:
-        folder: holds `weights.pt` of the completed trial, and receives `items.parquet`.
+        folder: holds `weights.pt` of the completed trial, and receives `items.parquet` and `thinking.npz`.
         trained: the result of the completed trial.
 
     Returns:
@@ -110,6 +111,7 @@ def _score(config: TrialConfig, model: TrialModel[Any], data: TaskData, folder: 
             if split == "test" and folder is not None:
                 depths = (config.model.trained_depth, validation.best_depth)
                 write_items(folder / ITEMS, item_columns(scores, data.splits[split], depths))
+                write_thinking(folder / THINKING, thinking_arrays(scores, data.splits[split], data.task))
     columns: Record = {"outcome": Outcome.COMPLETED}
     for part in parts:
         columns |= part.record

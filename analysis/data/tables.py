@@ -247,7 +247,7 @@ def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, by
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
-    from sweeps.tracking.mlflow.reader import read_item_files, read_runs  # takes seconds to import
+    from sweeps.tracking.mlflow.reader import read_files, read_runs  # takes seconds to import
 
     tracked = read_runs(tracking_uri, sweep)
     if tracked is None or not tracked.records:
@@ -259,7 +259,7 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         _trials(records),
         curves,
         tracked.kind,
-        partial(read_item_files, tracking_uri, sweep),
+        partial(read_files, tracking_uri, sweep, ITEMS),
         ended=tracked.ended,
         specs=(spec,) if tracked.spec is not None and tracked.kind == "measure" else (),
         objective=read_objective(spec),

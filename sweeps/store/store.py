@@ -9,6 +9,7 @@
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
     trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
     trials/<fingerprint>/items.parquet      how each test item fared at some depths
+    trials/<fingerprint>/thinking.npz       answers to a few test items after each supervision step
     trials/<fingerprint>/killed.json        why a watchdog ended the process of the trial
     trials/<fingerprint>/result.json        the record, written last: the end marker
 

@@ -22,7 +22,7 @@ from lightning_modules.fit import fit, score_again
 from lightning_modules.module import CHECKPOINT_FORMAT
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Row, describe
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, TRIAL, WEIGHTS
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
 from rrm.errors import UserError
 from rrm.format_version import check_format
 from sweeps.store.attempts import Attempt, begin_attempt
@@ -122,7 +122,7 @@ class Workplace:
 
     def keep(self) -> None:
         """Copy the files that changed since the last call into the store, the checkpoint last."""
-        for name in (WEIGHTS, ITEMS, ERROR, BEST, CHECKPOINT):
+        for name in (WEIGHTS, ITEMS, THINKING, ERROR, BEST, CHECKPOINT):
             file = self.folder / name
             if file.exists() and file.stat().st_mtime_ns != self._kept.get(name):
                 self.store.keep(self.fingerprint, file)

@@ -149,7 +149,7 @@ def test_a_trial_that_is_scored_from_the_weights_of_another_one_has_the_results_
     assert record.pop("scored_from") == plain.fingerprint
     assert (record, curves) == repeatable(trained) != repeatable(donor)
     assert {name: scored.record[name] for name in UNREPEATABLE} == {name: donor.record[name] for name in UNREPEATABLE}
-    for name in ("weights.pt", "items.parquet"):
+    for name in ("weights.pt", "items.parquet", "thinking.npz"):
         assert (scratch / name).read_bytes() == (tmp_path / "trained" / name).read_bytes()
     assert (tmp_path / "donor/best.pt").read_bytes() == (tmp_path / "trained/best.pt").read_bytes()
 

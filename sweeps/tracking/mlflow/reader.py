@@ -14,7 +14,6 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.columns import axis_of, current_name
-from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
@@ -72,12 +71,12 @@ def read_runs(tracking_uri: str, sweep: str) -> TrackedSweep | None:
     return TrackedSweep([_record(run) for run in children], _curves(client, parent, children), kind, text, ended)
 
 
-def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
-    """Fingerprint and `items.parquet` of every finished trial that has one."""
+def read_files(tracking_uri: str, sweep: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and content of a file of every finished trial that has one, such as `items.parquet` or `thinking.npz`."""
     client, experiment = find_sweep(tracking_uri, sweep)
     runs = list(all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
-        content = _read_artifact(client, run, ITEMS) if FINGERPRINT in run.data.tags else None
+        content = _read_artifact(client, run, name) if FINGERPRINT in run.data.tags else None
         if content is not None:
             yield run.data.tags[FINGERPRINT], content
 

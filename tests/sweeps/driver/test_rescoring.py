@@ -13,7 +13,7 @@ from rich.console import Console
 from analysis.data.tables import load
 from lightning_modules.columns import TRAINING
 from lightning_modules.record import Record
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
 from rrm.errors import UserError
 from sweeps.cli.status import read_status
 from sweeps.driver.capacity import Capacity
@@ -74,7 +74,7 @@ def test_finished_trials_are_scored_anew_and_keep_what_their_training_has_cost(
         assert record["scored_from"] == donor["fingerprint"] != record["fingerprint"]
         assert {name: record[name] for name in TRAINING} == {name: donor[name] for name in TRAINING}
         assert f"trial {record['fingerprint']} is scored from the weights of trial {donor['fingerprint']}" in caplog.messages
-        assert all(ledger.store.file(record["fingerprint"], name) for name in (WEIGHTS, BEST, ITEMS))
+        assert all(ledger.store.file(record["fingerprint"], name) for name in (WEIGHTS, BEST, ITEMS, THINKING))
         assert ledger.store.file(record["fingerprint"], CHECKPOINT) is None
         result = ledger.store.results()[record["fingerprint"]]
         assert max(point["at"] for point in result["curves"] if point["metric"] == "depth/exact_accuracy") == 6
@@ -198,7 +198,7 @@ def test_mlflow_has_a_run_of_each_scoring_below_the_sweep(finished: Ledger, open
         assert run.data.metrics["train_flops"] == donor.data.metrics["train_flops"]
         curves = [client.get_metric_history(one.info.run_id, "val_curve/nll") for one in (run, donor)]
         assert [(point.step, point.value) for point in curves[0]] == [(point.step, point.value) for point in curves[1]] != []
-        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"trial.yaml", ITEMS}
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"trial.yaml", ITEMS, THINKING}
 
 
 def test_trials_on_an_object_store_are_scored_anew(s3: str, write_spec: Callable, tmp_path: Path) -> None:
@@ -213,4 +213,4 @@ def test_trials_on_an_object_store_are_scored_anew(s3: str, write_spec: Callable
     ledger = ledger_of(sections(**DEEPER))
     run_here(ledger)
     assert {record["scored_from"] for record in ledger.results.values()} == set(first.results)
-    assert all(ledger.store.file(name, file) for name in ledger.results for file in (WEIGHTS, ITEMS))
+    assert all(ledger.store.file(name, file) for name in ledger.results for file in (WEIGHTS, ITEMS, THINKING))
