@@ -1,9 +1,10 @@
 """Do the intervals cover? Runs drawn from each law, and from designs with known effects, analysed as a user's table would be.
 
-    python benchmarks/coverage.py [--draws 200] [--only NAME]
+    python benchmarks/coverage.py [--draws 200] [--only NAME ...]
 
 Prints how many of the draws have each constant inside its 95 % interval, and how often a plateau, a collapse or an interaction
-is flagged. No design of effects has an interaction, so that those flags are false ones.
+is flagged. No design of effects has an interaction, so that those flags are false ones. Designs of axes also have what the headline
+prints, through the whole selection of its form, and how often no false flag is raised.
 """
 
 import argparse
@@ -20,9 +21,18 @@ import pandas as pd
 from scipy.special import expit
 
 from analysis.data.tables import CURVE_COLUMNS, Tables
+from analysis.laws.axis_rates import fit_axes
+from analysis.laws.cells import SIGNIFICANT
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import fit_laws
+from analysis.laws.groups import groups_of
+from analysis.laws.headline import find_headlines, may_have_one_rate
+from analysis.laws.recurrence import Recurrence
 from analysis.statistics.effects import ALL_CELLS, measure_effects, measure_interactions
+from analysis.statistics.interval import Interval
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
+from sweeps.design.axis_rates import RATE_AXES
+from sweeps.design.slopes import centre, law_matrix
 
 SEEDS, NOISE = 3, 0.1  # of log NLL
 WIDTHS = [16, 32, 64, 128, 256]
@@ -64,21 +74,6 @@ def recurrence(
                      "test/nll": _noisy(rng, loss)})  # fmt: skip
     truth = {"alpha": alpha, "phi": phi, "exchange_rate": 2**phi, "exchange_rate_model_free": 2**phi} if stops == np.inf else {}
     return Drawn(_trials(rows), truth, "recurrence", "one_exponent", "plateau")
-
-
-def three_exponents(rng: np.random.Generator) -> Drawn:
-    """3 widths x (8 corners and a centre of T, n, N_sup)."""
-    alpha, phis = 0.3, (0.5, 0.3, 0.7)
-    corners = [*itertools.product((1, 4), (1, 7), (1, 16)), (2, 3, 4)]
-    rows = []
-    for width, (t, n, steps), seed in itertools.product([32, 64, 128], corners, range(SEEDS)):
-        recursed = 12 * width**2
-        effective = t ** phis[0] * (n + 1) ** phis[1] * steps ** phis[2] * recursed
-        rows.append({"model.hidden_size": width, "model.supervision_steps": steps, "model.l_cycles": n, "model.h_cycles": t,
-                     "params_recursed": recursed, "params_once": 0, "seed": seed,
-                     "test/nll": _noisy(rng, 20 * effective**-alpha)})  # fmt: skip
-    names = ("phi_h_cycles", "phi_l_cycles_plus_1", "phi_supervision_steps")
-    return Drawn(_trials(rows), {"alpha": alpha, **dict(zip(names, phis, strict=True))}, "recurrence", "three_exponents")
 
 
 def power(rng: np.random.Generator, law: str) -> Drawn:
@@ -166,7 +161,6 @@ LAWS: dict[str, Callable[[np.random.Generator], Drawn]] = {
     "recurrence, N_once": partial(recurrence, once=200),
     "recurrence, phi < 0": partial(recurrence, phi=-0.2),
     "recurrence, stops at R = 12": partial(recurrence, alpha=0.5, phi=0.6, stops=12.0),
-    "three exponents": three_exponents,
     "power in parameters": partial(power, law="power_params"),
     "power in depth": partial(power, law="power_depth"),
     "log depth": log_depth,
@@ -178,9 +172,124 @@ LAWS: dict[str, Callable[[np.random.Generator], Drawn]] = {
 }
 
 
+# -- a rate for each axis, and the printed headline ---------------------------------------------------------------
+
+FULL: dict[str, tuple[int, ...]] = {WIDTH: (16, 24, 32, 48), LATENT_UPDATES: (1, 3, 7), SUPERVISION_STEPS: (1, 2, 4)}
+UNEQUAL_NOISE = (0.02, 0.2, 0.1, 0.05, 0.15)  # of cells, taken in turn
+
+
+class AxesDesign(NamedTuple):
+    """log L = c - a log N - sum b log x + q (log x)^2 over a factorial, logs centred at its cells."""
+
+    slopes: dict[str, float]  # b of each axis; n counts as n + 1
+    levels: dict[str, tuple[int, ...]] = FULL
+    size_slope: float = 0.3
+    bend: float = 0.0  # q of every axis
+    noises: tuple[float, ...] = (NOISE,)  # of cells, taken in turn
+    missing: int = 0  # cells, drawn anew each time; as many others lack a seed
+    corners: bool = False  # the ends of the axes of recursion and one centre, not their factorial
+
+    def cells(self, rng: np.random.Generator) -> pd.DataFrame:
+        """A row a cell: settings, size, R and seeds."""
+        table = pd.DataFrame(itertools.product(*self.levels.values()), columns=list(self.levels))
+        for axis in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, LAYERS):
+            table[axis] = table.get(axis, 1)
+        if self.corners:
+            varied = [axis for axis in self.slopes if axis != LAYERS]
+            at_end = pd.DataFrame({axis: table[axis].isin([min(self.levels[axis]), max(self.levels[axis])]) for axis in varied})
+            table = table[at_end.all(axis=1) | ~at_end.any(axis=1)].reset_index(drop=True)
+        table["params_recursed"] = 12 * table[LAYERS] * table[WIDTH] ** 2
+        table["recursion"] = table[CYCLES] * (table[LATENT_UPDATES] + 1) * table[SUPERVISION_STEPS]
+        table["seeds"], table["noise"] = SEEDS, list(itertools.islice(itertools.cycle(self.noises), len(table)))
+        order = rng.permutation(len(table))
+        table.loc[order[self.missing : 2 * self.missing], "seeds"] -= 1
+        return table.drop(index=order[: self.missing]).reset_index(drop=True)
+
+    def log_loss(self, cells: pd.DataFrame) -> np.ndarray:
+        """Without noise, [cells]."""
+        logs = {axis: centre(np.log(cells[axis].to_numpy() + (axis == LATENT_UPDATES))) for axis in self.slopes}
+        size = centre(np.log(cells["params_recursed"].to_numpy()))
+        bent = sum((self.bend * log**2 for log in logs.values()), np.zeros(len(cells)))
+        return -self.size_slope * size - sum(slope * logs[axis] for axis, slope in self.slopes.items()) + bent
+
+    def truth(self, cells: pd.DataFrame) -> dict[str, float]:
+        """The worth of a doubling of each axis in the middle of the design, and of R.
+
+        Where slopes differ there is no rate of R; its truth is then that of a doubling of R by the mixture of axes by which
+        R rises in this design: the ratio of the slopes of the loss without noise in log R and in log N, by least squares.
+        """
+        rates = {RATE_AXES[axis]: 2 ** (slope / self.size_slope) for axis, slope in self.slopes.items()}
+        single = [axis for axis in self.slopes if axis != LAYERS]
+        if len(single) == 1:
+            return rates | {"recursion": rates[RATE_AXES[single[0]]]}
+        logs = [centre(np.log(cells[name].to_numpy(dtype=float))) for name in ("params_recursed", "recursion")]
+        matrix = law_matrix(logs[0], logs[1][:, None], quadratic=bool(self.bend))
+        slopes = np.linalg.lstsq(matrix, self.log_loss(cells), rcond=None)[0]
+        return rates | {"recursion": 2 ** (slopes[2] / slopes[1])}
+
+    def draw(self, rng: np.random.Generator) -> tuple[Tables, dict[str, float]]:
+        cells = self.cells(rng)
+        rows = cells.drop(columns=["seeds", "noise"]).to_dict("records")
+        drawn = [
+            row | {"seed": seed, "test/nll": float(np.exp(mean + noise * rng.standard_normal()))}
+            for row, mean, noise, seeds in zip(rows, self.log_loss(cells), cells["noise"], cells["seeds"], strict=True)
+            for seed in range(seeds)
+        ]
+        return _trials(drawn), self.truth(cells)
+
+
+ALONE = {**FULL, LATENT_UPDATES: (1, 2, 4, 8), SUPERVISION_STEPS: (1,)}
+AXES: dict[str, AxesDesign] = {
+    "axes of opposite sign": AxesDesign({LATENT_UPDATES: 0.2, SUPERVISION_STEPS: -0.15}),
+    "axes alike": AxesDesign({LATENT_UPDATES: 0.15, SUPERVISION_STEPS: 0.15}),
+    "axes nearly alike": AxesDesign({LATENT_UPDATES: 0.15, SUPERVISION_STEPS: 0.12}),
+    "axes, both curved": AxesDesign({LATENT_UPDATES: 0.2, SUPERVISION_STEPS: -0.15}, bend=0.08),
+    "axes, unequal noise": AxesDesign({LATENT_UPDATES: 0.15, SUPERVISION_STEPS: 0.15}, noises=UNEQUAL_NOISE),
+    "axes, 5 cells missing": AxesDesign({LATENT_UPDATES: 0.15, SUPERVISION_STEPS: 0.15}, missing=5),
+    "axes, two levels": AxesDesign(
+        {LATENT_UPDATES: 0.2, SUPERVISION_STEPS: -0.15}, {**FULL, LATENT_UPDATES: (1, 7), SUPERVISION_STEPS: (1, 4)}
+    ),
+    "three axes, corners": AxesDesign(
+        {CYCLES: 0.15, LATENT_UPDATES: 0.09, SUPERVISION_STEPS: 0.21},
+        {WIDTH: (32, 64, 128), CYCLES: (1, 2, 4), LATENT_UPDATES: (1, 3, 7), SUPERVISION_STEPS: (1, 4, 16)}, corners=True,
+    ),
+    "recursion and layers": AxesDesign({LATENT_UPDATES: 0.2, LAYERS: 0.06}, {**FULL, SUPERVISION_STEPS: (1,), LAYERS: (1, 2, 4)}),
+    "one axis": AxesDesign({LATENT_UPDATES: 0.15}, ALONE),
+    "one axis, curved": AxesDesign({LATENT_UPDATES: 0.15}, ALONE, bend=0.1),
+    "one axis, unequal noise": AxesDesign(
+        {LATENT_UPDATES: 0.15}, ALONE, noises=UNEQUAL_NOISE
+    ),
+}  # fmt: skip
+
+
+def judge_axes(name: str, seed: int) -> tuple[dict[str, bool], None, str]:
+    """One draw: whether each rate of the form `axes` and every rate that the headline prints is covered, which flags are right,
+    and what the headline speaks of.
+    """
+    design = AXES[name]
+    tables, truth = design.draw(np.random.default_rng([seed, sum(map(ord, name))]))
+    (group,) = groups_of(tables.completed)
+    axes = fit_axes(Recurrence(), group)
+    assert axes is not None
+    fits = Recurrence().fit(group) if may_have_one_rate(axes) else [axes]  # other forms are not printed
+    covered = {word: _holds(axes.rate(axis), truth[word]) for axis, word in RATE_AXES.items() if axis in design.slopes}
+    (headline,) = find_headlines(fits)
+    covered["printed headline"] = bool(headline.rates) and all(_holds(rate, truth[word]) for word, rate in headline.rates.items())
+    covered["no interactions are flagged"] = "interactions" not in axes.flags
+    if not design.bend:
+        covered["no curvature is flagged"] = "curvature" not in axes.flags
+    if len(design.slopes) > 1 and len(set(design.slopes.values())) == 1:
+        covered["equal slopes are not rejected"] = axes.equal_slopes_p is not None and axes.equal_slopes_p >= SIGNIFICANT
+    return covered, None, "prints " + (", ".join(headline.rates) or str(headline.reason))
+
+
+def _holds(interval: Interval | None, value: float) -> bool:
+    return interval is not None and interval.low <= value <= interval.high
+
+
 # -- effects of settings ------------------------------------------------------------------------------------------
 
-RESPONSE, RESET, WIDTH = "test/exact_accuracy", "model.state_reset", "model.hidden_size"
+RESPONSE, RESET = "test/exact_accuracy", "model.state_reset"
 RESET_EFFECTS = {"carry": 0.0, "latent": 0.03, "answer": -0.05, "all": -0.1}
 NOISE_OF_CELLS = {True: [0.03], False: [0.01, 0.06, 0.02, 0.03, 0.005]}  # by whether it is equal; taken in turn
 
@@ -248,12 +357,17 @@ def judge(name: str, seed: int) -> tuple[dict[str, bool], bool | None, str]:
     return covered, flagged, fit.reason or "fitted"
 
 
+def find_judge(name: str) -> Callable[[str, int], tuple[dict[str, bool], bool | None, str]]:
+    """The function that draws and analyses one table of this name."""
+    return judge_effects if name in EFFECTS else judge_axes if name in AXES else judge
+
+
 def cover(name: str, draws: int) -> tuple[Counter, int | None, Counter]:
     """Sums over draws."""
     inside: Counter = Counter()
     flags, statuses = [], Counter()
     for seed in range(draws):
-        covered, flagged, status = (judge_effects if name in EFFECTS else judge)(name, seed)
+        covered, flagged, status = find_judge(name)(name, seed)
         inside.update({constant: int(is_inside) for constant, is_inside in covered.items()})
         flags.append(flagged)
         statuses[status] += 1
@@ -263,10 +377,10 @@ def cover(name: str, draws: int) -> tuple[Counter, int | None, Counter]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--only", choices=[*LAWS, *EFFECTS], metavar="NAME")
+    parser.add_argument("--only", nargs="+", choices=[*LAWS, *AXES, *EFFECTS], metavar="NAME")
     options = parser.parse_args()
     print(f"| law or design | constant | covered of {options.draws} | flagged | status |\n| --- | --- | ---: | ---: | --- |")
-    chosen = [options.only] if options.only else [*LAWS, *EFFECTS]
+    chosen = options.only or [*LAWS, *AXES, *EFFECTS]
     with ProcessPoolExecutor() as pool:
         for name, (inside, flagged, statuses) in zip(chosen, pool.map(cover, chosen, [options.draws] * len(chosen)), strict=True):
             status = ", ".join(f"{reason} {count}" for reason, count in statuses.items())

@@ -31,9 +31,9 @@ class RowScores:
     broken_tokens: Tensor  # unknown tokens that became wrong with this step
     unknown_tokens: Tensor  # tokens that the input does not give away
     nll: Tensor  # sum over the unknown tokens, in nats
-    state_change: Tensor  # relative change of the answer state in this step
+    state_change: Tensor  # norm of the change of the answer state in this step, relative to the norm of the state before
     token_change: Tensor  # share of tokens whose answer changed in this step
-    q: Tensor  # confidence logit, above 0 for "right"
+    q: Tensor  # halting logit, trained to be above 0 where the answer is right
     steps: Tensor  # supervision steps that the row has had
 
     @classmethod
@@ -49,7 +49,7 @@ class Rollout:
     rows: RowScores  # [D, N]
     trained_answers: Tensor  # [N, L] uint8, at the trained depth
     shown_answers: Tensor  # [D, up to SHOWN_ROWS, L] uint8, of the first rows
-    answers: Tensor | None  # [D, N, L] uint8; kept where rollouts are compared (a large canvas does not fit in memory)
+    answers: Tensor | None  # [D, N, L] uint8; None for a single rollout: answers of large grids do not fit in memory
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Scores:
     """Scores of every row of a split of N rows at depths 1 .. D."""
 
     rollouts: list[Rollout]  # the first gives the scores
-    trained_depth: int
-    combined: dict[str, list[float]]  # exact accuracy at every depth of mode, best_q and oracle over rollouts
+    trained_depth: int  # N_sup of the model, at most D
+    combined: dict[str, list[float]]  # exact accuracy at every depth by rule of `combine_rollouts`; empty for one rollout
 
     @property
     def rows(self) -> RowScores:
@@ -71,7 +71,7 @@ class Scores:
 
     @property
     def confidence(self) -> np.ndarray:
-        """[N] halting probability, at the trained depth."""
+        """[N] halting probability (sigmoid of q), at the trained depth."""
         probability: np.ndarray = self.rows.q[self.trained_depth - 1].double().sigmoid().numpy()
         return probability
 
@@ -83,7 +83,7 @@ class Scores:
             token_accuracy=(rows.right_tokens.sum(1) / unknown).tolist(),
             nll=(rows.nll.sum(1) / unknown).tolist(),
             state_change=_means(rows.state_change),
-            token_change_rate=[None, *_means(rows.token_change[1:])],
+            token_change_rate=[None, *_means(rows.token_change[1:])],  # no answer precedes that at depth 1
             ever_correct=_means(rows.solved.cummax(0).values),
             q_auroc=[_auroc(q, solved) for q, solved in zip(rows.q, rows.solved, strict=True)],
             steps_used=_means(rows.steps),
@@ -91,7 +91,7 @@ class Scores:
         )
 
     def by_bin(self, difficulty: dict[str, np.ndarray], bins: dict[str, tuple[int, ...]]) -> dict[str, list[float]]:
-        """Exact accuracy at every depth in each bin that has rows, by its name: `k4`, `guesses16`."""
+        """Exact accuracy at every depth in each bin that has rows, by its measure and its lower edge: `k4`, `guesses16`."""
         accuracy = {}
         for measure, edges in bins.items():
             edge_of_row = bin_of(difficulty[measure], edges)
@@ -123,7 +123,7 @@ def score_depths(
         examples: N rows of L tokens.
         depth: largest number of supervision steps D.
         config: the trial's loss and evaluation settings.
-        halting: `fixed`, `q` or `convergence`; the config's where absent. A row that halted keeps its answer.
+        halting: `fixed`, `q` or `convergence`; None takes the config's. A row that halted keeps its answer at later depths.
         rollouts: passes with different noise; the first gives the scores.
     """
     model.eval()
@@ -145,7 +145,7 @@ class _Pass:
 
 
 def _roll_out(model: TrialModel[Any], examples: Examples, plan: _Pass, seed: int) -> Rollout:
-    """Score all rows of a split, batch after batch; one generator serves all batches."""
+    """Score all rows of a split in batches. One generator serves all: scores with noise depend on the batch size."""
     generator = torch.Generator(model.device).manual_seed(seed)
     size = plan.config.eval.batch_size
     starts = range(0, len(examples), size)

@@ -11,16 +11,19 @@ from rrm.errors import UserError, first_line
 from rrm.files import draft_of
 from rrm.optim import PUZZLE_EMBEDDING
 
-STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")  # put before a name by wrappers and compilation
+# What stands before the name of a tensor: torch.compile's prefix, that of wrappers for several devices, the official code's class
+# with a loss (`model.inner.`), and the Lightning module of this project (`reasoner.`).
+STATE_PREFIXES = ("_orig_mod.", "module.", "model.", "inner.", "reasoner.")
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy an official state dict, or one of ours, into a model.
+    """Copy a state dict of the published HRM or TRM code, or one of this project, into a model that is not wrapped or compiled.
 
-    A table of puzzle embeddings of another size becomes its mean in every row, as in the official code.
+    A table of puzzle embeddings with another number of rows becomes its mean in every row, as in the official code: the rows of
+    other puzzles mean nothing here.
 
     Raises:
-        UserError: a tensor is missing, left over, or of another shape.
+        UserError: a tensor is missing, left over, or of another shape; it names `state`, as the caller knows the file.
     """
     plain = {_plain_name(name): value for name, value in state.items()}
     own = model.state_dict()

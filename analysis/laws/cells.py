@@ -1,5 +1,6 @@
 """Cell means of log L, and the recurrence law fitted to them, as a curve and in its log-linear form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,18 +8,20 @@ import pandas as pd
 from scipy import stats
 
 from analysis.laws.groups import CELL, Group
+from analysis.statistics.interval import Interval
 from analysis.statistics.regression import Curve, LackOfFit, Linear, aic, fit_curve, fit_linear, root_mean_square
 from sweeps.design.axes import RECURSION, SIZE
 from sweeps.design.identifiability import find_refusal
 from sweeps.design.reasons import Reason
 from sweeps.design.slopes import centre, law_matrix
+from sweeps.design.thresholds import LEVEL
 from sweeps.planning.evidence import Measured, find_flat, find_misfit
 
 RESPONSE, ACCURACY = "test/nll", "test/exact_accuracy"
 NEEDED = (SIZE, RESPONSE, RECURSION)
 SIGNIFICANT = 0.05  # p of the curvature term
-C, ALPHA, FIRST_PHI = 0, 1, 2  # places in the parameters of the law; log E follows after a phi for each axis, then q
-SIZE_SLOPE, FIRST_SLOPE = 1, 2  # places in the coefficients of the log-linear form; a slope for each axis, then q
+C, ALPHA, PHI = 0, 1, 2  # places in the parameters of the law; log E follows, then q
+SIZE_SLOPE, RECURSION_SLOPE = 1, 2  # places in the coefficients of the log-linear form; q follows
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class Cells:
         return centre(self.log_axes)
 
     @property
-    def axis_count(self) -> int:
-        """K."""
-        return int(self.log_axes.shape[1])
+    def log_recursion(self) -> np.ndarray:
+        """Log of the first axis, [G]: of R in the law itself, which has one."""
+        return np.asarray(self.log_axes[:, 0])
 
     def squares(self, misfit: np.ndarray) -> float:
         """Sum of squares over trials of a misfit of cells [G]."""
@@ -83,12 +86,35 @@ def read_recursion(group: Group) -> Cells:
     return read_cells(group, [group.trials[RECURSION].to_numpy(dtype=float)])
 
 
+def draw_points(cells: Cells, misfit: np.ndarray, lines: Sequence[str] | None = None) -> pd.DataFrame:
+    """What the figures of a law draw, by rising R.
+
+    Args:
+        lines: [G] name of the line of each cell; its R where absent.
+    """
+    times = np.exp(cells.log_axes.sum(1))
+    rows = {
+        "line": [f"R {value:g}" for value in times.round(6)] if lines is None else list(lines),
+        "x": cells.recursed,
+        "measured": np.exp(cells.log_loss),
+        "fitted": np.exp(cells.log_loss - misfit),
+        "misfit": misfit,
+        "half": stats.t.ppf(0.5 + LEVEL / 2, max(1, cells.replicates)) * np.sqrt(cells.variance / cells.seeds),
+    }
+    return pd.DataFrame(rows).iloc[np.argsort(times, kind="stable")]
+
+
 # -- refusals -----------------------------------------------------------------------------------------------------
+
+
+def has_logarithms(group: Group) -> bool:
+    """Whether every loss, size and R is above 0."""
+    return bool((group.trials[list(NEEDED)] > 0).all(axis=None))
 
 
 def find_reason(group: Group, cells: Cells) -> Reason | None:
     """Why a group cannot identify the law, before anything is fitted."""
-    refusal = find_refusal(cells.recursed, np.exp(cells.log_axes[:, 0]), cells.seeds)
+    refusal = find_refusal(cells.recursed, np.exp(cells.log_recursion), cells.seeds)
     return refusal.reason if refusal else find_end(group, cells)
 
 
@@ -123,14 +149,21 @@ def fit_line(cells: Cells, *, quadratic: bool = False) -> Linear:
     return fit_linear(law_matrix(cells.log_recursed, cells.axes, quadratic), cells.log_loss, cells.names)
 
 
+def line_slopes(line: Linear) -> dict[str, Interval | None]:
+    """a and b of the log-linear form."""
+    unit = np.eye(len(line.coefficients))
+    places = {"slope_log_params": SIZE_SLOPE, "slope_log_recursion": RECURSION_SLOPE}
+    return {name: line.interval(unit[place]) for name, place in places.items()}
+
+
 def line_misfit(cells: Cells, line: Linear) -> np.ndarray:
-    """log L less that of a log-linear form with all slopes, or with those of the first axes, [G]."""
+    """log L less that of a log-linear form with all slopes, or with the first of them, [G]."""
     matrix = law_matrix(cells.log_recursed, cells.axes, quadratic=True)[:, : len(line.coefficients)]
     return np.asarray(cells.log_loss - matrix @ line.coefficients)
 
 
 def fit_law(cells: Cells, *, quadratic: bool = False, saturates: bool = True) -> Curve:
-    """The law itself: parameters c, alpha, phi for each axis, log E (and q).
+    """The law itself: parameters c, alpha, phi, log E (and q).
 
     Args:
         saturates: whether E is free; else it is held where it does nothing.
@@ -140,9 +173,9 @@ def fit_law(cells: Cells, *, quadratic: bool = False, saturates: bool = True) ->
     def residuals(parameters: np.ndarray) -> np.ndarray:
         return np.asarray(weights * (cells.log_loss - _predict(cells, parameters, quadratic=quadratic)))
 
-    axes, q = cells.axis_count, int(quadratic)
-    lower = [-np.inf, -20.0, *[-50.0] * axes, low - 14.0, *[-np.inf] * q]
-    upper = [np.inf, 20.0, *[50.0] * axes, low + 1.0 if saturates else low - 13.9, *[np.inf] * q]
+    q = int(quadratic)
+    lower = [-np.inf, -20.0, -50.0, low - 14.0, *[-np.inf] * q]
+    upper = [np.inf, 20.0, 50.0, low + 1.0 if saturates else low - 13.9, *[np.inf] * q]
     shares = (1e-6, 0.3, 0.7) if saturates else (1e-6,)
     starts = [_start(cells, share, quadratic=quadratic) for share in shares]
     return fit_curve(residuals, starts, (np.array(lower), np.array(upper)), len(cells.names))
@@ -150,11 +183,10 @@ def fit_law(cells: Cells, *, quadratic: bool = False, saturates: bool = True) ->
 
 def _predict(cells: Cells, parameters: np.ndarray, *, quadratic: bool) -> np.ndarray:
     """log L of the law, [G]."""
-    end = FIRST_PHI + cells.axis_count
-    phi, log_e = parameters[FIRST_PHI:end], parameters[end]
+    phi, log_e = parameters[PHI], parameters[PHI + 1]
     # The mean goes with phi, else c would follow every step of it.
-    mean = np.log(cells.recursed).mean() + cells.log_axes.mean(0) @ phi
-    effective = np.logaddexp(np.log(np.maximum(cells.once, 1e-300)), np.log(cells.recursed) + cells.log_axes @ phi)
+    mean = np.log(cells.recursed).mean() + cells.log_recursion.mean() * phi
+    effective = np.logaddexp(np.log(np.maximum(cells.once, 1e-300)), np.log(cells.recursed) + cells.log_recursion * phi)
     log_loss = np.logaddexp(log_e, parameters[C] - parameters[ALPHA] * (effective - mean))
     return np.asarray(log_loss + parameters[-1] * cells.axes[:, 0] ** 2 if quadratic else log_loss)
 
@@ -164,9 +196,9 @@ def _start(cells: Cells, share: float, *, quadratic: bool) -> np.ndarray:
     slopes = fit_line(cells).coefficients
     a = float(slopes[SIZE_SLOPE]) or 1e-3
     scale = 1 / (1 - share * 0.7)
-    phi = np.clip(slopes[FIRST_SLOPE:] / a, -5, 5)
+    phi = float(np.clip(slopes[RECURSION_SLOPE] / a, -5, 5))
     log_e = float(cells.log_loss.min()) + np.log(share)
-    return np.array([float(slopes[C]), a * scale, *phi, log_e, *([0.0] if quadratic else [])])
+    return np.array([float(slopes[C]), a * scale, phi, log_e, *([0.0] if quadratic else [])])
 
 
 def law_misfit(cells: Cells, law: Curve) -> np.ndarray:

@@ -25,23 +25,20 @@ from analysis.laws.cells import (
     find_reason,
     fit_law,
     fit_line,
+    has_logarithms,
     law_misfit,
     read_recursion,
 )
+from analysis.laws.costs import COSTS, MIN_EXPONENT, cost_exponents
 from analysis.laws.drawing import LOSS_LABEL, R_LABEL, interval_columns
 from analysis.laws.fit import Fit, Quality, only_bounded
-from analysis.laws.groups import CELL, Budgets, Group
+from analysis.laws.groups import Budgets, Group
 from analysis.laws.law import Law
 from analysis.laws.sentence import Sentence, name_place, state_interval, state_range
 from analysis.statistics.interval import Interval
 from analysis.statistics.regression import Linear, fieller
 from sweeps.design.axes import DEPTH_AXES, RECURSION, SIZE
 
-COSTS = ("inference_flops", "train_flops")
-MIN_EXPLAINED = 0.99  # share of the variance of log C that log N and log R explain; with less, C is no function of them
-MIN_EXPONENT = (
-    0.1  # least k_1 and k_2 of a cost that grows with size and with recursion; with less, one cannot be exchanged for the other
-)
 CURVE_POINTS = 40
 SHOWN_BUDGETS = (0.25, 1.0, 4.0)  # factors of the budget whose lines a figure has
 DOUBLING = 0.693  # log 2, as sentences round it
@@ -112,7 +109,7 @@ class ComputeOptimal(Law):
         Empty where the design cannot identify the recurrence law; refused where that law does not fit its cells.
         """
         known = group.with_values_of(NEEDED)
-        if known is None:
+        if known is None or not has_logarithms(known):
             return []
         cells = read_recursion(known)
         if find_reason(known, cells) is not None:
@@ -200,17 +197,11 @@ def _state_edge(choice: Choice, smallest: float) -> str:
 
 def _read_cost(group: Group, cells: Cells, name: str) -> Cost | None:
     """How a cost grows with N and R; None where it is no function of these."""
-    if name not in group.trials or not (group.trials[name] > 0).all():
+    columns = np.column_stack([np.ones(len(cells.names)), -np.log(cells.recursed), -cells.log_recursion])
+    exponents = cost_exponents(group, name, columns)
+    if exponents is None or -exponents[2] < MIN_EXPONENT:
         return None
-    log_cost = np.log(group.trials.groupby(CELL, sort=True)[name].mean().to_numpy(dtype=float))
-    if np.ptp(log_cost) == 0:
-        return None
-    x = np.column_stack([np.ones(len(log_cost)), np.log(cells.recursed), cells.log_axes[:, 0]])
-    (constant, size, recursion), *_ = np.linalg.lstsq(x, log_cost, rcond=None)
-    unexplained = log_cost - x @ np.array([constant, size, recursion])
-    if 1 - unexplained.var() / log_cost.var() < MIN_EXPLAINED or min(size, recursion) < MIN_EXPONENT:
-        return None
-    return Cost(name, float(constant), float(size), float(recursion))
+    return Cost(name, float(exponents[0]), -float(exponents[1]), -float(exponents[2]))
 
 
 @dataclass(frozen=True)
@@ -229,7 +220,7 @@ class Surface:
     @property
     def log_r(self) -> np.ndarray:
         """[G]"""
-        return np.asarray(self.cells.log_axes[:, 0])
+        return self.cells.log_recursion
 
     @property
     def log_sizes(self) -> np.ndarray:

@@ -68,7 +68,7 @@ class Draft:
     def levels(self, path: str) -> list[int]:
         """Values of an axis that the group has completed trials of, rising; none where its model does not have the axis."""
         values = self.trials[path].dropna() if path in self.trials else self._known(path)
-        return sorted({int(value) for value in values if value})
+        return sorted({int(value) for value in values if value >= 1})
 
     def size_axis(self) -> str:
         """The axis of size that the group varies most."""

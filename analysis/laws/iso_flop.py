@@ -58,6 +58,8 @@ class IsoFlop(Law):
             return [replace(fit, reason=Reason.TOO_FEW_SCALES)]
         if used.groupby(["level", SIZE]).size().median() < MIN_SEEDS:
             return [replace(fit, reason=Reason.TOO_FEW_SEEDS)]
+        if (used[[LOSS, COMPUTE, SIZE]] <= 0).any(axis=None):
+            return [replace(fit, reason=Reason.NOT_POSITIVE)]
         return [_estimate(fit, read_isoflops(used))]
 
     def sentence(self, fit: Fit) -> list[Sentence]:

@@ -58,7 +58,8 @@ class LawAlongAnAxis(Law):
             return replace(fit, reason=Reason.TOO_FEW_SCALES)
         if sizes.median() < MIN_SEEDS:
             return replace(fit, reason=Reason.TOO_FEW_SEEDS)
-        reason = self.find_end(part)
+        logged = [self.along, *([LOSS] if self.response == LOSS else [])]
+        reason = Reason.NOT_POSITIVE if (part[logged] <= 0).any(axis=None) else self.find_end(part)
         return replace(fit, reason=reason) if reason else self.estimate(fit, part)
 
     @abstractmethod

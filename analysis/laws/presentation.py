@@ -6,14 +6,17 @@ from analysis.figures.data import FigureData
 from analysis.laws.drawing import draw_fits
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets
+from analysis.laws.headline import Headline
 from analysis.laws.law import Law
 from analysis.laws.sentence import Sentence
 
 
-def describe_fits(fits: Sequence[Fit]) -> list[Sentence]:
-    """What the laws state, leading laws first; refusals last."""
+def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> list[Sentence]:
+    """What the laws state: headlines, then other fitted laws, leading ones first; refusals last."""
     parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
-    sentences = [sentence for law, part in parts for sentence in law.sentences(part)]
+    sentences = [sentence for one in headlines if one.reason is None for sentence in one.sentences]
+    sentences += [sentence for law, part in parts for sentence in law.sentences(part)]
+    sentences += [sentence for one in headlines if one.reason is not None for sentence in one.sentences]
     sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
     return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in sentences]
 

@@ -68,8 +68,8 @@ def _plain(value: Any) -> Any:
 
 
 def _levels(trials: pd.DataFrame, path: str) -> list[int]:
-    """Values of an axis, evenly thinned."""
-    levels = sorted({int(value) for value in trials[path].dropna() if value}) if path in trials else []
+    """Values of an axis, evenly thinned; a value below 1 is no setting of ours."""
+    levels = sorted({int(value) for value in trials[path].dropna() if value >= 1}) if path in trials else []
     if len(levels) > MAX_LEVELS:
         levels = [levels[round(number * (len(levels) - 1) / (MAX_LEVELS - 1))] for number in range(MAX_LEVELS)]
     return levels

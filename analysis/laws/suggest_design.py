@@ -55,13 +55,13 @@ class Suggestions:
         """The sweep of these trials with more seeds; None where no spec has them."""
         return self._extend(trials, lambda draft: draft.share("measure.seeds", factor * draft.parent.measure.seeds))
 
-    def more_recursion(self, trials: pd.DataFrame) -> str | None:
-        """The sweep of these trials with one doubling of its most varied axis of recursion; None where there is none."""
+    def more_recursion(self, trials: pd.DataFrame, axis: str | None) -> str | None:
+        """The sweep of these trials with one more doubling of an axis of recursion; None takes the axis that varies most."""
 
         def grow(draft: Draft) -> None:
-            axis = draft.recursion_axis()
-            if axis is not None:
-                draft.cross(axis, draft.grow(axis, len(draft.levels(axis)) + 1))
+            path = axis or draft.recursion_axis()
+            if path is not None:
+                draft.cross(path, draft.grow(path, len(draft.levels(path)) + 1))
 
         return self._extend(trials, grow)
 

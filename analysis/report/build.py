@@ -13,6 +13,7 @@ from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.headline import Headline, find_headlines
 from analysis.laws.presentation import describe_fits, draw_laws
 from analysis.laws.sentence import Sentence
 from analysis.report.next_sweep import NextSweep, plan_next_sweep
@@ -61,7 +62,6 @@ class Report:
     published: pd.DataFrame
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
-    following: NextSweep | None = None  # None for a table without the spec of its sweep
 
     @cached_property
     def findings(self) -> list[Sentence]:
@@ -74,7 +74,7 @@ class Report:
         # One effect summarises many pairs of cells. Pairs are listed only if settings change together.
         if unknown or not has_effects:
             claims += describe_differences(self.differences, self.tables.varied)
-        laws = describe_fits(self.fits)
+        laws = describe_fits(self.fits, self.headlines)
         if not claims and not laws:
             claims = [self._nothing_claimed]
         # A fitted law stands before the effects, a refused law after them.
@@ -85,6 +85,11 @@ class Report:
         """The first findings, and the first limit of the claims as the last sentence."""
         limits = self._limits[:1]
         return [sentence for sentence in self.findings if sentence not in self._limits][: MAX_ANSWERS - len(limits)] + limits
+
+    @cached_property
+    def following(self) -> NextSweep | None:
+        """What to run next; None for a table without the spec of its sweep."""
+        return plan_next_sweep(self.tables, self.fits, self.headlines)
 
     @cached_property
     def _word_effects(self) -> list[Sentence]:
@@ -100,7 +105,7 @@ class Report:
 
     @property
     def _has_headline(self) -> bool:
-        return any(fit.fitted_by.is_leading and fit.is_fitted for fit in self.fits)
+        return any(headline.reason is None for headline in self.headlines)
 
     @property
     def _nothing_claimed(self) -> Sentence:
@@ -108,6 +113,13 @@ class Report:
         renamed = " Some columns resemble those of this project under other names: a note has the option that reads them."
         reason = "No effect is claimed: no axis was varied with at least two seeds per cell."
         return Sentence(f"{reason}{renamed if self.tables.lookalikes else ''}")
+
+    @cached_property
+    def headlines(self) -> list[Headline]:
+        """What a doubling of recursion is worth in each group of trials, with axes in the order in which the specs vary them."""
+        blocks = [spec["measure"].get("vary", {}) for spec in self.tables.specs if "measure" in spec]
+        order = [str(path) for vary in blocks for block in (vary if isinstance(vary, list) else [vary]) for path in block]
+        return find_headlines(self.fits, order)
 
     @property
     def _unknown_words(self) -> list[str]:
@@ -147,7 +159,6 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
-        plan_next_sweep(tables, fits),
     )  # fmt: skip
 
 

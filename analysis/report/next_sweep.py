@@ -1,6 +1,7 @@
 """What to run next: one spec, the question that it answers, and its cost (docs/report.md, "What to run next")."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,12 @@ import pandas as pd
 
 from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
+from analysis.laws.headline import Headline
 from analysis.laws.suggest_design import Suggestions
+from analysis.statistics.interval import Interval
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS
+from sweeps.design.axes import AXIS_SETTINGS, RECURSION
 from sweeps.spec.load_spec import parse_stored_spec
 
 AMOUNT = "fit.budget.amount"
@@ -28,17 +31,17 @@ class NextSweep:
     cost: str
 
 
-def plan_next_sweep(tables: Tables, fits: list[Fit]) -> NextSweep | None:
+def plan_next_sweep(tables: Tables, fits: Sequence[Fit], headlines: Sequence[Headline]) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
     A leading law that is refused comes first: its suggestion would identify it. After a fitted one come more seeds (its rate
     could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget.
     """
     leading = [fit for fit in fits if fit.fitted_by.is_leading]
-    fitted = [fit for fit in leading if fit.is_fitted and "exchange_rate" in fit.estimates]
+    rates = next((headline.rates for headline in headlines if headline.rates), None)
     refused = [fit for fit in leading if fit.suggestion]
-    if fitted and tables.specs:
-        reason, text = _after(tables, fitted[0])
+    if rates and tables.specs:
+        reason, text = _after(tables, rates, has_plateau=any("plateau" in fit.flags for fit in leading))
     elif refused:
         reason, text = _explain(refused[0]), refused[0].suggestion
     else:
@@ -51,24 +54,25 @@ def _explain(fit: Fit) -> str:
     return f"The {fit.law} law is not fitted: {fit.reason.sentence}. This design would identify it."
 
 
-def _after(tables: Tables, fit: Fit) -> tuple[str, str | None]:
-    """The question that a fitted law leaves open, and the spec that answers it."""
+def _after(tables: Tables, rates: Mapping[str, Interval], *, has_plateau: bool) -> tuple[str, str | None]:
+    """The question that a headline leaves open, and the spec that answers it."""
     suggestions = Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
-    rate = fit.estimates["exchange_rate"]
     trials = tables.completed
-    if rate.low < 1 < rate.high:
-        factor = _seeds_factor(rate.estimate, rate.low, rate.high)
+    unclear = [rate for rate in rates.values() if rate.low < 1 < rate.high]
+    if unclear:
+        factor = max(map(_seeds_factor, unclear))
         return "The interval includes 1: more seeds would narrow it.", suggestions.more_seeds(trials, factor)
-    if "plateau" not in fit.flags and rate.estimate > 1:
-        text = suggestions.more_recursion(trials)
+    axis, best = max(rates.items(), key=lambda item: item[1].estimate)
+    if best.estimate > 1 and not has_plateau:
+        text = suggestions.more_recursion(trials, None if axis == RECURSION else axis)
         if text is not None:
             return "The largest recursion still helps: one more doubling would show where that ends.", text
     return "Does this hold with longer training? The same design at twice the budget answers that.", suggestions.longer(trials)
 
 
-def _seeds_factor(estimate: float, low: float, high: float) -> int:
+def _seeds_factor(rate: Interval) -> int:
     """By how much seeds have to grow for an interval that leaves out 1, if the estimate is right: its width falls as their root."""
-    half, distance = (math.log(high) - math.log(low)) / 2, abs(math.log(estimate))
+    half, distance = (math.log(rate.high) - math.log(rate.low)) / 2, abs(math.log(rate.estimate))
     wanted = math.ceil((half / distance) ** 2) if distance else MAX_CLEARER
     return min(max(wanted, MIN_CLEARER), MAX_CLEARER)
 

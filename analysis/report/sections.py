@@ -23,8 +23,8 @@ from analysis.report.readable import (
 
 MAX_LEADING = 3  # figures that stand before any table
 # Figures that answer, most direct first; a name stands for all figures whose name begins with it.
-LEADING = ("exchange_rate", "accuracy_by_depth", "width_depth_map", "effects", "state_reset", "accuracy_by_parameters", "law_",
-           "importance", "inference_depth", "training_curves")  # fmt: skip
+LEADING = ("exchange_rate", "axis_rates", "accuracy_by_depth", "width_depth_map", "effects", "state_reset",
+           "accuracy_by_parameters", "law_", "importance", "inference_depth", "training_curves")  # fmt: skip
 FIGURES = {
     "effects": ("effects", "state_reset", "recursion_split"),
     "cells": (

@@ -50,10 +50,10 @@ def _solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.lstsq(x, y, rcond=None)[0])
 
 
-def fieller(linear: Linear, above: int, below: int) -> Interval | None:
+def fieller(linear: Linear, above: int, below: int, level: float = LEVEL) -> Interval | None:
     """Ratio of two coefficients with Fieller's interval; None if the interval is not bounded."""
     b, a = linear.coefficients[above], linear.coefficients[below]
-    t = stats.t.ppf(0.5 + LEVEL / 2, linear.freedom)
+    t = stats.t.ppf(0.5 + level / 2, linear.freedom)
     v = linear.covariance
     g = t**2 * v[below, below] / a**2
     if g >= 1:
@@ -205,6 +205,19 @@ def lack_of_fit_over_seeds(residual: np.ndarray) -> LackOfFit | None:
     p = 2 * stats.t.sf(np.abs(residual.mean(axis=0)[known] / error[known]), seeds - 1)
     smallest = float(min(1.0, p.min() * len(p)))
     return LackOfFit("t over seeds, Holm over points", smallest, smallest < LACKING)
+
+
+def nested_p(y: np.ndarray, matrix: np.ndarray, larger: np.ndarray) -> float | None:
+    """F test of the columns that a larger matrix [G, K] has beside another one; None where nothing is left to test them by."""
+    squares, ranks = [], []
+    for columns in (matrix, larger):
+        misfit = y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+        squares.append(float((misfit**2).sum()))
+        ranks.append(int(np.linalg.matrix_rank(columns)))
+    added, free = ranks[1] - ranks[0], len(y) - ranks[1]
+    if added < 1 or free < 1 or squares[0] <= ROUNDING**2 * float((y**2).sum()):
+        return None
+    return float(stats.f.sf(max(0.0, squares[0] - squares[1]) / added / (squares[1] / free), added, free))
 
 
 def half_widths(y: np.ndarray, cells: np.ndarray) -> np.ndarray:

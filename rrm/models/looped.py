@@ -25,7 +25,7 @@ class LoopedConfig(IterativeConfig):
     l_cycles: int = Field(6, ge=1)
     """n: network calls a supervision step."""
     gradient: Gradient = "full"
-    """Which calls are differentiated: the last two, the last cycle's (which are all), all, or this number of the last ones."""
+    """Differentiated calls: `one_step` the last two, `last_cycle` and `full` all (there is one cycle), or a number of the last."""
 
     @property
     def cycles(self) -> Cycles:
@@ -52,5 +52,5 @@ class Looped(Reasoner):
         return [self._loop] * cycles.l_cycles
 
     def _loop(self, state: "State", x: "Tensor", generator: "Generator | None") -> "State":
-        z = self.apply_network(self.L_level, state.z_L, x, generator)
-        return state._replace(z_H=z, z_L=z)
+        z = self.apply_network(self.L_level, state.z_L, x, generator)  # adds the embedded input x to the state
+        return state._replace(z_H=z, z_L=z)  # both names hold the one state: the shared head reads z_H

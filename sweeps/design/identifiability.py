@@ -10,7 +10,6 @@ from sweeps.design.short_names import count_of
 from sweeps.design.thresholds import MAX_CORRELATION, MIN_SCALES, MIN_SEEDS
 
 COEFFICIENTS = 3  # level, slope in log size, slope in log recursion
-MIN_CORNERS = 5  # different (T, n + 1, N_sup): three exponents, a level, and one more to estimate the error
 
 Rule = Literal["sizes", "recursions", "seeds", "correlation", "cells"]
 
@@ -32,12 +31,12 @@ def find_refusal(sizes: np.ndarray, recursions: np.ndarray, seeds: np.ndarray) -
         recursions: [cells] R, applications of a recursed parameter to an example.
         seeds: [cells] completed seeds.
     """
-    if _count(sizes) < MIN_SCALES:
+    if count_values(sizes) < MIN_SCALES:
         return Refusal(Reason.TOO_FEW_SCALES, "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
-    if _count(recursions) < MIN_SCALES:
+    if count_values(recursions) < MIN_SCALES:
         text = f"{_values(recursions)} of recursion (R = T(n+1) N_sup for TRM), a law needs {MIN_SCALES}"
         return Refusal(Reason.TOO_FEW_SCALES, "recursions", text)
-    if _lack_seeds(seeds):
+    if lack_seeds(seeds):
         few = round(float(np.median(seeds)))
         return Refusal(Reason.TOO_FEW_SEEDS, "seeds", f"{count_of(few, 'seed')} a cell, a law needs {MIN_SEEDS}")
     correlation = max_correlation(np.column_stack((sizes, recursions)))
@@ -50,43 +49,21 @@ def find_refusal(sizes: np.ndarray, recursions: np.ndarray, seeds: np.ndarray) -
     return None
 
 
-def find_refusal_of_three(sizes: np.ndarray, axes: np.ndarray, seeds: np.ndarray) -> Refusal | None:
-    """Why no law with an exponent for each of T, n + 1 and N_sup can be fitted; None where it can.
-
-    Args:
-        sizes, seeds: [cells], as for `find_refusal`.
-        axes: [cells, 3] T, n + 1 and N_sup.
-    """
-    if _count(sizes) < MIN_SCALES:
-        return Refusal(Reason.TOO_FEW_SCALES, "sizes", f"{_values(sizes)} of params_recursed, a law needs {MIN_SCALES}")
-    corners = len(np.unique(axes.round(9), axis=0))
-    if min(map(_count, axes.T)) < 2 or corners < MIN_CORNERS:
-        text = f"{corners} combinations of T, n and N_sup, three exponents need {MIN_CORNERS}, with two values of each"
-        return Refusal(Reason.TOO_FEW_SCALES, "recursions", text)
-    if _lack_seeds(seeds):
-        return Refusal(Reason.TOO_FEW_SEEDS, "seeds", f"fewer than {MIN_SEEDS} seeds in most cells")
-    correlation = max_correlation(np.column_stack((sizes, axes)))
-    if correlation > MAX_CORRELATION:
-        text = f"|correlation| of two axes is {correlation:.3f}, at most {MAX_CORRELATION} is allowed"
-        return Refusal(Reason.CONFOUNDED, "correlation", text)
-    return None
-
-
 def max_correlation(axes: np.ndarray) -> float:
     """Largest |correlation| between the logs of two columns of [cells, axes], each of which varies."""
     between = np.corrcoef(np.log(axes.astype(float)).T)
     return float(np.abs(between - np.eye(len(between))).max())
 
 
-def _lack_seeds(seeds: np.ndarray) -> bool:
+def lack_seeds(seeds: np.ndarray) -> bool:
     """Whether most cells have too few seeds."""
     return bool((seeds < MIN_SEEDS).mean() > 0.5)
 
 
-def _count(values: np.ndarray) -> int:
+def count_values(values: np.ndarray) -> int:
     """Different values; means over seeds may differ in the last bit."""
     return len(np.unique(np.asarray(values, dtype=float).round(9)))
 
 
 def _values(values: np.ndarray) -> str:
-    return count_of(_count(values), "value")
+    return count_of(count_values(values), "value")

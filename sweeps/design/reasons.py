@@ -10,7 +10,8 @@ class Reason(StrEnum):
 
     TOO_FEW_SCALES = "too_few_scales", "the design has too few sizes, recursions or inference depths"
     TOO_FEW_SEEDS = "too_few_seeds", "most cells have a single seed"
-    CONFOUNDED = "confounded", "recursion rises with size, so that their effects cannot be separated"
+    NOT_POSITIVE = "not_positive", "a loss, a size, R, T, n + 1 or N_sup is zero or negative and has no logarithm"
+    CONFOUNDED = "confounded", "size and the axes of recursion rise together, so that their effects cannot be separated"
     FLOOR = "floor", "no cell differs from another beyond seed noise: all are at the floor"
     CEILING = "ceiling", "no cell differs from another beyond seed noise: all are at the ceiling"
     FLAT = "flat", "the accuracy of a seed or of all does not change with D"

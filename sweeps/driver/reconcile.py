@@ -1,4 +1,4 @@
-"""`reconcile`: the ledger of a driver that starts, which agrees with all that earlier drivers left."""
+"""`reconcile`: builds the ledger (what is done, running and to do) of a driver that starts, from the files of earlier drivers."""
 
 from functools import partial
 
@@ -22,8 +22,11 @@ from sweeps.tracking.recorder import EventRecorder
 def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     """Make study and tracking agree with the store, and find what is left to do. Needs the lock of the store.
 
+    The tracker is told every finished trial again, and leaves out what it has.
+
     Raises:
-        UserError: the spec gives another meaning to a sweep that has finished trials, or the store is a copy of another one.
+        UserError: the spec gives another meaning to a sweep that has finished trials, the store is a copy of another one, or the
+            file of a trial was edited.
     """
     results = store.results()
     refuse_changed_meaning(spec, store, results)
@@ -35,8 +38,8 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     # A trial of a search reports rows, by which early stopping and the study judge others: it is always trained.
     donors = Donors(store, results if spec.measure else {})
     ledger = Ledger(spec, store, tracker, queue, queue.reconcile(results, begun), donors)
-    finished = list(ledger.results)  # without the trials that `replay` ends
-    for line in store.rows():
+    finished = list(ledger.results)  # a trial that `replay` ends, as one to be stopped, is reported there
+    for line in store.rows():  # validations of trials, in the order in which they arrived
         ledger.replay(line["fingerprint"], line["row"])
     tracker.sweep(spec, text)
     for fingerprint in finished:
@@ -66,10 +69,10 @@ def read_stored_trial(store: Store, files: dict[str, str], fingerprint: str) -> 
 
 
 def _open_queue(spec: SweepSpec, store: Store, begun: set[str], read_trial: ReadTrial) -> Queue:
-    """The queue of the spec's kind; that of a search has its study.
+    """The queue of trials of the spec's kind; the queue of a search opens its Optuna study.
 
     Raises:
-        UserError: the store is a copy, and its original continues with the same study.
+        UserError: the store is a copy of another one, to which the study belongs.
     """
     if spec.search is None:
         return MeasureQueue(spec, store)
@@ -82,7 +85,7 @@ def _open_queue(spec: SweepSpec, store: Store, begun: set[str], read_trial: Read
 
 
 def _reopen_lost(queue: Queue, store: Store, results: dict[str, Record], max_retries: int) -> None:
-    """Remove the results of lost trials that the spec requests and that may be retried, from the store and from `results`."""
+    """Remove the results of lost trials, whose process died, that the spec requests and that may be retried, in `results` too."""
     for fingerprint, record in list(results.items()):
         if record.get("retryable") and record["losses"] <= max_retries and queue.requests(fingerprint, record):
             note_losses(store, fingerprint, record["losses"])

@@ -1,4 +1,8 @@
-"""Attempts at one trial: which worker began it when, and how often its process died while its node lived."""
+"""Attempts at one trial: which worker began it when, and how often its process died while its node lived.
+
+Such a death, for want of memory for instance, may be caused by the trial: it counts towards `resources.max_retries`. The loss of a
+node or of the driver does not.
+"""
 
 import time
 from collections.abc import Callable
@@ -26,18 +30,18 @@ class Attempt:
 
 
 def begin_attempt(
-    store: Store, fingerprint: str, session: str, from_checkpoint: int, worker: Worker, has_died: Callable[[str], bool]
+    store: Store, fingerprint: str, session: str, from_checkpoint: int, worker: Worker, has_left: Callable[[str], bool]
 ) -> Attempt:
     """Append a line to `attempts.jsonl`: a worker begins a trial.
 
     Args:
         session: random name of the driver's process. A second attempt in one session means that the first was lost.
         from_checkpoint: optimizer steps of the checkpoint from which the attempt continues.
-        has_died: whether the node of an id has left the cluster; called only for an earlier attempt of this session.
+        has_left: whether the node with this ID has left the cluster; called only for an earlier attempt of this session.
     """
     earlier = store.attempts(fingerprint)
     losses = earlier[-1]["losses"] if earlier else 0
-    if earlier and earlier[-1]["session"] == session and not has_died(earlier[-1]["node"]):
+    if earlier and earlier[-1]["session"] == session and not has_left(earlier[-1]["node"]):
         losses += 1
     line = AttemptLine(time=time.time(), session=session, losses=losses, **worker, from_checkpoint=from_checkpoint)
     store.append_attempt(fingerprint, line)
@@ -45,11 +49,11 @@ def begin_attempt(
 
 
 def note_losses(store: Store, fingerprint: str, losses: int) -> None:
-    """Append a line with a count of losses, from which the attempts under a later driver count on."""
+    """Append a line that is no attempt: attempts under a later driver start from this count of losses."""
     store.append_attempt(fingerprint, AttemptLine(time=time.time(), session="", losses=losses))
 
 
 def count_losses(store: Store, fingerprint: str) -> int:
-    """The number of losses before the last attempt began."""
+    """The count of losses in the last line; 0 where there is none."""
     earlier = store.attempts(fingerprint)
     return earlier[-1]["losses"] if earlier else 0

@@ -25,7 +25,6 @@ SLOW = {
     "recurrence, N_once",
     "recurrence, phi < 0",
     "recurrence, stops at R = 12",
-    "three exponents",
     "compute-optimal",
 }
 PARAMETERS = [pytest.param(name, marks=pytest.mark.more if name in SLOW else ()) for name in LAWS]

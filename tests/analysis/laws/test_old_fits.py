@@ -1,6 +1,6 @@
 """Every number of every fit is the one that commit e399d62 gave for the same table (tests/fixtures/laws_e399d62).
 
-Suggestions are other ones: those of that commit were not valid.
+Suggestions are other ones: those of that commit were not valid. The form `axes` has taken the place of `three_exponents`.
 """
 
 import json
@@ -33,9 +33,9 @@ def assert_equal(new: Any, old: Any, where: str) -> None:
 
 @pytest.mark.parametrize("table", ["three_exponents", "compute_optimal"])
 def test_fits_have_the_digits_of_the_old_code(table: str) -> None:
-    old = json.loads((FOLDER / f"{table}.json").read_text())
-    new = [json.loads(json.dumps(fit.to_json())) for fit in fit_laws(load_csv(FOLDER / f"{table}.csv"))]
-    assert {"one_exponent", "curvature", "three_exponents" if table == "three_exponents" else None} <= {fit["form"] for fit in old}
+    old = [fit for fit in json.loads((FOLDER / f"{table}.json").read_text()) if fit["form"] != "three_exponents"]
+    new = [json.loads(json.dumps(fit.to_json())) for fit in fit_laws(load_csv(FOLDER / f"{table}.csv")) if fit.form != "axes"]
+    assert {"one_exponent", "curvature"} <= {fit["form"] for fit in old}
     for fit in (*old, *new):
         del fit["suggestion"]
     assert_equal(new, old, table)

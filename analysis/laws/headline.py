@@ -1,0 +1,291 @@
+"""The headline of a group of trials: what one doubling of recursion is worth, or why that is not known; and whether width or
+recursion is the better buy. docs/laws.md, "The headline", has the rule.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from analysis.laws.axis_rates import INTERACTIONS, AxesFit, value_name
+from analysis.laws.cells import SIGNIFICANT
+from analysis.laws.compute_optimal import BudgetFit
+from analysis.laws.curvature import CurvatureFit
+from analysis.laws.fit import Fit
+from analysis.laws.recurrence import CURVATURE, ONE_EXPONENT, Recurrence
+from analysis.laws.sentence import Sentence, name_place, state_interval, state_range, state_refusals
+from analysis.statistics.interval import Interval
+from sweeps.design.axes import LAYERS, RECURSION, SIZE
+from sweeps.design.axis_rates import RATE_AXES
+from sweeps.design.reasons import Reason
+
+DOUBLING = 0.693  # change of log L a doubling, for a slope of log L in a log
+NEEDED = {  # what would identify the rate, by the reason of a refusal
+    Reason.TOO_FEW_SCALES: "at least three sizes, crossed with at least three values of each axis of recursion, identify it",
+    Reason.TOO_FEW_SEEDS: "at least two seeds a cell, better three, identify it",
+    Reason.CONFOUNDED: "cells in which one axis differs while size and the other axes are equal identify it",
+    Reason.NOT_POSITIVE: "trials in which all of these are above 0 identify it",
+    Reason.FLOOR: "longer training or easier puzzles identify it",
+    Reason.CEILING: "shorter training or harder puzzles identify it",
+    Reason.LACK_OF_FIT: "one rate does not describe them, and more cells would not; effects of single settings stand on their own",
+}
+UNIT = "differences of log loss, each for a doubling of recursion that parameters pay for, in the middle of the design"
+UNKNOWN_COST = "it is not known which is better, because these FLOPs do not follow from parameters and recursion"
+WITHOUT_PRICE = "the loss does not fall clearly with parameters"
+COST_NAMES = {"train_flops": "training FLOPs", "inference_flops": "FLOPs of an answer"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a report and a terminal state first about a group of trials."""
+
+    text: str
+    figure: str = ""
+    rates: Mapping[str, Interval] = field(default_factory=dict)  # printed factors in parameters by axis; `recursion` is R
+    reason: Reason | None = None  # why there is no rate
+    equal_cost: str = ""  # whether width or recursion is the better buy; empty where no cost is known
+
+    @property
+    def sentences(self) -> list[Sentence]:
+        """What is printed: the headline, and beneath it the answer at equal cost."""
+        return [Sentence(self.text, self.figure), *([Sentence(self.equal_cost)] if self.equal_cost else [])]
+
+
+def find_headlines(fits: Sequence[Fit], order: Sequence[str] = ()) -> list[Headline]:
+    """A headline for each group of trials with a fitted law; then one for all refusals of the same reason.
+
+    Args:
+        fits: of all laws.
+        order: axes in the order in which rates are printed, as the spec has them; that of `RATE_AXES` where absent.
+    """
+    groups: dict[str, list[Fit]] = {}
+    for fit in fits:
+        if isinstance(fit.fitted_by, Recurrence):
+            groups.setdefault(str(fit.group), []).append(fit)
+    chosen = [choose(own) for own in groups.values()]
+    ranks = {axis: rank for rank, axis in enumerate(dict.fromkeys((*order, *RATE_AXES)))}
+    found = [_headline(choice, ranks, fits) for choice in chosen if choice.fit.is_fitted]
+    return [*found, *_refusals([choice.fit for choice in chosen if not choice.fit.is_fitted])]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fit whose rates are printed, or whose refusal is."""
+
+    fit: Fit
+    axes: AxesFit | None  # the form with a slope for each axis, of the same group; None where no axis varies
+    is_of_recursion: bool  # the fit has one rate, that of R
+    has_two_values: bool = False  # of its only axis
+
+
+def choose(fits: Sequence[Fit]) -> Choice:
+    """Which form of the recurrence law is printed, by the rule of docs/laws.md.
+
+    Args:
+        fits: all forms of one group.
+    """
+    forms = {fit.form: fit for fit in fits}
+    axes = next((fit for fit in fits if isinstance(fit, AxesFit)), None)
+    one = forms.get(ONE_EXPONENT) or fits[0]
+    of_recursion = forms.get(CURVATURE, one) if "curvature" in one.flags else one
+    if axes is None or axes.reason == Reason.NOT_POSITIVE:
+        return Choice(axes or of_recursion, axes, is_of_recursion=axes is None)
+    is_single = len(axes.recursion_axes) == 1
+    if may_have_one_rate(axes) and of_recursion.is_fitted:
+        return Choice(of_recursion, axes, is_of_recursion=True)
+    if axes.is_fitted or not is_single:
+        return Choice(axes, axes, is_of_recursion=False, has_two_values=of_recursion.reason == Reason.TOO_FEW_SCALES)
+    return Choice(of_recursion, axes, is_of_recursion=True)
+
+
+def may_have_one_rate(axes: AxesFit) -> bool:
+    """Whether R may stand for its axes: one varies, or all that vary have slopes which may be equal; and layers do not vary."""
+    has_slopes = set(axes.recursion_axes) <= set(axes.identified)
+    are_equal = has_slopes and axes.equal_slopes_p is not None and axes.equal_slopes_p >= SIGNIFICANT
+    return LAYERS not in axes.identified and (len(axes.recursion_axes) == 1 or are_equal)
+
+
+def _headline(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> Headline:
+    if choice.is_of_recursion:
+        headline = _of_recursion(choice.fit, choice.axes)
+    else:
+        assert choice.axes is not None
+        headline = _of_axes(choice, choice.axes, sorted(choice.axes.identified, key=lambda axis: ranks[axis]))
+    return _capitalized(replace(headline, equal_cost=_compare_at_equal_cost(choice, ranks, fits)))
+
+
+def _capitalized(headline: Headline) -> Headline:
+    return replace(headline, text=headline.text[0].upper() + headline.text[1:])
+
+
+def _refusals(refused: Sequence[Fit]) -> list[Headline]:
+    """One for all groups of the same reason, with what would identify the law."""
+    headlines = []
+    for reason in dict.fromkeys(fit.reason for fit in refused if fit.reason is not None):
+        own = [fit for fit in refused if fit.reason == reason]
+        (sentence,) = state_refusals(own, "the recurrence law", "exchange_rate")
+        is_suggested = reason != Reason.LACK_OF_FIT and any(fit.suggestion for fit in own)
+        spec = "; the report suggests such a spec" if is_suggested else ""
+        text = f"{sentence.text.removesuffix('.')}; {NEEDED[reason]}{spec}."
+        headlines.append(_capitalized(Headline(text, sentence.figure, reason=reason)))
+    return headlines
+
+
+# -- rates --------------------------------------------------------------------------------------------------------
+
+
+def _has_price(fit: Fit) -> bool:
+    """Whether more parameters lower the loss, so that they can be a price."""
+    size = fit.estimates.get("slope_log_params")
+    return size is not None and size.estimate > 0
+
+
+def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
+    """The worth of one doubling of R, and where it changes."""
+    rate = fit.estimates.get("exchange_rate") if _has_price(fit) else None
+    over = f"over {_range(fit, RECURSION, 'R')} and {_sizes(fit)}"
+    if rate is None:
+        change = f"log loss changes by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)} a doubling, {over}"
+        text = f"{WITHOUT_PRICE}, so that a doubling of recursion has no price in them; {change}."
+        return Headline(f"{name_place(fit)}{text}", "law_one_exponent")
+    ends = ""
+    if isinstance(fit, CurvatureFit) and fit.local_rates is not None:
+        ends = _state_ends(fit.local_rates[fit.local_rates["kind"] == "law"], "R")
+    stops = "; at the largest R more recursion brings nothing" if "plateau" in fit.flags else ""
+    worth = f"one doubling of recursion is worth {state_interval(rate)} times the recursed parameters {over}"
+    text = f"{name_place(fit)}{worth}{ends}{stops}{_state_interactions(axes)}{_state_harm([rate])}."
+    return Headline(text, f"exchange_rate{fit.suffix}", {"recursion": rate})
+
+
+def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
+    """The worth of one doubling of each axis."""
+    is_single = len(fit.recursion_axes) == 1
+    names = {axis: "recursion" if is_single and axis != LAYERS else value_name(axis) for axis in axes}
+    joint = fit.joint_rates if _has_price(fit) else {}
+    rates = {axis: joint[axis] for axis in axes if joint}
+    ranges = [_range(fit, RECURSION, "R")] if is_single else []
+    ranges += [_range(fit, RATE_AXES[axis], value_name(axis)) for axis in axes if not is_single or axis == LAYERS]
+    over = f"over {', '.join(ranges)} and {_sizes(fit)}{' (two values of R)' if is_single and choice.has_two_values else ''}"
+    if not rates:
+        changes = ", ".join(f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes)
+        text = f"{name_place(fit)}{WITHOUT_PRICE}, so that no doubling has a price in them"
+        return Headline(f"{text}; log loss changes a doubling by {changes}, {over}.", f"axis_rates{fit.suffix}")
+    parts = [f"{state_interval(rate)}{{}} along {names[axis]}{_ends_along(fit, axis)}" for axis, rate in rates.items()]
+    first, *others = [part.format(" times the recursed parameters" if not place else "") for place, part in enumerate(parts)]
+    worth = f"{name_place(fit)}one doubling is worth {_listed([first, *others])}, {over}"
+    text = f"{worth}{_state_caveats(fit, names)}{_state_harm(list(rates.values()))}."
+    printed = {"recursion" if names[axis] == "recursion" else RATE_AXES[axis]: rate for axis, rate in rates.items()}
+    return Headline(text, f"axis_rates{fit.suffix}", printed)
+
+
+def _state_caveats(fit: AxesFit, names: Mapping[str, str]) -> str:
+    """Clauses on what a reader must know of rates of axes."""
+    clauses = ["the intervals hold together"] if len(names) > 1 else []
+    if LAYERS in names:
+        clauses.append("layers are compared at equal recursed parameters: deeper and narrower")
+    if fit.equal_slopes_p is not None and fit.equal_slopes_p < SIGNIFICANT:
+        clauses.append(f"the axes differ ({_state_p(fit.equal_slopes_p)}), so that recursion as a whole has no rate")
+    for axis, reason in fit.unidentified.items():
+        if axis != LAYERS:
+            why = (
+                "rises with size or another axis" if reason == Reason.CONFOUNDED else "varies in too few cells or at too few sizes"
+            )
+            clauses.append(f"the rate along {value_name(axis)} is not known: it {why}")
+    return "".join(f"; {clause}" for clause in clauses) + _state_interactions(fit)
+
+
+def _state_interactions(fit: AxesFit | None) -> str:
+    """A clause where rates depend on size or on another axis."""
+    if fit is None or INTERACTIONS not in fit.flags or fit.interactions_p is None:
+        return ""
+    over = "size" if len(fit.varied) == 1 else "size and the other axes"
+    return f"; it is an average over {over}, on which it depends ({_state_p(fit.interactions_p)})"
+
+
+def _state_p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def _state_harm(rates: Sequence[Interval]) -> str:
+    return "; a factor below 1 means harm" if any(rate.high < 1 for rate in rates) else ""
+
+
+def _ends_along(fit: AxesFit, axis: str) -> str:
+    if not fit.is_curved[axis] or fit.local_rates is None:
+        return ""
+    return _state_ends(fit.local_rates[fit.local_rates["axis"] == axis], value_name(axis))
+
+
+def _state_ends(local: pd.DataFrame, name: str) -> str:
+    """`, from about 5 at R 2 to about 1 at R 9`."""
+    if len(local) < 2:
+        return ""
+    first, last = (f"about {end['estimate']:.2g} at {name} {end['recursion']:.3g}" for _, end in local.iloc[[0, -1]].iterrows())
+    return f", from {first} to {last}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _range(fit: Fit, column: str, name: str) -> str:
+    low, high = fit.fitted_range[column]
+    return f"{name} {low:.6g} to {high:.6g}"
+
+
+def _sizes(fit: Fit) -> str:
+    low, high = fit.fitted_range[SIZE]
+    return f"{low:,.0f} to {high:,.0f} recursed parameters"
+
+
+# -- at equal cost ------------------------------------------------------------------------------------------------
+
+
+def _compare_at_equal_cost(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> str:
+    """Whether size or recursion is the better buy at equal training FLOPs and at equal FLOPs of an answer."""
+    wider = "more parameters" if choice.axes is not None and LAYERS in choice.axes.unidentified else "wider"
+    verdicts: dict[str, list[str]] = {}
+    for cost, name in COST_NAMES.items():
+        verdict = _of_budgets(choice.fit, cost, fits, wider) if choice.is_of_recursion else ""
+        verdict = verdict or _of_gains(choice.axes, cost, ranks, wider)
+        if verdict:
+            verdicts.setdefault(verdict, []).append(f"at equal {name}")
+    if not verdicts:
+        return ""
+    place = name_place(choice.fit).removesuffix(", ")
+    text = "; ".join(f"{' and '.join(costs)}, {verdict}" for verdict, costs in verdicts.items())
+    note = "" if set(verdicts) == {UNKNOWN_COST} else f" ({UNIT})"
+    return f"{place}{': w' if place else 'W'}ider, or more recursion? {text[0].upper()}{text[1:]}{note}."
+
+
+def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> str:
+    """The verdict on R, by the law `compute_optimal` of the same trials; empty where that does not have this cost."""
+    for other in fits:
+        if isinstance(other, BudgetFit) and other.cost == cost and other.is_fitted and fit.group.items() <= other.group.items():
+            gain, best = other.estimates["gain_of_recursion_at_equal_cost"], other.estimates.get("best_recursion")
+            least = f", and the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else ""
+            return f"{_state_gain(gain, 'recursion', wider)}{least}"
+    return ""
+
+
+def _of_gains(axes: AxesFit | None, cost: str, ranks: Mapping[str, int], wider: str) -> str:
+    """The verdict on each axis of recursion."""
+    if axes is None or not axes.is_fitted:
+        return ""
+    if cost in axes.unexplained_costs:
+        return UNKNOWN_COST
+    gains = {axis: gain for axis in axes.identified if axis != LAYERS and (gain := axes.gain(axis, cost)) is not None}
+    is_single = len(axes.recursion_axes) == 1
+    return _listed([
+        _state_gain(gains[axis], "recursion" if is_single else value_name(axis), wider)
+        for axis in sorted(gains, key=lambda axis: ranks[axis])
+    ]) if gains else ""  # fmt: skip
+
+
+def _state_gain(gain: Interval, name: str, wider: str) -> str:
+    """The verdict on one axis, by the fall of log L a step in its log that parameters pay for."""
+    if not gain.is_clear:
+        return f"neither {wider} nor more {name} is clearly better (more {name} by {state_interval(gain, DOUBLING)})"
+    better, worse = (f"more {name}", wider) if gain.low > 0 else (wider, f"more {name}")
+    return f"{better} is better than {worse} by {state_interval(gain, DOUBLING if gain.low > 0 else -DOUBLING)}"
