@@ -13,7 +13,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import to_batch
 from lightning_modules.record import DepthCurve
 from rrm.losses import is_solved, token_nll
-from rrm.tasks import Examples
+from rrm.tasks import Examples, Task
 from rrm.tasks.task import bin_of
 from rrm.trial_model import DepthAnswer, TrialModel
 
@@ -202,6 +202,32 @@ def _score(step: DepthAnswer, labels: Tensor, unknown: Tensor, right: tuple[Tens
         q=step.confidence_logits,
         steps=step.steps,
     )
+
+
+def thinking_arrays(scores: Scores, examples: Examples, task: Task) -> dict[str, np.ndarray]:
+    """The content of `thinking.npz`.
+
+    Args:
+        scores: of a split of N examples of L tokens at depths 1 .. D.
+
+    Returns:
+        `answers` [rows, D, L] uint8 of the first rows; `inputs`, `labels` [rows, L] uint8 and `unknown` [rows, L] bool of the
+        same rows, as in `Examples`; `grid` [2], rows and columns of the canvas; `kind` of the task; over all N rows, `fixed`
+        [D] int64, unknown tokens that became right with this step, and `broken` [D] int64, those that became wrong. Before the
+        first step none is right.
+    """
+    shown = scores.rollouts[0].shown_answers.numpy()
+    rows = slice(0, shown.shape[1])
+    return {
+        "answers": shown.swapaxes(0, 1),
+        "inputs": examples.inputs[rows],
+        "labels": examples.labels[rows],
+        "unknown": examples.unknown[rows],
+        "grid": np.array(task.grid),
+        "kind": np.array(task.config.identity()["kind"]),
+        "fixed": scores.rows.fixed_tokens.sum(1).numpy(),
+        "broken": scores.rows.broken_tokens.sum(1).numpy(),
+    }
 
 
 def combine_rollouts(rollouts: Iterable[Rollout]) -> dict[str, list[float]]:

@@ -18,12 +18,12 @@ from lightning_modules.callbacks import BudgetCallback, Report, save_weights
 from lightning_modules.columns import DEPTH, OOD_DEPTH, TRAINING, VALIDATION_DEPTH
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
-from lightning_modules.evaluation import Scores, depth_curve, score_depths
+from lightning_modules.evaluation import Scores, depth_curve, score_depths, thinking_arrays
 from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule, read_checkpoint
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, DepthCurve, FitResult, Record, bin_points, depth_points, describe, step_points
-from lightning_modules.thinking import thinking_arrays, write_thinking
+from lightning_modules.thinking import write_thinking
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
 from rrm.models import build_model
 from rrm.tasks import Split

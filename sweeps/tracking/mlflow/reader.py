@@ -1,7 +1,7 @@
 """Reading runs back: records and curves of a sweep as MLflow holds them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,14 +71,17 @@ def read_runs(tracking_uri: str, sweep: str) -> TrackedSweep | None:
     return TrackedSweep([_record(run) for run in children], _curves(client, parent, children), kind, text, ended)
 
 
-def read_files(tracking_uri: str, sweep: str, name: str) -> Iterator[tuple[str, bytes]]:
-    """Fingerprint and content of a file of every finished trial that has one, such as `items.parquet` or `thinking.npz`."""
+def read_files(tracking_uri: str, sweep: str, name: str, trials: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and content of a file of finished trials (None: all) that have one, such as `items.parquet` or `thinking.npz`."""
     client, experiment = find_sweep(tracking_uri, sweep)
     runs = list(all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
-        content = _read_artifact(client, run, name) if FINGERPRINT in run.data.tags else None
+        fingerprint = run.data.tags.get(FINGERPRINT)
+        if fingerprint is None or (trials is not None and fingerprint not in trials):
+            continue
+        content = _read_artifact(client, run, name)
         if content is not None:
-            yield run.data.tags[FINGERPRINT], content
+            yield fingerprint, content
 
 
 def _read_artifact(client: MlflowClient, run: Run | None, name: str) -> bytes | None:
