@@ -1,7 +1,8 @@
 """Names of the columns of a record and of the metrics of curves (docs/formats.md)."""
 
 # Columns of a record, apart from settings (`config.flat()`).
-TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint", "training_fingerprint")
+TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "device", "data_fingerprint", "training_fingerprint",
+         "scored_from")  # fmt: skip
 CONFIRM = "confirm"  # `stage` of a trial that repeats one of a search's best under another seed
 RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")  # scores of every split at D = N_sup
 SPLITS = ("val", "test", "ood")
@@ -12,6 +13,9 @@ COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers
           "steps", "fresh_examples")  # fmt: skip
 COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",
          "peak_memory_bytes")  # fmt: skip
+# What training consumed, and where it ran.
+TRAINING = ("steps", "fresh_examples", "train_flops", "mean_supervision_steps", "train_seconds", "examples_per_second", "device",
+            "threads", "wall_seconds", "peak_memory_bytes")  # fmt: skip
 BUDGET_COLUMNS = {unit: unit for unit in ("steps", "fresh_examples", "train_flops")} | {"seconds": "train_seconds"}
 # Columns that follow from the config and are no settings (`record.describe`).
 DESCRIBED = ("fingerprint", "training_fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step",
@@ -24,6 +28,7 @@ AXES = {TRAIN_CURVE: "step", VALIDATION_CURVE: "step", SYSTEM: "step",
         DEPTH: "depth", VALIDATION_DEPTH: "depth", OOD_DEPTH: "depth"}  # fmt: skip
 
 ITEMS_FORMAT = 2  # version of items.parquet, in its metadata; format 1 has no version
+THINKING_FORMAT = 1  # version of thinking.npz, in the array `format`
 RENAMED = {"residual": "state_change"}  # today's name by the name in files of format 1
 
 

@@ -174,8 +174,13 @@ class TrialConfig(StrictConfig):
 
     @property
     def training_fingerprint(self) -> str:
-        """16 hex digits over what the trained weights depend on: trials that share it differ in how they are scored alone."""
-        return _hash(drop_fields(self, self.identity(), lambda field, value: has_mark(field, SCORING)))
+        """16 hex digits over what training depends on: trials that share it differ in how their weights are scored alone.
+
+        Training includes its validation scores, which choose `best.pt`. A model that answers at random draws its numbers batch by
+        batch, so that the size of a batch changes them.
+        """
+        trained = drop_fields(self, self.identity(), lambda field, value: has_mark(field, SCORING))
+        return _hash(trained | ({"scored_rows": self.eval.batch_size} if self.model.answers_at_random else {}))
 
     def flat(self) -> dict[str, Any]:
         """Every resolved parameter by dotted path, the seed aside."""

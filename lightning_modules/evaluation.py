@@ -13,10 +13,11 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import to_batch
 from lightning_modules.record import DepthCurve
 from rrm.losses import is_solved, token_nll
-from rrm.tasks import Examples
+from rrm.tasks import Examples, Task
 from rrm.tasks.task import bin_of
 from rrm.trial_model import DepthAnswer, TrialModel
 
+SHOWN_ROWS = 3  # first rows of a split whose answers are kept at every depth
 EVALUATION_SEED = 0  # seed of noise and random states; rollout k has seed k
 
 
@@ -26,6 +27,8 @@ class RowScores:
 
     solved: Tensor  # 1 where all scored tokens are right
     right_tokens: Tensor  # unknown tokens that are right
+    fixed_tokens: Tensor  # unknown tokens that became right with this step; before the first step none is right
+    broken_tokens: Tensor  # unknown tokens that became wrong with this step
     unknown_tokens: Tensor  # tokens that the input does not give away
     nll: Tensor  # sum over the unknown tokens, in nats
     state_change: Tensor  # norm of the change of the answer state in this step, relative to the norm of the state before
@@ -45,9 +48,8 @@ class Rollout:
 
     rows: RowScores  # [D, N]
     trained_answers: Tensor  # [N, L] uint8, at the trained depth
-    answers: (
-        Tensor | None
-    )  # [D, N, L] uint8; kept where rollouts are compared (answers of large grids at all depths do not fit in memory)
+    shown_answers: Tensor  # [D, up to SHOWN_ROWS, L] uint8, of the first rows
+    answers: Tensor | None  # [D, N, L] uint8; None for a single rollout: answers of large grids do not fit in memory
 
 
 @dataclass(frozen=True)
@@ -147,36 +149,52 @@ def _roll_out(model: TrialModel[Any], examples: Examples, plan: _Pass, seed: int
     generator = torch.Generator(model.device).manual_seed(seed)
     size = plan.config.eval.batch_size
     starts = range(0, len(examples), size)
-    parts = [_roll_out_batch(model, examples.take(np.arange(at, min(at + size, len(examples)))), plan, generator) for at in starts]
+    batches = [examples.take(np.arange(at, min(at + size, len(examples)))) for at in starts]
+    parts = [
+        _roll_out_batch(model, batch, plan, generator, max(0, SHOWN_ROWS - at)) for at, batch in zip(starts, batches, strict=True)
+    ]
     answers = [part.answers for part in parts if part.answers is not None]
     return Rollout(
         RowScores.join([part.rows for part in parts], lambda tensors: torch.cat(tensors, dim=1)),
         torch.cat([part.trained_answers for part in parts]),
+        torch.cat([part.shown_answers for part in parts], dim=1),
         torch.cat(answers, dim=1) if answers else None,
     )
 
 
-def _roll_out_batch(model: TrialModel[Any], part: Examples, plan: _Pass, generator: torch.Generator) -> Rollout:
-    """Score the rows of one batch."""
+def _roll_out_batch(model: TrialModel[Any], part: Examples, plan: _Pass, generator: torch.Generator, shown: int) -> Rollout:
+    """Score the rows of one batch, and keep the answers to the first `shown` of them at every depth."""
     batch = {name: values.to(model.device) for name, values in to_batch(part).items()}
     unknown = torch.from_numpy(part.unknown).to(model.device)
-    scores, answers = [], {}
+    scores, answers, shown_answers, before = [], {}, [], torch.zeros_like(unknown)
     for depth, step in enumerate(model.answer_depths(batch, plan.depth, plan.halting, generator), 1):
-        scores.append(_score(step, batch["labels"], unknown, plan.config))
+        answer = step.logits.argmax(-1)
+        right = (answer == batch["labels"]) & unknown
+        scores.append(_score(step, batch["labels"], unknown, (before, right), plan.config))
+        before = right
+        shown_answers.append(answer[:shown].to(torch.uint8).cpu())
         if plan.keeps_answers or depth == plan.trained_depth:
-            answers[depth] = step.logits.argmax(-1).to(torch.uint8).cpu()
+            answers[depth] = answer.to(torch.uint8).cpu()
     return Rollout(
         RowScores.join(scores, lambda tensors: torch.stack(tensors).cpu()),
         answers[plan.trained_depth],
+        torch.stack(shown_answers),
         torch.stack(list(answers.values())) if plan.keeps_answers else None,
     )
 
 
-def _score(step: DepthAnswer, labels: Tensor, unknown: Tensor, config: TrialConfig) -> RowScores:
-    """Scores of each row at one depth, [B]."""
+def _score(step: DepthAnswer, labels: Tensor, unknown: Tensor, right: tuple[Tensor, Tensor], config: TrialConfig) -> RowScores:
+    """Scores of each row at one depth, [B].
+
+    Args:
+        right: which unknown tokens are right at the depth before and at this one, [B, L] each.
+    """
+    before, now = right
     return RowScores(
         solved=is_solved(step.logits, labels).int(),
-        right_tokens=((step.logits.argmax(-1) == labels) & unknown).sum(1).double(),
+        right_tokens=now.sum(1).double(),
+        fixed_tokens=(now & ~before).sum(1),
+        broken_tokens=(before & ~now).sum(1),
         unknown_tokens=unknown.sum(1),
         nll=(token_nll(step.logits, labels, config.loss) * unknown).double().sum(1),
         state_change=step.state_change,
@@ -184,6 +202,32 @@ def _score(step: DepthAnswer, labels: Tensor, unknown: Tensor, config: TrialConf
         q=step.confidence_logits,
         steps=step.steps,
     )
+
+
+def thinking_arrays(scores: Scores, examples: Examples, task: Task) -> dict[str, np.ndarray]:
+    """The content of `thinking.npz`.
+
+    Args:
+        scores: of a split of N examples of L tokens at depths 1 .. D.
+
+    Returns:
+        `answers` [rows, D, L] uint8 of the first rows; `inputs`, `labels` [rows, L] uint8 and `unknown` [rows, L] bool of the
+        same rows, as in `Examples`; `grid` [2], rows and columns of the canvas; `kind` of the task; over all N rows, `fixed`
+        [D] int64, unknown tokens that became right with this step, and `broken` [D] int64, those that became wrong. Before the
+        first step none is right.
+    """
+    shown = scores.rollouts[0].shown_answers.numpy()
+    rows = slice(0, shown.shape[1])
+    return {
+        "answers": shown.swapaxes(0, 1),
+        "inputs": examples.inputs[rows],
+        "labels": examples.labels[rows],
+        "unknown": examples.unknown[rows],
+        "grid": np.array(task.grid),
+        "kind": np.array(task.config.identity()["kind"]),
+        "fixed": scores.rows.fixed_tokens.sum(1).numpy(),
+        "broken": scores.rows.broken_tokens.sum(1).numpy(),
+    }
 
 
 def combine_rollouts(rollouts: Iterable[Rollout]) -> dict[str, list[float]]:

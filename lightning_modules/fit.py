@@ -1,4 +1,7 @@
-"""`fit`: train and score one trial; a trial with a checkpoint in its folder is continued."""
+"""`fit`: train and score one trial; a trial with a checkpoint in its folder is continued.
+
+`score_again`: score a trial without training it.
+"""
 
 import logging
 import resource
@@ -6,21 +9,26 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from lightning_modules.callbacks import BudgetCallback, Report, save_weights
-from lightning_modules.columns import DEPTH, OOD_DEPTH, VALIDATION_DEPTH
+from lightning_modules.columns import DEPTH, OOD_DEPTH, TRAINING, VALIDATION_DEPTH
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TaskData, data_columns
-from lightning_modules.evaluation import Scores, depth_curve, score_depths
+from lightning_modules.evaluation import Scores, depth_curve, score_depths, thinking_arrays
 from lightning_modules.items import item_columns, write_items
 from lightning_modules.module import Diverged, RecursiveModule, read_checkpoint
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, DepthCurve, FitResult, Record, bin_points, depth_points, describe, step_points
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, WEIGHTS
+from lightning_modules.thinking import write_thinking
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
+from rrm.models import build_model
 from rrm.tasks import Split
+from rrm.trial_model import TrialModel
+from rrm.weights import load_weights, read_weights
 
 DEPTH_PREFIXES: dict[Split, str] = {"test": DEPTH, "ood": OOD_DEPTH}  # names of the curves of the splits scored at the end
 
@@ -31,8 +39,8 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
     Args:
         config: the trial; the same config gives the same numbers on the same hardware and number of threads.
         folder: receives the checkpoint, the averaged weights that were best on validation (`best.pt`), the scored weights
-            (`weights.pt`) and the scores of each test item (`items.parquet`); a checkpoint in it is continued. None writes
-            no file.
+            (`weights.pt`), the scores of each test item (`items.parquet`) and answers at every depth (`thinking.npz`); a
+            checkpoint in it is continued. None writes no file.
         report: called at every validation; returns False to stop the trial, which then ends as `pruned`.
 
     Returns:
@@ -59,14 +67,40 @@ def fit(config: TrialConfig, folder: Path | None = None, report: Report = lambda
         return _result(config, module, {"outcome": Outcome.PRUNED})
     if folder is not None:
         save_weights(module.average.reasoner, folder / WEIGHTS)
-    return _score(config, module, data, trainer.strategy.root_device, folder, wall_seconds=time.perf_counter() - started)
+    wall_seconds, device = time.perf_counter() - started, trainer.strategy.root_device
+    scored = _score(config, module.average.to(device).reasoner, data, folder)  # Lightning leaves a trained module on the CPU
+    machine = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "wall_seconds": wall_seconds,
+        "peak_memory_bytes": _peak_memory_bytes(device),
+    }
+    return _result(config, module, scored.record | machine, scored.curves)
 
 
-def _score(
-    config: TrialConfig, module: RecursiveModule, data: TaskData, device: torch.device, folder: Path | None, wall_seconds: float
-) -> FitResult:
-    """Depth curves with the averaged weights, once: on validation, test and, where the task has one, the harder split."""
-    model = module.average.to(device).reasoner  # Lightning leaves a trained module on the CPU
+def score_again(config: TrialConfig, folder: Path, trained: FitResult) -> FitResult:
+    """Score a trial from the weights of a completed one that has the same training fingerprint; nothing is trained.
+
+    Args:
+        folder: holds `weights.pt` of the completed trial, and receives `items.parquet` and `thinking.npz`.
+        trained: the result of the completed trial.
+
+    Returns:
+        What `fit` would give. The columns `TRAINING` and the curves by step are those of `trained`, which `scored_from` names.
+    """
+    _quieten()
+    pl.seed_everything(config.seed, verbose=False)
+    model: TrialModel[Any] = build_model(config.model, config.task.shape)
+    load_weights(model, read_weights(folder / WEIGHTS))
+    scored = _score(config, model.to(_trainer(config).strategy.root_device), TaskData(config), folder)
+    spent = {name: trained.record[name] for name in TRAINING if name in trained.record}
+    record = {**describe(config), **data_columns(config.task), **spent, **scored.record}
+    by_step = [point for point in trained.curves if point["axis"] == "step"]
+    return FitResult(record | {"scored_from": trained.record["fingerprint"]}, [*by_step, *scored.curves])
+
+
+def _score(config: TrialConfig, model: TrialModel[Any], data: TaskData, folder: Path | None) -> FitResult:
+    """Depth curves, once: on validation, test and, where the task has one, the harder split. The model is on its device."""
     now = time.time_ns() // 1_000_000
     validation = depth_curve(model, data.splits["validation"], config.eval.max_depth, config)
     parts = [_validation_result(validation, data, config, now)]
@@ -77,17 +111,11 @@ def _score(
             if split == "test" and folder is not None:
                 depths = (config.model.trained_depth, validation.best_depth)
                 write_items(folder / ITEMS, item_columns(scores, data.splits[split], depths))
-    machine = {
-        "chosen_depth": validation.best_depth,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "wall_seconds": wall_seconds,
-        "peak_memory_bytes": _peak_memory_bytes(device),
-    }
+                write_thinking(folder / THINKING, thinking_arrays(scores, data.splits[split], data.task))
     columns: Record = {"outcome": Outcome.COMPLETED}
     for part in parts:
         columns |= part.record
-    return _result(config, module, columns | machine, [point for part in parts for point in part.curves])
+    return FitResult(columns | {"chosen_depth": validation.best_depth}, [point for part in parts for point in part.curves])
 
 
 def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, now: int) -> FitResult:
@@ -112,12 +140,12 @@ def _result(config: TrialConfig, module: RecursiveModule, ending: Record, points
     return FitResult({**describe(config), **data_columns(config.task), **used, **ending}, [*by_step, *points])
 
 
-def _trainer(config: TrialConfig, watcher: BudgetCallback) -> pl.Trainer:
+def _trainer(config: TrialConfig, *callbacks: BudgetCallback) -> pl.Trainer:
     return pl.Trainer(
         accelerator="auto",
         devices=1,
-        max_epochs=-1,  # `watcher` ends the training
-        callbacks=[watcher],
+        max_epochs=-1,  # `BudgetCallback` ends the training
+        callbacks=list(callbacks),
         gradient_clip_val=config.fit.gradient_clip or None,
         logger=False,
         enable_checkpointing=False,

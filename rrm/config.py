@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 # Marks in a field's json_schema_extra.
-SCORING: dict[str, Any] = {"scoring": True}  # the field changes how weights are scored and no weights
+SCORING: dict[str, Any] = {"scoring": True}  # the field changes the scores of trained weights, and nothing in training
 SAME_SCORES: dict[str, Any] = {"same_scores": True}  # neither weights nor scores at the trained depth depend on the field
 
 
@@ -322,7 +322,7 @@ class IterativeConfig(ModelConfig):
     """Standard deviation of Gaussian noise on the state."""
     state_noise_at: Literal["carry", "call"] | None = "call"
     """Where the noise acts: on the carried state, or on the state at every network call."""
-    state_noise_in_evaluation: bool | None = Field(False, json_schema_extra=SCORING)
+    state_noise_in_evaluation: bool | None = False
     """Whether the noise acts in evaluation too, from a fixed seed."""
     damping: float = Field(0.0, ge=0, lt=1)
     """z <- damping z + (1 - damping) f(z)."""

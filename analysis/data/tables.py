@@ -1,7 +1,7 @@
 """Two tidy tables: a row a trial, and a row a point of a curve."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,6 +33,15 @@ NO_TRIALS = "has no finished trials yet"
 FIRST_COLUMNS = ["fingerprint", "sweep", "outcome", "reason", "seed"]
 
 
+# From the name of a file and the fingerprints of trials (None: all): fingerprint and content for each trial that has the file.
+ReadFiles = Callable[[str, Collection[str] | None], Iterable[tuple[str, bytes]]]
+
+
+def no_files(name: str, trials: Collection[str] | None) -> Iterable[tuple[str, bytes]]:
+    """For a table that comes without files of its trials."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Tables:
     """The measurements of one or more sweeps. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`."""
@@ -40,7 +49,7 @@ class Tables:
     trials: pd.DataFrame
     curves: pd.DataFrame
     kind: str = "measure"  # or search: its trials are a sampler's choice, and are not compared as a design
-    read_items: Callable[[], Iterable[tuple[str, bytes]]] = tuple  # fingerprints and `items.parquet` of trials that have one
+    read_files: ReadFiles = no_files
     settings: frozenset[str] = frozenset()  # columns that are settings beside the dotted paths of a trial
     asked: frozenset[str] = frozenset()  # fingerprints that the spec asks for, also those without a record
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
@@ -54,7 +63,7 @@ class Tables:
     @cached_property
     def items(self) -> pd.DataFrame:
         """Summaries of the test items of the trials, in the columns of `analysis.data.items`; read at the first access."""
-        return summarise_items(self.read_items())
+        return summarise_items(self.read_files(ITEMS, None))
 
     @property
     def _counts(self) -> pd.Series:
@@ -175,7 +184,7 @@ def merge(tables: list[Tables]) -> Tables:
         chosen.sort_values(["sweep", "fingerprint"]).drop(columns=[OUTCOME_RANK, END_RANK, SOURCE]).reset_index(drop=True),
         pd.concat(curves, ignore_index=True).drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]),
         kinds.pop(),
-        lambda: _items_of(ordered, owners),
+        lambda name, trials: _files_of(ordered, owners, name, trials),
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
@@ -193,10 +202,12 @@ def _ranked(table: Tables, number: int) -> pd.DataFrame:
     return records
 
 
-def _items_of(tables: Sequence[Tables], owners: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """The items of each trial, from the sweep whose record of it counts."""
+def _files_of(
+    tables: Sequence[Tables], owners: Mapping[str, int], name: str, trials: Collection[str] | None
+) -> Iterator[tuple[str, bytes]]:
+    """A file of each trial, from the sweep whose record of it counts."""
     for number, table in enumerate(tables):
-        for fingerprint, content in table.read_items():
+        for fingerprint, content in table.read_files(name, trials):
             if owners.get(fingerprint) == number:
                 yield fingerprint, content
 
@@ -223,7 +234,7 @@ def load_store(store: Store) -> Tables:
         _trials(records),
         split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)),
         "search" if "search" in spec else "measure",
-        lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
+        partial(_stored_files, store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
         asked=frozenset(asked),
         ended=ended,
         specs=(_at(store, spec),) if "measure" in spec else (),
@@ -239,15 +250,15 @@ def _at(store: Store, spec: dict[str, Any]) -> dict[str, Any]:
     return spec if is_there else spec | {"storage": storage}
 
 
-def _item_files(store: Store, fingerprints: list[str]) -> Iterator[tuple[str, bytes]]:
-    for fingerprint in fingerprints:
-        content = store.file(fingerprint, ITEMS)
+def _stored_files(store: Store, completed: list[str], name: str, trials: Collection[str] | None) -> Iterator[tuple[str, bytes]]:
+    for fingerprint in completed:
+        content = store.file(fingerprint, name) if trials is None or fingerprint in trials else None
         if content is not None:
             yield fingerprint, content
 
 
 def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
-    from sweeps.tracking.mlflow.reader import read_item_files, read_runs  # takes seconds to import
+    from sweeps.tracking.mlflow.reader import read_files, read_runs  # takes seconds to import
 
     tracked = read_runs(tracking_uri, sweep)
     if tracked is None or not tracked.records:
@@ -259,7 +270,7 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         _trials(records),
         curves,
         tracked.kind,
-        partial(read_item_files, tracking_uri, sweep),
+        partial(read_files, tracking_uri, sweep),
         ended=tracked.ended,
         specs=(spec,) if tracked.spec is not None and tracked.kind == "measure" else (),
         objective=read_objective(spec),

@@ -11,6 +11,7 @@ from analysis.data.tables import Tables
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, FigureData
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
+from analysis.figures.thinking import Thought, find_thought
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
 from analysis.laws.headline import Headline, find_headlines
@@ -85,6 +86,11 @@ class Report:
         """The first findings, and the first limit of the claims as the last sentence."""
         limits = self._limits[:1]
         return [sentence for sentence in self.findings if sentence not in self._limits][: MAX_ANSWERS - len(limits)] + limits
+
+    @cached_property
+    def thought(self) -> Thought | None:
+        """The answers of one trial of the best cell by depth; None where no file of them is known."""
+        return find_thought(self.tables)
 
     @cached_property
     def following(self) -> NextSweep | None:

@@ -1,5 +1,6 @@
 """The files of a report: one self-contained HTML page, the figures, the tables."""
 
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from analysis.data.tables import Tables
 from analysis.figures.data import FigureData
 from analysis.figures.render import interactive, write_static
+from analysis.figures.thinking import pages_data, write_gif
 from analysis.report.build import Report
 from analysis.report.sections import Section, leading_figures, sections_of
 from analysis.statistics.effects import name_level
@@ -41,6 +43,8 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     _write_tables(report, folder)
     for figure in report.figures:
         write_static(figure, folder)
+    if report.thought is not None:
+        write_atomically(folder / "thinking.gif", write_gif(report.thought))
     path = folder / "report.html"
     write_atomically(path, _page(report, title, commands))
     return path
@@ -62,6 +66,8 @@ def _page(report: Report, title: str, commands: list[str]) -> str:
         sections=sections,
         place_of=_places(sections),
         commands=commands,
+        thought=report.thought,
+        thinking=json.dumps(pages_data(report.thought)) if report.thought else "",
         plotly=files("analysis.report").joinpath(CARTESIAN).read_text(encoding="utf-8"),
     )
 

@@ -90,3 +90,44 @@ document.querySelectorAll("input.filter").forEach((input) => input.addEventListe
     row.hidden = !words.every((word) => text.includes(word));
   }
 }));
+
+// The boards of "Watch a model think" at the depth of the slider.
+document.querySelectorAll(".thinking").forEach((box) => {
+  const { kind, grid: [rows, columns], depths, looks, puzzles } = JSON.parse(box.dataset.thinking);
+  const slider = box.querySelector("input");
+  const block = kind === "sudoku" ? { 4: [2, 2], 6: [2, 3], 9: [3, 3] }[columns] : null;
+  const boards = puzzles.map(() => {
+    const board = document.createElement("div");
+    board.className = "board";
+    board.style.gridTemplateColumns = `repeat(${columns}, minmax(${rows === 1 ? "1.6rem" : "0"}, 1fr))`;
+    board.style.maxWidth = rows === 1 ? "none" : "15rem";
+    for (let place = 0; place < rows * columns; place += 1) {
+      const cell = document.createElement("span");
+      const [row, column] = [Math.floor(place / columns), place % columns];
+      if (block && column && column % block[1] === 0) cell.classList.add("left");
+      if (block && row && row % block[0] === 0) cell.classList.add("above");
+      board.append(cell);
+    }
+    return board;
+  });
+  box.querySelector(".boards").append(...boards);
+  const draw = () => {
+    const at = Number(slider.value), texts = [];
+    puzzles.forEach(({ unknown, labels, frames }, number) => {
+      let right = 0;
+      frames[at].forEach((token, place) => {
+        const cell = boards[number].children[place], [text, colour] = looks[token];
+        const isRight = at > 0 && unknown[place] && token === labels[place];
+        right += isRight;
+        cell.textContent = text;
+        cell.style.background = colour;
+        cell.classList.toggle("right", isRight);
+        cell.classList.toggle("wrong", at > 0 && unknown[place] && !isRight);
+      });
+      texts.push(`${right} of ${unknown.reduce((sum, one) => sum + one, 0)}`);
+    });
+    box.querySelector("output").textContent = at ? `${depths[at]}: ${texts.join(", ")} unknown tokens right` : "0: the puzzle";
+  };
+  slider.addEventListener("input", draw);
+  draw();
+});

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from analysis.figures.data import FigureData
+from analysis.figures.thinking import draw_steps
 from analysis.laws.fit import Fit
 from analysis.laws.sentence import Sentence
 from analysis.report.build import Report
@@ -86,6 +87,7 @@ def sections_of(report: Report) -> list[Section]:
         Section("cells", "Cells", (), (), _filled(_cells(report)), figures.get("cells", ())),
         Section("laws", "Laws", (), describe_refusals(report.fits), _filled(_laws(report)), figures.get("laws", ())),
         Section("inference", "Inference depth", figures=figures.get("inference", ())),
+        Section("thinking", "Watch a model think", figures=[draw_steps(report.thought)] if report.thought else []),
         Section("halting", "Halting", figures=figures.get("halting", ())),
         Section("difficulty", "Difficulty", figures=figures.get("difficulty", ())),
         Section("statistics", "Statistics", (), report.left_out, _statistics(report), figures.get("statistics", ())),

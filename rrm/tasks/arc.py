@@ -129,6 +129,10 @@ class Arc(Task):
 
     config: ArcConfig
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        return SIDE, SIDE
+
     def __init__(self, config: ArcConfig) -> None:
         self.config = config
 

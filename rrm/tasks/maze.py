@@ -87,6 +87,10 @@ class Maze(PuzzleFilesTask):
 
     config: MazeConfig
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.config.canvas, self.config.canvas
+
     def read(self, path: Path) -> Puzzles:
         return read_mazes(path, self.config.size)
 

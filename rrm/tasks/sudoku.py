@@ -85,6 +85,10 @@ class Sudoku(PuzzleFilesTask):
 
     config: SudokuConfig
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.config.size, self.config.size
+
     def read(self, path: Path) -> Puzzles:
         return read_sudokus(path, self.config.size)
 

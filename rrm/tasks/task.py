@@ -124,6 +124,11 @@ class Task(ABC):
         return self.config.shape
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the canvas as people draw it; one row where it is a sequence."""
+        return 1, self.shape.length
+
+    @property
     @abstractmethod
     def counts(self) -> dict[Split, int]:
         """How many puzzles the config asks of each split; without `ood` where a task has none."""

@@ -26,6 +26,7 @@ class Status:
     asked: int  # trials that the spec asks for, the confirm stage of a search included
     outcomes: Counter[str]
     driver: str | None  # the process that runs the sweep now
+    scored: int = 0  # completed trials that were scored from the weights of another one and not trained
     stages: str = ""  # ended and asked trials of each stage, for a search with a confirm stage
     shortfall: str = ""  # why a search that has ended has fewer trials than its spec asks for
     begun: dict[str, str] = field(default_factory=dict)  # progress and host of begun trials that have not ended, by fingerprint
@@ -37,6 +38,7 @@ class Status:
         """The status in lines of text."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items())) or "none"
         driver = f"{self.driver} runs the sweep" if self.driver else "no driver runs the sweep"
+        counts += f"; {self.scored} scored from the weights of other trials" if self.scored else ""
         ended = f"{self.outcomes.total()} of {self.asked} trials have ended ({counts}{self.stages})"
         lines = [f"{self.name}: {ended}; {driver}"]
         state = "running" if self.driver else "interrupted"
@@ -62,6 +64,7 @@ def read_status(store: Store) -> Status:
         asked=len(design) or spec.total,
         outcomes=Counter(result["outcome"] for result in members.values()),
         driver=driver,
+        scored=sum("scored_from" in result for result in members.values()),
         stages=_describe_stages(spec, members),
         shortfall="" if driver or open_trials else _find_shortfall(spec, members),
         begun=_progress(store, {name: attempts[-1] for name, attempts in open_trials.items() if attempts}),

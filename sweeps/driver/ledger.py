@@ -13,9 +13,11 @@ from lightning_modules.config import TrialConfig, flatten
 from lightning_modules.datamodule import data_columns
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, scores_of, step_points
+from lightning_modules.trial_folder import WEIGHTS
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.groups import FILE_PATHS
 from sweeps.driver.queues import Members, Queue
+from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import varied_fields
 from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
@@ -33,19 +35,22 @@ class LiveTrial:
 
     config: TrialConfig
     rows: list[Row] = field(default_factory=list)
+    donor: str | None = None  # fingerprint of the completed trial from whose weights it is scored; None where it is trained
     stopped: bool = False  # the scheduler stopped it; its worker may still run
 
 
 class Ledger:
     """Hands out trials, and takes their rows and endings."""
 
-    def __init__(self, spec: SweepSpec, store: Store, tracker: EventRecorder, queue: Queue, members: Members) -> None:
+    def __init__(
+        self, spec: SweepSpec, store: Store, tracker: EventRecorder, queue: Queue, members: Members, donors: Donors
+    ) -> None:
         """
         Args:
             queue: reconciled with the store.
             members: what `queue.reconcile` returned.
         """
-        self.spec, self.store, self.tracker, self.queue = spec, store, tracker, queue
+        self.spec, self.store, self.tracker, self.queue, self.donors = spec, store, tracker, queue, donors
         self.live: dict[str, LiveTrial] = {}
         self.problem: Exception | None = None  # raised while a row or an ending was taken
         self.results: dict[str, Record] = dict(members.finished)
@@ -81,7 +86,19 @@ class Ledger:
         trial = self.live.setdefault(fingerprint, LiveTrial(config, self._earlier_rows.get(fingerprint, [])))
         for row in trial.rows:  # a spool that was lost lacks them
             self.tracker.points(config, step_points(row))
+        trial.donor = None if trial.rows else self._find_donor(config)  # a trial that has begun to train goes on
         return config
+
+    def _find_donor(self, config: TrialConfig) -> str | None:
+        """The completed trial from whose weights a trial is scored; None where the trial is trained."""
+        donor = self.donors.find(config)
+        if donor is None:
+            return None
+        if not donor.has_weights:
+            log.warning("trial %s is trained: %s/%s is missing", config.fingerprint, self.store.where(donor.fingerprint), WEIGHTS)
+            return None
+        log.info("trial %s is scored from the weights of trial %s", config.fingerprint, donor.fingerprint)
+        return donor.fingerprint
 
     def row(self, fingerprint: str, row: Row) -> bool:
         """Take a reported row and judge it; True stops the trial. A row that a resumed trial repeats is dropped."""
@@ -108,6 +125,8 @@ class Ledger:
         self.queue.end(fingerprint, record)
         self.tracker.end(trial.config, record, curves)
         self.results[fingerprint] = record
+        if record["outcome"] == Outcome.COMPLETED:
+            self.donors.add(trial.config)
         if record["outcome"] == Outcome.FAILED:
             log.warning("trial %s %s: %s", fingerprint, "lost" if record.get("retryable") else "failed", record["reason"])
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, step_flops, used_of, value_of
 from sweeps.driver.ledger import Ledger, LiveTrial
+from sweeps.planning.donors import sort_remaining
 from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0
@@ -29,6 +30,9 @@ class LiveTable:
     def __init__(self, ledger: Ledger, console: Console) -> None:
         self.ledger, self.console = ledger, console
         self.started = time.monotonic()
+        left = [config for config in ledger.spec.design if config.fingerprint not in ledger.results]
+        self.scored = {config.fingerprint for config in sort_remaining(left, ledger.donors).scored}  # trials that are not trained
+        self.scored |= {name for name, record in ledger.results.items() if "scored_from" in record}
         self.done_before = len(ledger.results)
         self.flops_before = self._flops_done()
         self.at_once = 1  # largest number of trials that ran together
@@ -62,7 +66,8 @@ class LiveTable:
         name, score = self.ledger.tracker.name_of_record(record), record.get("val/exact_accuracy")
         scored = f"val exact accuracy {score:.3f}" if score is not None else ""
         why = str(record["reason"]) if record["outcome"] == Outcome.FAILED else scored
-        return f"{name}: {', '.join(filter(None, (record['outcome'], why)))}"
+        origin = f"from the weights of {record['scored_from']}" if "scored_from" in record else ""
+        return f"{name}: {', '.join(filter(None, (record['outcome'], why, origin)))}"
 
     def _heartbeat(self) -> str:
         """The summary, and the last step of each running trial."""
@@ -86,6 +91,8 @@ class LiveTable:
         counts = {outcome: sum(r["outcome"] == outcome for r in results) for outcome in Outcome}
         parts = [f"{self.ledger.spec.name}: {len(results)} of {self.ledger.spec.total} trials"]
         parts += [f"{count} {outcome}" for outcome, count in counts.items() if count and outcome != Outcome.COMPLETED]
+        scored = sum("scored_from" in record for record in results)
+        parts += [f"{scored} scored from weights of other trials"] if scored else []
         best = best_record(self.ledger)
         if best is not None:
             parts.append(f"best so far: {describe_score(self.ledger, best)}")
@@ -99,7 +106,7 @@ class LiveTable:
     def _cells(self, trial: LiveTrial) -> list[RenderableType]:
         name = self.ledger.tracker.name(trial.config)
         if not trial.rows:
-            return [name, "starting", "", "", ""]
+            return [name, "scoring" if trial.donor else "starting", "", "", ""]
         row = trial.rows[-1]
         unit = trial.config.fit.budget.unit
         share = used_of(row, unit) / trial.config.fit.budget.amount
@@ -126,19 +133,23 @@ class LiveTable:
         return f"{clock(elapsed)} elapsed, {clock(elapsed * self._flops_left() / done)} left"
 
     def _flops_done(self) -> float:
-        ended = sum(float(record.get("train_flops", 0)) for record in list(self.ledger.results.values()))
+        ended = sum(float(record.get("train_flops", 0)) for record in self._trained())
         running = sum(trial.rows[-1]["used"]["train_flops"] for trial in list(self.ledger.live.values()) if trial.rows)
         return ended + running
 
     def _flops_left(self) -> float:
         """Exact for a measure sweep with a budget in steps or FLOPs; else by the mean cost of a trial so far."""
         budget = self.ledger.spec.base.fit.budget
-        planned = self.ledger.spec.design
+        planned = [config for config in self.ledger.spec.design if config.fingerprint not in self.scored]
         if planned and budget.unit in {"steps", "train_flops"}:
             total = sum(step_flops(c) * budget.amount if budget.unit == "steps" else budget.amount for c in planned)
             return max(0.0, total - self._flops_done())
-        ended = max(1, len(self.ledger.results))
-        return self._flops_done() / ended * (self.ledger.spec.total - ended)
+        ended = max(1, len(self._trained()))
+        return self._flops_done() / ended * (self.ledger.spec.total - len(self.scored) - ended)
+
+    def _trained(self) -> list[Record]:
+        """Records of the ended trials that were trained, and not scored from the weights of another one."""
+        return [record for name, record in list(self.ledger.results.items()) if name not in self.scored]
 
 
 @contextmanager

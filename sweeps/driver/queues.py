@@ -84,6 +84,7 @@ class MeasureQueue(Queue):
         self.design, self.store = {config.fingerprint: config for config in spec.design}, store
         self.objectives = ["test/nll"]
         self._waiting: list[TrialConfig] = []
+        self._training: dict[str, str] = {}  # training fingerprints of the trials that were handed out and have not ended
 
     def requests(self, fingerprint: str, record: Record) -> bool:
         return fingerprint in self.design
@@ -93,10 +94,21 @@ class MeasureQueue(Queue):
         self._waiting = [config for config in open_trials if config.fingerprint not in begun]
         self.store.write_design(list(self.design))
         finished = {name: results[name] for name in self.design if name in results}
-        return Members(finished, [config for config in open_trials if config.fingerprint in begun])
+        unfinished = [config for config in open_trials if config.fingerprint in begun]
+        self._training = {config.fingerprint: config.training_fingerprint for config in unfinished}
+        return Members(finished, unfinished)
 
     def next(self) -> TrialConfig | None:
-        return self._waiting.pop(0) if self._waiting else None
+        """A trial waits while another one trains the same weights, from which it is scored then."""
+        taken = self._training.values()
+        config = next((config for config in self._waiting if config.training_fingerprint not in taken), None)
+        if config is not None:
+            self._waiting.remove(config)
+            self._training[config.fingerprint] = config.training_fingerprint
+        return config
+
+    def end(self, fingerprint: str, record: Record) -> None:
+        self._training.pop(fingerprint, None)
 
     @property
     def is_used_up(self) -> bool:

@@ -10,6 +10,7 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.driver.queues import MeasureQueue, Queue, ReadTrial, SearchQueue
 from sweeps.driver.study import Study
+from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
@@ -34,7 +35,9 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     text = write_yaml(stored_sections(spec))
     store.write_spec(text)
     _reopen_lost(queue, store, results, spec.resources.max_retries)
-    ledger = Ledger(spec, store, tracker, queue, queue.reconcile(results, begun))
+    # A trial of a search reports rows, by which early stopping and the study judge others: it is always trained.
+    donors = Donors(store, results if spec.measure else {})
+    ledger = Ledger(spec, store, tracker, queue, queue.reconcile(results, begun), donors)
     finished = list(ledger.results)  # a trial that `replay` ends, as one to be stopped, is reported there
     for line in store.rows():  # validations of trials, in the order in which they arrived
         ledger.replay(line["fingerprint"], line["row"])

@@ -70,6 +70,7 @@ class Ask(Searcher):
             refused=list(self.capacity.refused),
             max_retries=spec.resources.max_retries,
             timeout_minutes=spec.resources.trial_timeout_minutes,
+            donor=self.ledger.live[fingerprint].donor,
             system_metrics=spec.tracking.system_metrics,
         )
 

@@ -34,10 +34,14 @@ class Costs:
 
     def trial_seconds(self, config: TrialConfig) -> float:
         """Time of a trial: training, validations, and the depth curves at the end."""
-        evaluation = self.seconds_per_flop * evaluation_flops(config)
+        evaluation = self.scoring_seconds(config) + self.seconds_per_flop * validation_flops(config)
         if config.fit.budget.unit == "seconds":
             return config.fit.budget.amount + evaluation
         return evaluation + expected_steps(config) * (self.fixed_seconds + self.seconds_per_flop * step_flops(config))
+
+    def scoring_seconds(self, config: TrialConfig) -> float:
+        """Time of the depth curves at the end of a trial, which is all that a trial takes that is not trained."""
+        return self.seconds_per_flop * scoring_flops(config)
 
     def memory_bytes(self, config: TrialConfig) -> float:
         """Memory of a trial: of the GPU, or on a CPU of its whole process."""
@@ -60,13 +64,19 @@ def train_flops(config: TrialConfig) -> float:
     return expected_steps(config) * step_flops(config) if config.fit.budget.unit != "seconds" else float("nan")
 
 
-def evaluation_flops(config: TrialConfig) -> float:
-    """FLOPs of scoring: the validation split at D = N_sup each time, then both splits at every depth."""
+def validation_flops(config: TrialConfig) -> float:
+    """FLOPs of the validations during training, at D = N_sup."""
+    rows = len(load_splits(config.task).splits["validation"])
+    step = inference_flops(config.model, config.task.shape, depth=1)
+    return step * config.eval.validations * rows * config.model.trained_depth
+
+
+def scoring_flops(config: TrialConfig) -> float:
+    """FLOPs of the depth curves at the end: every split at every depth."""
     splits = load_splits(config.task).splits
     validation, test = len(splits["validation"]), len(splits["test"]) + len(splits.get("ood", []))
     step = inference_flops(config.model, config.task.shape, depth=1)
-    during = config.eval.validations * validation * config.model.trained_depth
-    return step * (during + config.eval.max_depth * (validation + config.eval.rollouts * test))
+    return step * config.eval.max_depth * (validation + config.eval.rollouts * test)
 
 
 def measure_costs(trials: list[TrialConfig], resources: Resources) -> Costs:

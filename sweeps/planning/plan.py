@@ -17,6 +17,7 @@ from rrm.errors import UserError
 from sweeps.design.short_names import axis_name, count_of
 from sweeps.planning.costs import Costs, measure_costs, train_flops
 from sweeps.planning.differences import difference_lines
+from sweeps.planning.donors import Donors, Remaining, sort_remaining
 from sweeps.planning.finished import Records
 from sweeps.planning.forecast import forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
@@ -51,7 +52,10 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
     console.print(_table(spec, trials, costs))
-    lines = [_left(spec, trials, costs, results, done, total)]
+    left = [trial for trial in spec.design if trial.fingerprint not in done]
+    remaining = sort_remaining(left, Donors(store, results))
+    lines = [_left(spec, trials, costs, results, done, total, remaining)]
+    lines += _missing_weights(store, remaining)
     lines += [f"warning: rrm-sweep run refuses this sweep: {refusal}" for refusal in refusals if refusal is not None]
     lines += [f"warning: {describe_shortfall(spec, missing)}"] if missing else []
     lines += _warnings(spec, trials, costs)
@@ -109,22 +113,33 @@ def _done_of(spec: SweepSpec, results: Records) -> set[str]:
     return {trial.fingerprint for trial in spec.design}.intersection(results) if spec.measure else set(results)
 
 
-def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, results: Records, done: set[str], total: int) -> str:
+def _left(
+    spec: SweepSpec,
+    trials: list[TrialConfig],
+    costs: Costs | None,
+    results: Records,
+    done: set[str],
+    total: int,
+    remaining: Remaining,
+) -> str:
     """Trials that are done, and the wall time and hours of those that are left, extrapolated from the measured steps.
 
     The trials of a search are not known: each counts as the most expensive corner.
     """
     if spec.measure:
-        roughly, left = "about", [trial for trial in trials if trial.fingerprint not in done]
+        roughly, trained = "about", remaining.trained
     else:
         roughly = "at most about"
-        left = [max(trials, key=costs.trial_seconds if costs else step_flops)] * max(0, total - len(done))
+        trained = [max(trials, key=costs.trial_seconds if costs else step_flops)] * max(0, total - len(done))
+    left = len(trained) + len(remaining.scored)
     if not left:
         return f"{_done(done, total, results)}; nothing to run"
-    counted = f"{_done(done, total, results)}; {len(left)} to run" if done else count_of(total, "trial")
+    counted = f"{_done(done, total, results)}; {left} to run" if done else count_of(total, "trial")
+    if remaining.scored:
+        counted += f": {len(remaining.scored)} scored from the weights of other trials, {len(trained)} trained"
     if costs is None:
         return f"{counted}; memory and time are unknown, because a trial requires more than this machine has"
-    seconds = list(map(costs.trial_seconds, left))
+    seconds = [*map(costs.trial_seconds, trained), *map(costs.scoring_seconds, remaining.scored)]
     together = concurrent_trials(spec.resources)
     wall = max([*seconds, sum(seconds) / together])
     unit, share = ("GPU", spec.resources.gpus) if spec.resources.gpus else ("core", spec.resources.cpus)
@@ -132,6 +147,14 @@ def _left(spec: SweepSpec, trials: list[TrialConfig], costs: Costs | None, resul
         f"{counted}, {roughly} {duration(wall)} on this machine, {together} at once (from timed steps, without start-up), "
         f"{roughly} {sum(seconds) * share / 3600:.2g} {unit}-hours"
     )
+
+
+def _missing_weights(store: Store, remaining: Remaining) -> list[str]:
+    """A line on trials that are trained because the weights of finished ones are missing."""
+    if not remaining.missing:
+        return []
+    count, first = count_of(len(remaining.missing), "finished trial"), store.where(remaining.missing[0].fingerprint)
+    return [f"trained anew, because weights.pt of {count} with the same training is missing, such as {first}/weights.pt"]
 
 
 def _done(done: set[str], total: int, results: Records) -> str:

@@ -1,17 +1,20 @@
-"""Finished trials keep their meaning: under the name of a sweep only its design may change."""
+"""Finished trials keep their meaning: under the name of a sweep only its design may change, and how a measure sweep is scored."""
 
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from lightning_modules.config import flatten
+from lightning_modules.config import TrialConfig, flatten
 from lightning_modules.yaml_file import parse_yaml
+from rrm.config import SCORING, marked_paths
 from rrm.defaults import describe_defaults, older_defaults
 from rrm.errors import UserError
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
+
+SCORING_FIELDS = set(marked_paths(TrialConfig, SCORING))
 
 
 def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, Any]) -> None:
@@ -29,6 +32,8 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
     stored = parse_stored_spec(text, f"{store.location}/{SPEC}", spec.files_by_digest)
     before, now = _stored_digests(store, min(results)) | _meaning(stored), _meaning(spec)
     varied = varied_fields(stored) | varied_fields(spec)
+    if spec.measure:
+        varied |= SCORING_FIELDS  # finished trials are scored anew from their weights; a search has judged by its scores
     differing = {
         path: (before.get(path), now.get(path))
         for path in before.keys() | now.keys()

@@ -9,6 +9,7 @@
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it
     trials/<fingerprint>/checkpoint.ckpt    the last state of training; best.pt, weights.pt: best and last averaged weights
     trials/<fingerprint>/items.parquet      how each test item fared at some depths
+    trials/<fingerprint>/thinking.npz       answers to a few test items after each supervision step
     trials/<fingerprint>/killed.json        why a watchdog ended the process of the trial
     trials/<fingerprint>/result.json        the record, written last: the end marker
 
@@ -170,11 +171,15 @@ class Store:
 
     def finished(self) -> set[str]:
         """Fingerprints with an end marker."""
-        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{RESULT}")}
+        return self.holders(RESULT)
 
     def begun(self) -> set[str]:
         """Fingerprints of all trials that were ever handed out."""
-        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{TRIAL}")}
+        return self.holders(TRIAL)
+
+    def holders(self, file: str) -> set[str]:
+        """Fingerprints of the trials that have a file of this name."""
+        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{file}")}
 
     # -- of a trial -----------------------------------------------------------------------------------------------
 

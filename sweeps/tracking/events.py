@@ -13,7 +13,7 @@ from rrm.errors import UserError
 from rrm.format_version import check_format
 from sweeps.tracking.events_version_1 import upgrade
 
-ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device")  # tags that `TrialEnded` can bring
+ENDING_TAGS = ("outcome", "reason", "data_fingerprint", "stage", "device", "scored_from")  # tags that `TrialEnded` can bring
 FORMAT = 2  # version of a line that this program writes
 
 

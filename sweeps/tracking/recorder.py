@@ -12,7 +12,7 @@ from lightning_modules.columns import DESCRIBED, TEXTS
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, describe
-from lightning_modules.trial_folder import ITEMS
+from lightning_modules.trial_folder import ITEMS, THINKING
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.design.short_names import short_name
@@ -167,7 +167,7 @@ class EventRecorder:
                 outcome=outcome,
                 tags={name: str(record[name])[:MAX_TAG_CHARACTERS] for name in ENDING_TAGS if name in record},
                 dataset=describe_data(config, record),
-                files=[ITEMS] if outcome == Outcome.COMPLETED else [],
+                files=[ITEMS, THINKING] if outcome == Outcome.COMPLETED else [],
                 points=[*scores, *(point for point in curves if point["axis"] == "depth")],
             )
         )

@@ -27,6 +27,7 @@ class Job:
     refused: list[str]  # ids of nodes that get no trials
     max_retries: int
     timeout_minutes: float | None  # limit of this attempt
+    donor: str | None  # fingerprint of a completed trial from whose weights this one is scored; None where it is trained
     system_metrics: bool  # whether rows have the load and memory of the machine
 
     def to_config(self) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class Job:
 
 
 class Completed(FitResult):
-    """The trial trained for its whole budget and was scored."""
+    """The trial was scored, with weights that have trained for its whole budget."""
 
 
 class Failed(FitResult):

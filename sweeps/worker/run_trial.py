@@ -18,11 +18,11 @@ from ray import tune
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial
-from lightning_modules.fit import fit
+from lightning_modules.fit import fit, score_again
 from lightning_modules.module import CHECKPOINT_FORMAT
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Row, describe
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, TRIAL, WEIGHTS
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
 from rrm.errors import UserError
 from rrm.format_version import check_format
 from sweeps.store.attempts import Attempt, begin_attempt
@@ -81,6 +81,15 @@ def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
     return load_trial(folder / TRIAL)
 
 
+def fetch_donor(store: Store, fingerprint: str, folder: Path) -> FitResult | None:
+    """Copy the weights of a completed trial into a folder; its result, or None where its files were removed meanwhile."""
+    text = store.file(fingerprint, RESULT)
+    if text is None or not store.fetch(fingerprint, WEIGHTS, folder):
+        return None
+    store.fetch(fingerprint, BEST, folder)
+    return FitResult.from_fields(json.loads(text), f"{store.where(fingerprint)}/{RESULT}")
+
+
 def saved_step(folder: Path, where: str) -> int:
     """Optimizer steps in the checkpoint from which an attempt continues; 0 without one.
 
@@ -113,7 +122,7 @@ class Workplace:
 
     def keep(self) -> None:
         """Copy the files that changed since the last call into the store, the checkpoint last."""
-        for name in (WEIGHTS, ITEMS, ERROR, BEST, CHECKPOINT):
+        for name in (WEIGHTS, ITEMS, THINKING, ERROR, BEST, CHECKPOINT):
             file = self.folder / name
             if file.exists() and file.stat().st_mtime_ns != self._kept.get(name):
                 self.store.keep(self.fingerprint, file)
@@ -146,7 +155,7 @@ class Reporter:
 
 
 def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
-    """Fit and report rows.
+    """Fit and report rows, or score the weights of a completed trial, where the job names one.
 
     Raises:
         SystemExit: the scheduler stopped the trial; Tune expects the exception that it raised.
@@ -155,7 +164,8 @@ def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
     reporter = Reporter(place, job.timeout_minutes, job.system_metrics)
     try:
         with Watchdog(partial(place.store.write_killed, job.fingerprint), job.timeout_minutes, job.asked.get("memory")):
-            result = fit(config, place.folder, reporter.report)
+            trained = fetch_donor(place.store, job.donor, place.folder) if job.donor else None
+            result = score_again(config, place.folder, trained) if trained else fit(config, place.folder, reporter.report)
             place.exit_if_superseded()
             place.keep()
         ending = _ending_in_time(result, job, reporter)

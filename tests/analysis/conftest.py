@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.tables import CURVE_COLUMNS, Tables, split_bins
+from lightning_modules.trial_folder import ITEMS, THINKING
 
 WIDTHS, CYCLES, STEPS, SEEDS = (16, 32), (1, 3), (1, 4), 3
 
@@ -76,7 +77,26 @@ def rich_tables() -> Tables:
                     "value": accuracy * step / 4} for step in (1, 2, 3, 4)]  # fmt: skip
     names = [str(record["fingerprint"]) for record in records]
     curves = split_bins(pd.DataFrame(points))
-    return Tables(pd.DataFrame(records), curves, read_items=lambda: [(name, _items()) for name in names])
+    contents = {ITEMS: _items(), THINKING: thinking_file()}
+    return Tables(
+        pd.DataFrame(records), curves, read_files=lambda file, trials: [(name, contents[file]) for name in trials or names]
+    )
+
+
+def thinking_file(kind: str = "pointer_chasing", grid: tuple[int, int] = (1, 6), steps: int = 3) -> bytes:
+    """Two puzzles; the first half of the tokens is given, and each step answers one more of the others right."""
+    length = grid[0] * grid[1]
+    labels = np.tile(1 + np.arange(length) % 4, (2, 1)).astype(np.uint8)
+    unknown = np.tile(np.arange(length) >= length // 2, (2, 1))
+    wrong = np.where(unknown, labels % 4 + 1, labels)
+    reached = np.arange(length)[None] < length // 2 + 1 + np.arange(steps)[:, None]
+    answers = np.where(reached, labels[:, None], wrong[:, None]).astype(np.uint8)
+    sink = BytesIO()
+    np.savez_compressed(
+        sink, format=1, answers=answers, inputs=np.where(unknown, 1, labels).astype(np.uint8), labels=labels, unknown=unknown,
+        grid=np.array(grid), kind=np.array(kind), fixed=np.full(steps, 2), broken=np.zeros(steps, dtype=int),
+    )  # fmt: skip
+    return sink.getvalue()
 
 
 def _items() -> bytes:

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -125,8 +125,8 @@ def test_rollouts_give_mode_best_by_q_and_oracle() -> None:
 def test_the_mode_is_the_answer_given_most_often() -> None:
     def rollout(tokens: list[int], q: list[float]) -> Rollout:
         answers = torch.tensor(tokens)[None, :, None]  # [D, N, L]
-        rows = RowScores(*[torch.zeros(1, 2)] * 8)
-        return Rollout(replace(rows, solved=(answers[..., 0] == 1).int(), q=torch.tensor(q)[None]), answers[0], answers)
+        rows = RowScores(*[torch.zeros(1, 2)] * len(fields(RowScores)))
+        return Rollout(replace(rows, solved=(answers[..., 0] == 1).int(), q=torch.tensor(q)[None]), answers[0], answers, answers)
 
     rollouts = [rollout([1, 2], [0.0, 0.0]), rollout([1, 2], [0.0, 0.0]), rollout([3, 1], [1.0, 1.0])]
     assert combine_rollouts(rollouts) == {"mode": [0.5], "best_q": [0.5], "oracle": [1.0]}

@@ -1,19 +1,18 @@
 """What the fingerprint of a trial covers."""
 
-import hashlib
 import json
 import runpy
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import Field, create_model
 
 from lightning_modules.config import CURVE_SETTINGS, TrialConfig, validate_trial
-from lightning_modules.fit import fit
-from lightning_modules.record import describe
+from lightning_modules.fit import fit, score_again
+from lightning_modules.record import FitResult, describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.config import SCORING, StrictConfig, fields_by_path, marked_paths
 from rrm.defaults import FIRST_DEFAULTS, with_defaults
@@ -122,22 +121,44 @@ SCORINGS: list[dict[str, Any]] = [
     {"eval__max_depth": 6},
     {"eval__halting": "convergence"},
     {"eval__batch_size": 7},
+    {"model__state_init": "random", "eval__rollouts": 2, "eval__max_depth": 5},
     {"model__state_noise": 0.3, "model__state_noise_in_evaluation": True, "eval__rollouts": 2},
 ]
+UNREPEATABLE = {"train_seconds", "wall_seconds", "examples_per_second", "peak_memory_bytes"}  # they differ between two runs
 
 
-def weights_digest(trial: TrialConfig, folder: Path) -> str:
-    assert fit(trial, folder).record["outcome"] == "completed"
-    weights = torch.load(folder / "weights.pt", weights_only=True)
-    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in weights.values())).hexdigest()
+def repeatable(result: FitResult) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """What two runs of a trial have in common: the record, and the curves without their times."""
+    curves = [(point["metric"], point["axis"], point["at"], point["value"]) for point in result.curves]
+    return {name: value for name, value in result.record.items() if name not in UNREPEATABLE}, curves
 
 
 @pytest.mark.parametrize("changes", SCORINGS, ids=lambda changes: ", ".join(changes))
-def test_trials_that_share_a_training_fingerprint_train_the_same_weights(changes: dict[str, Any], tmp_path: Path) -> None:
-    noise = {name: value for name, value in changes.items() if name == "model__state_noise"}
-    plain, scored = tiny_trial(**noise, fit__budget__amount=4), tiny_trial(**changes, fit__budget__amount=4)
-    assert plain.training_fingerprint == scored.training_fingerprint and plain.fingerprint != scored.fingerprint
-    assert weights_digest(plain, tmp_path / "plain") == weights_digest(scored, tmp_path / "scored")
+def test_a_trial_that_is_scored_from_the_weights_of_another_one_has_the_results_of_one_that_was_trained(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    model = {name: value for name, value in changes.items() if name.startswith("model__")}
+    plain, other = tiny_trial(**model, fit__budget__amount=4), tiny_trial(**changes, fit__budget__amount=4)
+    assert plain.training_fingerprint == other.training_fingerprint and plain.fingerprint != other.fingerprint
+    donor, trained = fit(plain, tmp_path / "donor"), fit(other, tmp_path / "trained")
+    scratch = tmp_path / "scored"
+    scratch.mkdir()
+    shutil.copy(tmp_path / "donor/weights.pt", scratch)
+    scored = score_again(other, scratch, donor)
+    record, curves = repeatable(scored)
+    assert record.pop("scored_from") == plain.fingerprint
+    assert (record, curves) == repeatable(trained) != repeatable(donor)
+    assert {name: scored.record[name] for name in UNREPEATABLE} == {name: donor.record[name] for name in UNREPEATABLE}
+    for name in ("weights.pt", "items.parquet", "thinking.npz"):
+        assert (scratch / name).read_bytes() == (tmp_path / "trained" / name).read_bytes()
+    assert (tmp_path / "donor/best.pt").read_bytes() == (tmp_path / "trained/best.pt").read_bytes()
+
+
+def test_a_setting_of_scoring_that_changes_the_validations_of_a_training_is_in_the_training_fingerprint() -> None:
+    noise, random = {"model__state_noise": 0.3}, {"model__state_init": "random"}
+    noisy, quiet = tiny_trial(**noise, model__state_noise_in_evaluation=True), tiny_trial(**noise)
+    assert noisy.training_fingerprint != quiet.training_fingerprint
+    assert tiny_trial(**random).training_fingerprint != tiny_trial(**random, eval__batch_size=7).training_fingerprint
 
 
 def test_what_training_depends_on_is_in_the_training_fingerprint() -> None:
@@ -152,7 +173,7 @@ def test_a_record_has_both_fingerprints() -> None:
 
 
 def test_the_marks_of_fields_are_the_one_list_of_what_scoring_and_curves_depend_on() -> None:
-    scoring = ["model.state_noise_in_evaluation", "eval.max_depth", "eval.halting", "eval.rollouts", "eval.batch_size"]
+    scoring = ["eval.max_depth", "eval.halting", "eval.rollouts", "eval.batch_size"]
     assert marked_paths(TrialConfig, SCORING) == scoring
     assert CURVE_SETTINGS == ("eval.validations", "eval.max_depth", "eval.batch_size")
     changes = [{"eval__max_depth": 8}, {"eval__halting": "convergence"}, {"eval__batch_size": 3}]

@@ -9,26 +9,29 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, NamedTuple
+from urllib.request import Request, urlopen
 
 import optuna
 import pytest
 
 import sweeps.cli.main
 from lightning_modules.config import TrialConfig
-from lightning_modules.fit import fit
+from lightning_modules.fit import fit, score_again
 from lightning_modules.record import FitResult, Record, describe
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import read_stored_trial, reconcile
 from sweeps.spec.load_spec import load_spec
+from sweeps.store.attempts import Attempt
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
 from sweeps.worker.messages import TrialEnding, ending_of
 from sweeps.worker.node_check import check_address
+from sweeps.worker.run_trial import Workplace, fetch_donor
 from tests.conftest import ROOT, tiny_sections
 
 Sections = dict[str, Any]
@@ -85,9 +88,19 @@ def load_study(folder: Path) -> optuna.Study:
 def run_here(ledger: Ledger) -> None:
     """What Ray would do with a ledger, in this process: real trials, one after the other."""
     while (config := ledger.ask()) is not None:
-        name = config.fingerprint
-        folder = ledger.store.driver_folder / "trials" / name
-        ledger.end(name, ending_of(fit(config, folder, lambda row, name=name: not ledger.row(name, row))))
+        ledger.end(config.fingerprint, end_here(ledger, config))
+
+
+def end_here(ledger: Ledger, config: TrialConfig) -> TrialEnding:
+    """Train a trial that a ledger has handed out, or score it from another one's weights, as a worker does it."""
+    name, store = config.fingerprint, ledger.store
+    with TemporaryDirectory() as scratch:
+        donor, folder = ledger.live[name].donor, Path(scratch)
+        place = Workplace(store, name, folder, Attempt(1, 0))
+        trained = fetch_donor(store, donor, folder) if donor else None
+        result = score_again(config, folder, trained) if trained else fit(config, folder, lambda row: not ledger.row(name, row))
+        place.keep()
+    return ending_of(result)
 
 
 @pytest.fixture(scope="session")
@@ -227,3 +240,28 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Head]:
     yield Head(f"127.0.0.1:{HEAD_PORT}", f"http://127.0.0.1:{DASHBOARD_PORT}")
     head.terminate()  # with its own processes alone
     head.wait(60)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty bucket on the server, as the environment names it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    objects = f"b{abs(hash(request.node.name))}"
+    urlopen(Request(f"{s3_server}/{objects}", method="PUT")).close()
+    yield f"s3://{objects}"
+    urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """A real S3 server on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -1,7 +1,7 @@
 """Reading runs back: records and curves of a sweep as MLflow holds them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,13 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from lightning_modules.columns import axis_of, current_name
-from lightning_modules.trial_folder import ITEMS
 from rrm.errors import UserError, first_line
 from sweeps.tracking.curves_file import SCHEMA, curve_table, read_curves
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, KIND, SPEC, SWEEP
 from sweeps.tracking.mlflow.runs import all_runs
 from sweeps.tracking.secrets import blank_secrets
 
-TEXT_TAGS = ("reason", "matching", "training_fingerprint", "data_fingerprint", "stage", "device")
+TEXT_TAGS = ("reason", "matching", "training_fingerprint", "data_fingerprint", "stage", "device", "scored_from")
 
 
 class TrackedSweep(NamedTuple):
@@ -72,14 +71,17 @@ def read_runs(tracking_uri: str, sweep: str) -> TrackedSweep | None:
     return TrackedSweep([_record(run) for run in children], _curves(client, parent, children), kind, text, ended)
 
 
-def read_item_files(tracking_uri: str, sweep: str) -> Iterator[tuple[str, bytes]]:
-    """Fingerprint and `items.parquet` of every finished trial that has one."""
+def read_files(tracking_uri: str, sweep: str, name: str, trials: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and content of a file of finished trials (None: all) that have one, such as `items.parquet` or `thinking.npz`."""
     client, experiment = find_sweep(tracking_uri, sweep)
     runs = list(all_runs(client, experiment.experiment_id)) if experiment else []
     for run in runs:
-        content = _read_artifact(client, run, ITEMS) if FINGERPRINT in run.data.tags else None
+        fingerprint = run.data.tags.get(FINGERPRINT)
+        if fingerprint is None or (trials is not None and fingerprint not in trials):
+            continue
+        content = _read_artifact(client, run, name)
         if content is not None:
-            yield run.data.tags[FINGERPRINT], content
+            yield fingerprint, content
 
 
 def _read_artifact(client: MlflowClient, run: Run | None, name: str) -> bytes | None:

@@ -13,6 +13,7 @@ import pytest
 from analysis.data.tables import CURVE_COLUMNS, Tables, label, load, merge
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import build_report
+from lightning_modules.trial_folder import ITEMS
 from tests.analysis.conftest import made_tables
 
 Record = dict[str, Any]
@@ -74,7 +75,7 @@ def test_the_items_of_a_trial_are_those_of_the_record_that_counts(make_store: Ca
     other = make_store("other", [{"fingerprint": "f", "curves": [point(1.0, 2)]}])
     for name in ("one", "other"):
         (tmp_path / name / "trials/f/items.parquet").write_bytes(name.encode())
-    assert [list(merged.read_items()) for merged in both_orders(one, other)] == [[("f", b"other")]] * 2
+    assert [list(merged.read_files(ITEMS, None)) for merged in both_orders(one, other)] == [[("f", b"other")]] * 2
 
 
 def test_a_trial_is_inside_the_spec_if_any_of_the_sweeps_asks_for_it(make_store: Callable) -> None:

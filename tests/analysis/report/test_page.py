@@ -43,7 +43,8 @@ def test_three_figures_lead_and_each_other_figure_stands_in_one_section(report: 
     leading = leading_figures(report.figures)
     folded = [figure.name for section in sections_of(report) for figure in section.figures]
     assert [figure.name for figure in leading] == ["accuracy_by_depth", "width_depth_map", "effects"]
-    assert sorted([*folded, *(figure.name for figure in leading)]) == sorted(figure.name for figure in report.figures)
+    all_names = [*(figure.name for figure in report.figures), "thinking_steps"]
+    assert sorted([*folded, *(figure.name for figure in leading)]) == sorted(all_names)
 
 
 def test_what_a_doubling_is_worth_leads_where_it_is_known() -> None:
@@ -109,7 +110,7 @@ def test_all_figures_are_drawn_without_an_error_and_no_text_lies_over_another(op
     drawn = opened.page.evaluate(
         "[...document.querySelectorAll('.js-plotly-plot')].map((plot) => plot.querySelectorAll('path').length)"
     )
-    assert not opened.errors and len(drawn) == len(report.figures) >= 15 and min(drawn) > 3
+    assert not opened.errors and len(drawn) == len(report.figures) + 1 >= 15 and min(drawn) > 3
     assert opened.page.evaluate(OVERLAPS) == []
     assert opened.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -120,6 +121,23 @@ def test_the_page_has_no_serious_finding_of_accessibility(opened: Opened) -> Non
     opened.page.add_script_tag(path=str(AXE))
     findings = opened.page.evaluate("axe.run()")["violations"]
     assert [(one["id"], one["nodes"][0]["html"][:100]) for one in findings if one["impact"] in ("serious", "critical")] == []
+
+
+@needs_browser
+def test_the_slider_shows_the_answers_at_each_depth(written: Path) -> None:
+    with browser_context(offline=True) as context:
+        page = context.new_page()
+        page.goto(written.as_uri())
+        page.locator("nav a[href='#part-thinking']").click()
+        slider, output = page.locator(".thinking input"), page.locator(".thinking output")
+        last = output.text_content()
+        slider.press("Home")
+        first, wrong_at_first = output.text_content(), page.locator(".board .wrong").count()
+        slider.press("ArrowRight")
+        after_one = output.text_content(), page.locator(".board .right").count(), page.locator(".board .wrong").count()
+    assert last == "3: 3 of 3, 3 of 3 unknown tokens right"
+    assert first == "0: the puzzle" and wrong_at_first == 0
+    assert after_one == ("1: 1 of 3, 1 of 3 unknown tokens right", 2, 4)
 
 
 @needs_browser

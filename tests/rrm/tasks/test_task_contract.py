@@ -55,6 +55,10 @@ def splits(task: Task, count: int) -> dict[Split, Examples]:
 
 
 class TestTaskContract:
+    def test_the_grid_holds_the_canvas(self, task: Task) -> None:
+        rows, columns = task.grid
+        assert rows * columns == task.shape.length
+
     def test_every_split_has_puzzles(self, task: Task, count: int, splits: dict[Split, Examples]) -> None:
         assert {"train", "validation", "test"} <= splits.keys()
         for split, examples in splits.items():

@@ -39,7 +39,7 @@ def test_no_trial_is_spread_over_nodes_or_put_on_one_that_is_refused() -> None:
 
 
 def test_a_trial_is_placed_on_nodes_that_were_not_refused() -> None:
-    job = Job("t", "runs/tiny", "session", None, {"CPU": 1, "GPU": 0.5}, [], 2, None, False)
+    job = Job("t", "runs/tiny", "session", None, {"CPU": 1, "GPU": 0.5}, [], 2, None, None, False)
     anywhere, elsewhere = place_trial(job.to_config()), place_trial(replace(job, refused=["a", "b"]).to_config())
     assert anywhere.bundles == elsewhere.bundles == [{"CPU": 1, "GPU": 0.5}] and anywhere != elsewhere
     assert elsewhere._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a, b)"}]}

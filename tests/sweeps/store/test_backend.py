@@ -230,31 +230,6 @@ def ctrl_c_raises() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, s3_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty bucket on the server, as the environment names it."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    objects = f"b{abs(hash(request.node.name))}"
-    urlopen(Request(f"{s3_server}/{objects}", method="PUT")).close()
-    yield f"s3://{objects}"
-    urlopen(Request(f"{s3_server}/moto-api/reset", method="POST")).close()
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A real S3 server on this machine."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 def test_a_sweep_in_an_object_store_is_found_by_uri_name_and_spec(s3: str, write_spec: Callable, monkeypatch) -> None:
     store, spec = Store(f"{s3}/tiny"), str(write_spec(measure_sections()))
     store.create()

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from lightning_modules.config import TrialConfig
 from sweeps.driver.ledger import Ledger
 from sweeps.tracking.mlflow import CURVES, FINGERPRINT, SWEEP
-from sweeps.tracking.mlflow.reader import read_item_files, read_runs
+from sweeps.tracking.mlflow.reader import read_files, read_runs
 from sweeps.worker.messages import Lost
 from tests.sweeps.conftest import Sections, call_in_child, ending, measure_sections
 from tests.sweeps.driver.test_traps import row
@@ -322,7 +322,7 @@ def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open
         run_trials(ledger)
         deliver(ledger)
         assert_all_there_once(ledger)
-        assert len(list(read_item_files(ledger.tracker.delivery.tracker.address, "tiny"))) == 2 * seeds
+        assert len(list(read_files(ledger.tracker.delivery.tracker.address, "tiny", "items.parquet"))) == 2 * seeds
         return 0
 
     (tmp_path / "first").mkdir()
