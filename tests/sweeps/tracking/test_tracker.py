@@ -126,7 +126,7 @@ def test_a_trial_s_run_has_its_name_params_costs_tags_data_and_files(tracked: Le
         assert {"version.torch", "hardware", "host", "mlflow.source.git.commit", "git.dirty"} <= set(run.data.tags)
         (data,) = run.inputs.dataset_inputs
         assert data.dataset.digest == record["data_fingerprint"] and data.dataset.name == "sudoku4"
-        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"trial.yaml", "items.parquet"}
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"trial.yaml", "items.parquet", "thinking.npz"}
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"spec.yaml", CURVES} <= names <= {"spec.yaml", CURVES, "code.diff"}
 
