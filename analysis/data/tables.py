@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
+from lightning_modules.columns import CONFIRM
 from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
@@ -75,6 +76,12 @@ class Tables:
                 chosen[name] = chosen[name].fillna(0 if numeric else "")
                 chosen[name] = chosen[name].astype(int) if whole else chosen[name]
         return chosen.drop(index=self.scored_again)
+
+    @property
+    def searched(self) -> pd.DataFrame:
+        """The completed trials without those of the confirm stage, which repeat the best trials of a search under fresh seeds."""
+        completed = self.completed
+        return completed[completed["stage"] != CONFIRM] if "stage" in completed else completed
 
     @cached_property
     def scored_again(self) -> pd.Index:
@@ -226,7 +233,7 @@ def load_store(store: Store) -> Tables:
         lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
         asked=frozenset(asked),
         ended=ended,
-        specs=(_at(store, spec),) if "measure" in spec else (),
+        specs=(_at(store, spec),) if {"measure", "search"} & spec.keys() else (),
         objective=read_objective(spec),
     )
 
@@ -261,7 +268,7 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         tracked.kind,
         partial(read_item_files, tracking_uri, sweep),
         ended=tracked.ended,
-        specs=(spec,) if tracked.spec is not None and tracked.kind == "measure" else (),
+        specs=(spec,) if tracked.spec is not None else (),
         objective=read_objective(spec),
     )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from analysis.laws.sentence import Sentence
 from analysis.report.next_sweep import NextSweep, plan_next_sweep
 from analysis.report.sentences import (
     describe_agreements,
+    describe_confirmed,
     describe_differences,
     describe_effects,
     describe_search,
@@ -26,6 +28,7 @@ from analysis.report.sentences import (
     warn,
 )
 from analysis.statistics.cells import summarise_cells, summarise_outcomes
+from analysis.statistics.confirmation import Confirmed, confirm_settings
 from analysis.statistics.effects import (
     Difference,
     Effect,
@@ -40,6 +43,9 @@ from analysis.statistics.importance import Importance, anova_shares, ped_anova
 from analysis.statistics.task_agreement import Agreement, task_agreements
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
+
+if TYPE_CHECKING:
+    from analysis.figures.optuna_plots import OptunaPlot
 
 MAX_ANSWERS = 5  # sentences at the head of a report
 MAX_CELLS_COMPARED = 6  # a table with more cells has no differences between pairs of cells
@@ -62,12 +68,19 @@ class Report:
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
     following: NextSweep | None = None  # None for a table without the spec of its sweep
+    confirmed: list[Confirmed] = field(default_factory=list)  # settings of the confirm stage of a search, the best first
+    search_plots: "list[OptunaPlot]" = field(default_factory=list)  # of a search whose spec is known
+
+    @property
+    def drawn(self) -> "list[FigureData | OptunaPlot]":
+        """All figures, those of Optuna first."""
+        return [*self.search_plots, *self.figures]
 
     @cached_property
     def findings(self) -> list[Sentence]:
         """All sentences: effects of categorical settings, effects of axes and laws, then limits of these claims."""
         if self.tables.kind == "search":
-            return describe_search(self.tables)
+            return [*describe_search(self.tables), *describe_confirmed(self.confirmed, self.tables.varied)]
         has_effects = bool(self._word_effects or self._axis_effects)
         unknown = self._unknown_words if has_effects else []
         claims = [*self._word_effects, *describe_unknown_words(unknown), *self._axis_effects]
@@ -144,11 +157,20 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
     laws, laws_of_one_axis = draw_laws(fits)
     further = [effects_figure(effects), importance_figure(importances, _ranking_metric(tables)), agreement_figure(agreements)]
+    confirmed = confirm_settings(tables)
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
-        plan_next_sweep(tables, fits),
+        plan_next_sweep(tables, fits, confirmed), confirmed, _search_plots(tables),
     )  # fmt: skip
+
+
+def _search_plots(tables: Tables) -> "list[OptunaPlot]":
+    if tables.kind != "search":
+        return []
+    from analysis.figures.optuna_plots import draw_search  # optuna takes a second to import
+
+    return draw_search(tables)
 
 
 def _distinct(figures: list[FigureData]) -> list[FigureData]:
@@ -186,7 +208,7 @@ def _search_importances(tables: Tables) -> list[Importance]:
     if tables.objective is None or tables.objective.goals[0].metric not in tables.completed:
         return []
     first = tables.objective.goals[0]
-    return ped_anova(tables.completed, tables.varied, first.metric, first.is_maximized)
+    return ped_anova(tables.searched, tables.varied, first.metric, first.is_maximized)
 
 
 def _ranking_metric(tables: Tables) -> str | None:

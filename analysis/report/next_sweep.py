@@ -10,6 +10,8 @@ import pandas as pd
 from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
 from analysis.laws.suggest_design import Suggestions
+from analysis.report.around_best import best_trial, measure_around
+from analysis.statistics.confirmation import Confirmed
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS
@@ -28,12 +30,18 @@ class NextSweep:
     cost: str
 
 
-def plan_next_sweep(tables: Tables, fits: list[Fit]) -> NextSweep | None:
+def plan_next_sweep(tables: Tables, fits: list[Fit], confirmed: list[Confirmed] | None = None) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
     A leading law that is refused comes first: its suggestion would identify it. After a fitted one come more seeds (its rate
-    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget.
+    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget. After a search
+    comes the measure sweep around its best setting.
+
+    Args:
+        confirmed: settings of the confirm stage of a search, the best first.
     """
+    if tables.kind == "search":
+        return _after_search(tables, confirmed or [])
     leading = [fit for fit in fits if fit.fitted_by.is_leading]
     fitted = [fit for fit in leading if fit.is_fitted and "exchange_rate" in fit.estimates]
     refused = [fit for fit in leading if fit.suggestion]
@@ -44,6 +52,15 @@ def plan_next_sweep(tables: Tables, fits: list[Fit]) -> NextSweep | None:
     else:
         return None
     return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
+
+
+def _after_search(tables: Tables, confirmed: list[Confirmed]) -> NextSweep | None:
+    best = best_trial(tables, confirmed)
+    text = None if best is None else measure_around(tables, best)
+    if text is None:
+        return None
+    reason = "What do size and recursion bring around the best setting of the search? All else is fixed, and the seeds are new."
+    return NextSweep(reason, text, _cost(tables, text))
 
 
 def _explain(fit: Fit) -> str:

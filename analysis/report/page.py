@@ -2,11 +2,12 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.io
 from jinja2 import Environment, PackageLoader, select_autoescape
+from plotly.offline import get_plotlyjs
 
 from analysis.data.tables import Tables
 from analysis.figures.data import FigureData
@@ -17,6 +18,9 @@ from analysis.statistics.effects import name_level
 from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS
+
+if TYPE_CHECKING:
+    from analysis.report.sections import Drawn
 
 SHOWN_SETTINGS = ("task.kind", "task.size", "model.kind", *AXIS_SETTINGS, "model.state_reset", "fit.batch_size", "optim.lr")
 CARTESIAN = "plotly-cartesian.min.js"  # plotly's script for figures with two axes, from npm: plotly.js-cartesian-dist-min
@@ -39,8 +43,8 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     _write_tables(report, folder)
-    for figure in report.figures:
-        write_static(figure, folder)
+    for figure in report.drawn:
+        write_static(figure, folder) if isinstance(figure, FigureData) else figure.write_static(folder)
     path = folder / "report.html"
     write_atomically(path, _page(report, title, commands))
     return path
@@ -57,12 +61,12 @@ def _page(report: Report, title: str, commands: list[str]) -> str:
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
         answer=report.answer,
         notes=report.tables.notes,
-        leading=leading_figures(report.figures),
+        leading=leading_figures(report.drawn),
         following=report.following,
         sections=sections,
         place_of=_places(sections),
         commands=commands,
-        plotly=files("analysis.report").joinpath(CARTESIAN).read_text(encoding="utf-8"),
+        plotly=_plotly_script(report),
     )
 
 
@@ -71,9 +75,14 @@ def _places(sections: list[Section]) -> dict[str, str]:
     return {figure.name: section.name for section in sections for figure in section.figures}
 
 
-def _draw(figure: FigureData) -> str:
+def _plotly_script(report: Report) -> str:
+    """Plotly's script: the whole one for a search, because parallel coordinates are no figure with two axes."""
+    return get_plotlyjs() if report.search_plots else files("analysis.report").joinpath(CARTESIAN).read_text(encoding="utf-8")
+
+
+def _draw(figure: "Drawn") -> str:
     """The HTML of a figure, for a page that has plotly's script."""
-    drawing = interactive(figure)
+    drawing = interactive(figure) if isinstance(figure, FigureData) else figure.interactive()
     config: dict[str, Any] = {"displaylogo": False, "responsive": True}
     return str(plotly.io.to_html(drawing, full_html=False, include_plotlyjs=False, config=config))
 

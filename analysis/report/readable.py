@@ -62,6 +62,24 @@ def _intervals(report: Report) -> list[str]:
     return [f"{low:.3f} .. {high:.3f} (items, one model)" for low, high in ends]
 
 
+def readable_confirmed(report: Report) -> pd.DataFrame:
+    """The settings of the confirm stage, with the value by which the search selected each."""
+    rows = []
+    for one in report.confirmed:
+        settings = dict(zip(map(axis_name, report.tables.varied), map(_short, one.settings), strict=True))
+        interval = "one seed" if math.isnan(one.low) else f"{one.low:.3f} .. {one.high:.3f}"
+        failed = f" ({one.failed} failed)" if one.failed else ""
+        rows.append(
+            settings | {"seeds": f"{one.seeds}{failed}", "accuracy": f"{one.mean:.3f}", "95 % CI": interval}
+            | {f"selected by {one.metric}": f"{one.selected_by:.4g}", f"{one.metric} over fresh seeds": f"{one.repeated:.4g}"}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _short(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
 def readable_effects(report: Report) -> pd.DataFrame:
     rows = [
         {
