@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
+from analysis.data.progress import Unfinished, find_unfinished
 from lightning_modules.columns import CONFIRM
 from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
@@ -47,6 +48,7 @@ class Tables:
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
+    unfinished: tuple[Unfinished, ...] = ()  # sweeps that lack trials
     notes: tuple[str, ...] = ()  # changes that were necessary to read a foreign table
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(default_factory=dict)  # columns of a foreign table, by the name that they seem to mean
@@ -186,6 +188,7 @@ def merge(tables: list[Tables]) -> Tables:
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
+        unfinished=tuple(one for table in ordered for one in table.unfinished),
         objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
     )
@@ -233,6 +236,7 @@ def load_store(store: Store) -> Tables:
         lambda: _item_files(store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
         asked=frozenset(asked),
         ended=ended,
+        unfinished=() if (unfinished := find_unfinished(store, spec, results)) is None else (unfinished,),
         specs=(_at(store, spec),) if {"measure", "search"} & spec.keys() else (),
         objective=read_objective(spec),
     )

@@ -106,6 +106,7 @@ class RebuiltStudy:
         self.tables, self.search = tables, search
         with _quiet():
             self.study = optuna.create_study(directions=[objective.goal for objective in search.objectives])
+            self.study.set_metric_names([objective.metric for objective in search.objectives])
         counts = Counter(map(axis_name, search.every_space))
         self.names = {path: axis_name(path) if counts[axis_name(path)] == 1 else path for path in search.every_space}
         self.study.add_trials(list(self._trials()))
@@ -156,6 +157,7 @@ class RebuiltStudy:
         metrics = [objective.metric for objective in self.search.objectives]
         states = Counter(trial.state.name.lower() for trial in self.study.get_trials(deepcopy=False))
         counts = ", ".join(f"{states[name]} {word}" for name, word in WORDS.items() if states[name])
+        counts += "; grey trials do not keep the constraints" if self.search.limits else ""
         if 1 < len(metrics) <= MAX_PARETO:
             yield OptunaPlot("pareto_front", "Pareto front", f"The objectives of each completed trial. Trials: {counts}.",
                              self.study, "plot_pareto_front", {"target_names": metrics})  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.data.progress import describe_unfinished
 from analysis.data.published import published_beside
 from analysis.data.tables import Tables
 from analysis.figures import draw_all
@@ -95,9 +96,16 @@ class Report:
 
     @cached_property
     def answer(self) -> list[Sentence]:
-        """The first findings, and the first limit of the claims as the last sentence."""
-        limits = self._limits[:1]
-        return [sentence for sentence in self.findings if sentence not in self._limits][: MAX_ANSWERS - len(limits)] + limits
+        """What is missing, the first findings, and the first limit of the claims as the last sentence."""
+        limits, missing = self._limits[:1], self.missing
+        claims = [sentence for sentence in self.findings if sentence not in self._limits]
+        return [*missing, *claims[: MAX_ANSWERS - len(limits) - len(missing)], *limits]
+
+    @property
+    def missing(self) -> list[Sentence]:
+        """A sentence on the trials that unfinished sweeps lack; none where all have ended."""
+        text = describe_unfinished(self.tables.unfinished, self.tables.trials["sweep"].nunique())
+        return [Sentence(text)] if text else []
 
     @cached_property
     def _word_effects(self) -> list[Sentence]:

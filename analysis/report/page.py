@@ -46,11 +46,17 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     for figure in report.drawn:
         write_static(figure, folder) if isinstance(figure, FigureData) else figure.write_static(folder)
     path = folder / "report.html"
-    write_atomically(path, _page(report, title, commands))
+    write_atomically(path, render_page(report, title, commands))
     return path
 
 
-def _page(report: Report, title: str, commands: list[str]) -> str:
+def render_page(report: Report, title: str, commands: list[str], *, has_files: bool = True) -> str:
+    """The HTML of a report, which needs no network.
+
+    Args:
+        commands: shell commands that make the report again.
+        has_files: whether its figures lie beside it as files.
+    """
     environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     environment.filters["draw"] = _draw
     sections = sections_of(report)
@@ -66,6 +72,7 @@ def _page(report: Report, title: str, commands: list[str]) -> str:
         sections=sections,
         place_of=_places(sections),
         commands=commands,
+        has_files=has_files,
         plotly=_plotly_script(report),
     )
 
