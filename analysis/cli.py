@@ -304,18 +304,21 @@ def _print_fits(fits: "list[Fit]") -> None:
 
 def _print(report: "Report", path: Path, *, verbose: bool) -> None:
     """The answer, then the table of cells: on a terminal in its width, elsewhere as wide as it is."""
-    from analysis.report.readable import readable_cells
+    from analysis.report.readable import readable_cells, readable_records
     from analysis.report.terminal import lay_out
 
     for sentence in [*report.missing, *report.findings] if verbose else report.answer:
         _say(str(sentence))
-    cells, console = readable_cells(report, brief=True), Console()
-    if len(cells.columns):
-        _say("")
-        _say("exact accuracy on test by cell, each at D = N_sup")
-        for line in lay_out(cells, console.width if console.is_terminal else None):
-            _say(line)
-        _say("")
+    console = Console()
+    shown = {
+        "best cell for each task and budget": readable_records(report),
+        "exact accuracy on test by cell, each at D = N_sup": readable_cells(report, brief=True),
+    }
+    for title, table in shown.items():
+        if len(table.columns):
+            lines = lay_out(table, console.width if console.is_terminal else None)
+            _say("\n".join(["", title, *lines]))
+    _say("")
     if report.following is not None:
         _say(f"next: {report.following.reason} {report.following.cost} The report has the spec.")
     _say(f"report: {path}")

@@ -48,6 +48,7 @@ class Tables:
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
+    shared: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of several sweeps: the fingerprints of each by its name
     unfinished: tuple[Unfinished, ...] = ()  # sweeps that lack trials
     notes: tuple[str, ...] = ()  # changes that were necessary to read a foreign table
     is_foreign: bool = False  # made by another program
@@ -58,6 +59,13 @@ class Tables:
     def items(self) -> pd.DataFrame:
         """Summaries of the test items of the trials, in the columns of `analysis.data.items`; read at the first access."""
         return summarise_items(self.read_items())
+
+    @cached_property
+    def members(self) -> Mapping[str, frozenset[str]]:
+        """Fingerprints of the trials of each sweep; a trial may be in several."""
+        if self.shared or "sweep" not in self.trials:
+            return self.shared
+        return {str(name): frozenset(part["fingerprint"]) for name, part in self.trials.groupby("sweep")}
 
     @property
     def _counts(self) -> pd.Series:
@@ -188,10 +196,20 @@ def merge(tables: list[Tables]) -> Tables:
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
+        shared=_members_of(ordered),
         unfinished=tuple(one for table in ordered for one in table.unfinished),
         objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
     )
+
+
+def _members_of(tables: Sequence[Tables]) -> dict[str, frozenset[str]]:
+    """The trials of each sweep by its name, those included whose record comes from another sweep."""
+    members: dict[str, frozenset[str]] = {}
+    for table in tables:
+        for name, fingerprints in table.members.items():
+            members[name] = members.get(name, frozenset()) | fingerprints
+    return members
 
 
 def _ranked(table: Tables, number: int) -> pd.DataFrame:

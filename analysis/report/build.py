@@ -12,6 +12,7 @@ from analysis.data.published import published_beside
 from analysis.data.tables import Tables
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, FigureData
+from analysis.figures.fronts import fronts_of_sweeps
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
@@ -41,6 +42,7 @@ from analysis.statistics.effects import (
     measure_interactions,
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
+from analysis.statistics.records import find_records
 from analysis.statistics.task_agreement import Agreement, task_agreements
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
@@ -69,6 +71,7 @@ class Report:
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
     following: NextSweep | None = None  # None for a table without the spec of its sweep
+    records: pd.DataFrame = field(default_factory=pd.DataFrame)  # of several sweeps; columns of `find_records`
     confirmed: list[Confirmed] = field(default_factory=list)  # settings of the confirm stage of a search, the best first
     search_plots: "list[OptunaPlot]" = field(default_factory=list)  # of a search whose spec is known
 
@@ -165,11 +168,12 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
     laws, laws_of_one_axis = draw_laws(fits)
     further = [effects_figure(effects), importance_figure(importances, _ranking_metric(tables)), agreement_figure(agreements)]
+    further.append(fronts_of_sweeps(tables))
     confirmed = confirm_settings(tables)
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
-        plan_next_sweep(tables, fits, confirmed), confirmed, _search_plots(tables),
+        plan_next_sweep(tables, fits, confirmed), find_records(tables), confirmed, _search_plots(tables),
     )  # fmt: skip
 
 

@@ -112,6 +112,8 @@ def _shared_settings(tables: Tables) -> str:
 
 def _write_tables(report: Report, folder: Path) -> None:
     tables = {"trials": report.tables.trials, "curves": report.tables.curves, "cells": report.cells, "outcomes": report.outcomes}
+    if len(report.records):
+        tables["records"] = report.records
     if len(report.tables.items):
         tables["items"] = report.tables.items
     for name, table in tables.items():
