@@ -318,7 +318,8 @@ def _print(report: "Report", path: Path, *, verbose: bool) -> None:
         if len(table.columns):
             lines = lay_out(table, console.width if console.is_terminal else None)
             _say("\n".join(["", title, *lines]))
-    _say("")
+    if any(len(table.columns) for table in shown.values()):
+        _say("")
     if report.following is not None:
         _say(f"next: {report.following.reason} {report.following.cost} The report has the spec.")
     _say(f"report: {path}")

@@ -48,7 +48,7 @@ class Tables:
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
-    shared: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of several sweeps: the fingerprints of each by its name
+    shared: Mapping[str, frozenset[str]] = field(default_factory=dict)  # for several sweeps: the fingerprints of each by its name
     unfinished: tuple[Unfinished, ...] = ()  # sweeps that lack trials
     notes: tuple[str, ...] = ()  # changes that were necessary to read a foreign table
     is_foreign: bool = False  # made by another program

@@ -71,9 +71,11 @@ class Report:
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
     following: NextSweep | None = None  # None for a table without the spec of its sweep
-    records: pd.DataFrame = field(default_factory=pd.DataFrame)  # of several sweeps; columns of `find_records`
-    confirmed: list[Confirmed] = field(default_factory=list)  # settings of the confirm stage of a search, the best first
-    search_plots: "list[OptunaPlot]" = field(default_factory=list)  # of a search whose spec is known
+    records: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # the best cell for each task and budget of several sweeps: `find_records`
+    confirmed: list[Confirmed] = field(default_factory=list)  # what the confirm stage of a search repeated, the best first
+    search_plots: "list[OptunaPlot]" = field(default_factory=list)  # empty for a search whose spec is not known
 
     @property
     def drawn(self) -> "list[FigureData | OptunaPlot]":

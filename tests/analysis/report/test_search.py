@@ -16,7 +16,7 @@ from analysis.report.sections import sections_of
 from analysis.statistics.confirmation import confirm_settings
 from lightning_modules.yaml_file import parse_yaml
 from sweeps.spec.load_spec import parse_stored_spec
-from tests.analysis.report.test_page import OVERLAPS, PHONE
+from tests.analysis.report.test_page import AXE, OVERLAPS, PHONE
 from tests.analysis.searches import FEWER, NLL, SPACE, write_search
 from tests.browser import browser_context, needs_browser
 from tests.conftest import ROOT
@@ -198,5 +198,8 @@ def test_a_browser_draws_all_plots_without_an_error_and_no_text_lies_over_anothe
         page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
         page.wait_for_timeout(1500)
         drawn = page.locator(".js-plotly-plot .main-svg:first-child").count()
+        page.add_script_tag(path=str(AXE))
+        findings = [one["id"] for one in page.evaluate("axe.run()")["violations"] if one["impact"] in ("serious", "critical")]
         overlaps, fits = page.evaluate(OVERLAPS), page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert findings == []
     assert errors == [] and drawn == len(confirmed.drawn) and overlaps == [] and fits
