@@ -151,7 +151,7 @@ def test_a_search_suggests_three_sizes_and_recursions_around_the_best_setting_wi
     ("space", "vary"),
     [
         ({"model.supervision_steps": {"int": [16, 16]}, "optim.lr": SPACE["optim.lr"]},
-         {"model.hidden_size": [256, 512, 1024], "model.supervision_steps": [8, 16, 32]}),
+         {"model.hidden_size": [64, 128, 256], "model.supervision_steps": [8, 16, 32]}),
         ({"model.hidden_size": {"choice": [8]}, "model.l_cycles": {"choice": [1]}, "model.h_cycles": {"int": [1, 3]}},
          {"model.hidden_size": [8, 16, 32]}),
         ({"model.kind": {"choice": ["direct"]}, "model.num_layers": {"int": [1, 3]}}, {}),
