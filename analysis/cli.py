@@ -3,6 +3,7 @@
 import math
 import shlex
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -19,6 +20,7 @@ from sweeps.tracking.mlflow.address import local_root
 from sweeps.tracking.mlflow.address import tracking_uri as default_tracking_uri
 
 MAX_LINES_OF_A_LAW = 4
+MAX_PORT = 65536
 
 if TYPE_CHECKING:
     from analysis.data.tables import Tables
@@ -66,6 +68,12 @@ def analyze(
         list[float] | None, typer.Option("--train-flops", metavar="FLOPS", help="The same for the training of one model.")
     ] = None,
     fits_only: Annotated[bool, typer.Option("--fits-only", help="Write fits.json alone.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve the report on 127.0.0.1 and follow the results.", show_default=False)
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="With --watch: its port; default: any free one.")
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print all fits of laws and all sentences, not only the answer.", show_default=False)
     ] = False,
@@ -76,8 +84,12 @@ def analyze(
     from analysis.laws.fit_all import fit_laws
 
     budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
+    _check_watch(sweeps or [], {"--fits-only": fits_only, "--csv": csv, "--tracking-uri": tracking_uri, "--out": out}, watch, port)
     _check(sweeps or [], out, tracking_uri, csv, storage, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
+    if watch:
+        follow_results(find_store((sweeps or [])[0], storage), budgets, port)
+        return
     stores = [] if csv or tracking_uri else _select_stores(sweeps or [], storage)
     if csv is not None:
         tables = load_csv(csv, curves, columns or [], settings or [], percent or [])
@@ -103,6 +115,35 @@ def analyze(
             [Place(tracking_uri, name) for name in dict.fromkeys(sweeps or [])] if tracking_uri else list(map(place_of, stores))
         )
         put_into_mlflow(places, folder)
+
+
+def follow_results(store: Store, budgets: dict[str, list[float]], port: int | None) -> None:
+    """Serve the report of a sweep, and print a line for each new page, until Ctrl-C."""
+    from analysis.data.tables import load_store
+    from analysis.laws.fit_all import fit_laws
+    from analysis.report.build import build_report
+    from analysis.report.page import render_page
+    from analysis.report.watch import watch
+
+    def make_page() -> str:
+        tables = load_store(store)
+        if tables.completed.empty:
+            raise UserError(store.location, "has no completed trial yet")
+        _check_costs(budgets, tables)
+        report = build_report(tables, fit_laws(tables, budgets))
+        _say(f"{time.strftime('%H:%M:%S')} {report.answer[0]}")
+        return render_page(
+            report, str(tables.trials["sweep"].iloc[0]), [shlex.join(["rrm-analyze", *_without_watch()])], has_files=False
+        )
+
+    watch(store, make_page, port, _say)
+
+
+def _without_watch() -> list[str]:
+    """The arguments of this process without those of --watch: they write the report."""
+    arguments = [word for word in sys.argv[1:] if word != "--watch" and not word.startswith("--port=")]
+    at = arguments.index("--port") if "--port" in arguments else len(arguments)
+    return arguments[:at] + arguments[at + 2 :]
 
 
 def _read_sweeps(stores: list[Store], names: list[str], tracking_uri: str | None, out: Path | None) -> "Tables":
@@ -143,6 +184,21 @@ def _check(
         raise UserError("--storage", "has no effect with --tracking-uri and --csv: leave it out")
     if out is None and (tracking_uri is not None or csv is not None):
         raise UserError("--out", "is needed with --tracking-uri and --csv: a folder to write into")
+
+
+def _check_watch(sweeps: list[str], others: dict[str, object], watch: bool, port: int | None) -> None:
+    """Refuse what --watch has no use for, and --port without it."""
+    if not watch:
+        if port is not None:
+            raise UserError("--port", "has no effect without --watch: leave it out")
+        return
+    given = next((name for name, value in others.items() if value), None)
+    if given is not None:
+        raise UserError("--watch", f"serves the report of a sweep from its store and writes no file: leave out {given}")
+    if len(sweeps) > 1:
+        raise UserError("--watch", f"follows one sweep, got {len(sweeps)}: {', '.join(sweeps)}")
+    if port is not None and not 0 < port < MAX_PORT:
+        raise UserError("--port", f"must be between 1 and {MAX_PORT - 1}, got {port}")
 
 
 def _check_budgets(budgets: dict[str, list[float]]) -> None:
@@ -248,17 +304,21 @@ def _print_fits(fits: "list[Fit]") -> None:
 
 def _print(report: "Report", path: Path, *, verbose: bool) -> None:
     """The answer, then the table of cells: on a terminal in its width, elsewhere as wide as it is."""
-    from analysis.report.readable import readable_cells
+    from analysis.report.readable import readable_cells, readable_records
     from analysis.report.terminal import lay_out
 
-    for sentence in report.findings if verbose else report.answer:
+    for sentence in [*report.missing, *report.findings] if verbose else report.answer:
         _say(str(sentence))
-    cells, console = readable_cells(report, brief=True), Console()
-    if len(cells.columns):
-        _say("")
-        _say("exact accuracy on test by cell, each at D = N_sup")
-        for line in lay_out(cells, console.width if console.is_terminal else None):
-            _say(line)
+    console = Console()
+    shown = {
+        "best cell for each task and budget": readable_records(report),
+        "exact accuracy on test by cell, each at D = N_sup": readable_cells(report, brief=True),
+    }
+    for title, table in shown.items():
+        if len(table.columns):
+            lines = lay_out(table, console.width if console.is_terminal else None)
+            _say("\n".join(["", title, *lines]))
+    if any(len(table.columns) for table in shown.values()):
         _say("")
     if report.following is not None:
         _say(f"next: {report.following.reason} {report.following.cost} The report has the spec.")

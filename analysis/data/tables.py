@@ -11,6 +11,8 @@ import pandas as pd
 
 from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
+from analysis.data.progress import Unfinished, find_unfinished
+from lightning_modules.columns import CONFIRM
 from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
@@ -55,6 +57,8 @@ class Tables:
     ended: Mapping[str, float] = field(default_factory=dict)  # milliseconds since 1970 by fingerprint, where known
     specs: tuple[dict[str, Any], ...] = ()  # sections of the stored specs of the sweeps, where they are known
     objective: Objective | None = BY_ACCURACY  # None for a search without a spec, and for searches with different objectives
+    shared: Mapping[str, frozenset[str]] = field(default_factory=dict)  # for several sweeps: the fingerprints of each by its name
+    unfinished: tuple[Unfinished, ...] = ()  # sweeps that lack trials
     notes: tuple[str, ...] = ()  # changes that were necessary to read a foreign table
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(default_factory=dict)  # columns of a foreign table, by the name that they seem to mean
@@ -64,6 +68,13 @@ class Tables:
     def items(self) -> pd.DataFrame:
         """Summaries of the test items of the trials, in the columns of `analysis.data.items`; read at the first access."""
         return summarise_items(self.read_files(ITEMS, None))
+
+    @cached_property
+    def members(self) -> Mapping[str, frozenset[str]]:
+        """Fingerprints of the trials of each sweep; a trial may be in several."""
+        if self.shared or "sweep" not in self.trials:
+            return self.shared
+        return {str(name): frozenset(part["fingerprint"]) for name, part in self.trials.groupby("sweep")}
 
     @property
     def _counts(self) -> pd.Series:
@@ -84,6 +95,12 @@ class Tables:
                 chosen[name] = chosen[name].fillna(0 if numeric else "")
                 chosen[name] = chosen[name].astype(int) if whole else chosen[name]
         return chosen.drop(index=self.scored_again)
+
+    @property
+    def searched(self) -> pd.DataFrame:
+        """The completed trials without those of the confirm stage, which repeat the best trials of a search under fresh seeds."""
+        completed = self.completed
+        return completed[completed["stage"] != CONFIRM] if "stage" in completed else completed
 
     @cached_property
     def scored_again(self) -> pd.Index:
@@ -188,9 +205,20 @@ def merge(tables: list[Tables]) -> Tables:
         settings=frozenset[str]().union(*(table.settings for table in ordered)),
         asked=asked,
         specs=tuple(spec for table in ordered for spec in table.specs),
+        shared=_members_of(ordered),
+        unfinished=tuple(one for table in ordered for one in table.unfinished),
         objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
     )
+
+
+def _members_of(tables: Sequence[Tables]) -> dict[str, frozenset[str]]:
+    """The trials of each sweep by its name, those included whose record comes from another sweep."""
+    members: dict[str, frozenset[str]] = {}
+    for table in tables:
+        for name, fingerprints in table.members.items():
+            members[name] = members.get(name, frozenset()) | fingerprints
+    return members
 
 
 def _ranked(table: Tables, number: int) -> pd.DataFrame:
@@ -237,7 +265,8 @@ def load_store(store: Store) -> Tables:
         partial(_stored_files, store, [str(record["fingerprint"]) for record in records if record["outcome"] == Outcome.COMPLETED]),
         asked=frozenset(asked),
         ended=ended,
-        specs=(_at(store, spec),) if "measure" in spec else (),
+        unfinished=() if (unfinished := find_unfinished(store, spec, results)) is None else (unfinished,),
+        specs=(_at(store, spec),) if {"measure", "search"} & spec.keys() else (),
         objective=read_objective(spec),
     )
 
@@ -272,7 +301,7 @@ def _from_mlflow(tracking_uri: str, sweep: str) -> Tables:
         tracked.kind,
         partial(read_files, tracking_uri, sweep),
         ended=tracked.ended,
-        specs=(spec,) if tracked.spec is not None and tracked.kind == "measure" else (),
+        specs=(spec,) if tracked.spec is not None else (),
         objective=read_objective(spec),
     )
 

@@ -103,6 +103,12 @@ RECIPES = [
     Recipe(seed_strips, (ACCURACY,), "any with two cells"),
 ]
 
+# Figures that compare cells in which all else is equal; the trials of a search are no such cells.
+COMPARISONS = {
+    accuracy_by_parameters, accuracy_by_depth, width_depth_map, train_inference_matrix, recursion_split, state_reset,
+    accuracy_by_training_flops, training_curves, seed_strips,
+}  # fmt: skip
+
 # Figures of effects: what each shows, and the columns that it needs, one of each group.
 Need = tuple[str, tuple[tuple[str, ...], ...]]
 NEEDS_OF_EFFECTS: list[Need] = [
@@ -116,6 +122,8 @@ def draw_all(tables: Tables, needs_of_laws: Sequence[Need] = ()) -> tuple[list[F
     """The figures that the table has data for, and a line for each of the others, those of laws and effects included."""
     figures, left_out, completed = [], [], tables.completed
     for recipe in RECIPES:
+        if tables.kind == "search" and recipe.draw in COMPARISONS:
+            continue
         missing = any(is_missing(completed, name) for name in recipe.columns)
         figure = recipe.draw(tables) if not missing and len(completed) else None
         if figure is not None:

@@ -101,9 +101,9 @@ class Suggestions:
 
 
 def _read_parent(sections: dict[str, Any]) -> Parent | None:
-    """None for a stored spec that this version cannot read any more."""
+    """None for a search, and for a stored spec that this version cannot read any more."""
     try:
-        return Parent(parse_stored_spec(write_yaml(sections), "spec.yaml", {}), is_ours=True)
+        return Parent(parse_stored_spec(write_yaml(sections), "spec.yaml", {}), is_ours=True) if "measure" in sections else None
     except UserError:
         return None
 

@@ -3,13 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.data.progress import describe_unfinished
 from analysis.data.published import published_beside
 from analysis.data.tables import Tables
 from analysis.figures import draw_all
 from analysis.figures.data import ACCURACY, FigureData
+from analysis.figures.fronts import fronts_of_sweeps
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.figures.thinking import Thought, find_thought
 from analysis.laws.fit import Fit
@@ -20,6 +23,7 @@ from analysis.laws.sentence import Sentence
 from analysis.report.next_sweep import NextSweep, plan_next_sweep
 from analysis.report.sentences import (
     describe_agreements,
+    describe_confirmed,
     describe_differences,
     describe_effects,
     describe_search,
@@ -28,6 +32,7 @@ from analysis.report.sentences import (
     warn,
 )
 from analysis.statistics.cells import summarise_cells, summarise_outcomes
+from analysis.statistics.confirmation import Confirmed, confirm_settings
 from analysis.statistics.effects import (
     Difference,
     Effect,
@@ -39,9 +44,13 @@ from analysis.statistics.effects import (
     measure_interactions,
 )
 from analysis.statistics.importance import Importance, anova_shares, ped_anova
+from analysis.statistics.records import find_records
 from analysis.statistics.task_agreement import Agreement, task_agreements
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import TASK
+
+if TYPE_CHECKING:
+    from analysis.figures.optuna_plots import OptunaPlot
 
 MAX_ANSWERS = 5  # sentences at the head of a report
 MAX_CELLS_COMPARED = 6  # a table with more cells has no differences between pairs of cells
@@ -63,12 +72,22 @@ class Report:
     published: pd.DataFrame
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
+    records: pd.DataFrame = field(
+        default_factory=pd.DataFrame
+    )  # the best cell for each task and budget of several sweeps: `find_records`
+    confirmed: list[Confirmed] = field(default_factory=list)  # what the confirm stage of a search repeated, the best first
+    search_plots: "list[OptunaPlot]" = field(default_factory=list)  # empty for a search whose spec is not known
+
+    @property
+    def drawn(self) -> "list[FigureData | OptunaPlot]":
+        """All figures, those of Optuna first."""
+        return [*self.search_plots, *self.figures]
 
     @cached_property
     def findings(self) -> list[Sentence]:
         """All sentences: effects of categorical settings, effects of axes and laws, then limits of these claims."""
         if self.tables.kind == "search":
-            return describe_search(self.tables)
+            return [*describe_search(self.tables), *describe_confirmed(self.confirmed, self.tables.varied)]
         has_effects = bool(self._word_effects or self._axis_effects)
         unknown = self._unknown_words if has_effects else []
         claims = [*self._word_effects, *describe_unknown_words(unknown), *self._axis_effects]
@@ -83,9 +102,16 @@ class Report:
 
     @cached_property
     def answer(self) -> list[Sentence]:
-        """The first findings, and the first limit of the claims as the last sentence."""
-        limits = self._limits[:1]
-        return [sentence for sentence in self.findings if sentence not in self._limits][: MAX_ANSWERS - len(limits)] + limits
+        """What is missing, the first findings, and the first limit of the claims as the last sentence."""
+        limits, missing = self._limits[:1], self.missing
+        claims = [sentence for sentence in self.findings if sentence not in self._limits]
+        return [*missing, *claims[: MAX_ANSWERS - len(limits) - len(missing)], *limits]
+
+    @property
+    def missing(self) -> list[Sentence]:
+        """A sentence on the trials that unfinished sweeps lack; none where all have ended."""
+        text = describe_unfinished(self.tables.unfinished, self.tables.trials["sweep"].nunique())
+        return [Sentence(text)] if text else []
 
     @cached_property
     def thought(self) -> Thought | None:
@@ -95,7 +121,7 @@ class Report:
     @cached_property
     def following(self) -> NextSweep | None:
         """What to run next; None for a table without the spec of its sweep."""
-        return plan_next_sweep(self.tables, self.fits, self.headlines)
+        return plan_next_sweep(self.tables, self.fits, self.headlines, self.confirmed)
 
     @cached_property
     def _word_effects(self) -> list[Sentence]:
@@ -162,10 +188,21 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
     laws, laws_of_one_axis = draw_laws(fits)
     further = [effects_figure(effects), importance_figure(importances, _ranking_metric(tables)), agreement_figure(agreements)]
+    further.append(fronts_of_sweeps(tables))
+    confirmed = confirm_settings(tables)
     return Report(
         tables, effects, interactions, cells, outcomes, differences, fits, importances, agreements, published_beside(tables),
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
+        find_records(tables), confirmed, _search_plots(tables),
     )  # fmt: skip
+
+
+def _search_plots(tables: Tables) -> "list[OptunaPlot]":
+    if tables.kind != "search":
+        return []
+    from analysis.figures.optuna_plots import draw_search  # optuna takes a second to import
+
+    return draw_search(tables)
 
 
 def _distinct(figures: list[FigureData]) -> list[FigureData]:
@@ -203,7 +240,7 @@ def _search_importances(tables: Tables) -> list[Importance]:
     if tables.objective is None or tables.objective.goals[0].metric not in tables.completed:
         return []
     first = tables.objective.goals[0]
-    return ped_anova(tables.completed, tables.varied, first.metric, first.is_maximized)
+    return ped_anova(tables.searched, tables.varied, first.metric, first.is_maximized)
 
 
 def _ranking_metric(tables: Tables) -> str | None:

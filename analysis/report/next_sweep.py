@@ -12,6 +12,8 @@ from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
 from analysis.laws.headline import Headline
 from analysis.laws.suggest_design import Suggestions
+from analysis.report.around_best import best_trial, measure_around
+from analysis.statistics.confirmation import Confirmed
 from analysis.statistics.interval import Interval
 from lightning_modules.config import TrialConfig
 from rrm.errors import UserError
@@ -31,12 +33,20 @@ class NextSweep:
     cost: str
 
 
-def plan_next_sweep(tables: Tables, fits: Sequence[Fit], headlines: Sequence[Headline]) -> NextSweep | None:
+def plan_next_sweep(
+    tables: Tables, fits: Sequence[Fit], headlines: Sequence[Headline], confirmed: Sequence[Confirmed] = ()
+) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
     A leading law that is refused comes first: its suggestion would identify it. After a fitted one come more seeds (its rate
-    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget.
+    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget. After a search
+    comes the measure sweep around its best setting.
+
+    Args:
+        confirmed: settings of the confirm stage of a search, the best first.
     """
+    if tables.kind == "search":
+        return _after_search(tables, confirmed)
     leading = [fit for fit in fits if fit.fitted_by.is_leading]
     rates = next((headline.rates for headline in headlines if headline.rates), None)
     refused = [fit for fit in leading if fit.suggestion]
@@ -47,6 +57,15 @@ def plan_next_sweep(tables: Tables, fits: Sequence[Fit], headlines: Sequence[Hea
     else:
         return None
     return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
+
+
+def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep | None:
+    best = best_trial(tables, confirmed)
+    text = None if best is None else measure_around(tables, best)
+    if text is None:
+        return None
+    reason = "What do size and recursion bring around the best setting of the search? All else is fixed, and the seeds are new."
+    return NextSweep(reason, text, _cost(tables, text))
 
 
 def _explain(fit: Fit) -> str:

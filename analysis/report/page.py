@@ -3,11 +3,12 @@
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.io
 from jinja2 import Environment, PackageLoader, select_autoescape
+from plotly.offline import get_plotlyjs
 
 from analysis.data.tables import Tables
 from analysis.figures.data import FigureData
@@ -19,6 +20,9 @@ from analysis.statistics.effects import name_level
 from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS
+
+if TYPE_CHECKING:
+    from analysis.report.sections import Drawn
 
 SHOWN_SETTINGS = ("task.kind", "task.size", "model.kind", *AXIS_SETTINGS, "model.state_reset", "fit.batch_size", "optim.lr")
 CARTESIAN = "plotly-cartesian.min.js"  # plotly's script for figures with two axes, from npm: plotly.js-cartesian-dist-min
@@ -41,16 +45,22 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     _write_tables(report, folder)
-    for figure in report.figures:
-        write_static(figure, folder)
+    for figure in report.drawn:
+        write_static(figure, folder) if isinstance(figure, FigureData) else figure.write_static(folder)
     if report.thought is not None:
         write_atomically(folder / "thinking.gif", write_gif(report.thought))
     path = folder / "report.html"
-    write_atomically(path, _page(report, title, commands))
+    write_atomically(path, render_page(report, title, commands))
     return path
 
 
-def _page(report: Report, title: str, commands: list[str]) -> str:
+def render_page(report: Report, title: str, commands: list[str], *, has_files: bool = True) -> str:
+    """The HTML of a report, which needs no network.
+
+    Args:
+        commands: shell commands that make the report again.
+        has_files: whether its figures lie beside it as files.
+    """
     environment = Environment(loader=PackageLoader("analysis.report", "."), autoescape=select_autoescape(["html"]))
     environment.filters["draw"] = _draw
     sections = sections_of(report)
@@ -61,14 +71,15 @@ def _page(report: Report, title: str, commands: list[str]) -> str:
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
         answer=report.answer,
         notes=report.tables.notes,
-        leading=leading_figures(report.figures),
+        leading=leading_figures(report.drawn),
         following=report.following,
         sections=sections,
         place_of=_places(sections),
         commands=commands,
         thought=report.thought,
         thinking=json.dumps(pages_data(report.thought)) if report.thought else "",
-        plotly=files("analysis.report").joinpath(CARTESIAN).read_text(encoding="utf-8"),
+        has_files=has_files,
+        plotly=_plotly_script(report),
     )
 
 
@@ -77,9 +88,14 @@ def _places(sections: list[Section]) -> dict[str, str]:
     return {figure.name: section.name for section in sections for figure in section.figures}
 
 
-def _draw(figure: FigureData) -> str:
+def _plotly_script(report: Report) -> str:
+    """Plotly's script: the whole one for a search, because parallel coordinates are no figure with two axes."""
+    return get_plotlyjs() if report.search_plots else files("analysis.report").joinpath(CARTESIAN).read_text(encoding="utf-8")
+
+
+def _draw(figure: "Drawn") -> str:
     """The HTML of a figure, for a page that has plotly's script."""
-    drawing = interactive(figure)
+    drawing = interactive(figure) if isinstance(figure, FigureData) else figure.interactive()
     config: dict[str, Any] = {"displaylogo": False, "responsive": True}
     return str(plotly.io.to_html(drawing, full_html=False, include_plotlyjs=False, config=config))
 
@@ -102,6 +118,8 @@ def _shared_settings(tables: Tables) -> str:
 
 def _write_tables(report: Report, folder: Path) -> None:
     tables = {"trials": report.tables.trials, "curves": report.tables.curves, "cells": report.cells, "outcomes": report.outcomes}
+    if len(report.records):
+        tables["records"] = report.records
     if len(report.tables.items):
         tables["items"] = report.tables.items
     for name, table in tables.items():

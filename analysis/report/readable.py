@@ -1,7 +1,7 @@
 """Tables as people read them: short names, rounded numbers, intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,11 +9,14 @@ import pandas as pd
 from analysis.data.published import COLUMNS as PUBLISHED
 from analysis.data.tables import Tables, is_parameter, label
 from analysis.figures.data import ACCURACY, VALIDATION, as_tuple
+from analysis.figures.ticks import number_label
 from analysis.laws.fit import Fit
 from analysis.report.build import Report
 from analysis.report.sentences import signed
 from analysis.statistics.cells import wilson
 from analysis.statistics.effects import describe_step, name_level
+from analysis.statistics.records import BUDGET, SWEEPS, task_settings
+from sweeps.design.axes import TASK
 from sweeps.design.short_names import axis_name
 
 RUN_COLUMNS = [
@@ -60,6 +63,48 @@ def _intervals(report: Report) -> list[str]:
         return ["one seed"] * len(cells)
     ends = [wilson(mean * count, count) for mean, count in zip(cells["mean"], items, strict=True)]
     return [f"{low:.3f} .. {high:.3f} (items, one model)" for low, high in ends]
+
+
+def readable_records(report: Report) -> pd.DataFrame:
+    """The best cell for each task and budget, with what it costs; empty for a single sweep."""
+    tasks = task_settings(report.tables)
+    return pd.DataFrame([_record(record, tasks, report.tables.varied) for record in report.records.to_dict("records")])
+
+
+def _record(record: Mapping[Hashable, Any], tasks: list[str], varied: list[str]) -> dict[str, str]:
+    """A row of the table of records; a cost that no trial has is left out."""
+    others = [name for name in tasks if name != TASK]
+    rest = [name for name in varied if name not in tasks and name not in BUDGET]
+    words = str(record.get("matching", "")).replace("_", " ")
+    amount = record.get("fit.budget.amount")
+    costs = {"params": "params", "inference_flops": "FLOPs of an answer", "train_flops": "training FLOPs"}
+    return (
+        {"task": ", ".join(filter(None, (str(record.get(TASK, "")), label(others, tuple(record[name] for name in others))))),
+         "budget": words if amount is None else f"{amount:,.10g} {words}",
+         "best cell": label(rest, tuple(map(_short, (record[name] for name in rest))))}
+        | {name: number_label(record[column]) for column, name in costs.items() if column in record}
+        | {"accuracy": f"{record['mean']:.3f}",
+           "95 % CI": "one seed" if math.isnan(record["low"]) else f"{record['low']:.3f} .. {record['high']:.3f}",
+           "seeds": str(record["seeds"]), "sweep": str(record[SWEEPS])}
+    )  # fmt: skip
+
+
+def readable_confirmed(report: Report) -> pd.DataFrame:
+    """The settings of the confirm stage, with the value by which the search selected each."""
+    rows = []
+    for one in report.confirmed:
+        settings = dict(zip(map(axis_name, report.tables.varied), map(_short, one.settings), strict=True))
+        interval = "one seed" if math.isnan(one.low) else f"{one.low:.3f} .. {one.high:.3f}"
+        failed = f" ({one.failed} failed)" if one.failed else ""
+        rows.append(
+            settings | {"seeds": f"{one.seeds}{failed}", "accuracy": f"{one.mean:.3f}", "95 % CI": interval}
+            | {f"selected by {one.metric}": f"{one.selected_by:.4g}", f"{one.metric} over fresh seeds": f"{one.repeated:.4g}"}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _short(value: object) -> object:
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def readable_effects(report: Report) -> pd.DataFrame:

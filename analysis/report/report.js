@@ -13,6 +13,10 @@ function namesOf(drawing) {
 // On a narrow page a legend stands below its figure, texts beside points are left to the pointer, and every second mark is drawn.
 function layOut(drawing) {
   if (!drawing.offsetParent) return;  // in a closed fold, where it has no width
+  if (drawing.closest(".optuna")) {  // Optuna's layout stays; a narrow page scrolls it
+    Plotly.Plots.resize(drawing);
+    return;
+  }
   if (!heights.has(drawing)) heights.set(drawing, drawing.layout.height);
   if (!marks.has(drawing)) marks.set(drawing, drawing.layout.xaxis.type === "log" ? drawing.layout.xaxis.tickvals : null);
   const height = heights.get(drawing), ticks = marks.get(drawing), narrow = isNarrow();

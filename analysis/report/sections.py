@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,19 +15,36 @@ from analysis.report.build import Report
 from analysis.report.readable import (
     published_table,
     readable_cells,
+    readable_confirmed,
     readable_differences,
     readable_effects,
     readable_importances,
     readable_interactions,
     readable_laws,
+    readable_records,
     readable_runs,
 )
 
+if TYPE_CHECKING:
+    from analysis.figures.optuna_plots import OptunaPlot
+
+    Drawn = FigureData | OptunaPlot
+
 MAX_LEADING = 3  # figures that stand before any table
 # Figures that answer, most direct first; a name stands for all figures whose name begins with it.
-LEADING = ("exchange_rate", "axis_rates", "accuracy_by_depth", "width_depth_map", "effects", "state_reset",
+LEADING = ("fronts_of_sweeps", "pareto_front", "search_history", "slices", "parallel_coordinates",
+           "exchange_rate", "axis_rates", "accuracy_by_depth", "width_depth_map", "effects", "state_reset",
            "accuracy_by_parameters", "law_", "importance", "inference_depth", "training_curves")  # fmt: skip
 FIGURES = {
+    "records": ("fronts_of_sweeps",),
+    "search": (
+        "pareto_front",
+        "search_history",
+        "slices",
+        "parallel_coordinates",
+        "intermediate_values",
+        "parameter_importance",
+    ),
     "effects": ("effects", "state_reset", "recursion_split"),
     "cells": (
         "accuracy_by_depth",
@@ -61,14 +79,14 @@ class Section:
     sentences: Sequence[Sentence] = ()
     lines: Sequence[str] = ()  # a list below the sentences
     tables: Sequence[ReportTable] = ()
-    figures: Sequence[FigureData] = field(default=())
+    figures: "Sequence[Drawn]" = field(default=())
 
     @property
     def is_empty(self) -> bool:
         return not (self.sentences or self.lines or self.tables or self.figures)
 
 
-def leading_figures(figures: Sequence[FigureData]) -> list[FigureData]:
+def leading_figures(figures: "Sequence[Drawn]") -> "list[Drawn]":
     """At most three figures, the most direct answers first."""
     ranked = [figure for start in LEADING for figure in figures if figure.name.startswith(start)]
     return list({figure.name: figure for figure in ranked}.values())[:MAX_LEADING]
@@ -76,13 +94,15 @@ def leading_figures(figures: Sequence[FigureData]) -> list[FigureData]:
 
 def sections_of(report: Report) -> list[Section]:
     """The folded sections that this report has anything for; a figure that leads the page stands in none of them."""
-    leading = {figure.name for figure in leading_figures(report.figures)}
-    figures: dict[str, list[FigureData]] = {}
-    for figure in report.figures:
+    leading = {figure.name for figure in leading_figures(report.drawn)}
+    figures: dict[str, list[Drawn]] = {}
+    for figure in report.drawn:
         if figure.name not in leading:
             figures.setdefault(_section_of(figure.name), []).append(figure)
     further = [sentence for sentence in report.findings if sentence not in report.answer]
     sections = [
+        Section("records", "Several sweeps", tables=_filled(_records(report)), figures=figures.get("records", ())),
+        Section("search", "Search", tables=_filled(_confirmed(report)), figures=figures.get("search", ())),
         Section("effects", "Effects", further, (), _effect_tables(report), figures.get("effects", ())),
         Section("cells", "Cells", (), (), _filled(_cells(report)), figures.get("cells", ())),
         Section("laws", "Laws", (), describe_refusals(report.fits), _filled(_laws(report)), figures.get("laws", ())),
@@ -140,6 +160,22 @@ def _cells(report: Report) -> ReportTable:
         "Exact accuracy on test at D = N_sup. T: cycles per supervision step, n: latent updates per cycle, "
         "N_sup: supervision steps in training. solved half: seeds that reach 50 %, of all seeds that were run, "
         "with Wilson's 95 % CI; a failed seed counts as one that does not. Accuracies and laws use completed trials alone.",
+    )  # fmt: skip
+
+
+def _records(report: Report) -> ReportTable:
+    return ReportTable(
+        "Best cell for each task and budget", readable_records(report),
+        "Exact accuracy on test of the cell that is best on validation: mean over seeds with 95 % CI, variance pooled over the "
+        "cells of the task and budget. The best of many cells is a little too good.",
+    )  # fmt: skip
+
+
+def _confirmed(report: Report) -> ReportTable:
+    return ReportTable(
+        "Confirmed settings", readable_confirmed(report),
+        "The best settings of the search, trained again with seeds that the search did not use; the best mean of the objective "
+        "comes first. Exact accuracy on test: mean over these seeds, variance pooled over settings.",
     )  # fmt: skip
 
 

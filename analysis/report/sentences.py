@@ -7,12 +7,13 @@ import pandas as pd
 
 from analysis.data.tables import Tables, label
 from analysis.laws.sentence import Sentence
+from analysis.statistics.confirmation import Confirmed
 from analysis.statistics.effects import ALL_CELLS, Difference, Effect, Interaction, describe_step, is_word, name_level
 from analysis.statistics.interval import Interval
 from analysis.statistics.task_agreement import Agreement
 from lightning_modules.outcome import Outcome
 from sweeps.design.axes import AXES, CAPACITY_AXES, DEPTH_AXES, SUPERVISION_STEPS
-from sweeps.design.short_names import axis_name
+from sweeps.design.short_names import axis_name, count_of
 from sweeps.design.thresholds import CEILING, FLOOR
 
 ACCURACY = "test/exact_accuracy"
@@ -143,7 +144,7 @@ def describe_agreements(agreements: Iterable[Agreement]) -> list[Sentence]:
 
 def describe_search(tables: Tables) -> list[Sentence]:
     """The best trial by each objective of a search; a search supports no claim about an axis."""
-    objective, completed = tables.objective, tables.completed
+    objective, completed = tables.objective, tables.searched
     caution = "A search: the sampler chose its trials, so that they are not compared."
     if objective is None:
         return [Sentence(f"{caution} No trial is named the best: the objective is not known, or these searches differ in it.")]
@@ -161,9 +162,30 @@ def describe_search(tables: Tables) -> list[Sentence]:
     return [Sentence(f"{caution} Best trial by {best}; {advice}.", "importance")]
 
 
+def describe_confirmed(confirmed: list[Confirmed], names: list[str]) -> list[Sentence]:
+    """The confirmed setting with the best mean over fresh seeds, chosen by the objective, and its accuracy on test."""
+    if not confirmed:
+        return []
+    best = confirmed[0]
+    rival = f" (the best of {len(confirmed)} by its mean)" if len(confirmed) > 1 else ""
+    interval = "" if math.isnan(best.low) else f" (95 % CI {best.low:.3f} to {best.high:.3f})"
+    return [
+        Sentence(
+            f"Confirmed over {count_of(best.seeds, 'fresh seed')}: {label_rounded(names, best.settings)}{rival} has exact accuracy "
+            f"{best.mean:.3f} on test{interval}; {best.metric} is {best.repeated:.4g}, and was {best.selected_by:.4g} in the "
+            "trial by which the search selected it."
+        )
+    ]
+
+
+def label_rounded(names: list[str], values: tuple[object, ...]) -> str:
+    """The label of a setting, with three digits of each number that is not whole."""
+    return label(names, tuple(f"{value:.3g}" if isinstance(value, float) else value for value in values))
+
+
 def _describe_trial(trial: pd.Series, metric: str, names: list[str]) -> str:
     """The settings of a trial, the value by which it was chosen, and its accuracy on test."""
-    settings = label(names, tuple(f"{trial[name]:.3g}" if isinstance(trial[name], float) else trial[name] for name in names))
+    settings = label_rounded(names, tuple(trial[name] for name in names))
     return f"{settings} ({metric} {trial[metric]:.4g}, exact accuracy on test {trial[ACCURACY]:.3f})"
 
 

@@ -14,10 +14,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record
 from rrm.errors import UserError
 from sweeps.driver.distributions import build_distribution, build_distributions
+from sweeps.driver.finished_trials import STATES, finished_trial, objective_values
 from sweeps.driver.samplers import build_sampler
 from sweeps.driver.study_database import FINGERPRINT, Generations, database_id, open_storage
 from sweeps.spec.constraints import known_costs
@@ -30,7 +30,6 @@ POINTS = "points"  # user attribute of a study: points of the spec that were enq
 USED_UP = "used_up"  # user attribute of a study: the search, as JSON, that can propose no further trial, and why
 LOCATION = "location"  # user attribute of a study: location of its store at the last run
 QMC = "qmc:"  # prefix of the system attributes of a study in which Optuna keeps the positions in its sequences
-STATES = {Outcome.COMPLETED: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED, Outcome.FAILED: TrialState.FAIL}
 MAX_REPEATS = 5  # proposals of known trials after which an untried point replaces the sampler's proposal
 MAX_MISSES = 200  # proposals in a row of known or forbidden trials after which the space is treated as used up
 MAX_LISTED = 2000  # largest number of points of a space whose untried points are listed
@@ -143,7 +142,9 @@ class Study:
 
     def _has_values(self, trial: FrozenTrial, record: Mapping[str, Any]) -> bool:
         """Whether a trial of the study has the objectives of a record, if it has any."""
-        return trial.state != TrialState.COMPLETE or np.allclose(trial.values, self.values(record), rtol=SAME_VALUE, atol=0)
+        if trial.state != TrialState.COMPLETE:
+            return True
+        return np.allclose(trial.values, objective_values(self.search, record), rtol=SAME_VALUE, atol=0)
 
     def _was_drawn_from_the_space(self, trial: FrozenTrial, whole: bool) -> bool:
         """Whether the parameters of a trial have today's domains; with `whole`, also whether none is absent."""
@@ -179,14 +180,14 @@ class Study:
         for fingerprint, record in warm.items():
             has_scores = all(objective.metric in record for objective in self.search.objectives)
             if fingerprint not in known and has_scores and self.search.drawn_values(record) is not None:
-                self._study.add_trial(self._finished_trial(record, {WARM: fingerprint}))
+                self._study.add_trial(finished_trial(self.search, record, {WARM: fingerprint}))
 
     def _add_finished(self, fingerprint: str, record: Record) -> None:
         """Take a result of the store: end its trial in the study, or add the trial where the study lacks it."""
         if self.knows(fingerprint):
             self.tell(fingerprint, record)
         elif self.could_propose(fingerprint, record):
-            self._add(fingerprint, self._finished_trial(record, {FINGERPRINT: fingerprint}))
+            self._add(fingerprint, finished_trial(self.search, record, {FINGERPRINT: fingerprint}))
 
     def _add_running(self, config: TrialConfig) -> None:
         """Take a begun trial. One that has ended in the study is added anew: Optuna cannot reopen a trial."""
@@ -360,23 +361,7 @@ class Study:
                 self._storage.set_trial_user_attr(number, "reason", record["reason"])
             if completed and self.search.constraints:
                 self._constrain(optuna.Trial(self._study, number), record)
-            self._storage.set_trial_state_values(number, state, self.values(record) if completed else None)
-
-    def values(self, record: Mapping[str, Any]) -> list[float]:
-        """The objectives of a completed trial."""
-        return [float(record[objective.metric]) for objective in self.search.objectives]
-
-    def _finished_trial(self, record: Record, attributes: dict[str, Any]) -> FrozenTrial:
-        """A finished trial of a store as Optuna's type."""
-        completed = record["outcome"] == Outcome.COMPLETED
-        return optuna.trial.create_trial(
-            state=STATES[record["outcome"]],
-            values=self.values(record) if completed else None,
-            params=self.search.drawn_values(record),
-            distributions=build_distributions(self.search.space_at(record)),
-            user_attrs=attributes | ({"reason": record["reason"]} if record.get("reason") else {}),
-            constraints={limit.text: limit.violation(record) for limit in self.search.limits} if completed else None,
-        )
+            self._storage.set_trial_state_values(number, state, objective_values(self.search, record) if completed else None)
 
     def _add(self, fingerprint: str, trial: FrozenTrial) -> None:
         self._numbers[fingerprint] = self._storage.create_new_trial(database_id(self._study), template_trial=trial)
