@@ -21,7 +21,7 @@ SEEDS = 3
 RECURSIONS = (LATENT_UPDATES, SUPERVISION_STEPS, CYCLES)
 
 
-def best_trial(tables: Tables, confirmed: list[Confirmed]) -> pd.Series | None:
+def best_trial(tables: Tables, confirmed: Sequence[Confirmed]) -> pd.Series | None:
     """The trial of the search with the best setting: the best confirmed one, else the best by the first objective."""
     if confirmed:
         return confirmed[0].selected
