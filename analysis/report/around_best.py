@@ -1,6 +1,6 @@
 """After a search: the measure sweep around its best setting, over size and recursion with fresh seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
