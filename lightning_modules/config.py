@@ -32,6 +32,8 @@ from rrm.tasks.sudoku import SudokuConfig
 
 BudgetUnit = Literal["steps", "fresh_examples", "train_flops", "seconds"]
 
+MAX_SEED = 2**32 - 1  # the largest seed that numpy takes
+
 
 class Budget(StrictConfig):
     """When training ends: at the first step at which `amount` of `unit` is used up."""
@@ -112,7 +114,7 @@ class TrialConfig(StrictConfig):
     """How the model is trained."""
     eval: EvalConfig = EvalConfig()
     """How the model is scored."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of the initial weights, the order of batches, augmentation and exploration. In a sweep `measure.seeds` sets it."""
 
     @model_validator(mode="after")
@@ -246,6 +248,8 @@ def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
     Raises:
         UserError: a key or a value is wrong; the path of the field starts with `prefix`.
     """
+    if not isinstance(sections, dict):
+        raise UserError(prefix or "trial", f"must be sections with fields, got {sections!r}")
     require_sections(sections, TrialConfig, prefix)
     try:
         # Through JSON, where a list may stand for a tuple and 1 for 1.0, but nothing else is converted.

@@ -125,6 +125,10 @@ class BaseModelConfig(StrictConfig):
     The properties are those of a model that answers in one pass. They hold for the model too (`rrm.trial_model.TrialModel`).
     """
 
+    def __hash__(self) -> int:
+        """Of any settings, lists too: counts are kept by config."""
+        return hash((type(self), self.model_dump_json()))
+
     closed_forms: ClassVar[bool] = False
     """Whether the forms of rrm/compute.py hold for the model. A class that does not state it has its model counted."""
     depth_field: ClassVar[str] = "supervision_steps"

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 BROWSER = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
+
+
+def needs_browser(test: Any) -> Any:
+    """Marks a test that starts a browser, which takes seconds: it runs with `make test-more`, where there is one."""
+    return pytest.mark.more(pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")(test))
 
 
 @contextmanager

@@ -56,8 +56,8 @@ def read_status(store: Store) -> Status:
         UserError: its spec is damaged, or a later version wrote it.
     """
     spec, results = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {}), store.results()
-    open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys())}
     design, driver = store.design(), store.holder()
+    open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys()) if not design or name in design}
     members = {name: result for name, result in results.items() if not design or name in design}
     return Status(
         name=spec.name,

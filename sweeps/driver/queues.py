@@ -91,10 +91,12 @@ class MeasureQueue(Queue):
 
     def reconcile(self, results: Mapping[str, Record], begun: set[str]) -> Members:
         open_trials = [config for name, config in self.design.items() if name not in results]
-        self._waiting = [config for config in open_trials if config.fingerprint not in begun]
         self.store.write_design(list(self.design))
         finished = {name: results[name] for name in self.design if name in results}
-        unfinished = [config for config in open_trials if config.fingerprint in begun]
+        # Of trials that train the same weights one goes on; the others wait, to be scored from its weights.
+        first = {config.training_fingerprint: config for config in reversed(open_trials) if config.fingerprint in begun}
+        unfinished = [config for config in open_trials if first.get(config.training_fingerprint) is config]
+        self._waiting = [config for config in open_trials if first.get(config.training_fingerprint) is not config]
         self._training = {config.fingerprint: config.training_fingerprint for config in unfinished}
         return Members(finished, unfinished)
 
@@ -117,7 +119,11 @@ class MeasureQueue(Queue):
     def best(self, records: list[Record], count: int) -> list[Record]:
         completed = [record for record in records if record["outcome"] == Outcome.COMPLETED]
         # Among equals the smaller model, then the order of fingerprints, so that two runs name the same one.
-        return sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))[:count]
+        ranked = sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))
+        models: dict[str, Record] = {}  # a model that is scored in several ways counts once
+        for record in ranked:
+            models.setdefault(record.get("training_fingerprint", record["fingerprint"]), record)
+        return list(models.values())[:count]
 
 
 class SearchQueue(Queue):

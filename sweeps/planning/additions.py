@@ -51,7 +51,8 @@ def _first_valid(spec: SweepSpec, block: Block, path: str, steps: list[int]) -> 
     """The first value with which every trial of a block is valid, and those trials; no trials where there is none."""
     for step in steps:
         try:
-            return step, [spec.trial_with(values, "trial") for values in factorial(block | {path: [step]})]
+            trials = [spec.trial_with(values, "trial") for values in factorial(block | {path: [step]})]
+            return step, [trial.model_copy(update={"seed": spec.measure.first_seed}) for trial in trials if spec.measure]
         except UserError:
             continue
     return 0, []

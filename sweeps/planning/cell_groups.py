@@ -7,6 +7,14 @@ from sweeps.design.axes import independent_axes
 from sweeps.design.groups import find_splitting, name_rows
 
 
+def distinct_models(cells: list[TrialConfig]) -> list[TrialConfig]:
+    """The cells without those that score a model of another cell deeper or more often: a report counts a model once."""
+    models: dict[tuple[tuple[str, str], ...], TrialConfig] = {}
+    for cell in cells:
+        models.setdefault(tuple((path, str(value)) for path, value in cell.flat().items() if path not in CURVE_SETTINGS), cell)
+    return list(models.values())
+
+
 def find_splitting_paths(cells: list[TrialConfig]) -> list[str]:
     """Settings by which cells fall into groups that no law may span."""
     flats = [cell.flat() for cell in cells]

@@ -9,6 +9,7 @@ from lightning_modules.config import CURVE_SETTINGS, TrialConfig
 from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES, TASK
 from sweeps.design.short_names import axis_name
 from sweeps.design.thresholds import MIN_SEEDS
+from sweeps.planning.cell_groups import distinct_models
 from sweeps.planning.finished import ACCURACY, Records, completed_seeds, scores_of
 from sweeps.planning.power import detectable_dependence, detectable_difference, pool_noise
 from sweeps.spec.sweep import SweepSpec
@@ -19,7 +20,7 @@ ASSUMED_ACCURACY_SD = 0.1  # standard deviation of exact accuracy over seeds
 def difference_lines(spec: SweepSpec, results: Records) -> list[str]:
     """Lines of text: the smallest difference between two cells, along each axis, and between effects at two levels."""
     assert spec.measure is not None
-    seeds, cells = spec.measure.seeds, spec.cells
+    seeds, cells = spec.measure.seeds, distinct_models(spec.cells)
     if len(cells) < 2:
         return []
     if seeds < MIN_SEEDS:

@@ -6,7 +6,7 @@ from sweeps.design.identifiability import Rule
 from sweeps.design.short_names import count_of
 from sweeps.design.thresholds import MIN_SCALES, MIN_SEEDS, MIN_SIZE_SLOPE_T
 from sweeps.planning.additions import Addition, possible_additions
-from sweeps.planning.cell_groups import find_splitting_paths, group_cells
+from sweeps.planning.cell_groups import distinct_models, find_splitting_paths, group_cells
 from sweeps.planning.expectation import Expectation, Group, expect_slopes
 from sweeps.planning.finished import Records
 from sweeps.planning.power import HalfWidths
@@ -26,7 +26,7 @@ REMEDIES: dict[Rule, str] = {  # fields of a spec that repair a broken rule
 def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
     """Lines of text: the half-widths to expect in each group of the sweep, and the best additions; equal groups share theirs."""
     assert spec.measure is not None
-    cells = spec.cells
+    cells = distinct_models(spec.cells)
     paths = find_splitting_paths(cells)
     additions = list(possible_additions(spec, cells))
     added = [group_cells(addition.cells, paths) for addition in additions]

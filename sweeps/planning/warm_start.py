@@ -20,7 +20,9 @@ def warm_results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
         store, where = Store(name if "/" in name else f"{spec.storage}/{name}"), f"search.warm_start.{number}"
         if store.location == this_location:
             raise UserError(where, f"must name other sweeps, got {name!r}, this one")
-        completed = {key: record for key, record in store.results().items() if record["outcome"] == Outcome.COMPLETED}
+        asked = set(store.design())  # empty for a search; a sweep that was scored anew has earlier scorings beside it
+        records = {key: record for key, record in store.results().items() if not asked or key in asked}
+        completed = {key: record for key, record in records.items() if record["outcome"] == Outcome.COMPLETED}
         if not completed:
             raise UserError(where, f"has no completed trials: {store.location}")
         results |= completed

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rrm.config import StrictConfig
+from lightning_modules.config import MAX_SEED
+from rrm.config import RuleError, StrictConfig
 from rrm.errors import join_keys
 from sweeps.spec.space import Scalar, all_differ
 from sweeps.spec.tied_parameters import Tie
@@ -19,7 +20,7 @@ class Measure(StrictConfig):
     """Dotted paths and their values; every combination is a cell. A list of such blocks is the union of their cells."""
     seeds: int = Field(3, ge=1)
     """Number n of seeds: every cell is trained with n seeds, from `first_seed` on."""
-    first_seed: int = Field(0, ge=0)
+    first_seed: int = Field(0, ge=0, le=MAX_SEED)
     """The lowest seed. Another one, with another name of the sweep, repeats a sweep with independent trials."""
     matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"
     """Unit of the budget that is equal in all trials; it must be `trial.fit.budget.unit`."""
@@ -43,6 +44,13 @@ class Measure(StrictConfig):
         if nested:
             raise ValueError(f"vary.{nested[0][0]} must be a list of values, got a section: write {_dotted(*nested[0])}")
         return [{path: values if isinstance(values, list) else [values] for path, values in block.items()} for block in blocks]
+
+    @model_validator(mode="after")
+    def _seeds_are_small(self) -> Self:
+        last = self.first_seed + self.seeds - 1
+        if last > MAX_SEED:
+            raise RuleError(f"must leave room for {self.seeds} seeds up to {MAX_SEED}, got {self.first_seed}", "first_seed")
+        return self
 
     @model_validator(mode="after")
     def _values_differ(self) -> Self:

@@ -188,9 +188,17 @@ class Store:
         return f"{self.location}/trials/{fingerprint}"
 
     def trial(self, fingerprint: str) -> str | None:
-        """The config of a trial as YAML text; None where it was never handed out."""
+        """The config of a trial as YAML text; None where it was never handed out.
+
+        Raises:
+            UserError: the file is no text.
+        """
         text = self.backend.read(trial_file(fingerprint, TRIAL))
-        return None if text is None else text.decode()
+        try:
+            return None if text is None else text.decode()
+        except UnicodeDecodeError:
+            where = f"{self.where(fingerprint)}/{TRIAL}"
+            raise UserError(where, "is damaged: it is no UTF-8 text; restore it or remove its folder") from None
 
     def write_trial(self, fingerprint: str, text: str) -> None:
         self.backend.write(trial_file(fingerprint, TRIAL), text.encode())

@@ -25,7 +25,8 @@ from lightning_modules.record import FitResult, Row, describe
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
 from rrm.errors import UserError
 from rrm.format_version import check_format
-from sweeps.store.attempts import Attempt, begin_attempt
+from rrm.weights import read_weights
+from sweeps.store.attempts import Attempt, begin_attempt, count_losses
 from sweeps.store.store import Store
 from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Failed, Job, Lost, NodeRefused, ending_of, write_ending
 from sweeps.worker.node_check import describe_node, find_misfit
@@ -47,24 +48,28 @@ def run_trial(config: dict[str, Any]) -> None:
 
 def _try_trial(job: Job, folder: Path) -> Ending:
     """Run a trial in a scratch folder."""
+    losses, trained = 0, None
     try:
         if job.driver is not None and (misfit := find_misfit(describe_node(job.store), job.driver, job.store)):
             worker = describe_worker()
             return NodeRefused(worker["node"], worker["address"], misfit)
         store = Store(job.store)
+        losses = count_losses(store, job.fingerprint)
         config = fetch_trial(store, job.fingerprint, folder)
         step = saved_step(folder, store.where(job.fingerprint))
         attempt = begin_attempt(store, job.fingerprint, job.session, step, describe_worker(), has_died)
+        if job.donor is not None:
+            trained = fetch_donor(store, job.donor, folder)
     except UserError as error:  # the trial cannot begin here, which costs no retry
-        return Lost(str(error), losses=0)
+        return Lost(str(error), losses)
     except Exception as error:  # an exception that reaches Tune would begin the trial again without end
-        return Lost(f"{type(error).__name__}: {error}", losses=1)
+        return Lost(f"{type(error).__name__}: {error}", losses + 1)
     killed = store.why_killed(job.fingerprint)
     if killed is not None:  # another attempt would hang, or exhaust the memory, once more
         return Failed(describe(config) | {"outcome": Outcome.FAILED, "reason": killed}, [])
     if attempt.losses > job.max_retries:
         return Lost(PROCESS_LOST, attempt.losses)
-    return _train(job, config, Workplace(store, job.fingerprint, folder, attempt))
+    return _train(job, config, Workplace(store, job.fingerprint, folder, attempt), trained)
 
 
 def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
@@ -82,9 +87,14 @@ def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
 
 
 def fetch_donor(store: Store, fingerprint: str, folder: Path) -> FitResult | None:
-    """Copy the weights of a completed trial into a folder; its result, or None where its files were removed meanwhile."""
+    """Copy the weights of a completed trial into a folder; its result, or None where its files were removed or are damaged."""
     text = store.file(fingerprint, RESULT)
     if text is None or not store.fetch(fingerprint, WEIGHTS, folder):
+        return None
+    try:
+        read_weights(folder / WEIGHTS)
+    except UserError:
+        (folder / WEIGHTS).unlink()
         return None
     store.fetch(fingerprint, BEST, folder)
     return FitResult.from_fields(json.loads(text), f"{store.where(fingerprint)}/{RESULT}")
@@ -154,8 +164,8 @@ class Reporter:
         return self.stop is None and not self.has_timed_out
 
 
-def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
-    """Fit and report rows, or score the weights of a completed trial, where the job names one.
+def _train(job: Job, config: TrialConfig, place: Workplace, trained: FitResult | None) -> Ending:
+    """Fit and report rows, or score the weights of a completed trial, which lie in the folder then.
 
     Raises:
         SystemExit: the scheduler stopped the trial; Tune expects the exception that it raised.
@@ -164,7 +174,6 @@ def _train(job: Job, config: TrialConfig, place: Workplace) -> Ending:
     reporter = Reporter(place, job.timeout_minutes, job.system_metrics)
     try:
         with Watchdog(partial(place.store.write_killed, job.fingerprint), job.timeout_minutes, job.asked.get("memory")):
-            trained = fetch_donor(place.store, job.donor, place.folder) if job.donor else None
             result = score_again(config, place.folder, trained) if trained else fit(config, place.folder, reporter.report)
             place.exit_if_superseded()
             place.keep()

@@ -218,6 +218,7 @@ class TestADecoderAsAFile:
         path.write_text(write_yaml(tiny_sections(**({"model": {"kind": "decoder", "repetitions": 2}} | changes))))
         return str(path)
 
+    @pytest.mark.more
     def test_a_trial_is_run_saved_exported_and_served(self, place: Path) -> None:
         ran = self.call(place, "-m", "lightning_modules", self.trial(place), "--out", "out")
         assert ran.returncode == 0, ran.stderr

@@ -37,7 +37,7 @@ def write_search(folder: Path, **search: object) -> Path:
 
 
 def first_sentence(tables: Tables) -> str:
-    return build_report(tables).answer[0].text
+    return build_report(tables).findings[0].text
 
 
 def rate_of(tables: Tables, column: str, position: int) -> str:

@@ -14,6 +14,7 @@ from analysis.data.tables import load
 from lightning_modules.columns import TRAINING
 from lightning_modules.record import Record
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.cli.status import read_status
 from sweeps.driver.capacity import Capacity
@@ -129,10 +130,13 @@ def test_a_trial_whose_donor_has_lost_its_weights_is_trained_and_plan_and_log_na
     assert f"trial {narrow['fingerprint']} is trained: {missing} is missing" in caplog.messages
 
 
-def test_weights_that_are_removed_after_the_trial_was_handed_out_are_trained_anew(finished: Ledger, open_ledger: Callable) -> None:
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:50])], ids=["removed", "cut"])
+def test_a_trial_whose_donor_loses_its_weights_after_the_hand_out_is_trained(
+    finished: Ledger, open_ledger: Callable, damage: Callable[[Path], Any]
+) -> None:
     ledger: Ledger = open_ledger(sections(**DEEPER))
     config = ledger.ask()
-    Path(finished.store.where(ledger.live[config.fingerprint].donor), WEIGHTS).unlink()
+    damage(Path(finished.store.where(ledger.live[config.fingerprint].donor), WEIGHTS))
     ledger.end(config.fingerprint, end_here(ledger, config))
     record = ledger.results[config.fingerprint]
     assert record["outcome"] == "completed" and "scored_from" not in record
@@ -150,6 +154,37 @@ def test_a_design_over_a_setting_of_scoring_trains_each_model_once(open_ledger: 
     run_here(ledger)
     origins = [record.get("scored_from") for record in ledger.results.values()]
     assert sorted(filter(None, origins)) == sorted([first.fingerprint, second.fingerprint] * 2) and ledger.finished
+
+
+def test_of_trials_with_the_same_training_that_were_begun_one_goes_on_and_the_others_are_scored(open_ledger: Callable) -> None:
+    chosen = sections()
+    chosen["measure"]["vary"] = {"eval.halting": ["fixed", "q", "convergence"]}
+    ledger: Ledger = open_ledger(chosen)
+    names = list(ledger.queue.design)
+    for name, config in ledger.queue.design.items():
+        ledger.store.write_trial(name, write_yaml(config.resolved()))
+    again: Ledger = open_ledger(chosen)
+    first = again.ask()
+    assert first.fingerprint in names and again.ask() is None
+    again.end(first.fingerprint, end_here(again, first))
+    run_here(again)
+    assert [record["scored_from"] for record in again.results.values() if "scored_from" in record] == [first.fingerprint] * 2
+
+
+def test_a_model_that_is_scored_in_several_ways_is_logged_once(open_ledger: Callable) -> None:
+    chosen = sections()
+    chosen["measure"]["vary"] = {"model.hidden_size": [16, 24], "eval.max_depth": [4, 6]}
+    ledger: Ledger = open_ledger(chosen)
+    run_here(ledger)
+    best = ledger.queue.best(list(ledger.results.values()), 4)
+    assert len(ledger.results) == 4 and sorted(record["model.hidden_size"] for record in best) == [16, 24]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"word"])
+def test_a_trial_whose_file_is_damaged_is_no_donor(finished: Ledger, open_ledger: Callable, content: bytes) -> None:
+    Path(finished.store.where(max(finished.results)), "trial.yaml").write_bytes(content)
+    lines = plan(open_ledger(sections(**DEEPER)))
+    assert any(line.startswith("2 trials: 1 scored from the weights of other trials, 1 trained, about ") for line in lines)
 
 
 def test_a_trial_that_has_begun_to_train_goes_on_training(finished: Ledger, open_ledger: Callable) -> None:

@@ -203,6 +203,14 @@ BAD: dict[str, tuple[Sections, str]] = {
         changed(MEASURE, "measure/vary", {"optim.lr.x": [1]}),
         "measure.vary.optim.lr.x: is not a field of a trial",
     ),
+    "a first seed that is too large": (
+        changed(MEASURE, "measure/first_seed", 2**32),
+        "measure.first_seed: must be less than or equal to 4294967295, got 4294967296",
+    ),
+    "a last seed that is too large": (
+        changed(changed(MEASURE, "measure/first_seed", 2**32 - 1), "measure/seeds", 2),
+        "measure.first_seed: must leave room for 2 seeds up to 4294967295, got 4294967295",
+    ),
     "seeds in a list": (changed(MEASURE, "measure/seeds", [0, 1]), "measure.seeds: must be a valid integer, got [0, 1]"),
     "seeds as a word": (changed(MEASURE, "measure/seeds", "3"), "measure.seeds: must be a valid integer, got '3'"),
     "true for seeds": (changed(MEASURE, "measure/seeds", True), "measure.seeds: must be a valid integer, got True"),

@@ -267,6 +267,7 @@ def test_a_store_mlflow_and_its_own_csv_agree_to_the_last_digit(tracked: Ledger,
         assert told[0] == told[1], name
 
 
+@pytest.mark.more
 def test_the_report_lies_with_the_run_of_its_sweep(tracked: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a store and from MLflow alike; items come out of both, and what is in them is the same."""
     uri = tracked.tracker.delivery.tracker.address
