@@ -122,7 +122,7 @@ class MeasureQueue(Queue):
         ranked = sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))
         models: dict[str, Record] = {}  # a model that is scored in several ways counts once
         for record in ranked:
-            models.setdefault(record.get("training_fingerprint", record["fingerprint"]), record)
+            models.setdefault(str(record.get("training_fingerprint") or record["fingerprint"]), record)
         return list(models.values())[:count]
 
 

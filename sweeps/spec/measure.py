@@ -49,7 +49,9 @@ class Measure(StrictConfig):
     def _seeds_are_small(self) -> Self:
         last = self.first_seed + self.seeds - 1
         if last > MAX_SEED:
-            raise RuleError(f"must leave room for {self.seeds} seeds up to {MAX_SEED}, got {self.first_seed}", "first_seed")
+            raise RuleError(
+                f"first_seed must leave room for {self.seeds} seeds up to {MAX_SEED}, got {self.first_seed}", "first_seed"
+            )
         return self
 
     @model_validator(mode="after")

@@ -209,7 +209,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     ),
     "a last seed that is too large": (
         changed(changed(MEASURE, "measure/first_seed", 2**32 - 1), "measure/seeds", 2),
-        "measure.first_seed: must leave room for 2 seeds up to 4294967295, got 4294967295",
+        "measure: first_seed must leave room for 2 seeds up to 4294967295, got 4294967295",
     ),
     "seeds in a list": (changed(MEASURE, "measure/seeds", [0, 1]), "measure.seeds: must be a valid integer, got [0, 1]"),
     "seeds as a word": (changed(MEASURE, "measure/seeds", "3"), "measure.seeds: must be a valid integer, got '3'"),
