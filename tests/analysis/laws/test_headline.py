@@ -50,7 +50,13 @@ def test_a_curved_axis_also_has_its_rates_at_both_ends() -> None:
     one = headline(draw(AxesDesign({LATENT_UPDATES: 0.3}, ALONE, bend=0.15, noises=(0.03,))))
     assert "from about" in one.text and " at R 2 to about " in one.text and " at R 9" in one.text
     first, last = (float(one.text.split(words)[1].split(" ")[0]) for words in ("from about ", " to about "))
-    assert first > one.rates["recursion"].estimate > last
+    assert first > one.rates["recursion"].estimate > last and bool(one.ended) == (last <= 1)
+
+
+def test_a_curved_axis_ends_where_its_last_rate_is_at_most_one() -> None:
+    design = AxesDesign({LATENT_UPDATES: 0.1, SUPERVISION_STEPS: 0.4}, bend=0.1, noises=(0.01,))
+    one = headline(draw(design))
+    assert set(one.ended) == {"l_cycles_plus_1"} and set(one.rates) == {"l_cycles_plus_1", "supervision_steps"}
 
 
 def test_axes_that_differ_have_their_own_rates_in_the_order_of_the_spec() -> None:
