@@ -20,10 +20,12 @@ from analysis.statistics.confirmation import Confirmed
 from analysis.statistics.interval import Interval
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
+from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS, LAYERS, RECURSION
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
+from sweeps.design.short_names import axis_name
 from sweeps.spec.load_spec import parse_stored_spec
 
 AMOUNT = "fit.budget.amount"
@@ -70,8 +72,9 @@ def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep |
     text = None if best is None else measure_around(tables, best)
     if text is None:
         return None
-    reason = "What do size and recursion bring around the best setting of the search? All else is fixed, and the seeds are new."
-    return NextSweep(reason, text, _cost(tables, text))
+    axes = list(parse_yaml(text, "the next sweep")["measure"]["vary"])
+    question = f"What do other values of {' and '.join(map(axis_name, axes))} bring around the best setting of the search?"
+    return NextSweep(f"{question} All else is fixed, and the seeds are new.", text, _cost(tables, text))
 
 
 def _explain(fit: Fit) -> str:
