@@ -29,7 +29,7 @@ NEEDED = {  # what would identify the rate, by the reason of a refusal
     Reason.CEILING: "shorter training or harder puzzles identify it",
     Reason.LACK_OF_FIT: "one rate does not describe them, and more cells would not; effects of single settings stand on their own",
 }
-UNIT = "differences of log loss, each for a doubling of recursion that parameters pay for, in the middle of the design"
+UNIT = "differences of log loss, each for twice the recursion and fewer parameters at equal FLOPs, in the middle of the design"
 UNKNOWN_COST = "it is not known which is better, because these FLOPs do not follow from parameters and recursion"
 WITHOUT_PRICE = "the loss does not fall clearly with parameters"
 COST_NAMES = {"train_flops": "training FLOPs", "inference_flops": "FLOPs of an answer"}
@@ -148,7 +148,7 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
     over = f"over {_range(fit, RECURSION, 'R')} and {_sizes(fit)}"
     if rate is None:
         change = f"log loss changes by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)} a doubling, {over}"
-        text = f"{WITHOUT_PRICE}, so that a doubling of recursion has no price in them; {change}."
+        text = f"{WITHOUT_PRICE}, so that what a doubling of recursion is worth cannot be stated in parameters; {change}."
         return Headline(f"{name_place(fit)}{text}", "law_one_exponent")
     local = pd.DataFrame()
     if isinstance(fit, CurvatureFit) and fit.local_rates is not None:
@@ -171,7 +171,7 @@ def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
     over = f"over {', '.join(ranges)} and {_sizes(fit)}{' (two values of R)' if is_single and choice.has_two_values else ''}"
     if not rates:
         changes = ", ".join(f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes)
-        text = f"{name_place(fit)}{WITHOUT_PRICE}, so that no doubling has a price in them"
+        text = f"{name_place(fit)}{WITHOUT_PRICE}, so that what a doubling is worth cannot be stated in parameters"
         return Headline(f"{text}; log loss changes a doubling by {changes}, {over}.", f"axis_rates{fit.suffix}")
     parts = [f"{state_interval(rate)}{{}} along {names[axis]}{_ends_along(fit, axis)}" for axis, rate in rates.items()]
     first, *others = [part.format(" times the recursed parameters" if not place else "") for place, part in enumerate(parts)]
@@ -203,7 +203,7 @@ def _state_interactions(fit: AxesFit | None) -> str:
     if fit is None or INTERACTIONS not in fit.flags or fit.interactions_p is None:
         return ""
     over = "size" if len(fit.varied) == 1 else "size and the other axes"
-    return f"; it is an average over {over}, on which it depends ({_state_p(fit.interactions_p)})"
+    return f"; each rate is an average: it changes with {over} ({_state_p(fit.interactions_p)})"
 
 
 def _state_p(p: float) -> str:

@@ -124,7 +124,11 @@ def test_recursion_has_no_price_where_more_parameters_do_not_help(size_slope: fl
     tables = draw(AxesDesign({LATENT_UPDATES: 0.15}, ALONE))
     loss = tables.trials["test/nll"] * tables.trials["params_recursed"] ** (0.3 - size_slope)
     one = headline(Tables(tables.trials.assign(**{"test/nll": loss}), tables.curves))
-    assert "has no price" in one.text and not one.rates and "log loss changes by -0." in one.text
+    assert (
+        "what a doubling of recursion is worth cannot be stated in parameters" in one.text
+        and not one.rates
+        and "log loss changes by -0." in one.text
+    )
 
 
 def test_groups_of_trials_have_a_headline_each_and_refusals_of_one_reason_share_one() -> None:
@@ -142,4 +146,4 @@ def test_interactions_are_said_to_make_the_rate_an_average() -> None:
     trials = tables.trials
     product = np.log(trials[SUPERVISION_STEPS]) * np.log(trials["params_recursed"] / trials["params_recursed"].mean())
     one = headline(Tables(trials.assign(**{"test/nll": trials["test/nll"] * np.exp(0.03 * product)}), tables.curves))
-    assert "it is an average over size and the other axes, on which it depends (p " in one.text
+    assert "each rate is an average: it changes with size and the other axes (p " in one.text
