@@ -84,7 +84,8 @@ def analyze(
     from analysis.laws.fit_all import fit_laws
 
     budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
-    _check_watch(sweeps or [], {"--fits-only": fits_only, "--csv": csv, "--tracking-uri": tracking_uri, "--out": out}, watch, port)
+    others = {"--fits-only": fits_only, "--csv": csv, "--tracking-uri": tracking_uri, "--out": out, "--verbose": verbose}
+    _check_watch(sweeps or [], others, watch, port)
     _check(sweeps or [], out, tracking_uri, csv, storage, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
     if watch:
@@ -131,7 +132,8 @@ def follow_results(store: Store, budgets: dict[str, list[float]], port: int | No
             raise UserError(store.location, "has no completed trial yet")
         _check_costs(budgets, tables)
         report = build_report(tables, fit_laws(tables, budgets))
-        _say(f"{time.strftime('%H:%M:%S')} {report.answer[0]}")
+        shown = report.answer[: len(report.missing) + 1]  # what is missing, and the first claim
+        _say(f"{time.strftime('%H:%M:%S')} {' '.join(map(str, shown))}")
         return render_page(
             report, str(tables.trials["sweep"].iloc[0]), [shlex.join(["rrm-analyze", *_without_watch()])], has_files=False
         )
@@ -194,7 +196,9 @@ def _check_watch(sweeps: list[str], others: dict[str, object], watch: bool, port
         return
     given = next((name for name, value in others.items() if value), None)
     if given is not None:
-        raise UserError("--watch", f"serves the report of a sweep from its store and writes no file: leave out {given}")
+        raise UserError(
+            "--watch", f"serves the report of a sweep from its store, writes no file and prints a line a page: leave out {given}"
+        )
     if len(sweeps) > 1:
         raise UserError("--watch", f"follows one sweep, got {len(sweeps)}: {', '.join(sweeps)}")
     if port is not None and not 0 < port < MAX_PORT:

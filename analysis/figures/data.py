@@ -110,7 +110,7 @@ def chosen_cell(tables: Tables, *, deep: bool = False) -> tuple[str, list[str]]:
         completed = completed[completed[SUPERVISION_STEPS] == completed[SUPERVISION_STEPS].max()]
     if not names:
         return "all trials", completed["fingerprint"].tolist()
-    measures = [name for name in (VALIDATION, "inference_flops", "params") if name in completed]
+    measures = [name for name in (VALIDATION, "inference_flops", "params") if name in completed and completed[name].notna().any()]
     cells = completed.groupby(names)
     best = (cells[measures[0]].mean() if measures else cells.size()).idxmax()
     values = as_tuple(best)

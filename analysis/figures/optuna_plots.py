@@ -46,12 +46,15 @@ class OptunaPlot:
     function: str  # its name in `optuna.visualization`, and in `optuna.visualization.matplotlib`
     options: dict[str, Any] = field(default_factory=dict)
     width_px: int = MIN_WIDTH_PX  # smallest width in which its texts do not overlap
+    has_legend: bool = True  # False for a plot whose legend would have a row for each trial
 
     def interactive(self) -> go.Figure:
         """The plot for a browser."""
         with _quiet():
             drawing = getattr(optuna.visualization, self.function)(self.study, **self.options)
         drawing.update_layout(title=None, template="plotly_white", height=HEIGHT_PX, margin={"l": 70, "r": 30, "t": 50, "b": 60})
+        if not self.has_legend:
+            drawing.update_layout(showlegend=False)
         drawing.update_xaxes(nticks=5, exponentformat="power", automargin=True, **TICKS)
         drawing.update_yaxes(exponentformat="power", automargin=True, **TICKS)
         return drawing
@@ -62,6 +65,8 @@ class OptunaPlot:
         with _quiet(), mpl.rc_context({"svg.hashsalt": self.name, "figure.figsize": STATIC_INCHES}):
             drawn = getattr(optuna.visualization.matplotlib, self.function)(self.study, **self.options)
             canvas = (drawn.flat[0] if hasattr(drawn, "flat") else drawn).get_figure()
+            for legend in [axes.get_legend() for axes in canvas.axes if not self.has_legend]:
+                legend.remove()
             for kind in ("png", "svg"):
                 content = BytesIO()
                 metadata = {"Date": None} if kind == "svg" else None
@@ -165,7 +170,8 @@ class RebuiltStudy:
             yield from self._plots_of(number, metric, f"_{slug(metric)}" if len(metrics) > 1 else "", counts)
         if any(trial.intermediate_values for trial in self.study.get_trials(deepcopy=False)):
             yield OptunaPlot("intermediate_values", f"{metrics[0]} during training",
-                             "A line is a trial, pruned trials included.", self.study, "plot_intermediate_values")  # fmt: skip
+                             "A line is a trial, pruned trials included.", self.study, "plot_intermediate_values",
+                             has_legend=False)  # fmt: skip
         if self._has_importances():
             with _quiet():
                 evaluator = optuna.importance.PedAnovaImportanceEvaluator()

@@ -10,7 +10,7 @@ import pandas as pd
 import analysis.laws
 from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
-from analysis.laws.groups import Budgets, Group, groups_of
+from analysis.laws.groups import Budgets, Group, groups_of, trials_with
 from analysis.laws.law import Law
 from analysis.laws.suggest_design import Suggestions
 from lightning_modules.outcome import Outcome
@@ -61,6 +61,4 @@ def _fit_group(group: Group, laws: Sequence[Law]) -> Iterator[Fit]:
 
 def any_failed(trials: pd.DataFrame, group: Group) -> bool:
     """Whether trials with the settings of a group failed: a law then holds for the other trials alone."""
-    failed = trials[trials["outcome"] == Outcome.FAILED]
-    shared = [name for name in group.settings if name in failed]
-    return bool((failed[shared].astype(str) == pd.Series({name: str(group.settings[name]) for name in shared})).all(axis=1).any())
+    return not trials_with(trials[trials["outcome"] == Outcome.FAILED], group.settings).empty

@@ -80,6 +80,13 @@ def _values(table: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: table[name].astype(object).where(table[name].notna(), "").tolist() for name in names}
 
 
+def trials_with(trials: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The trials that have these settings, such as those of a group; a setting that the table does not have is left out."""
+    names = [name for name in settings if name in trials]
+    wanted = pd.Series({name: str(settings[name]) for name in names})
+    return trials[(pd.DataFrame(_values(trials, names), trials.index).astype(str) == wanted).all(axis=1)]
+
+
 def first_values(part: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """The settings that all trials of a part share, among these columns, as plain values."""
     values = {name: part[name].iloc[0] for name in names if name in part}

@@ -2,7 +2,7 @@
 recursion is the better buy. docs/laws.md, "The headline", has the rule.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -29,7 +29,7 @@ NEEDED = {  # what would identify the rate, by the reason of a refusal
     Reason.CEILING: "shorter training or harder puzzles identify it",
     Reason.LACK_OF_FIT: "one rate does not describe them, and more cells would not; effects of single settings stand on their own",
 }
-UNIT = "differences of log loss, each for a doubling of recursion that parameters pay for, in the middle of the design"
+UNIT = "differences of log loss, each for twice the recursion and fewer parameters at equal FLOPs, in the middle of the design"
 UNKNOWN_COST = "it is not known which is better, because these FLOPs do not follow from parameters and recursion"
 WITHOUT_PRICE = "the loss does not fall clearly with parameters"
 COST_NAMES = {"train_flops": "training FLOPs", "inference_flops": "FLOPs of an answer"}
@@ -42,6 +42,8 @@ class Headline:
     text: str
     figure: str = ""
     rates: Mapping[str, Interval] = field(default_factory=dict)  # printed factors in parameters by axis; `recursion` is R
+    ended: Collection[str] = ()  # axes of `rates` along which more than the largest value brings nothing
+    fit: Fit | None = None  # that has these rates; None for refusals
     reason: Reason | None = None  # why there is no rate
     equal_cost: str = ""  # whether width or recursion is the better buy; empty where no cost is known
 
@@ -111,7 +113,7 @@ def _headline(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> 
     else:
         assert choice.axes is not None
         headline = _of_axes(choice, choice.axes, sorted(choice.axes.identified, key=lambda axis: ranks[axis]))
-    return _capitalized(replace(headline, equal_cost=_compare_at_equal_cost(choice, ranks, fits)))
+    return _capitalized(replace(headline, fit=choice.fit, equal_cost=_compare_at_equal_cost(choice, ranks, fits)))
 
 
 def _capitalized(headline: Headline) -> Headline:
@@ -146,15 +148,16 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
     over = f"over {_range(fit, RECURSION, 'R')} and {_sizes(fit)}"
     if rate is None:
         change = f"log loss changes by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)} a doubling, {over}"
-        text = f"{WITHOUT_PRICE}, so that a doubling of recursion has no price in them; {change}."
+        text = f"{WITHOUT_PRICE}, so that what a doubling of recursion is worth cannot be stated in parameters; {change}."
         return Headline(f"{name_place(fit)}{text}", "law_one_exponent")
-    ends = ""
+    local = pd.DataFrame()
     if isinstance(fit, CurvatureFit) and fit.local_rates is not None:
-        ends = _state_ends(fit.local_rates[fit.local_rates["kind"] == "law"], "R")
+        local = fit.local_rates[fit.local_rates["kind"] == "law"]
     stops = "; at the largest R more recursion brings nothing" if "plateau" in fit.flags else ""
     worth = f"one doubling of recursion is worth {state_interval(rate)} times the recursed parameters {over}"
-    text = f"{name_place(fit)}{worth}{ends}{stops}{_state_interactions(axes)}{_state_harm([rate])}."
-    return Headline(text, f"exchange_rate{fit.suffix}", {"recursion": rate})
+    text = f"{name_place(fit)}{worth}{_state_ends(local, 'R')}{stops}{_state_interactions(axes)}{_state_harm([rate])}."
+    ended = {"recursion"} if "plateau" in fit.flags or _has_ended(local) else set()
+    return Headline(text, f"exchange_rate{fit.suffix}", {"recursion": rate}, ended)
 
 
 def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
@@ -168,14 +171,15 @@ def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
     over = f"over {', '.join(ranges)} and {_sizes(fit)}{' (two values of R)' if is_single and choice.has_two_values else ''}"
     if not rates:
         changes = ", ".join(f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes)
-        text = f"{name_place(fit)}{WITHOUT_PRICE}, so that no doubling has a price in them"
+        text = f"{name_place(fit)}{WITHOUT_PRICE}, so that what a doubling is worth cannot be stated in parameters"
         return Headline(f"{text}; log loss changes a doubling by {changes}, {over}.", f"axis_rates{fit.suffix}")
     parts = [f"{state_interval(rate)}{{}} along {names[axis]}{_ends_along(fit, axis)}" for axis, rate in rates.items()]
     first, *others = [part.format(" times the recursed parameters" if not place else "") for place, part in enumerate(parts)]
     worth = f"{name_place(fit)}one doubling is worth {_listed([first, *others])}, {over}"
     text = f"{worth}{_state_caveats(fit, names)}{_state_harm(list(rates.values()))}."
-    printed = {"recursion" if names[axis] == "recursion" else RATE_AXES[axis]: rate for axis, rate in rates.items()}
-    return Headline(text, f"axis_rates{fit.suffix}", printed)
+    words = {axis: "recursion" if names[axis] == "recursion" else RATE_AXES[axis] for axis in rates}
+    ended = {word for axis, word in words.items() if _has_ended(_changing_rates(fit, axis))}
+    return Headline(text, f"axis_rates{fit.suffix}", {words[axis]: rate for axis, rate in rates.items()}, ended)
 
 
 def _state_caveats(fit: AxesFit, names: Mapping[str, str]) -> str:
@@ -199,7 +203,7 @@ def _state_interactions(fit: AxesFit | None) -> str:
     if fit is None or INTERACTIONS not in fit.flags or fit.interactions_p is None:
         return ""
     over = "size" if len(fit.varied) == 1 else "size and the other axes"
-    return f"; it is an average over {over}, on which it depends ({_state_p(fit.interactions_p)})"
+    return f"; each rate is an average: it changes with {over} ({_state_p(fit.interactions_p)})"
 
 
 def _state_p(p: float) -> str:
@@ -211,9 +215,19 @@ def _state_harm(rates: Sequence[Interval]) -> str:
 
 
 def _ends_along(fit: AxesFit, axis: str) -> str:
+    return _state_ends(_changing_rates(fit, axis), value_name(axis))
+
+
+def _changing_rates(fit: AxesFit, axis: str) -> pd.DataFrame:
+    """The rate at each value of an axis, rising; empty where the rate does not clearly change."""
     if not fit.is_curved[axis] or fit.local_rates is None:
-        return ""
-    return _state_ends(fit.local_rates[fit.local_rates["axis"] == axis], value_name(axis))
+        return pd.DataFrame()
+    return fit.local_rates[fit.local_rates["axis"] == axis]
+
+
+def _has_ended(local: pd.DataFrame) -> bool:
+    """Whether the rate at the largest value, as it is printed, is at most 1."""
+    return len(local) > 0 and float(f"{local['estimate'].iloc[-1]:.2g}") <= 1
 
 
 def _state_ends(local: pd.DataFrame, name: str) -> str:

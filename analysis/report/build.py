@@ -143,8 +143,10 @@ class Report:
     def _nothing_claimed(self) -> Sentence:
         # A note on the table names the option, so that this sentence does not repeat it.
         renamed = " Some columns resemble those of this project under other names: a note has the option that reads them."
-        reason = "No effect is claimed: no axis was varied with at least two seeds per cell."
-        return Sentence(f"{reason}{renamed if self.tables.lookalikes else ''}")
+        reason = (
+            "no axis was varied with at least two seeds per cell" if _has_scores(self.tables) else f"the table has no {ACCURACY}"
+        )
+        return Sentence(f"No effect is claimed: {reason}.{renamed if self.tables.lookalikes else ''}")
 
     @cached_property
     def headlines(self) -> list[Headline]:
@@ -175,7 +177,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     fits = fit_laws(tables) if fits is None else fits
     varied, completed = tables.varied, tables.completed
     keys = [*varied, *(name for name in ("params", "layers_executed") if name in completed)]
-    has_accuracy = ACCURACY in completed and bool(completed[ACCURACY].notna().any()) and bool(keys)
+    has_accuracy = _has_scores(tables) and bool(keys)
     cells = summarise_cells(completed, keys, ACCURACY) if has_accuracy else pd.DataFrame()
     is_design = tables.kind == "measure" and has_accuracy
     effects = measure_effects(completed, varied, ACCURACY) if is_design else []
@@ -195,6 +197,11 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
         _distinct([*laws, *(figure for figure in further if figure is not None), *figures, *laws_of_one_axis]), left_out,
         find_records(tables), confirmed, _search_plots(tables),
     )  # fmt: skip
+
+
+def _has_scores(tables: Tables) -> bool:
+    """Whether any completed trial has an exact accuracy on test."""
+    return ACCURACY in tables.completed and bool(tables.completed[ACCURACY].notna().any())
 
 
 def _search_plots(tables: Tables) -> "list[OptunaPlot]":

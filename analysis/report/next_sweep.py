@@ -1,7 +1,7 @@
 """What to run next: one spec, the question that it answers, and its cost (docs/report.md, "What to run next")."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +9,23 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.tables import Tables
+from analysis.laws.axis_rates import value_name
 from analysis.laws.fit import Fit
+from analysis.laws.groups import trials_with
 from analysis.laws.headline import Headline
+from analysis.laws.sentence import name_place
 from analysis.laws.suggest_design import Suggestions
 from analysis.report.around_best import best_trial, measure_around
 from analysis.statistics.confirmation import Confirmed
 from analysis.statistics.interval import Interval
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
+from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS, RECURSION
+from sweeps.design.axes import AXIS_SETTINGS, LAYERS, RECURSION
+from sweeps.design.axis_rates import RATE_AXES
+from sweeps.design.reasons import Reason
+from sweeps.design.short_names import axis_name
 from sweeps.spec.load_spec import parse_stored_spec
 
 AMOUNT = "fit.budget.amount"
@@ -38,9 +46,9 @@ def plan_next_sweep(
 ) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
-    A leading law that is refused comes first: its suggestion would identify it. After a fitted one come more seeds (its rate
-    could still be 1), then one more doubling of recursion (the last one still helped), then twice the budget. After a search
-    comes the measure sweep around its best setting.
+    After a fitted leading law come more seeds (its rate could still be 1), then one more doubling of recursion (the last one
+    still helped), then twice the budget. After a refused one comes the design that would identify it; no design does where
+    the law does not describe the trials. After a search comes the measure sweep around its best setting.
 
     Args:
         confirmed: settings of the confirm stage of a search, the best first.
@@ -48,10 +56,10 @@ def plan_next_sweep(
     if tables.kind == "search":
         return _after_search(tables, confirmed)
     leading = [fit for fit in fits if fit.fitted_by.is_leading]
-    rates = next((headline.rates for headline in headlines if headline.rates), None)
-    refused = [fit for fit in leading if fit.suggestion]
-    if rates and tables.specs:
-        reason, text = _after(tables, rates, has_plateau=any("plateau" in fit.flags for fit in leading))
+    answered = next((headline for headline in headlines if headline.rates), None)
+    refused = [fit for fit in leading if fit.suggestion and fit.reason != Reason.LACK_OF_FIT]
+    if answered is not None and tables.specs:
+        reason, text = _after(tables, answered)
     elif refused:
         reason, text = _explain(refused[0]), refused[0].suggestion
     else:
@@ -64,8 +72,9 @@ def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep |
     text = None if best is None else measure_around(tables, best)
     if text is None:
         return None
-    reason = "What do size and recursion bring around the best setting of the search? All else is fixed, and the seeds are new."
-    return NextSweep(reason, text, _cost(tables, text))
+    axes = list(parse_yaml(text, "the next sweep")["measure"]["vary"])
+    question = f"What do other values of {' and '.join(map(axis_name, axes))} bring around the best setting of the search?"
+    return NextSweep(f"{question} All else is fixed, and the seeds are new.", text, _cost(tables, text))
 
 
 def _explain(fit: Fit) -> str:
@@ -73,20 +82,33 @@ def _explain(fit: Fit) -> str:
     return f"The {fit.law} law is not fitted: {fit.reason.sentence}. This design would identify it."
 
 
-def _after(tables: Tables, rates: Mapping[str, Interval], *, has_plateau: bool) -> tuple[str, str | None]:
-    """The question that a headline leaves open, and the spec that answers it."""
+def _after(tables: Tables, headline: Headline) -> tuple[str, str | None]:
+    """The question that a headline leaves open, and the spec that answers it, for the trials of its group."""
+    assert headline.fit is not None
     suggestions = Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
-    trials = tables.completed
-    unclear = [rate for rate in rates.values() if rate.low < 1 < rate.high]
+    trials, place = trials_with(tables.completed, headline.fit.group), name_place(headline.fit)
+    rates = {axis: headline.rates[word] for axis, word in RATE_AXES.items() if word in headline.rates}
+    unclear = {axis: rate for axis, rate in rates.items() if rate.low < 1 < rate.high}
     if unclear:
-        factor = max(map(_seeds_factor, unclear))
-        return "The interval includes 1: more seeds would narrow it.", suggestions.more_seeds(trials, factor)
-    axis, best = max(rates.items(), key=lambda item: item[1].estimate)
-    if best.estimate > 1 and not has_plateau:
+        names = " and ".join("recursion" if axis == RECURSION else value_name(axis) for axis in unclear)
+        text = suggestions.more_seeds(trials, max(map(_seeds_factor, unclear.values())))
+        return _capitalized(f"{place}the 95 % CI of the rate along {names} includes 1: more seeds would narrow it."), text
+    helping = {
+        axis: rate.estimate
+        for axis, rate in rates.items()
+        if axis != LAYERS and rate.estimate > 1 and RATE_AXES[axis] not in headline.ended
+    }
+    if helping:
+        axis = max(helping, key=lambda axis: helping[axis])
         text = suggestions.more_recursion(trials, None if axis == RECURSION else axis)
         if text is not None:
-            return "The largest recursion still helps: one more doubling would show where that ends.", text
-    return "Does this hold with longer training? The same design at twice the budget answers that.", suggestions.longer(trials)
+            return _capitalized(f"{place}the largest recursion still helps: one more doubling would show where that ends."), text
+    question = f"{place}does this hold with longer training? The same design at twice the budget answers that."
+    return _capitalized(question), suggestions.longer(trials)
+
+
+def _capitalized(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _seeds_factor(rate: Interval) -> int:
@@ -105,7 +127,7 @@ def _cost(tables: Tables, text: str) -> str:
         spec = parse_stored_spec(text, "the next sweep", {})
     except UserError:
         return ""
-    finished = set(tables.completed["fingerprint"])
+    finished = set(tables.trials.loc[_has_ended(tables.trials), "fingerprint"])
     added = [trial for trial in spec.design if trial.fingerprint not in finished]
     count = f"It adds {len(added)} trial{'s' if len(added) != 1 else ''}"
     seconds = _predict_seconds(tables.completed, added)
@@ -114,12 +136,18 @@ def _cost(tables: Tables, text: str) -> str:
     )
 
 
+def _has_ended(trials: pd.DataFrame) -> pd.Series:
+    """Which trials a run of the sweep leaves as they are: completed, pruned and failed ones, and none whose process died."""
+    is_lost = trials["retryable"].eq(True) if "retryable" in trials else pd.Series(False, trials.index)
+    return trials["outcome"].isin(list(Outcome)) & ~is_lost
+
+
 def _predict_seconds(completed: pd.DataFrame, added: list[TrialConfig]) -> float | None:
     """Sum of predicted times: log seconds is linear in the logs of axes and budget; None where no time is known."""
-    if "wall_seconds" not in completed or completed["wall_seconds"].isna().all() or not added:
+    names = [name for name in (*AXIS_SETTINGS, AMOUNT) if name in completed]
+    known = completed[completed["wall_seconds"] > 0] if "wall_seconds" in completed else completed[:0]
+    if known.empty or not names or not added:
         return None
-    known = completed[completed["wall_seconds"] > 0]
-    names = [name for name in (*AXIS_SETTINGS, AMOUNT) if name in known]
     features = _features([known[name].tolist() for name in names])
     coefficients, *_ = np.linalg.lstsq(features, np.log(known["wall_seconds"].to_numpy(dtype=float)), rcond=None)
     flat = [trial.flat() for trial in added]

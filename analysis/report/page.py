@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 from analysis.data.tables import Tables
 from analysis.figures.data import FigureData
 from analysis.figures.render import interactive, write_static
-from analysis.figures.thinking import pages_data, write_gif
+from analysis.figures.thinking import draw_steps, pages_data, write_gif
 from analysis.report.build import Report
 from analysis.report.sections import Section, leading_figures, sections_of
 from analysis.statistics.effects import name_level
@@ -49,6 +49,7 @@ def write_report(report: Report, folder: Path, title: str, commands: list[str]) 
         write_static(figure, folder) if isinstance(figure, FigureData) else figure.write_static(folder)
     if report.thought is not None:
         write_atomically(folder / "thinking.gif", write_gif(report.thought))
+        write_static(draw_steps(report.thought), folder)
     path = folder / "report.html"
     write_atomically(path, render_page(report, title, commands))
     return path

@@ -12,6 +12,7 @@ ACCURACY, VALIDATION = "test/exact_accuracy", "val/exact_accuracy"
 BUDGET = ("matching", "fit.budget.unit", "fit.budget.amount")
 TRAINING_DATA = ("task.train_examples", "task.augment", "task.augmentations")  # settings of a task that leave its test as it is
 COSTS = ("params", "inference_flops", "train_flops")
+CHOSEN_ON = "chosen_on"  # column: the split on which the cell is the best, val or test
 SWEEPS = "sweeps"  # column with the names of the sweeps that have trials of a cell
 
 
@@ -26,7 +27,8 @@ def find_records(tables: Tables) -> pd.DataFrame:
 
     Returns:
         One row per task and budget: columns of tasks, of budgets and `Tables.varied`, `COSTS`, seeds, mean, low and high of
-        exact accuracy on test (variance pooled over the cells of the task and budget), `SWEEPS`. Empty for a single sweep.
+        exact accuracy on test (variance pooled over the cells of the task and budget), `CHOSEN_ON`, `SWEEPS`. Empty for a
+        single sweep.
     """
     completed = tables.completed
     if len(tables.members) < 2 or ACCURACY not in completed:
@@ -47,7 +49,8 @@ def _best_cell(tables: Tables, trials: pd.DataFrame, keys: list[str]) -> dict[st
     best = cells.sort_values(order, ascending=[False] + [True] * (len(order) - 1), key=_comparable).to_dict("records")[0]
     own = set(trials[(trials[keys] == pd.Series({key: best[key] for key in keys})).all(axis=1)]["fingerprint"])
     return {str(name): value for name, value in best.items()} | {
-        SWEEPS: ", ".join(sorted(name for name, members in tables.members.items() if members & own))
+        CHOSEN_ON: "val" if ranking == VALIDATION else "test",
+        SWEEPS: ", ".join(sorted(name for name, members in tables.members.items() if members & own)),
     }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from analysis.cli import place_of
 from analysis.data.tables import Tables, load, merge, split_bins
 from analysis.figures import RECIPES, Recipe
-from analysis.figures.data import FigureData
+from analysis.figures.data import FigureData, chosen_cell
 from analysis.figures.inference import inference_frontier
 from analysis.figures.recursion import inference_depth
 from analysis.figures.render import interactive, write_static
@@ -94,6 +94,17 @@ def test_cells_at_the_floor_are_pointed_out() -> None:
 def test_one_seed_claims_nothing(tables: Tables) -> None:
     single = Tables(tables.trials[tables.trials["seed"] == 0], tables.curves)
     assert said(build_report(single)) == ["No effect is claimed: no axis was varied with at least two seeds per cell."]
+
+
+def test_a_table_without_accuracy_claims_nothing_for_that_reason(tables: Tables) -> None:
+    unscored = Tables(tables.trials.drop(columns="test/exact_accuracy"), tables.curves)
+    assert said(build_report(unscored, [])) == ["No effect is claimed: the table has no test/exact_accuracy."]
+
+
+def test_a_cell_for_a_figure_is_chosen_by_a_measure_that_has_values(tables: Tables) -> None:
+    empty = Tables(tables.trials.assign(**{"val/exact_accuracy": np.nan}), tables.curves)
+    without = Tables(tables.trials.drop(columns="val/exact_accuracy"), tables.curves)
+    assert chosen_cell(empty) == chosen_cell(without)
 
 
 def test_trials_that_did_not_complete_are_not_compared(tables: Tables) -> None:

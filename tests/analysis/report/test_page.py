@@ -12,7 +12,7 @@ from analysis.data.tables import Tables
 from analysis.figures.data import FigureData
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import MAX_ANSWERS, Report, build_report
-from analysis.report.page import CARTESIAN, write_report
+from analysis.report.page import CARTESIAN, render_page, write_report
 from analysis.report.sections import describe_refusals, leading_figures, sections_of
 from tests.browser import browser_context, needs_browser
 
@@ -72,6 +72,13 @@ def test_the_script_of_the_page_has_the_version_of_the_installed_plotly() -> Non
     assert ours and theirs and ours[1] == theirs[1], (
         "take the file of this version from the npm package plotly.js-cartesian-dist-min"
     )
+
+
+def test_every_file_that_the_page_names_exists_and_a_page_without_files_names_none(written: Path, report: Report) -> None:
+    named = re.findall(r"[\w-]+\.(?:png|svg|gif)\b", re.sub(r"<script.*?</script>", "", written.read_text(), flags=re.DOTALL))
+    assert {"thinking.gif", "thinking_steps.png", "thinking_steps.svg"} <= set(named)
+    assert all((written.parent / name).is_file() for name in named)
+    assert "File: " not in render_page(report, "rich", [], has_files=False)
 
 
 # -- in a browser without a network -------------------------------------------------------------------------------

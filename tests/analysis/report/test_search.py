@@ -1,10 +1,13 @@
 """The report of a search: Optuna's plots, the confirm stage, and the measure sweep around the best setting."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
+from PIL import Image
 
 from analysis.data.tables import Tables, load, load_store
 from analysis.figures.optuna_plots import draw_search
@@ -72,6 +75,19 @@ def test_a_search_by_two_objectives_begins_with_its_pareto_front_and_has_each_pl
     assert [drawing.layout.xaxis.title.text, drawing.layout.yaxis.title.text] == ["val/nll", "params"]
 
 
+def test_the_plot_of_training_has_no_legend_so_that_its_height_does_not_grow_with_the_number_of_trials(
+    confirmed: Report, tmp_path: Path
+) -> None:
+    plot = next(plot for plot in confirmed.search_plots if plot.name == "intermediate_values")
+    study = optuna.create_study()
+    trials = study_of(confirmed.tables).get_trials()
+    study.add_trials([trial for _ in range(5) for trial in trials])
+    replace(plot, study=study).write_static(tmp_path)
+    with Image.open(tmp_path / "intermediate_values.png") as picture:
+        assert picture.height < 900
+    assert plot.interactive().layout.showlegend is False
+
+
 CONDITIONAL: dict[str, Any] = {
     "space": {"optim.lr": {"log_uniform": [1e-4, 1e-2]}, "optim.kind": {"choice": ["adam_atan2", "adamw"]}},
     "when": [{"if": {"optim.kind": "adamw"}, "space": {"optim.weight_decay": {"uniform": [0.0, 0.2]}}}],
@@ -135,6 +151,7 @@ def test_a_search_suggests_three_sizes_and_recursions_around_the_best_setting_wi
     confirmed: Report,
 ) -> None:
     assert confirmed.following is not None
+    assert confirmed.following.reason.startswith("What do other values of width and n bring around the best setting of the search?")
     spec = parse_yaml(confirmed.following.spec, "next")
     assert spec["measure"] == {
         "vary": {"model.hidden_size": [24, 48, 96], "model.l_cycles": [2, 4, 8]}, "seeds": 3, "first_seed": 4, "matching": "steps",
@@ -145,6 +162,13 @@ def test_a_search_suggests_three_sizes_and_recursions_around_the_best_setting_wi
     design = parse_stored_spec(confirmed.following.spec, "next", {}).design
     settings = [name for name in SPACE if name not in spec["measure"]["vary"]]
     assert {tuple(trial.flat()[name] for name in settings) for trial in design} == {tuple(best[name] for name in settings)}
+
+
+def test_the_question_after_a_search_of_models_of_one_pass_names_their_size_alone(tmp_path: Path) -> None:
+    space = {"model.kind": {"choice": ["direct"]}, "model.num_layers": {"int": [1, 3]}}
+    trial = {"model": {"kind": "direct", "head_size": 8, "hidden_size": 16}}
+    following = build_report(load_store(write_search(tmp_path, space=space, count=6, trial=trial))).following
+    assert following is not None and following.reason.startswith("What do other values of layers bring around the best setting")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,21 @@ def test_the_best_cell_is_chosen_on_validation_and_not_on_test() -> None:
     trials = other.trials.assign(**{"val/exact_accuracy": other.trials["val/exact_accuracy"] + 0.6 * wide})
     records = find_records(merge([one, replace(other, trials=trials)]))
     assert len(records) == 1 and records["model.hidden_size"][0] == 16 and records["sweeps"][0] == "made, other"
+    assert records["chosen_on"][0] == "val"
+
+
+def test_the_note_on_the_records_says_that_a_cell_without_validation_scores_is_chosen_on_test(several: Report) -> None:
+    def note(report: Report) -> str:
+        return sections_of(report)[0].tables[0].note
+
+    tables = several.tables
+    untested = tables.trials.drop(columns="val/exact_accuracy")
+    partly = tables.trials.copy()
+    partly.loc[partly["task.kind"] == "maze", "val/exact_accuracy"] = float("nan")
+    assert "Each cell is chosen on validation. " in note(several)
+    assert "Each cell is chosen on test: optimistic. " in note(build_report(replace(tables, trials=untested)))
+    mixed = note(build_report(replace(tables, trials=partly)))
+    assert "chosen on validation, or " in mixed and "chosen on test: optimistic" in mixed
 
 
 def test_a_front_joins_the_cells_that_no_cheaper_one_of_the_same_sweep_beats(several: Report) -> None:

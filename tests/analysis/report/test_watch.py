@@ -80,7 +80,7 @@ def test_the_report_waits_for_the_first_trial_follows_the_next_ones_and_ends_by_
             wait_for(lambda: "4 of 8 trials are missing: the sweep is running." in read(address))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-        assert "5 of 8 trials are missing" in process.stdout.read()
+        assert re.search(r"\d 5 of 8 trials are missing: .*\. \S.*\.\n", process.stdout.read())
     finally:
         process.kill()
         process.communicate()
@@ -92,11 +92,12 @@ def test_the_report_waits_for_the_first_trial_follows_the_next_ones_and_ends_by_
     [
         (
             ["--watch", "--fits-only"],
-            "--watch: serves the report of a sweep from its store and writes no file: leave out --fits-only",
+            "--watch: serves the report of a sweep from its store, writes no file and prints a line a page: leave out --fits-only",
         ),
         (["--watch", "--tracking-uri", "sqlite:///x.db"], "--watch: serves the report of a sweep from its store"),
         (["--watch", "--csv", "x.csv"], "--watch: serves the report of a sweep from its store"),
         (["--watch", "--out", "there"], "--watch: serves the report of a sweep from its store"),
+        (["--watch", "--verbose"], "writes no file and prints a line a page: leave out --verbose"),
         (["other", "--watch"], "--watch: follows one sweep, got 2: half, other"),
         (["--watch", "--port", "70000"], "--port: must be between 1 and 65535, got 70000"),
         (["--port", "7000"], "--port: has no effect without --watch: leave it out"),
