@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -188,7 +189,7 @@ def _check(
         raise UserError("--out", "is needed with --tracking-uri and --csv: a folder to write into")
 
 
-def _check_watch(sweeps: list[str], others: dict[str, object], watch: bool, port: int | None) -> None:
+def _check_watch(sweeps: list[str], others: Mapping[str, object], watch: bool, port: int | None) -> None:
     """Refuse what --watch has no use for, and --port without it."""
     if not watch:
         if port is not None:
