@@ -85,7 +85,13 @@ def analyze(
     from analysis.laws.fit_all import fit_laws
 
     budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
-    others = {"--fits-only": fits_only, "--csv": csv, "--tracking-uri": tracking_uri, "--out": out, "--verbose": verbose}
+    others: dict[str, object] = {
+        "--fits-only": fits_only,
+        "--csv": csv,
+        "--tracking-uri": tracking_uri,
+        "--out": out,
+        "--verbose": verbose,
+    }
     _check_watch(sweeps or [], others, watch, port)
     _check(sweeps or [], out, tracking_uri, csv, storage, has_parts=curves is not None or any((columns, settings, percent)))
     _check_budgets(budgets)
