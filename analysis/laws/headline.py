@@ -18,6 +18,7 @@ from analysis.statistics.interval import Interval
 from sweeps.design.axes import LAYERS, RECURSION, SIZE
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
+from sweeps.design.short_names import axis_name
 
 DOUBLING = 0.693  # change of log L a doubling, for a slope of log L in a log
 NEEDED = {  # what would identify the rate, by the reason of a refusal
@@ -163,7 +164,7 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
 def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
     """The worth of one doubling of each axis."""
     is_single = len(fit.recursion_axes) == 1
-    names = {axis: "recursion" if is_single and axis != LAYERS else value_name(axis) for axis in axes}
+    names = {axis: "recursion" if is_single and axis != LAYERS else axis_name(axis) for axis in axes}
     joint = fit.joint_rates if _has_price(fit) else {}
     rates = {axis: joint[axis] for axis in axes if joint}
     ranges = [_range(fit, RECURSION, "R")] if is_single else []
@@ -194,7 +195,7 @@ def _state_caveats(fit: AxesFit, names: Mapping[str, str]) -> str:
             why = (
                 "rises with size or another axis" if reason == Reason.CONFOUNDED else "varies in too few cells or at too few sizes"
             )
-            clauses.append(f"the rate along {value_name(axis)} is not known: it {why}")
+            clauses.append(f"the rate along {axis_name(axis)} is not known: it {why}")
     return "".join(f"; {clause}" for clause in clauses) + _state_interactions(fit)
 
 
@@ -292,7 +293,7 @@ def _of_gains(axes: AxesFit | None, cost: str, ranks: Mapping[str, int], wider: 
     gains = {axis: gain for axis in axes.identified if axis != LAYERS and (gain := axes.gain(axis, cost)) is not None}
     is_single = len(axes.recursion_axes) == 1
     return _listed([
-        _state_gain(gains[axis], "recursion" if is_single else value_name(axis), wider)
+        _state_gain(gains[axis], "recursion" if is_single else axis_name(axis), wider)
         for axis in sorted(gains, key=lambda axis: ranks[axis])
     ]) if gains else ""  # fmt: skip
 

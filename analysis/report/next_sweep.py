@@ -13,6 +13,7 @@ from analysis.laws.axis_rates import value_name
 from analysis.laws.fit import Fit
 from analysis.laws.groups import trials_with
 from analysis.laws.headline import Headline
+from analysis.laws.recurrence import Recurrence
 from analysis.laws.sentence import name_place
 from analysis.laws.suggest_design import Suggestions
 from analysis.report.around_best import best_trial, measure_around
@@ -28,7 +29,7 @@ from sweeps.design.reasons import Reason
 from sweeps.design.short_names import axis_name
 from sweeps.spec.load_spec import parse_stored_spec
 
-AMOUNT = "fit.budget.amount"
+AMOUNT, UNIT = "fit.budget.amount", "fit.budget.unit"
 MIN_CLEARER, MAX_CLEARER = 2, 4  # factors by which seeds are raised where an interval includes 1
 
 
@@ -46,25 +47,32 @@ def plan_next_sweep(
 ) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
-    After a fitted leading law come more seeds (its rate could still be 1), then one more doubling of recursion (the last one
-    still helped), then twice the budget. After a refused one comes the design that would identify it; no design does where
-    the law does not describe the trials. After a search comes the measure sweep around its best setting.
+    After a fitted recurrence law come more seeds (its rate could still be 1, or size has no clear slope), then one more doubling
+    of recursion (the last one still helped), then twice the budget. After a refused one comes the design that would identify it;
+    no design does where the law does not describe the trials. After a search comes the measure sweep around its best setting.
 
     Args:
         confirmed: settings of the confirm stage of a search, the best first.
     """
     if tables.kind == "search":
         return _after_search(tables, confirmed)
-    leading = [fit for fit in fits if fit.fitted_by.is_leading]
     answered = next((headline for headline in headlines if headline.rates), None)
-    refused = [fit for fit in leading if fit.suggestion and fit.reason != Reason.LACK_OF_FIT]
+    refused = [fit for fit in fits if isinstance(fit.fitted_by, Recurrence) and fit.suggestion and fit.reason != Reason.LACK_OF_FIT]
+    has_no_price = any(headline.reason is None for headline in headlines)
     if answered is not None and tables.specs:
         reason, text = _after(tables, answered)
+    elif has_no_price and tables.specs:
+        reason = "The loss does not fall clearly with parameters: twice the seeds would show whether it does."
+        text = _suggestions(tables).more_seeds(tables.completed, MIN_CLEARER)
     elif refused:
         reason, text = _explain(refused[0]), refused[0].suggestion
     else:
         return None
     return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
+
+
+def _suggestions(tables: Tables) -> Suggestions:
+    return Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
 
 
 def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep | None:
@@ -85,7 +93,7 @@ def _explain(fit: Fit) -> str:
 def _after(tables: Tables, headline: Headline) -> tuple[str, str | None]:
     """The question that a headline leaves open, and the spec that answers it, for the trials of its group."""
     assert headline.fit is not None
-    suggestions = Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
+    suggestions = _suggestions(tables)
     trials, place = trials_with(tables.completed, headline.fit.group), name_place(headline.fit)
     rates = {axis: headline.rates[word] for axis, word in RATE_AXES.items() if word in headline.rates}
     unclear = {axis: rate for axis, rate in rates.items() if rate.low < 1 < rate.high}
@@ -151,6 +159,8 @@ def _predict_seconds(completed: pd.DataFrame, added: list[TrialConfig]) -> float
     features = _features([known[name].tolist() for name in names])
     coefficients, *_ = np.linalg.lstsq(features, np.log(known["wall_seconds"].to_numpy(dtype=float)), rcond=None)
     flat = [trial.flat() for trial in added]
+    if UNIT in known and {settings[UNIT] for settings in flat} != set(known[UNIT]):
+        return None  # amounts of two units do not compare
     wanted = _features([[settings.get(name) for settings in flat] for name in names])
     # An axis that no finished trial varies has no slope: time grows in proportion.
     constant = np.ptp(features, axis=0) == 0

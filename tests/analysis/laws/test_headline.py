@@ -63,10 +63,10 @@ def test_axes_that_differ_have_their_own_rates_in_the_order_of_the_spec() -> Non
     tables = draw(AxesDesign({LATENT_UPDATES: 0.2, SUPERVISION_STEPS: -0.15}), FREE_STEPS)
     one = headline(tables, (WIDTH, SUPERVISION_STEPS, LATENT_UPDATES))
     assert list(one.rates) == ["supervision_steps", "l_cycles_plus_1"] and "doubling of recursion" not in one.text
-    assert one.text.index("along N_sup") < one.text.index("along n + 1")
+    assert one.text.index("along N_sup") < one.text.index("along n")
     assert "recursion as a whole has no rate" in one.text and "a factor below 1 means harm" in one.text
     assert list(headline(tables).rates) == ["l_cycles_plus_1", "supervision_steps"]
-    assert one.equal_cost.index("more N_sup") < one.equal_cost.index("more n + 1")
+    assert one.equal_cost.index("more N_sup") < one.equal_cost.index("more n ")
 
 
 def test_the_order_of_a_report_is_that_of_the_stored_spec() -> None:

@@ -155,3 +155,16 @@ def test_a_failed_trial_is_not_run_again_and_a_lost_one_is(finished: Tables) -> 
     trials = finished.trials.assign(outcome=outcomes, retryable=[True, *[np.nan] * (len(outcomes) - 1)])
     following = plan_next_sweep(replace(finished, trials=trials), [], [headline(1.5, 2.0, 2.5)])
     assert following is not None and following.cost.startswith("It adds 7 trials: ")
+
+
+def test_a_loss_that_does_not_clearly_fall_with_size_asks_for_twice_the_seeds(finished: Tables) -> None:
+    following = plan_next_sweep(finished, [], [Headline("what a doubling is worth cannot be stated in parameters")])
+    assert following is not None and following.reason.startswith("The loss does not fall clearly with parameters")
+    assert parse_yaml(following.spec, "next")["measure"]["seeds"] == 4
+
+
+def test_a_suggestion_with_another_unit_of_the_budget_has_no_time(finished: Tables) -> None:
+    flops = SPEC | {"trial": SPEC["trial"] | {"fit": {"batch_size": 32, "budget": {"unit": "train_flops", "amount": 1e12}}}}
+    flops["measure"] = SPEC["measure"] | {"matching": "train_flops"}
+    following = plan_next_sweep(finished, [recurrence(reason=Reason.TOO_FEW_SCALES, suggestion=write_yaml(flops))], [])
+    assert following is not None and following.cost == "It adds 18 trials."
