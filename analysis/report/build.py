@@ -97,7 +97,7 @@ class Report:
         laws = describe_fits(self.fits, self.headlines)
         if not claims and not laws:
             claims = [self._nothing_claimed]
-        # A fitted law stands before the effects, a refused law after them.
+        # A law that states a rate stands before the effects, any other after them.
         return [*(laws + claims if self._has_headline else claims + laws), *describe_agreements(self.agreements), *self._limits]
 
     @cached_property
@@ -137,7 +137,7 @@ class Report:
 
     @property
     def _has_headline(self) -> bool:
-        return any(headline.reason is None for headline in self.headlines)
+        return any(headline.rates for headline in self.headlines)
 
     @property
     def _nothing_claimed(self) -> Sentence:
