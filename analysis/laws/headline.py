@@ -13,7 +13,7 @@ from analysis.laws.compute_optimal import BudgetFit
 from analysis.laws.curvature import CurvatureFit
 from analysis.laws.fit import Fit
 from analysis.laws.recurrence import CURVATURE, ONE_EXPONENT, Recurrence
-from analysis.laws.sentence import Sentence, name_place, state_interval, state_range, state_refusals
+from analysis.laws.sentence import Sentence, capitalize, name_place, state_interval, state_range, state_refusals
 from analysis.statistics.interval import Interval
 from sweeps.design.axes import LAYERS, RECURSION, SIZE
 from sweeps.design.axis_rates import RATE_AXES
@@ -114,11 +114,8 @@ def _headline(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> 
     else:
         assert choice.axes is not None
         headline = _of_axes(choice, choice.axes, sorted(choice.axes.identified, key=lambda axis: ranks[axis]))
-    return _capitalized(replace(headline, fit=choice.fit, equal_cost=_compare_at_equal_cost(choice, ranks, fits)))
-
-
-def _capitalized(headline: Headline) -> Headline:
-    return replace(headline, text=headline.text[0].upper() + headline.text[1:])
+    equal_cost = _compare_at_equal_cost(choice, ranks, fits)
+    return replace(headline, text=capitalize(headline.text), fit=choice.fit, equal_cost=equal_cost)
 
 
 def _refusals(refused: Sequence[Fit]) -> list[Headline]:
@@ -130,7 +127,7 @@ def _refusals(refused: Sequence[Fit]) -> list[Headline]:
         is_suggested = reason != Reason.LACK_OF_FIT and any(fit.suggestion for fit in own)
         spec = "; the report suggests such a spec" if is_suggested else ""
         text = f"{sentence.text.removesuffix('.')}; {NEEDED[reason]}{spec}."
-        headlines.append(_capitalized(Headline(text, sentence.figure, reason=reason)))
+        headlines.append(Headline(capitalize(text), sentence.figure, reason=reason))
     return headlines
 
 
@@ -148,7 +145,7 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
     rate = fit.estimates.get("exchange_rate") if _has_price(fit) else None
     over = f"over {_range(fit, RECURSION, 'R')} and {_sizes(fit)}"
     if rate is None:
-        change = f"log loss changes by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)} a doubling, {over}"
+        change = f"each doubling changes log loss by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)}, {over}"
         text = f"{WITHOUT_PRICE}, so that what a doubling of recursion is worth cannot be stated in parameters; {change}."
         return Headline(f"{name_place(fit)}{text}", "law_one_exponent")
     local = pd.DataFrame()
@@ -164,16 +161,16 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
 def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
     """The worth of one doubling of each axis."""
     is_single = len(fit.recursion_axes) == 1
-    names = {axis: "recursion" if is_single and axis != LAYERS else axis_name(axis) for axis in axes}
+    names = {axis: "recursion" if is_single and axis != LAYERS else value_name(axis) for axis in axes}
     joint = fit.joint_rates if _has_price(fit) else {}
     rates = {axis: joint[axis] for axis in axes if joint}
     ranges = [_range(fit, RECURSION, "R")] if is_single else []
     ranges += [_range(fit, RATE_AXES[axis], value_name(axis)) for axis in axes if not is_single or axis == LAYERS]
     over = f"over {', '.join(ranges)} and {_sizes(fit)}{' (two values of R)' if is_single and choice.has_two_values else ''}"
     if not rates:
-        changes = ", ".join(f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes)
+        changes = _listed([f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes])
         text = f"{name_place(fit)}{WITHOUT_PRICE}, so that what a doubling is worth cannot be stated in parameters"
-        return Headline(f"{text}; log loss changes a doubling by {changes}, {over}.", f"axis_rates{fit.suffix}")
+        return Headline(f"{text}; each doubling changes log loss by {changes}, {over}.", f"axis_rates{fit.suffix}")
     parts = [f"{state_interval(rate)}{{}} along {names[axis]}{_ends_along(fit, axis)}" for axis, rate in rates.items()]
     first, *others = [part.format(" times the recursed parameters" if not place else "") for place, part in enumerate(parts)]
     worth = f"{name_place(fit)}one doubling is worth {_listed([first, *others])}, {over}"
@@ -246,7 +243,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 def _range(fit: Fit, column: str, name: str) -> str:
     low, high = fit.fitted_range[column]
-    return f"{name} {low:.6g} to {high:.6g}"
+    return f"{name}{' from' if ' ' in name else ''} {low:.6g} to {high:.6g}"  # `R 2 to 9`, `n + 1 from 2 to 4`
 
 
 def _sizes(fit: Fit) -> str:
@@ -271,7 +268,7 @@ def _compare_at_equal_cost(choice: Choice, ranks: Mapping[str, int], fits: Seque
     place = name_place(choice.fit).removesuffix(", ")
     text = "; ".join(f"{' and '.join(costs)}, {verdict}" for verdict, costs in verdicts.items())
     note = "" if set(verdicts) == {UNKNOWN_COST} else f" ({UNIT})"
-    return f"{place}{': w' if place else 'W'}ider, or more recursion? {text[0].upper()}{text[1:]}{note}."
+    return f"{place}{': w' if place else 'W'}ider, or more recursion? {capitalize(text)}{note}."
 
 
 def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> str:

@@ -8,7 +8,7 @@ from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets
 from analysis.laws.headline import Headline
 from analysis.laws.law import Law
-from analysis.laws.sentence import Sentence
+from analysis.laws.sentence import Sentence, capitalize
 
 
 def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> list[Sentence]:
@@ -18,7 +18,7 @@ def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> li
     sentences += [sentence for law, part in parts for sentence in law.sentences(part)]
     sentences += [sentence for one in headlines if one.reason is not None for sentence in one.sentences]
     sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
-    return [Sentence(sentence.text[0].upper() + sentence.text[1:], sentence.figure) for sentence in sentences]
+    return [Sentence(capitalize(sentence.text), sentence.figure) for sentence in sentences]
 
 
 def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:

@@ -24,6 +24,11 @@ class Sentence:
         return self.text
 
 
+def capitalize(text: str) -> str:
+    """The text with a capital letter at its start; the rest stays as it is."""
+    return text[0].upper() + text[1:]
+
+
 def name_place(fit: "Fit") -> str:
     """`On sudoku (trm, state reset all), `: the settings by which the group of trials differs from others."""
     task, kind = fit.group.get("task.kind"), fit.group.get("model.kind")

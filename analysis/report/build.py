@@ -72,9 +72,7 @@ class Report:
     published: pd.DataFrame
     figures: list[FigureData] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one sentence per figure without data, with the data that it needs
-    records: pd.DataFrame = field(
-        default_factory=pd.DataFrame
-    )  # the best cell for each task and budget of several sweeps: `find_records`
+    records: pd.DataFrame = field(default_factory=pd.DataFrame)  # of several sweeps, what `find_records` gives
     confirmed: list[Confirmed] = field(default_factory=list)  # what the confirm stage of a search repeated, the best first
     search_plots: "list[OptunaPlot]" = field(default_factory=list)  # empty for a search whose spec is not known
 

@@ -14,7 +14,7 @@ from analysis.laws.fit import Fit
 from analysis.laws.groups import trials_with
 from analysis.laws.headline import Headline
 from analysis.laws.recurrence import Recurrence
-from analysis.laws.sentence import name_place
+from analysis.laws.sentence import capitalize, name_place
 from analysis.laws.suggest_design import Suggestions
 from analysis.report.around_best import best_trial, measure_around
 from analysis.statistics.confirmation import Confirmed
@@ -56,23 +56,15 @@ def plan_next_sweep(
     """
     if tables.kind == "search":
         return _after_search(tables, confirmed)
-    answered = next((headline for headline in headlines if headline.rates), None)
+    with_fit = sorted((headline for headline in headlines if headline.fit is not None), key=lambda headline: not headline.rates)
     refused = [fit for fit in fits if isinstance(fit.fitted_by, Recurrence) and fit.suggestion and fit.reason != Reason.LACK_OF_FIT]
-    has_no_price = any(headline.reason is None for headline in headlines)
-    if answered is not None and tables.specs:
-        reason, text = _after(tables, answered)
-    elif has_no_price and tables.specs:
-        reason = "The loss does not fall clearly with parameters: twice the seeds would show whether it does."
-        text = _suggestions(tables).more_seeds(tables.completed, MIN_CLEARER)
+    if with_fit and tables.specs:
+        reason, text = _after(tables, with_fit[0])
     elif refused:
         reason, text = _explain(refused[0]), refused[0].suggestion
     else:
         return None
     return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
-
-
-def _suggestions(tables: Tables) -> Suggestions:
-    return Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
 
 
 def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep | None:
@@ -93,14 +85,17 @@ def _explain(fit: Fit) -> str:
 def _after(tables: Tables, headline: Headline) -> tuple[str, str | None]:
     """The question that a headline leaves open, and the spec that answers it, for the trials of its group."""
     assert headline.fit is not None
-    suggestions = _suggestions(tables)
+    suggestions = Suggestions(tables.specs, set(map(str, tables.trials["sweep"])))
     trials, place = trials_with(tables.completed, headline.fit.group), name_place(headline.fit)
+    if not headline.rates:
+        reason = f"{place}the loss does not fall clearly with parameters: twice the seeds would show whether it does."
+        return capitalize(reason), suggestions.more_seeds(trials, MIN_CLEARER)
     rates = {axis: headline.rates[word] for axis, word in RATE_AXES.items() if word in headline.rates}
     unclear = {axis: rate for axis, rate in rates.items() if rate.low < 1 < rate.high}
     if unclear:
         names = " and ".join("recursion" if axis == RECURSION else value_name(axis) for axis in unclear)
         text = suggestions.more_seeds(trials, max(map(_seeds_factor, unclear.values())))
-        return _capitalized(f"{place}the 95 % CI of the rate along {names} includes 1: more seeds would narrow it."), text
+        return capitalize(f"{place}the 95 % CI of the rate along {names} includes 1: more seeds would narrow it."), text
     helping = {
         axis: rate.estimate
         for axis, rate in rates.items()
@@ -110,13 +105,9 @@ def _after(tables: Tables, headline: Headline) -> tuple[str, str | None]:
         axis = max(helping, key=lambda axis: helping[axis])
         text = suggestions.more_recursion(trials, None if axis == RECURSION else axis)
         if text is not None:
-            return _capitalized(f"{place}the largest recursion still helps: one more doubling would show where that ends."), text
+            return capitalize(f"{place}the largest recursion still helps: one more doubling would show where that ends."), text
     question = f"{place}does this hold with longer training? The same design at twice the budget answers that."
-    return _capitalized(question), suggestions.longer(trials)
-
-
-def _capitalized(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return capitalize(question), suggestions.longer(trials)
 
 
 def _seeds_factor(rate: Interval) -> int:
@@ -130,7 +121,7 @@ def _seeds_factor(rate: Interval) -> int:
 
 
 def _cost(tables: Tables, text: str) -> str:
-    """`It adds 12 trials, about 9 minutes of one core at the speed of the finished trials.`"""
+    """`It adds 12 trials: about 9 minutes of one worker, by the times of finished trials.`"""
     try:
         spec = parse_stored_spec(text, "the next sweep", {})
     except UserError:

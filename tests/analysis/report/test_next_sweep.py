@@ -158,7 +158,7 @@ def test_a_failed_trial_is_not_run_again_and_a_lost_one_is(finished: Tables) -> 
 
 
 def test_a_loss_that_does_not_clearly_fall_with_size_asks_for_twice_the_seeds(finished: Tables) -> None:
-    following = plan_next_sweep(finished, [], [Headline("what a doubling is worth cannot be stated in parameters")])
+    following = plan_next_sweep(finished, [], [Headline("cannot be stated in parameters", fit=recurrence())])
     assert following is not None and following.reason.startswith("The loss does not fall clearly with parameters")
     assert parse_yaml(following.spec, "next")["measure"]["seeds"] == 4
 
