@@ -90,15 +90,16 @@ class MeasureQueue(Queue):
         return fingerprint in self.design
 
     def reconcile(self, results: Mapping[str, Record], begun: set[str]) -> Members:
-        open_trials = [config for name, config in self.design.items() if name not in results]
+        open_trials = {name: config for name, config in self.design.items() if name not in results}
         self.store.write_design(list(self.design))
         finished = {name: results[name] for name in self.design if name in results}
         # Of trials that train the same weights one goes on; the others wait, to be scored from its weights.
-        first = {config.training_fingerprint: config for config in reversed(open_trials) if config.fingerprint in begun}
-        unfinished = [config for config in open_trials if first.get(config.training_fingerprint) is config]
-        self._waiting = [config for config in open_trials if first.get(config.training_fingerprint) is not config]
-        self._training = {config.fingerprint: config.training_fingerprint for config in unfinished}
-        return Members(finished, unfinished)
+        first: dict[str, str] = {}  # names by training fingerprint
+        for name in [name for name in open_trials if name in begun]:
+            first.setdefault(open_trials[name].training_fingerprint, name)
+        self._training = {name: training for training, name in first.items()}
+        self._waiting = [config for name, config in open_trials.items() if name not in self._training]
+        return Members(finished, [open_trials[name] for name in self._training])
 
     def next(self) -> TrialConfig | None:
         """A trial waits while another one trains the same weights, from which it is scored then."""
