@@ -38,7 +38,9 @@ def test_a_token_is_drawn_as_people_know_the_task(kind: str, token: int, text: s
     assert (look.text, look.colour) == (text, colour)
 
 
-@pytest.mark.parametrize(("kind", "grid"), [("sudoku", (4, 4)), ("maze", (5, 5)), ("arc", (30, 30)), ("automaton", (1, 12))])
+@pytest.mark.parametrize(("kind", "grid"), [
+    ("sudoku", (4, 4)), ("maze", (5, 5)), pytest.param("arc", (30, 30), marks=pytest.mark.more), ("automaton", (1, 12)),
+])  # fmt: skip
 def test_an_animation_has_a_frame_for_the_puzzle_and_each_depth(tables: Tables, kind: str, grid: tuple[int, int]) -> None:
     thought = find_thought(of(tables, thinking_file(kind, grid)))
     assert thought is not None

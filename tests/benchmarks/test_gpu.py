@@ -92,6 +92,7 @@ def test_a_card_has_the_peak_of_its_data_sheet_or_none(monkeypatch: pytest.Monke
     assert bfloat16_peak_flops(card) == (None if tflops is None else tflops * 1e12)
 
 
+@pytest.mark.more
 def test_no_module_of_the_benchmark_imports_another_dependency_of_the_project() -> None:
     """Torch and lightning are loaded before all else is blocked: what they use where it is installed is their affair."""
     parts = sorted(path.stem for path in (ROOT / "benchmarks" / "gpu_parts").glob("[a-z]*.py"))

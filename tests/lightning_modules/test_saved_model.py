@@ -84,6 +84,7 @@ def test_baselines_have_programs_as_well(tmp_path: Path, kind: str) -> None:
     assert np.array_equal(program(torch.from_numpy(data.inputs.astype(np.int64))).argmax(-1).numpy(), expected)
 
 
+@pytest.mark.more
 def test_a_caller_chooses_depth_and_halting(tmp_path: Path) -> None:
     config = tiny_trial()
     save_model(tmp_path / "model", config, shaken(config).state_dict())

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from analysis.data.tables import Tables
-from analysis.laws.compute_optimal import BudgetFit
+from analysis.laws.compute_optimal import BudgetFit, ComputeOptimal
 from analysis.laws.curvature import CurvatureFit
 from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit_all import fit_laws
 from analysis.laws.presentation import describe_fits
+from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import compute_optimal, recurrence
 
 BEST = 12.0 * np.exp(0.1 / 0.12)  # best recursion under the curved law from which `compute_optimal` draws
@@ -27,7 +28,8 @@ def straight(phi: float) -> Tables:
 
 
 def recommend(tables: Tables, *budgets: float) -> list[BudgetFit]:
-    return [fit for fit in fit_laws(tables, {"inference_flops": list(budgets)}) if isinstance(fit, BudgetFit)]
+    fits = fit_laws(tables, {"inference_flops": list(budgets)}, [ComputeOptimal()])
+    return [fit for fit in fits if isinstance(fit, BudgetFit)]
 
 
 def test_an_optimum_inside_the_design_is_found_with_its_interval() -> None:
@@ -69,7 +71,7 @@ def test_a_cost_that_does_not_follow_from_size_and_recursion_has_no_recommendati
 
 
 def test_the_local_exchange_rate_falls_along_a_curved_law_and_its_band_holds_the_truth() -> None:
-    (fit,) = [fit for fit in fit_laws(curved()) if isinstance(fit, CurvatureFit)]
+    (fit,) = [fit for fit in fit_laws(curved(), laws=[Recurrence()]) if isinstance(fit, CurvatureFit)]
     assert fit.local_rates is not None
     law = fit.local_rates[fit.local_rates["kind"] == "law"]
     truth = 2 ** ((0.35 - 0.12 * np.log(law["recursion"] / 12)) / 0.25)

@@ -213,6 +213,7 @@ def test_every_suggestion_for_a_shipped_sweep_runs_beside_its_trials(path: Path,
     check_all(spec, tmp_path, fits)
 
 
+@pytest.mark.more
 def test_two_sweeps_together_get_a_suggestion_for_one_of_them(write_spec: Callable, tmp_path: Path) -> None:
     sections = sections_of("a factorial", tmp_path / "runs")
     wider = sections | {

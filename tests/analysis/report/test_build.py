@@ -229,6 +229,7 @@ def test_the_report_is_one_file_that_opens_offline(tables: Tables, tmp_path: Pat
     assert len(pd.read_csv(tmp_path / "trials.csv")) == len(pd.read_parquet(tmp_path / "trials.parquet")) == 24
 
 
+@pytest.mark.more
 def test_what_a_spec_says_is_not_taken_for_markup(tables: Tables, tmp_path: Path) -> None:
     path = write_report(build_report(tables), tmp_path, "<script>alert(1)</script>", [])
     assert "<script>alert(1)</script>" not in path.read_text()

@@ -74,6 +74,7 @@ def test_the_script_of_the_page_has_the_version_of_the_installed_plotly() -> Non
     )
 
 
+@pytest.mark.more
 def test_every_file_that_the_page_names_exists_and_a_page_without_files_names_none(written: Path, report: Report) -> None:
     named = re.findall(r"[\w-]+\.(?:png|svg|gif)\b", re.sub(r"<script.*?</script>", "", written.read_text(), flags=re.DOTALL))
     assert {"thinking.gif", "thinking_steps.png", "thinking_steps.svg"} <= set(named)

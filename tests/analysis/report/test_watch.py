@@ -60,6 +60,7 @@ def wait_for(is_true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.more
 def test_the_report_waits_for_the_first_trial_follows_the_next_ones_and_ends_by_ctrl_c_with_0(store: Store, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "analysis.cli", "runs/half", "--watch"]
     process = subprocess.Popen(

@@ -192,6 +192,7 @@ def test_without_any_noise_over_seeds_nothing_is_clear() -> None:
     assert not effect.is_clear and np.isinf(effect.change.high)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["effects, 3 seeds, unequal noise", "effects, 2 seeds"])
 def test_intervals_of_effects_cover_the_truth(name: str) -> None:
     """A small part of `python benchmarks/coverage.py`."""

@@ -142,6 +142,7 @@ def test_ctrl_c_before_mlflow_s_server_answers_ends_with_a_line_that_is_true(tra
     assert printed == f"stopped before there were links; the same command goes on from what MLflow holds: {again}\n"
 
 
+@pytest.mark.more
 def test_the_dashboard_shows_the_study_of_a_search_and_ends_in_the_midst_of_requests(open_ledger: Callable) -> None:
     ledger = open_ledger(search_sections())
     with dashboard(ledger) as (served, ask):

@@ -94,6 +94,7 @@ def tolerance() -> float:
 
 
 @pytest.mark.ray
+@pytest.mark.more
 @pytest.mark.parametrize("sweep", TRIALS)
 def test_finished_trials_of_an_old_store_stay_and_the_missing_ones_are_run_once(continued: Path, sweep: str) -> None:
     store = Store(continued / sweep)
@@ -106,6 +107,7 @@ def test_finished_trials_of_an_old_store_stay_and_the_missing_ones_are_run_once(
 
 
 @pytest.mark.ray
+@pytest.mark.more
 @pytest.mark.parametrize("sweep", TRIALS)
 def test_an_old_checkpoint_leads_to_the_digits_of_the_old_code(continued: Path, sweep: str, tolerance: float) -> None:
     store, fingerprint = Store(continued / sweep), UNFINISHED[sweep]
@@ -115,6 +117,7 @@ def test_an_old_checkpoint_leads_to_the_digits_of_the_old_code(continued: Path, 
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_the_sampler_learns_from_the_trials_of_an_old_search(continued: Path, tolerance: float) -> None:
     """TPE models the scores of earlier trials once there are ten: its next proposal is the one that it made to the old code."""
     store = Store(continued / "search")
@@ -129,6 +132,7 @@ def test_the_sampler_learns_from_the_trials_of_an_old_search(continued: Path, to
 
 
 @pytest.mark.ray
+@pytest.mark.more
 def test_mlflow_gets_what_waits_in_an_old_spool_and_what_follows_once(continued: Path) -> None:
     held = read_runs(f"sqlite:///{continued / 'mlflow.db'}", "measure")
     assert held is not None

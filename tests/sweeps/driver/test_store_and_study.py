@@ -50,7 +50,13 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("before", "after", "sampler"), CHANGED.values(), ids=CHANGED.keys())
+TAKE_LONG = {"choices are reordered", "a choice becomes continuous", "a logarithm comes", "a range is widened", "a path is removed"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sampler"),
+    [pytest.param(*case, id=name, marks=pytest.mark.more if name in TAKE_LONG else ()) for name, case in CHANGED.items()],
+)
 def test_a_changed_space_goes_on_with_the_results_that_lie_in_it(
     open_ledger: Callable, before: dict[str, Any], after: dict[str, Any], sampler: str
 ) -> None:
@@ -165,6 +171,7 @@ def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
+@pytest.mark.more
 def test_a_second_storage_and_a_second_goal_have_studies_of_their_own(open_ledger: Callable, tmp_path: Path, team: str) -> None:
     spec = sections({"optim.lr": LR})
     run_all(open_ledger(spec))

@@ -317,7 +317,11 @@ LOSSES: dict[str, Callable[[float, float, np.random.Generator], float]] = {
 }
 
 
-CASES = [(shape, 0.5, seeds) for shape in LOSSES for seeds in (2, 3)] + [("flat", 0.0, 3), ("flat", 0.99, 3), ("straight", 0.99, 3)]
+CASES = [
+    *((shape, 0.5, 2) for shape in LOSSES),
+    *(pytest.param(shape, 0.5, 3, marks=pytest.mark.more) for shape in LOSSES),
+    ("flat", 0.0, 3), ("flat", 0.99, 3), ("straight", 0.99, 3),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "accuracy", "seeds"), CASES)

@@ -107,6 +107,7 @@ def test_another_tracking_uri_receives_everything_and_the_first_one_nothing_twic
     assert_all_there_once(first)
 
 
+@pytest.mark.more
 def test_a_relative_database_is_another_one_in_another_folder(
     delivered: Ledger, open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_database_that_was_removed_receives_everything_again(open_ledger: Call
         (tmp_path / "runs/mlflow.db").unlink()
 
 
+@pytest.mark.more
 def test_a_moved_sweep_folder_reaches_the_database_beside_it(open_ledger: Callable, tmp_path: Path) -> None:
     """In processes of their own: the second database has the path of the first one."""
 
@@ -314,6 +316,7 @@ def test_a_lost_trial_that_goes_on_and_completes_keeps_its_curve_and_no_reason(
 # -- a storage that was moved ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_artifacts_of_a_moved_storage_are_read_and_written_in_its_new_place(open_ledger: Callable, tmp_path: Path) -> None:
     def run(seeds: int) -> int:
         sections = small_sections()

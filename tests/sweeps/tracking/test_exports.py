@@ -129,6 +129,7 @@ def wandb_frame(record: Record) -> Record:
     return {"summary": str(summary | {"grad": float("nan")}), "config": str(config), "name": "run", "state": row["state"]}
 
 
+@pytest.mark.more
 def test_an_export_of_wandb_gives_what_the_store_gives(swept: Ledger, tmp_path: Path) -> None:
     stored = merge([load(swept.store.location)])
     results = [{name: value for name, value in result.items() if name != "curves"} for result in swept.store.results().values()]
