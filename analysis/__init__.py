@@ -9,6 +9,7 @@ analysis.plot_inference_depth(tables).show()
 from analysis.data.csv_import import load_csv
 from analysis.data.tables import Tables, load, merge
 from analysis.figures.notebook import (
+    plot_accuracy_by_data,
     plot_accuracy_by_depth,
     plot_accuracy_by_difficulty,
     plot_accuracy_by_parameters,
@@ -41,9 +42,10 @@ from sweeps.design.reasons import Reason
 
 __all__ = [
     "Draft", "Drawing", "Fit", "Group", "Importance", "Interval", "Law", "Quality", "Reason", "Sentence", "Tables",
-    "anova_shares", "find_laws", "fit_laws", "groups_of", "load", "load_csv", "merge", "ped_anova", "plot_accuracy_by_depth",
-    "plot_accuracy_by_difficulty", "plot_accuracy_by_parameters", "plot_accuracy_by_training_flops", "plot_breadth_depth",
-    "plot_fit", "plot_halting_calibration", "plot_importance", "plot_inference_depth", "plot_inference_frontier", "plot_law",
-    "plot_misfit", "plot_recursion_split", "plot_required_depth", "plot_seeds", "plot_state_change_correctness", "plot_state_reset",
-    "plot_train_inference_matrix", "plot_training_curves", "plot_width_depth_map",
+    "anova_shares", "find_laws", "fit_laws", "groups_of", "load", "load_csv", "merge", "ped_anova", "plot_accuracy_by_data",
+    "plot_accuracy_by_depth", "plot_accuracy_by_difficulty", "plot_accuracy_by_parameters", "plot_accuracy_by_training_flops",
+    "plot_breadth_depth", "plot_fit", "plot_halting_calibration", "plot_importance", "plot_inference_depth",
+    "plot_inference_frontier", "plot_law", "plot_misfit", "plot_recursion_split", "plot_required_depth", "plot_seeds",
+    "plot_state_change_correctness", "plot_state_reset", "plot_train_inference_matrix", "plot_training_curves",
+    "plot_width_depth_map",
 ]  # fmt: skip

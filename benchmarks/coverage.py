@@ -155,6 +155,20 @@ def compute_optimal(rng: np.random.Generator) -> Drawn:
     return Drawn(_trials(rows), truth, "compute_optimal")
 
 
+def data_term(rng: np.random.Generator, e: float = 0.0, phi: float = 0.5, of_data: float = 0.2) -> Drawn:
+    """4 widths x 3 recursions x 5 numbers of puzzles; `of_data` is the error that data leaves in the middle of the design."""
+    alpha, beta = 0.4, 0.5
+    rows = []
+    for width, n, puzzles, seed in itertools.product([16, 24, 32, 48], [1, 3, 7], [125, 250, 500, 1000, 2000], range(SEEDS)):
+        recursed, times = 12 * width**2, n + 1.0
+        error = e + 0.2 * (recursed * times**phi / (9200 * 4**phi)) ** -alpha + of_data * (puzzles / 500) ** -beta
+        rows.append({"model.hidden_size": width, "model.supervision_steps": 1, "model.l_cycles": n, "model.h_cycles": 1,
+                     "params_recursed": recursed, "seed": seed, "task.train_examples": puzzles,
+                     "test/exact_accuracy": 1 - _noisy(rng, error)})  # fmt: skip
+    truth = {"alpha": alpha, "beta": beta, "phi": phi, "exchange_rate": 2**phi}
+    return Drawn(_trials(rows), truth, "data_term", "error")
+
+
 LAWS: dict[str, Callable[[np.random.Generator], Drawn]] = {
     "recurrence": recurrence,
     "recurrence, E > 0": partial(recurrence, e=0.15),
@@ -166,6 +180,10 @@ LAWS: dict[str, Callable[[np.random.Generator], Drawn]] = {
     "log depth": log_depth,
     "compute-optimal": compute_optimal,
     "iso-FLOP": iso_flop,
+    "data term": data_term,
+    "data term, E > 0": partial(data_term, e=0.05),
+    "data term, phi < 0": partial(data_term, phi=-0.2),
+    "data term, little of data": partial(data_term, of_data=0.05),
     "test time": test_time,
     "test time, collapses": partial(test_time, collapses=True),
     "required depth": required_depth,

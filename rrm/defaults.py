@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rrm.errors import UserError
+from rrm.kinds import kind_of
 from rrm.models import CONFIGS
+from rrm.tasks import CONFIGS as TASK_CONFIGS
+from rrm.tasks import DEFAULT_KIND as DEFAULT_TASK
 
 Sections = dict[str, Any]
 
@@ -22,8 +25,10 @@ class ChangedDefault(NamedTuple):
 
 CHANGED_DEFAULTS: dict[int, list[ChangedDefault]] = {
     2: [ChangedDefault("model.positions", "rotary", unless={"model.mixer": "mlp"})],
+    3: [],  # a design over `task.train_examples` has nested training sets (`nest_training_sets`)
 }
 NEWEST_DEFAULTS = max(CHANGED_DEFAULTS)
+NESTED_SINCE = 3
 
 
 def parse_version(version: Any, where: str) -> int:
@@ -52,6 +57,17 @@ def with_defaults(trial: Sections, version: int) -> Sections:
     for change in older_defaults(version).values():
         if _has_field(trial, change.path) and not any(_value_at(trial, path) == value for path, value in change.unless.items()):
             _fill(filled, change.path, change.before)
+    return filled
+
+
+def nest_training_sets(trial: Sections) -> Sections:
+    """A copy of a trial's sections in which `task.nested` is true, unless it is given or the task does not generate its puzzles."""
+    task = trial.get("task", {})
+    config = TASK_CONFIGS.get(kind_of(task, DEFAULT_TASK))
+    has_files = isinstance(task, dict) and {"train", "hub"} & task.keys()
+    filled = copy.deepcopy(trial)
+    if config is not None and "nested" in config.model_fields and not has_files:
+        _fill(filled, "task.nested", True)
     return filled
 
 

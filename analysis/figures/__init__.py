@@ -19,6 +19,7 @@ from analysis.figures.difficulty import accuracy_by_difficulty, required_depth
 from analysis.figures.inference import breadth_depth, halting_calibration, inference_frontier, state_change_correctness
 from analysis.figures.recursion import inference_depth, recursion_split, state_reset, train_inference_matrix
 from analysis.figures.scaling import (
+    accuracy_by_data,
     accuracy_by_depth,
     accuracy_by_parameters,
     accuracy_by_training_flops,
@@ -26,7 +27,7 @@ from analysis.figures.scaling import (
     training_curves,
     width_depth_map,
 )
-from sweeps.design.axes import AXES, CAPACITY_AXES, CYCLES, DEPTH_AXES, SUPERVISION_STEPS
+from sweeps.design.axes import AUGMENTATIONS, AXES, CAPACITY_AXES, CYCLES, DEPTH_AXES, SUPERVISION_STEPS, TRAIN_EXAMPLES
 
 NLL = "test/nll"
 DEPTH_CURVES, VALIDATION_CURVES = "depth/exact_accuracy", "val_curve/exact_accuracy"
@@ -77,6 +78,12 @@ RECIPES = [
         "one that varies model.hidden_size and an axis of recursion",
         axes=CAPACITY_AXES,
     ),
+    Recipe(
+        accuracy_by_data,
+        (ACCURACY,),
+        "one that varies task.train_examples or task.augmentations",
+        axes=(TRAIN_EXAMPLES, AUGMENTATIONS),
+    ),
     Recipe(inference_depth, (), "one with depth curves (eval.max_depth above 1)", curve=DEPTH_CURVES),
     Recipe(
         train_inference_matrix,
@@ -105,8 +112,8 @@ RECIPES = [
 
 # Figures that compare cells in which all else is equal; the trials of a search are no such cells.
 COMPARISONS = {
-    accuracy_by_parameters, accuracy_by_depth, width_depth_map, train_inference_matrix, recursion_split, state_reset,
-    accuracy_by_training_flops, training_curves, seed_strips,
+    accuracy_by_parameters, accuracy_by_depth, accuracy_by_data, width_depth_map, train_inference_matrix, recursion_split,
+    state_reset, accuracy_by_training_flops, training_curves, seed_strips,
 }  # fmt: skip
 
 # Figures of effects: what each shows, and the columns that it needs, one of each group.

@@ -33,6 +33,7 @@ def _interactive(figure: FigureData | None) -> "go.Figure | None":
 
 plot_accuracy_by_parameters = _plot_of(scaling.accuracy_by_parameters)
 plot_accuracy_by_depth = _plot_of(scaling.accuracy_by_depth)
+plot_accuracy_by_data = _plot_of(scaling.accuracy_by_data)
 plot_width_depth_map = _plot_of(scaling.width_depth_map)
 plot_accuracy_by_training_flops = _plot_of(scaling.accuracy_by_training_flops)
 plot_training_curves = _plot_of(scaling.training_curves)

@@ -19,7 +19,7 @@ from analysis.figures.data import (
     lines_of,
 )
 from analysis.statistics.cells import summarise_cells
-from sweeps.design.axes import CAPACITY_AXES, DEPTH_AXES
+from sweeps.design.axes import AUGMENTATIONS, CAPACITY_AXES, DEPTH_AXES, TRAIN_EXAMPLES
 from sweeps.design.short_names import axis_name
 
 ISO_LINES = 4  # lines of equal inference FLOPs on a map
@@ -61,6 +61,27 @@ def accuracy_by_depth(tables: Tables) -> FigureData | None:
         ACCURACY_LABEL,
         lines_of(cells, keep, x="layers_executed", colors=rest[:1], dashes=depth[1:]),
         x_scale="log",
+        y_range=(0, 1),
+    )
+
+
+def accuracy_by_data(tables: Tables) -> FigureData | None:
+    """Exact accuracy against puzzles in training, one line for each recursion and further setting."""
+    data = [name for name in tables.varied if name in (TRAIN_EXAMPLES, AUGMENTATIONS)]
+    if not data:
+        return None
+    others = [name for name in tables.varied if name != data[0]]
+    rest = sorted(others, key=lambda name: name not in DEPTH_AXES)  # colours tell the recursion apart
+    cells = summarise_cells(tables.completed, [*rest, data[0]], ACCURACY)
+    return FigureData(
+        "accuracy_by_data",
+        f"Exact accuracy by {'unique puzzles in training' if data[0] == TRAIN_EXAMPLES else 'augmented copies of a puzzle'}",
+        "All other settings are equal along each line; all seeds train on the same puzzles. "
+        "Bars: 95 % CI over seeds, variance pooled over cells.",
+        axis_name(data[0]),
+        ACCURACY_LABEL,
+        lines_of(cells, rest, x=data[0], colors=rest[:1], dashes=rest[1:]),
+        x_scale="log" if cells[data[0]].min() > 0 else "linear",
         y_range=(0, 1),
     )
 

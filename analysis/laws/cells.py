@@ -58,13 +58,14 @@ class Cells:
         return float((self.seeds * misfit**2).sum())
 
 
-def read_cells(group: Group, axes: list[np.ndarray]) -> Cells:
+def read_cells(group: Group, axes: list[np.ndarray], response: str = RESPONSE) -> Cells:
     """Cell means.
 
     Args:
-        axes: K arrays [trials], the recursion of every trial along each axis.
+        axes: K arrays [trials], the recursion (or the puzzles in training) of every trial along each axis.
+        response: column whose logarithm is averaged.
     """
-    table = pd.DataFrame({CELL: group.trials[CELL].to_numpy(), "y": np.log(group.trials[RESPONSE].to_numpy(dtype=float))})
+    table = pd.DataFrame({CELL: group.trials[CELL].to_numpy(), "y": np.log(group.trials[response].to_numpy(dtype=float))})
     table["once"], table["recursed"] = (group.trials[name].to_numpy(dtype=float) for name in ("params_once", SIZE))
     for number, values in enumerate(axes):
         table[f"axis{number}"] = np.log(values)

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.data.file_names import slug
+from analysis.data.tables import is_parameter
 from analysis.statistics.interval import Interval
 from analysis.statistics.regression import LackOfFit
 from lightning_modules.atomic_write import write_atomically
+from sweeps.design.axes import AXES
 from sweeps.design.reasons import Reason
+from sweeps.design.short_names import short_name
 from sweeps.design.thresholds import LEVEL
 
 if TYPE_CHECKING:
     from analysis.laws.law import Law
+
+KINDS = ("task.kind", "model.kind")
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,10 @@ class Fit:
 
     @property
     def suffix(self) -> str:
-        """The end of the names of its figures: a report may have several groups."""
-        return "".join(f"_{slug(self.group[name])}" for name in ("task.kind", "model.kind") if name in self.group)
+        """The end of the names of its figures, with the settings by which its group differs from others of a report."""
+        kinds = [str(self.group[name]) for name in KINDS if name in self.group]
+        further = [name for name in self.group if is_parameter(name) and name not in (*KINDS, *AXES)]
+        return "".join(f"_{slug(text)}" for text in [*kinds, *(f"{short_name(name)}_{self.group[name]}" for name in further)])
 
     def __str__(self) -> str:
         """One line for a terminal."""

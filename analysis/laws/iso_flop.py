@@ -19,7 +19,7 @@ from analysis.laws.groups import Group
 from analysis.laws.law import Law
 from analysis.laws.sentence import Sentence, name_place, state_interval
 from analysis.statistics.regression import Curve, aic, fit_curve, half_widths, lack_of_fit, r_squared, root_mean_square
-from sweeps.design.axes import CYCLES, LATENT_UPDATES, LAYERS, SIZE, SUPERVISION_STEPS, WIDTH
+from sweeps.design.axes import AMOUNT, CYCLES, LATENT_UPDATES, LAYERS, SIZE, SUPERVISION_STEPS, WIDTH
 from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import MIN_SEEDS
 from sweeps.spec.measure import Block
@@ -39,7 +39,7 @@ class IsoFlop(Law):
     rank = 8
     is_leading = True
     needs = ((LOSS,), (SIZE,), (COMPUTE,))
-    spans = ("fit.budget.amount",)  # each level of compute may be a sweep with another budget
+    spans = (AMOUNT,)  # each level of compute may be a sweep with another budget
     shows = "the best size at equal training FLOPs"
     drawing = Drawing("Equal training compute", SIZE_LABEL, LOSS_LABEL)
     grows = ()
@@ -83,7 +83,7 @@ class IsoFlop(Law):
         block = draft.blocks[last]
         axes = (LAYERS, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
         deepest: Block = {path: [draft.levels(path)[-1]] for path in axes if path in block}
-        draft.blocks = [{**block, **deepest, WIDTH: list(widths)}]
+        draft.blocks = [{**{path: values for path, values in block.items() if path != AMOUNT}, **deepest, WIDTH: list(widths)}]
         draft.share("trial.fit.budget", {"unit": COMPUTE, "amount": round_amount(float(trials[COMPUTE].max()) * factor)})
         draft.share("measure.matching", COMPUTE)
         return True

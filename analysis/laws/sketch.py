@@ -12,11 +12,12 @@ from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.config import ModelConfig, fields_by_path
 from rrm.errors import UserError
-from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, WIDTH
+from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, TRAIN_EXAMPLES, WIDTH
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
 
+VARIED = (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, TRAIN_EXAMPLES)
 ABSENT = {WIDTH: 32, SUPERVISION_STEPS: 1}  # values of axes that a table does not have
 MAX_LEVELS = 5  # values of an axis that a sketch keeps
 HEAD_SIZE = "model.head_size"
@@ -28,7 +29,7 @@ def sketch(trials: pd.DataFrame, seeds: int) -> SweepSpec:
 
     Settings that are not valid, and settings that have their default, are not written.
     """
-    vary = {path: levels for path in (WIDTH, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS) if (levels := _levels(trials, path))}
+    vary = {path: levels for path in VARIED if (levels := _levels(trials, path))}
     fixed = {"task.kind": "sudoku", **ABSENT, **_shared(trials)}
     vary = {path: levels for path, levels in vary.items() if len(levels) > 1} or {WIDTH: [fixed[WIDTH]]}
     fixed = {path: value for path, value in fixed.items() if path not in vary}

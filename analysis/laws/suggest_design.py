@@ -14,7 +14,7 @@ from analysis.laws.fit import Fit
 from analysis.laws.sketch import sketch
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS
+from sweeps.design.axes import AMOUNT, AXIS_SETTINGS
 from sweeps.design.reasons import Reason
 from sweeps.design.thresholds import MIN_SEEDS
 from sweeps.spec.load_spec import parse_stored_spec
@@ -125,6 +125,9 @@ def _change_budget(draft: Draft, word: str, factor: float) -> None:
     budget = draft.parent.spec.base.fit.budget
     draft.rename(word)
     draft.share("trial.fit.budget", {"unit": budget.unit, "amount": max(1, round_amount(budget.amount * factor))})
+    for block in draft.blocks:
+        if AMOUNT in block:
+            block[AMOUNT] = [max(1, round_amount(float(amount) * factor)) for amount in block[AMOUNT]]
     for tie in draft.sections["measure"].get("tie", []):
         if tie["so_that"] == "train_flops":
             tie["equals"] *= factor

@@ -23,13 +23,13 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
-from sweeps.design.axes import AXIS_SETTINGS, LAYERS, RECURSION
+from sweeps.design.axes import AMOUNT, AXIS_SETTINGS, LAYERS, RECURSION
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
 from sweeps.design.short_names import axis_name
 from sweeps.spec.load_spec import parse_stored_spec
 
-AMOUNT, UNIT = "fit.budget.amount", "fit.budget.unit"
+UNIT = "fit.budget.unit"
 MIN_CLEARER, MAX_CLEARER = 2, 4  # factors by which seeds are raised where an interval includes 1
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_LEADING = 3  # figures that stand before any table
 # Figures that answer, most direct first; a name stands for all figures whose name begins with it.
 LEADING = ("fronts_of_sweeps", "pareto_front", "search_history", "slices", "parallel_coordinates",
-           "exchange_rate", "axis_rates", "accuracy_by_depth", "width_depth_map", "effects", "state_reset",
+           "accuracy_by_data", "exchange_rate", "axis_rates", "accuracy_by_depth", "width_depth_map", "effects", "state_reset",
            "accuracy_by_parameters", "law_", "importance", "inference_depth", "training_curves")  # fmt: skip
 FIGURES = {
     "records": ("fronts_of_sweeps",),
@@ -48,6 +48,7 @@ FIGURES = {
     ),
     "effects": ("effects", "state_reset", "recursion_split"),
     "cells": (
+        "accuracy_by_data",
         "accuracy_by_depth",
         "accuracy_by_parameters",
         "width_depth_map",

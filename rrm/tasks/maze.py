@@ -14,8 +14,8 @@ from pydantic import Field, Strict, model_validator
 from rrm.config import RuleError
 from rrm.tasks.maze_paths import UNREACHED, flood, trace
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
-from rrm.tasks.splits import draw_until, hash_rows, split_of
-from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
+from rrm.tasks.splits import draw_rows, draw_until, hash_rows, split_of
+from rrm.tasks.task import Examples, PuzzleShape, Split
 
 WALL, OPEN, START, GOAL, PATH = 1, 2, 3, 4, 5
 ALPHABET = {"#": WALL, " ": OPEN, "S": START, "G": GOAL}
@@ -33,7 +33,7 @@ class MazeConfig(PuzzleFilesConfig):
     """
 
     HUB: ClassVar[dict[str, str]] = {"maze-30x30-hard": "sapientinc/maze-30x30-hard-1k"}
-    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "ood_size", "ood_examples", "path_length"}
+    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "nested", "ood_size", "ood_examples", "path_length"}
 
     kind: Literal["maze"] = "maze"
     """Mark the shortest path of a maze."""
@@ -106,10 +106,13 @@ class Maze(PuzzleFilesTask):
             puzzles = self.files[split].take(np.arange(min(count, self.counts[split])))
             length = path_lengths(self._square(puzzles.questions))
             return Examples.single(puzzles.questions, puzzles.answers, puzzles.questions == OPEN, {"path_length": length})
-        rng = np.random.default_rng([seed, SPLITS.index(split)])
         size = self.config.canvas if split == "ood" else self.config.size
         most = max(64, CHUNK_CELLS // size**2)
-        return draw_until(count, lambda number: self._draw(split, number, seed, rng), most)
+
+        def draw(number: int, rng: np.random.Generator) -> Examples:
+            return draw_until(number, lambda drawn: self._draw(split, drawn, seed, rng), most)
+
+        return draw_rows(split, count, seed, draw, nested=bool(self.config.nested))
 
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         which = rng.integers(0, 8, size=len(examples))

@@ -30,12 +30,16 @@ class PuzzleFilesConfig(BaseTaskConfig):
     """
 
     HUB: ClassVar[dict[str, str]] = {}  # repository on the hub by the name that `hub` takes
-    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples"}
+    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "nested"}
 
     augment: bool = True
     """Whether training rows are drawn under a random symmetry of the task."""
     train_examples: int | None = Field(None, ge=1)
     """Puzzles in training; with files the largest number, drawn by `seed`. Default: 1000 of a generator, all of a file."""
+    nested: bool | None = Field(None, json_schema_extra={"neutral": False})
+    """Whether fewer training puzzles are the first of more, as those of files always are; generator only. Default:
+    false; true in a sweep whose `measure.vary` has `task.train_examples`.
+    """
     test_examples: int | None = Field(None, ge=1)
     """Puzzles in test; with files the largest number in test and in validation. Default: 1000 of a generator, all of a file."""
     validation_examples: int | None = Field(None, ge=1)

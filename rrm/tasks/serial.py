@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from rrm.config import RuleError
-from rrm.tasks.splits import draw_until, hash_rows, split_of
+from rrm.tasks.splits import draw_rows, draw_until, hash_rows, split_of
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
 ZERO, ONE = 1, 2  # binary digits of k; the tokens of a task begin at FIRST
@@ -29,6 +29,10 @@ class SerialConfig(BaseTaskConfig):
     """Largest k out of distribution."""
     train_examples: int = Field(20_000, ge=1)
     """Puzzles in training."""
+    nested: bool | None = Field(None, json_schema_extra={"neutral": False})
+    """Whether fewer training puzzles are the first of more. Default: false; true in a
+    sweep whose `measure.vary` has `task.train_examples`.
+    """
     validation_examples: int = Field(500, ge=1)
     """Puzzles in validation."""
     test_examples: int = Field(1000, ge=1)
@@ -79,16 +83,17 @@ class SerialTask(Task):
         return {"k": tuple(range(self.config.MIN_STEPS, self.config.ood_serial_steps + 1))}
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
-        rng = np.random.default_rng([seed, SPLITS.index(split)])
-
-        def draw(number: int) -> Examples:
+        def draw(number: int, rng: np.random.Generator) -> Examples:
             examples = self._draw(split, number, rng)
             if split == "ood":  # its k is larger than any in the other splits
                 return examples
             essence = hash_rows(examples.inputs[:, self.config.digits :])
             return examples.take(np.flatnonzero(split_of(essence, seed) == split))
 
-        return draw_until(count, draw)
+        def draw_enough(number: int, rng: np.random.Generator) -> Examples:
+            return draw_until(number, lambda drawn: draw(drawn, rng))
+
+        return draw_rows(split, count, seed, draw_enough, nested=bool(self.config.nested))
 
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:
         k = self._read_steps(examples.inputs)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.tasks.task import Examples, Split
+from rrm.tasks.task import SPLITS, Examples, Split
 
 SHARES: dict[Split, tuple[float, float]] = {"train": (0, 2 / 3), "validation": (2 / 3, 5 / 6), "test": (5 / 6, 1)}
 MIN_KEPT = 1 / 5000  # smallest share of drawn puzzles that are kept; a config with a smaller share is refused
 MIN_DRAWN = 10_000  # draws before that share is compared
+FIRST_BLOCK = 64  # rows of the first block of nested rows; each further block doubles the rows
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -59,3 +60,23 @@ def draw_until(count: int, draw: Callable[[int], Examples], most: int = 1_000_00
         if drawn >= MIN_DRAWN and kept < MIN_KEPT * drawn:
             raise UserError("task", f"must allow more puzzles, got {kept} of {drawn:,} drawn: allow easier or shorter ones")
     return Examples.joined(parts).take(slice(0, count))
+
+
+def draw_rows(
+    split: Split, count: int, seed: int, draw: Callable[[int, np.random.Generator], Examples], *, nested: bool
+) -> Examples:
+    """`count` rows of a split.
+
+    Args:
+        draw: returns a number of rows that it draws from a generator.
+        nested: whether fewer training rows are the first of more. They are then drawn in blocks, each from its own generator.
+    """
+    if not (nested and split == "train"):
+        return draw(count, np.random.default_rng([seed, SPLITS.index(split)]))
+    blocks: list[Examples] = []
+    drawn, size = 0, FIRST_BLOCK
+    while drawn < count:
+        blocks.append(draw(size, np.random.default_rng([seed, SPLITS.index(split), len(blocks)])))
+        drawn += size
+        size = drawn
+    return Examples.joined(blocks).take(slice(0, count))

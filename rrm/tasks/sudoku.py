@@ -15,10 +15,10 @@ from pydantic import Field, Strict, model_validator
 from rrm.config import RuleError
 from rrm.tasks import sudoku_grids as grids
 from rrm.tasks.puzzle_files import PuzzleFilesConfig, PuzzleFilesTask, Puzzles, Rule, read_puzzles
-from rrm.tasks.splits import draw_until, split_of
+from rrm.tasks.splits import draw_rows, draw_until, split_of
 from rrm.tasks.sudoku_puzzles import count_guesses, minimal_questions, questions_within
 from rrm.tasks.sudoku_solver import candidates, solve
-from rrm.tasks.task import SPLITS, Examples, PuzzleShape, Split
+from rrm.tasks.task import Examples, PuzzleShape, Split
 
 DEFAULT_CLUES = {4: (8, 12), 6: (26, 30), 9: (36, 50)}
 MIN_CLUES = {4: 4, 6: 8, 9: 17}  # a puzzle with fewer givens has several solutions
@@ -38,7 +38,7 @@ class SudokuConfig(PuzzleFilesConfig):
     """
 
     HUB: ClassVar[dict[str, str]] = {"sudoku-extreme": "sapientinc/sudoku-extreme"}
-    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "clues", "minimal", "fewest_guesses"}
+    GENERATOR_ONLY: ClassVar[set[str]] = {"validation_examples", "nested", "clues", "minimal", "fewest_guesses"}
 
     kind: Literal["sudoku"] = "sudoku"
     """Fill the blanks of a Sudoku."""
@@ -103,10 +103,13 @@ class Sudoku(PuzzleFilesTask):
         if self.files:
             puzzles = self.files[split].take(np.arange(min(count, self.counts[split])))
             return self._examples(puzzles.questions, puzzles.answers, check_guesses(puzzles))
-        rng = np.random.default_rng([seed, SPLITS.index(split)])
-        if self.config.size == 9:
-            return draw_until(count, lambda number: self._draw_9x9(split, number, seed, rng))
-        return self._generated(self._random_answers(split, count, rng), rng)
+
+        def draw(number: int, rng: np.random.Generator) -> Examples:
+            if self.config.size == 9:
+                return draw_until(number, lambda drawn: self._draw_9x9(split, drawn, seed, rng))
+            return self._generated(self._random_answers(split, number, rng), rng)
+
+        return draw_rows(split, count, seed, draw, nested=bool(self.config.nested))
 
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         size, count = self.config.size, len(examples)

@@ -9,6 +9,9 @@ CYCLES, LATENT_UPDATES, SUPERVISION_STEPS = "model.h_cycles", "model.l_cycles", 
 TASK = "task.kind"  # scores on two tasks are not compared
 SIZE, RECURSION = "params_recursed", "recursion"  # columns that follow from the settings above, and axes where those are absent
 
+TRAIN_EXAMPLES, AUGMENTATIONS = "task.train_examples", "task.augmentations"  # how much data, for the laws that span it
+AMOUNT = "fit.budget.amount"  # how long, for the laws that span it
+
 AXIS_SETTINGS = (WIDTH, LAYERS, CYCLES, LATENT_UPDATES, SUPERVISION_STEPS)
 CAPACITY_AXES = (WIDTH, LAYERS, SIZE)
 DEPTH_AXES = (CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, RECURSION)

@@ -142,7 +142,7 @@ class LiveTable:
         budget = self.ledger.spec.base.fit.budget
         planned = [config for config in self.ledger.spec.design if config.fingerprint not in self.scored]
         if planned and budget.unit in {"steps", "train_flops"}:
-            total = sum(step_flops(c) * budget.amount if budget.unit == "steps" else budget.amount for c in planned)
+            total = sum(c.fit.budget.amount * (step_flops(c) if budget.unit == "steps" else 1) for c in planned)
             return max(0.0, total - self._flops_done())
         ended = max(1, len(self._trained()))
         return self._flops_done() / ended * (self.ledger.spec.total - len(self.scored) - ended)

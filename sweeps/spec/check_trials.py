@@ -1,5 +1,7 @@
 """Checks of the trials that a sweep leads to, before anything is spent."""
 
+from collections.abc import Mapping
+
 from lightning_modules.config import TrialConfig
 from rrm.config import fields_by_path
 from rrm.errors import UserError, join_keys, suggest_field
@@ -9,9 +11,9 @@ from sweeps.spec.sweep import SweepSpec, first_values
 
 SAME_IN_ALL = {
     "seed": "measure.seeds is the number of seeds",
-    "fit.budget.unit": "trials of one sweep have equal budgets",
-    "fit.budget.amount": "trials of one sweep have equal budgets",
+    "fit.budget.unit": "budgets of one sweep have the same unit",
 }
+SAME_IN_SEARCHES = {"fit.budget.amount": "a search compares trials of equal budgets; measure.vary may have it"}
 
 
 def check_trials(spec: SweepSpec) -> None:
@@ -20,8 +22,9 @@ def check_trials(spec: SweepSpec) -> None:
     Raises:
         UserError: one of them is not valid; the error names the field in the spec.
     """
-    known = [path for path in fields_by_path(TrialConfig) if path not in SAME_IN_ALL]
-    _check_paths(spec, known)
+    same = SAME_IN_ALL | (SAME_IN_SEARCHES if spec.search else {})
+    known = [path for path in fields_by_path(TrialConfig) if path not in same]
+    _check_paths(spec, known, same)
     _check_ties(spec, known)
     if "seed" in spec.trial:
         raise UserError("trial.seed", "is set by the sweep: leave it out (see measure.seeds and measure.first_seed)")
@@ -37,12 +40,12 @@ def check_trials(spec: SweepSpec) -> None:
         _ = spec.design  # builds every trial
 
 
-def _check_paths(spec: SweepSpec, known: list[str]) -> None:
+def _check_paths(spec: SweepSpec, known: list[str], same: Mapping[str, str]) -> None:
     """Every varied path is a field of a trial that may differ between trials."""
     for where, block in spec.blocks.items():
         for path in block:
-            if path in SAME_IN_ALL:
-                raise UserError(f"{where}.{path}", f"cannot be varied: {SAME_IN_ALL[path]}")
+            if path in same:
+                raise UserError(f"{where}.{path}", f"cannot be varied: {same[path]}")
             if path not in known:
                 raise UserError(join_keys(where, path), f"is not a field of a trial; {suggest_field(path, known)}")
 

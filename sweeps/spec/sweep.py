@@ -12,9 +12,18 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
 from lightning_modules.record import step_flops
 from rrm.config import ModelConfig, RuleError, StrictConfig
-from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults, older_defaults, with_defaults
+from rrm.defaults import (
+    FIRST_DEFAULTS,
+    NESTED_SINCE,
+    NEWEST_DEFAULTS,
+    describe_defaults,
+    nest_training_sets,
+    older_defaults,
+    with_defaults,
+)
 from rrm.errors import UserError
 from rrm.files import PLAIN_NAME, expand_home, join_location
+from sweeps.design.axes import TRAIN_EXAMPLES
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.measure import Block, Measure
 from sweeps.spec.resources import Resources, Tracking
@@ -147,6 +156,8 @@ class SweepSpec(StrictConfig):
     def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced and ties solved; errors name the field below `prefix`."""
         sections = with_defaults(with_values(self.trial, values), self.defaults)
+        if self._has_nested_training_sets:
+            sections = nest_training_sets(sections)
         for number, tie in enumerate(self.ties):
             where = f"{self.section}.tie.{number}"
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
@@ -156,6 +167,11 @@ class SweepSpec(StrictConfig):
 
             sections = with_values(sections, {tie.solve: solve_tie(tie, build, grain, where)})
         return self._locate(validate_trial(sections, prefix))
+
+    @cached_property
+    def _has_nested_training_sets(self) -> bool:
+        """Whether fewer training puzzles are the first of more, in all trials of a design over their number."""
+        return self.measure is not None and self.defaults >= NESTED_SINCE and TRAIN_EXAMPLES in self.varied_paths
 
     def _locate(self, trial: TrialConfig) -> TrialConfig:
         files = self._origin.moved_files
@@ -206,7 +222,7 @@ class SweepSpec(StrictConfig):
         if count > MAX_TRIALS:
             raise UserError("measure.vary", f"must lead to at most {MAX_TRIALS:,} trials, seeds included, got {count:.3g}")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
-        cells.sort(key=step_flops, reverse=True)
+        cells.sort(key=_cost, reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in self.measure.seed_numbers for cell in cells]
         return tuple({trial.fingerprint: trial for trial in trials}.values())
 
@@ -222,6 +238,12 @@ class SweepSpec(StrictConfig):
             return len(self.design)
         confirm = self.search.confirm
         return self.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
+
+
+def _cost(trial: TrialConfig) -> tuple[float, float]:
+    """What orders trials by their time: FLOPs of training, then those of a step."""
+    budget, flops = trial.fit.budget, step_flops(trial)
+    return budget.amount if budget.unit == "train_flops" else budget.amount * flops, flops
 
 
 def _values_of(space: dict[str, Domain]) -> Block:

@@ -83,4 +83,4 @@ def test_a_refusal_of_a_law_in_one_file_has_its_reason_and_a_design_with_more_re
 def test_laws_have_different_names_and_stand_in_the_order_of_fits_json() -> None:
     names = [law.name for law in find_laws()]
     assert names == ["recurrence", "power_params", "power_depth", "log_depth", "test_time", "required_depth",
-                     "compute_optimal", "iso_flop"]  # fmt: skip
+                     "compute_optimal", "iso_flop", "data_term"]  # fmt: skip

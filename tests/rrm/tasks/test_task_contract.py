@@ -39,14 +39,18 @@ def test_every_family_is_tested() -> None:
     assert {config.kind for config in CONFIGS} == set(TASKS)  # type: ignore[attr-defined]
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda config: f"{config.kind}-{config.shape.length}", scope="module")
+TAKE_LONG = [config for config in CONFIGS if isinstance(config, SudokuConfig) and config.minimal]
+PARAMETERS = [pytest.param(config, marks=pytest.mark.more if config in TAKE_LONG else ()) for config in CONFIGS]
+
+
+@pytest.fixture(params=PARAMETERS, ids=lambda config: f"{config.kind}-{config.shape.length}", scope="module")
 def task(request: pytest.FixtureRequest) -> Task:
     return build_task(request.param)
 
 
 @pytest.fixture(scope="module")
 def count(task: Task) -> int:
-    return FEWER if isinstance(task.config, SudokuConfig) and task.config.minimal else COUNT
+    return FEWER if task.config in TAKE_LONG else COUNT
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +98,22 @@ class TestTaskContract:
         for one in questions:
             for other in questions:
                 assert one == other or not questions[one] & questions[other], (one, other)
+
+    def test_nested_training_sets_are_the_first_of_larger_ones_and_share_no_question_with_other_splits(
+        self, task: Task, splits: dict[Split, Examples]
+    ) -> None:
+        if "nested" not in type(task.config).model_fields:
+            pytest.skip("training puzzles of this task are not drawn")
+        nested = build_task(task.config.model_copy(update={"nested": True}))
+        most = nested.make("train", FEWER, 0)
+        for count in (1, 63, 65, FEWER - 1):
+            fewer = nested.make("train", count, 0)
+            for name, array in most.arrays().items():
+                assert np.array_equal(fewer.arrays()[name], array[:count]), (name, count)
+        assert nested.score(most, most.labels).all()
+        assert np.array_equal(nested.make("test", 9, 0).inputs, task.make("test", 9, 0).inputs)
+        others = {bytes(row) for split, examples in splits.items() if split != "train" for row in examples.inputs}
+        assert not others & set(map(bytes, most.inputs))
 
     def test_bins_are_filled(self, task: Task, splits: dict[Split, Examples]) -> None:
         for measure, edges in task.bins.items():

@@ -70,9 +70,9 @@ BAD: dict[str, tuple[Sections, str]] = {
         changed(MEASURE, "measure/vary/seed", [1, 2]),
         "measure.vary.seed: cannot be varied: measure.seeds is the number of seeds",
     ),
-    "budget varied": (
-        changed(MEASURE, "measure/vary/fit.budget.amount", [10, 20]),
-        "measure.vary.fit.budget.amount: cannot be varied: trials of one sweep have equal budgets",
+    "unit of the budget varied": (
+        changed(MEASURE, "measure/vary/fit.budget.unit", ["steps", "train_flops"]),
+        "measure.vary.fit.budget.unit: cannot be varied: budgets of one sweep have the same unit",
     ),
     "name of MLflow's own experiment": (changed(MEASURE, "name", "Default"), "name: must not be Default, MLflow's experiment for"),
     "reserved name": (changed(MEASURE, "name", "trials"), "name: must not be one of mlartifacts, mlflow.db, trials"),
@@ -303,7 +303,7 @@ BAD: dict[str, tuple[Sections, str]] = {
     "no space": (changed(SEARCH, "search/space", ...), "search.space: is required, and absent"),
     "budget sampled": (
         changed(SEARCH, "search/space/fit.budget.amount", {"int": [10, 20]}),
-        "search.space.fit.budget.amount: cannot be varied: trials of one sweep have equal budgets",
+        "search.space.fit.budget.amount: cannot be varied: a search compares trials of equal budgets; measure.vary may have it",
     ),
     "domain without a kind": (
         changed(SEARCH, "search/space/optim.lr", [1e-4, 1e-2]),
@@ -577,6 +577,22 @@ def test_another_first_seed_gives_the_same_cells_with_other_trials(write_spec: C
     assert {trial.seed for trial in other.design} == {100, 101}
     assert [cell.model for cell in other.cells] == [cell.model for cell in first.cells] and len(first.cells) == 4
     assert not {trial.fingerprint for trial in first.design} & {trial.fingerprint for trial in other.design}
+
+
+def test_a_design_over_training_puzzles_nests_them_in_all_trials_that_generate_them(write_spec: Callable) -> None:
+    varied = changed(MEASURE, "measure/vary/task.train_examples", [60, 30])
+    assert {trial.task.nested for trial in load_spec(write_spec(varied)).design} == {True}
+    assert {trial.task.nested for trial in load_spec(write_spec(MEASURE)).design} == {None}
+    given = changed(varied, "trial/task", MEASURE["trial"]["task"] | {"nested": False})
+    assert {trial.task.nested for trial in load_spec(write_spec(given)).design} == {False}
+    begun_before = load_spec(write_spec(varied | {"defaults": 2}))
+    assert {trial.task.nested for trial in begun_before.design} == {None}
+
+
+def test_a_design_may_vary_the_budget_and_trains_the_most_expensive_trials_first(write_spec: Callable) -> None:
+    spec = load_spec(write_spec(changed(MEASURE, "measure/vary/fit.budget.amount", [4, 400])))
+    amounts = [trial.fit.budget.amount for trial in spec.design if trial.seed == 0]
+    assert sorted(amounts, reverse=True) == amounts and set(amounts) == {4, 400}
 
 
 def test_the_trial_section_need_not_be_valid_without_what_is_varied(write_spec: Callable) -> None:
