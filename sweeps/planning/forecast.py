@@ -10,6 +10,7 @@ from sweeps.planning.cell_groups import distinct_models, find_splitting_paths, g
 from sweeps.planning.expectation import Expectation, Group, expect_slopes
 from sweeps.planning.finished import Records
 from sweeps.planning.power import HalfWidths
+from sweeps.planning.rates import rate_lines
 from sweeps.spec.sweep import SweepSpec
 
 MAX_ADDITIONS = 3  # additions that are printed
@@ -37,7 +38,8 @@ def forecast_lines(spec: SweepSpec, results: Records) -> list[str]:
         group = Group(label, members, spec.measure.seeds)
         to_group = [replace(more, cells=groups.get(key, [])) for more, groups in zip(additions, added, strict=True)]
         expected = expect_slopes(group, results)
-        lines = (*_expectation_lines(group, expected), *_addition_lines(group, expected, to_group))
+        rates = rate_lines(members, spec.measure.seeds)
+        lines = (*_expectation_lines(group, expected), *rates, *_addition_lines(group, expected, to_group))
         labels.setdefault(lines, []).append(label)
     return [line for lines, names in labels.items() for line in ([f"{'; '.join(names)}:", *lines] if any(names) else lines)]
 

@@ -10,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
+from analysis.laws.axis_rates import fit_axes
 from analysis.laws.cells import find_reason, read_recursion
+from analysis.laws.recurrence import Recurrence
 from lightning_modules.record import describe
 from lightning_modules.yaml_file import write_yaml
 from sweeps.design.reasons import Reason
 from sweeps.planning.cell_groups import find_splitting_paths, group_cells
 from sweeps.planning.expectation import Group
+from sweeps.planning.rates import rate_lines, read_design
 from sweeps.spec.load_spec import load_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -79,6 +82,25 @@ def planned_verdict(spec: SweepSpec) -> Verdict:
     return {cells: refusal and refusal.reason for cells, refusal in refusals.items()}
 
 
+def planned_axes(spec: SweepSpec) -> dict[frozenset[str], frozenset[str]]:
+    """The axes that plan promises a rate of, by group."""
+    assert spec.measure is not None
+    cells = [trial for trial in spec.design if trial.seed == 0]
+    groups = group_cells(cells, find_splitting_paths(cells)).values()
+    designs = {frozenset(cell.fingerprint for cell in group): read_design(group, spec.measure.seeds)[1] for group in groups}
+    return {cells: frozenset(design.identified) for cells, design in designs.items()}
+
+
+def analyzed_axes(spec: SweepSpec) -> dict[frozenset[str], frozenset[str]]:
+    """The axes that have a rate in the report on the store that `analyzed_verdict` has written."""
+    names = {trial.fingerprint: trial.model_copy(update={"seed": 0}).fingerprint for trial in spec.design}
+    found = {}
+    for group in analysis.groups_of(analysis.load(spec.location).completed):
+        axes = fit_axes(Recurrence(), group)
+        found[frozenset(names[name] for name in group.trials["fingerprint"])] = frozenset(axes.identified if axes else ())
+    return found
+
+
 def analyzed_verdict(spec: SweepSpec) -> Verdict:
     """Of a store whose losses follow a law; other reasons than those of the design are left out."""
     store, random = Store(spec.location), np.random.default_rng(0)
@@ -104,6 +126,7 @@ def analyzed_verdict(spec: SweepSpec) -> Verdict:
 def test_plan_and_analysis_agree_on_groups_and_refusals(tmp_path: Path, vary: Any, seeds: int) -> None:
     spec = read_spec(tmp_path, vary, seeds)
     assert planned_verdict(spec) == analyzed_verdict(spec)
+    assert planned_axes(spec) == analyzed_axes(spec)
 
 
 def test_the_designs_cover_every_reason_and_the_fitted_case(tmp_path: Path) -> None:
@@ -126,6 +149,22 @@ cells = st.fixed_dictionaries(
 )
 
 
+def test_plan_names_the_axes_that_have_a_rate_in_the_report(tmp_path: Path) -> None:
+    vary = FACTORIAL | {"model.supervision_steps": [1, 2]}
+    assert planned_rates(tmp_path / "crossed", vary) == [
+        "rates of a doubling along n and N_sup; one rate of R if those of its axes may be equal"
+    ]
+    together = [FACTORIAL | {"model.l_cycles": [n], "model.supervision_steps": [n]} for n in LATENT_UPDATES]
+    assert planned_rates(tmp_path / "together", together)[0].startswith("no rate of a doubling along n and N_sup: confounded: ")
+    assert planned_rates(tmp_path / "one axis", FACTORIAL) == []
+
+
+def planned_rates(folder: Path, vary: Any) -> list[str]:
+    folder.mkdir()
+    spec = read_spec(folder, vary, 2)
+    return rate_lines([trial for trial in spec.design if trial.seed == 0], 2)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(cells, min_size=2, max_size=12, unique_by=str), st.integers(1, 2))
 def test_plan_and_analysis_agree_on_any_design(
@@ -133,3 +172,4 @@ def test_plan_and_analysis_agree_on_any_design(
 ) -> None:
     spec = read_spec(tmp_path_factory.mktemp("design"), blocks, seeds)
     assert planned_verdict(spec) == analyzed_verdict(spec)
+    assert planned_axes(spec) == analyzed_axes(spec)
