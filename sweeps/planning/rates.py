@@ -37,11 +37,11 @@ def rate_lines(cells: list[TrialConfig], seeds: int) -> list[str]:
         return []
     if design.reason is not None or not design.identified:
         reason = design.reason or next(iter(design.unidentified.values()))
-        return [f"no rate of a doubling along {_listed(varied)}: {reason}: {reason.sentence}"]
+        return [f"the report will have no rate of a doubling along {_listed(varied)}: {reason}: {reason.sentence}"]
     lacking = [f"{axis_name(axis)} has none: {WHY_NOT[why]}" for axis, why in design.unidentified.items() if axis != LAYERS]
     has_all = not lacking and LAYERS not in design.identified
     one = "one rate of R if those of its axes may be equal" if has_all else "no rate of R as a whole"
-    return [f"rates of a doubling along {_listed(list(design.identified))}; {'; '.join([*lacking, one])}"]
+    return [f"the report will have rates of a doubling along {_listed(list(design.identified))}; {'; '.join([*lacking, one])}"]
 
 
 def _listed(axes: list[str]) -> str:

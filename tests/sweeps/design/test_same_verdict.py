@@ -152,10 +152,11 @@ cells = st.fixed_dictionaries(
 def test_plan_names_the_axes_that_have_a_rate_in_the_report(tmp_path: Path) -> None:
     vary = FACTORIAL | {"model.supervision_steps": [1, 2]}
     assert planned_rates(tmp_path / "crossed", vary) == [
-        "rates of a doubling along n and N_sup; one rate of R if those of its axes may be equal"
+        "the report will have rates of a doubling along n and N_sup; one rate of R if those of its axes may be equal"
     ]
     together = [FACTORIAL | {"model.l_cycles": [n], "model.supervision_steps": [n]} for n in LATENT_UPDATES]
-    assert planned_rates(tmp_path / "together", together)[0].startswith("no rate of a doubling along n and N_sup: confounded: ")
+    (refusal,) = planned_rates(tmp_path / "together", together)
+    assert refusal.startswith("the report will have no rate of a doubling along n and N_sup: confounded: ")
     assert planned_rates(tmp_path / "one axis", FACTORIAL) == []
 
 
