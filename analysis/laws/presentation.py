@@ -12,10 +12,16 @@ from analysis.laws.sentence import Sentence, capitalize
 
 
 def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> list[Sentence]:
-    """What the laws state: headlines, then other fitted laws, leading ones first; refusals last."""
+    """What the laws state: headlines, then other fitted laws, leading ones first; refusals last.
+
+    A law that spans what separates several headlines comes before them: it is about all trials.
+    """
+    rated = [one for one in headlines if one.reason is None]
+    first = [law.name for law, _ in _by_law(fits) if law.is_leading and law.spans] if len(rated) > 1 else []
     parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
-    sentences = [sentence for one in headlines if one.reason is None for sentence in one.sentences]
-    sentences += [sentence for law, part in parts for sentence in law.sentences(part)]
+    sentences = [sentence for law, part in parts if law.name in first for sentence in law.sentences(part)]
+    sentences += [sentence for one in rated for sentence in one.sentences]
+    sentences += [sentence for law, part in parts if law.name not in first for sentence in law.sentences(part)]
     sentences += [sentence for one in headlines if one.reason is not None for sentence in one.sentences]
     sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
     return [Sentence(capitalize(sentence.text), sentence.figure) for sentence in sentences]

@@ -38,15 +38,23 @@ def find_splitting(settings: Columns, axes: Columns, count: int) -> list[str]:
 
 
 def split_rows(columns: Columns, count: int) -> list[np.ndarray]:
-    """Numbers of the rows with equal values, an array for each group, in the order of the values as text."""
+    """Numbers of the rows with equal values, an array for each group: numbers rise, then texts in the order of the alphabet."""
     rows: dict[tuple[str, ...], list[int]] = {}
     for row in range(count):
         rows.setdefault(tuple(_text(values[row]) for values in columns.values()), []).append(row)
-    return [np.array(rows[key]) for key in sorted(rows)]
+    return [np.array(rows[key]) for key in sorted(rows, key=lambda key: [_rank(text) for text in key])]
 
 
 def _text(value: Any) -> str:
     return "" if value is None or (isinstance(value, float) and np.isnan(value)) else str(value)
+
+
+def _rank(text: str) -> tuple[bool, float, str]:
+    """What orders the texts of values."""
+    try:
+        return False, float(text), text
+    except ValueError:
+        return True, 0.0, text
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

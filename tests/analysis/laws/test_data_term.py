@@ -10,6 +10,7 @@ from analysis.data.tables import Tables, split_bins
 from analysis.laws.data_term import DataTerm
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import fit_laws
+from analysis.laws.headline import find_headlines
 from analysis.laws.presentation import describe_fits, draw_laws
 from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import data_term
@@ -143,3 +144,12 @@ def test_other_laws_are_fitted_at_each_number_of_puzzles_under_names_of_their_ow
     tables.trials["test/nll"] = 1 - tables.trials["test/exact_accuracy"]
     fits = [fit for fit in fit_laws(tables, laws=[Recurrence()]) if fit.form == "one_exponent"]
     assert [fit.group[DATA] for fit in fits] == [125, 250] and len({fit.suffix for fit in fits}) == 2
+
+
+def test_the_report_begins_with_the_data_term_and_its_groups_rise_with_the_number_of_puzzles() -> None:
+    tables = drawn(have("model.l_cycles", 1, 3, 7))
+    tables.trials["test/nll"] = 1 - tables.trials["test/exact_accuracy"]
+    fits = fit_laws(tables, laws=[Recurrence(), DataTerm()])
+    first, second, *others = map(str, describe_fits(fits, find_headlines(fits)))
+    assert "twice the puzzles" in first and second.startswith("On sudoku (trm, train examples 125), one doubling")
+    assert others[0].startswith("On sudoku (trm, train examples 250), one doubling")
