@@ -140,6 +140,25 @@ def step_flops(config: TrialConfig, cycles: Cycles | None = None) -> int:
     return train_step_flops(config.model, config.task.shape, config.fit.batch_size, cycles)
 
 
+def expected_steps(config: TrialConfig) -> float:
+    """Optimizer steps that a budget allows; with fresh examples and halting in training the largest number."""
+    budget = config.fit.budget
+    per_step = {
+        "steps": 1.0,
+        "train_flops": step_flops(config),
+        "fresh_examples": config.fit.batch_size / config.model.trained_depth,
+    }
+    return budget.amount / per_step[budget.unit]
+
+
+def train_flops(config: TrialConfig) -> float:
+    """FLOPs of training that a budget allows; not a number where it is in seconds."""
+    budget = config.fit.budget
+    if budget.unit == "train_flops":
+        return budget.amount
+    return expected_steps(config) * step_flops(config) if budget.unit != "seconds" else float("nan")
+
+
 def curve_points(metric: str, values: list[float | None] | list[float], time: int) -> list[CurvePoint]:
     """A list of values at depths 1, 2, ... as points of a curve; undefined values are left out."""
     return [

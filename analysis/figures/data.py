@@ -64,7 +64,8 @@ def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], da
     """One line for each combination of values of `keys`; `colors` and `dashes` name the keys that decide colour and dash."""
     if not keys:
         return [Series("all trials", *columns_of(cells, x))]
-    ranks = [{value: rank for rank, value in enumerate(sorted(_combinations(cells, names)))} for names in (colors, dashes)]
+    combinations = [sorted(_combinations(cells, names), key=_order) for names in (colors, dashes)]
+    ranks = [{value: rank for rank, value in enumerate(ordered)} for ordered in combinations]
     lines = []
     for key, part in cells.groupby(keys, sort=True):
         setting = dict(zip(keys, as_tuple(key), strict=True))
@@ -75,6 +76,11 @@ def lines_of(cells: pd.DataFrame, keys: list[str], x: str, colors: list[str], da
 
 def _combinations(cells: pd.DataFrame, names: list[str]) -> set[tuple[Any, ...]]:
     return set(cells[names].itertuples(index=False, name=None)) if names else {()}
+
+
+def _order(values: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    """What orders the values of several keys; a text, such as "" for an absent value, is behind numbers."""
+    return [(isinstance(value, str), value) for value in values]
 
 
 def columns_of(cells: pd.DataFrame, x: str) -> tuple[list[float], list[float], list[float] | None, list[float] | None]:

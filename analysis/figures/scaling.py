@@ -19,7 +19,7 @@ from analysis.figures.data import (
     lines_of,
 )
 from analysis.statistics.cells import summarise_cells
-from sweeps.design.axes import AUGMENTATIONS, CAPACITY_AXES, DEPTH_AXES, TRAIN_EXAMPLES
+from sweeps.design.axes import AUGMENTATIONS, AXES, CAPACITY_AXES, DEPTH_AXES, TRAIN_EXAMPLES
 from sweeps.design.short_names import axis_name
 
 ISO_LINES = 4  # lines of equal inference FLOPs on a map
@@ -67,23 +67,36 @@ def accuracy_by_depth(tables: Tables) -> FigureData | None:
 
 def accuracy_by_data(tables: Tables) -> FigureData | None:
     """Exact accuracy against puzzles in training, one line for each recursion and further setting."""
-    data = [name for name in tables.varied if name in (TRAIN_EXAMPLES, AUGMENTATIONS)]
-    if not data:
+    data = next((name for name in (TRAIN_EXAMPLES, AUGMENTATIONS) if name in tables.varied), None)
+    if data is None:
         return None
-    others = [name for name in tables.varied if name != data[0]]
-    rest = sorted(others, key=lambda name: name not in DEPTH_AXES)  # colours tell the recursion apart
-    cells = summarise_cells(tables.completed, [*rest, data[0]], ACCURACY)
+    trials = tables.completed
+    if data == TRAIN_EXAMPLES:
+        trials = trials[trials[data] > 0]  # no number stands for all puzzles of a file, or for a task that has no such setting
+    others = [name for name in tables.varied if name != data and not _follows(trials, name, data)]
+    lines = sorted(others, key=lambda name: name not in DEPTH_AXES)  # colours tell the recursion apart
+    cells = summarise_cells(trials, [*lines, data], ACCURACY)
+    if lines:
+        cells = cells[cells.groupby(lines)[data].transform("nunique") > 1]
+    if cells[data].nunique() < 2:
+        return None
+    shared = "" if tables.is_foreign else "; the seeds of a cell train on the same puzzles"
     return FigureData(
         "accuracy_by_data",
-        f"Exact accuracy by {'unique puzzles in training' if data[0] == TRAIN_EXAMPLES else 'augmented copies of a puzzle'}",
-        "All other settings are equal along each line; all seeds train on the same puzzles. "
-        "Bars: 95 % CI over seeds, variance pooled over cells.",
-        axis_name(data[0]),
+        f"Exact accuracy by {'puzzles in training' if data == TRAIN_EXAMPLES else 'augmented copies of each puzzle'}",
+        f"All other settings are equal along each line{shared}. Bars: 95 % CI over seeds, variance pooled over cells.",
+        axis_name(data),
         ACCURACY_LABEL,
-        lines_of(cells, rest, x=data[0], colors=rest[:1], dashes=rest[1:]),
-        x_scale="log" if cells[data[0]].min() > 0 else "linear",
+        lines_of(cells, lines, x=data, colors=lines[:1], dashes=lines[1:]),
+        x_scale="log" if cells[data].min() > 0 else "linear",
         y_range=(0, 1),
     )
+
+
+def _follows(trials: pd.DataFrame, name: str, data: str) -> bool:
+    """Whether a number is the same in all trials of equal data, as the views of a puzzle are that follow from its copies."""
+    is_number = pd.api.types.is_numeric_dtype(trials[name]) and name not in AXES
+    return bool(is_number and (trials.groupby(data)[name].nunique() <= 1).all())
 
 
 def width_depth_map(tables: Tables) -> FigureData | None:

@@ -10,6 +10,7 @@ import pandas as pd
 from lightning_modules.config import EvalConfig, TrialConfig
 from lightning_modules.yaml_file import write_yaml
 from rrm.config import IterativeConfig
+from rrm.defaults import nest_training_sets
 from rrm.errors import UserError
 from sweeps.design.axes import CAPACITY_AXES, CYCLES, LATENT_UPDATES, LAYERS, SUPERVISION_STEPS, WIDTH
 from sweeps.spec.check_trials import check_trials
@@ -148,6 +149,12 @@ class Draft:
     def share(self, path: str, value: Any) -> None:
         """Give all trials a value, such as `trial.fit.budget.amount`."""
         self.sections = with_values(self.sections, {path: value})
+
+    def keep_training_sets(self) -> None:
+        """Have a first design over training puzzles draw them as the finished trials did, which are not nested."""
+        task = self.sections["trial"].get("task", {})
+        if nest_training_sets(self.sections["trial"])["task"].get("nested") and "nested" not in task:
+            self.share("trial.task.nested", False)
 
     def drop_ties(self) -> None:
         """Vary what was solved for, over the values that came out."""

@@ -15,13 +15,13 @@ from analysis.statistics.regression import LackOfFit
 from lightning_modules.atomic_write import write_atomically
 from sweeps.design.axes import AXES
 from sweeps.design.reasons import Reason
-from sweeps.design.short_names import short_name
 from sweeps.design.thresholds import LEVEL
 
 if TYPE_CHECKING:
     from analysis.laws.law import Law
 
 KINDS = ("task.kind", "model.kind")
+MAX_SUFFIX_LETTERS = 100  # a longer name of a file is cut, with a digest
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Fit:
         """The end of the names of its figures, with the settings by which its group differs from others of a report."""
         kinds = [str(self.group[name]) for name in KINDS if name in self.group]
         further = [name for name in self.group if is_parameter(name) and name not in (*KINDS, *AXES)]
-        return "".join(f"_{slug(text)}" for text in [*kinds, *(f"{short_name(name)}_{self.group[name]}" for name in further)])
+        texts = [*kinds, *(f"{name.replace('.', '_')}_{self.group[name]}" for name in further)]
+        whole = "".join(f"_{slug(text)}" for text in texts)
+        return whole if len(whole) <= MAX_SUFFIX_LETTERS else f"_{slug(' '.join(texts))}"
 
     def __str__(self) -> str:
         """One line for a terminal."""

@@ -67,7 +67,8 @@ def groups_of(trials: pd.DataFrame, across: Sequence[str] = (), further: Collect
     names = [name for name in map(str, table) if (is_parameter(name) or name in further) and name not in (*AXES, *CURVE_SETTINGS)]
     settings = _values(table, [name for name in map(str, table) if name == "matching" or (name in names and name not in across)])
     table[CELL] = name_rows(_values(table, [name for name in (*AXES, *across) if name in table]), len(table))
-    splitting = find_splitting(settings, _values(trials, independent_axes(list(map(str, trials)))), len(table))
+    axes = [*independent_axes(list(map(str, trials))), *(name for name in across if name in table)]
+    splitting = find_splitting(settings, _values(table, axes), len(table))
     same = {name: values[0] for name, values in settings.items() if len(set(map(str, values))) == 1}
     for rows in split_rows({name: settings[name] for name in splitting}, len(table)):
         differing = {name: settings[name][rows[0]] for name in splitting}

@@ -70,7 +70,7 @@ class IsoFlop(Law):
         return [Sentence(f"{name_place(fit)}{text}", "law_iso_flop")]
 
     def suggest(self, draft: Draft, fit: Fit) -> bool:
-        """Five widths at one more budget of training compute, under a new name: all trials of a sweep have the same budget."""
+        """Five widths at one more budget of training compute, under a new name."""
         widths, trials = draft.grow(WIDTH, SUGGESTED_WIDTHS), draft.trials
         factor = MORE_COMPUTE
         if fit.reason == Reason.NO_INTERIOR_OPTIMUM:

@@ -35,6 +35,10 @@ class Law(ABC):
     suggestion_note: ClassVar[str] = ""
     """A comment in YAML above each suggested spec."""
 
+    def drawing_of(self, form: str | None) -> Drawing | None:
+        """How `Fit.points` of a form are drawn; by default all forms alike."""
+        return self.drawing
+
     @abstractmethod
     def fit(self, group: Group) -> list[Fit]:
         """Fits and refusals of one group of completed trials, which has the columns in `needs`."""

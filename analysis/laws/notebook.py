@@ -28,7 +28,7 @@ def plot_fit(fit: Fit) -> "go.Figure | None":
 
 
 def _draw(fits: Sequence[Fit]) -> list[FigureData]:
-    return draw_fits(fits, fits[0].fitted_by.drawing) if fits else []
+    return draw_fits(fits, fits[0].fitted_by.drawing_of(fits[0].form)) if fits else []
 
 
 def _interactive(figures: Sequence[FigureData]) -> "go.Figure | None":

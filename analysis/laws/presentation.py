@@ -37,7 +37,9 @@ def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:
     leading, other = list[FigureData](), list[FigureData]()
     for law, part in _by_law(fits):
         for form in dict.fromkeys(fit.form for fit in part):
-            (leading if law.is_leading else other).extend(draw_fits([fit for fit in part if fit.form == form], law.drawing))
+            (leading if law.is_leading else other).extend(
+                draw_fits([fit for fit in part if fit.form == form], law.drawing_of(form))
+            )
     return [*single, *leading], other
 
 

@@ -11,7 +11,9 @@ from analysis.laws.draft import MAX_NAME_LETTERS
 from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.config import ModelConfig, fields_by_path
+from rrm.defaults import NEWEST_DEFAULTS
 from rrm.errors import UserError
+from rrm.tasks import CONFIGS
 from sweeps.design.axes import CYCLES, LATENT_UPDATES, SUPERVISION_STEPS, TRAIN_EXAMPLES, WIDTH
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.space import with_values
@@ -31,6 +33,9 @@ def sketch(trials: pd.DataFrame, seeds: int) -> SweepSpec:
     """
     vary = {path: levels for path in VARIED if (levels := _levels(trials, path))}
     fixed = {"task.kind": "sudoku", **ABSENT, **_shared(trials)}
+    task = CONFIGS.get(str(fixed["task.kind"]))
+    if task is not None and "train_examples" not in task.model_fields:
+        vary.pop(TRAIN_EXAMPLES, None)
     vary = {path: levels for path, levels in vary.items() if len(levels) > 1} or {WIDTH: [fixed[WIDTH]]}
     fixed = {path: value for path, value in fixed.items() if path not in vary}
     head = _head_size([*vary.get(WIDTH, []), fixed.get(WIDTH, 0)], fixed.get(HEAD_SIZE, MAX_HEAD_SIZE))
@@ -43,6 +48,7 @@ def sketch(trials: pd.DataFrame, seeds: int) -> SweepSpec:
     name = slug(trials["sweep"].iloc[0]) if "sweep" in trials else "table"
     sections = {
         "name": f"{name[:MAX_NAME_LETTERS]}_more",
+        "defaults": NEWEST_DEFAULTS,
         "trial": with_values({}, fixed),
         "measure": {"vary": vary, "seeds": seeds, "matching": matching},
     }

@@ -14,7 +14,8 @@ from rrm.tasks.task import SPLITS, Examples, Split
 SHARES: dict[Split, tuple[float, float]] = {"train": (0, 2 / 3), "validation": (2 / 3, 5 / 6), "test": (5 / 6, 1)}
 MIN_KEPT = 1 / 5000  # smallest share of drawn puzzles that are kept; a config with a smaller share is refused
 MIN_DRAWN = 10_000  # draws before that share is compared
-FIRST_BLOCK = 64  # rows of the first block of nested rows; each further block doubles the rows
+FIRST_BLOCK, MAX_BLOCKS = 64, 26  # rows of the first block of nested rows, which each further block doubles, up to 2 billion
+MIN_DIFFERENT = 1 / 20  # smallest share of drawn nested rows that differ
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -69,14 +70,31 @@ def draw_rows(
 
     Args:
         draw: returns a number of rows that it draws from a generator.
-        nested: whether fewer training rows are the first of more. They are then drawn in blocks, each from its own generator.
+        nested: whether fewer training rows are the first of more, and all of them differ.
+
+    Raises:
+        UserError: a task has too few different puzzles for nested rows.
     """
-    if not (nested and split == "train"):
-        return draw(count, np.random.default_rng([seed, SPLITS.index(split)]))
-    blocks: list[Examples] = []
-    drawn, size = 0, FIRST_BLOCK
-    while drawn < count:
-        blocks.append(draw(size, np.random.default_rng([seed, SPLITS.index(split), len(blocks)])))
-        drawn += size
-        size = drawn
-    return Examples.joined(blocks).take(slice(0, count))
+    if nested and split == "train":
+        return _draw_nested(count, lambda number, block: draw(number, _generator(split, seed, block)))
+    return draw(count, _generator(split, seed))
+
+
+def _generator(split: Split, seed: int, *block: int) -> np.random.Generator:
+    return np.random.default_rng([seed, SPLITS.index(split), *block])
+
+
+def _draw_nested(count: int, draw: Callable[[int, int], Examples]) -> Examples:
+    """Different rows, drawn in blocks from a generator each, so that a larger number changes no row before it."""
+    rows, different, size = draw(FIRST_BLOCK, 0), np.arange(0), FIRST_BLOCK
+    for block in range(1, MAX_BLOCKS):
+        different = np.sort(np.unique(rows.inputs, axis=0, return_index=True)[1])
+        if len(different) >= count:
+            return rows.take(different[:count]).renumbered()
+        if size > MIN_DRAWN and len(different) < size * MIN_DIFFERENT:
+            break
+        rows = Examples.joined([rows, draw(size, block)])
+        size *= 2
+    raise UserError(
+        "task.train_examples", f"must be at most about {len(different):,}, the different puzzles of this task, got {count:,}"
+    )

@@ -68,12 +68,16 @@ class Examples:
             difficulty={name: values.astype(np.int32) for name, values in difficulty.items()},
         )
 
+    def renumbered(self) -> "Examples":
+        """The same rows, each an item of its own."""
+        return replace(self, items=np.arange(len(self), dtype=np.int32))
+
     @classmethod
     def joined(cls, parts: Sequence["Examples"]) -> "Examples":
         """All parts in one, in their order; every row becomes one item."""
         arrays = [part.arrays() for part in parts]
         together = cls.from_arrays({name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]})
-        return replace(together, items=np.arange(len(together), dtype=np.int32))
+        return together.renumbered()
 
 
 class BaseTaskConfig(StrictConfig, ABC):

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import Record, step_flops, used_of, value_of
+from lightning_modules.record import Record, train_flops, used_of, value_of
 from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.planning.donors import sort_remaining
 from sweeps.spec.search import Search
@@ -138,12 +138,10 @@ class LiveTable:
         return ended + running
 
     def _flops_left(self) -> float:
-        """Exact for a measure sweep with a budget in steps or FLOPs; else by the mean cost of a trial so far."""
-        budget = self.ledger.spec.base.fit.budget
+        """Of a measure sweep what its budgets allow; else by the mean cost of a trial so far."""
         planned = [config for config in self.ledger.spec.design if config.fingerprint not in self.scored]
-        if planned and budget.unit in {"steps", "train_flops"}:
-            total = sum(c.fit.budget.amount * (step_flops(c) if budget.unit == "steps" else 1) for c in planned)
-            return max(0.0, total - self._flops_done())
+        if planned:
+            return max(0.0, sum(map(train_flops, planned)) - self._flops_done())
         ended = max(1, len(self._trained()))
         return self._flops_done() / ended * (self.ledger.spec.total - len(self.scored) - ended)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lightning_modules.config import TrialConfig
+from lightning_modules.record import train_flops
 from rrm.errors import UserError
 from sweeps.design.axes import AXIS_SETTINGS
-from sweeps.planning.costs import train_flops
 from sweeps.spec.measure import Block
 from sweeps.spec.space import factorial
 from sweeps.spec.sweep import HEAD_SIZE, SweepSpec

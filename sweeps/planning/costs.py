@@ -10,7 +10,7 @@ import torch
 from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import load_splits
 from lightning_modules.memory import training_bytes
-from lightning_modules.record import step_flops
+from lightning_modules.record import expected_steps, step_flops
 from lightning_modules.steps import BareTraining, wait_for
 from rrm.compute import inference_flops
 from rrm.errors import UserError
@@ -46,22 +46,6 @@ class Costs:
     def memory_bytes(self, config: TrialConfig) -> float:
         """Memory of a trial: of the GPU, or on a CPU of its whole process."""
         return self.memory_factor * training_bytes(config) + (0 if self.on_gpu else PROCESS_BYTES)
-
-
-def expected_steps(config: TrialConfig) -> float:
-    """Optimizer steps that a budget allows; with fresh examples and halting in training the largest number."""
-    budget = config.fit.budget
-    per_step = {
-        "steps": 1.0,
-        "train_flops": step_flops(config),
-        "fresh_examples": config.fit.batch_size / config.model.trained_depth,
-    }
-    return budget.amount / per_step[budget.unit]
-
-
-def train_flops(config: TrialConfig) -> float:
-    """FLOPs of training; not a number where the budget is in seconds."""
-    return expected_steps(config) * step_flops(config) if config.fit.budget.unit != "seconds" else float("nan")
 
 
 def validation_flops(config: TrialConfig) -> float:

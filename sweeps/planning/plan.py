@@ -11,11 +11,11 @@ from rich.table import Table
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import describe, step_flops
+from lightning_modules.record import describe, step_flops, train_flops
 from rrm.config import IterativeConfig
 from rrm.errors import UserError
 from sweeps.design.short_names import axis_name, count_of
-from sweeps.planning.costs import Costs, measure_costs, train_flops
+from sweeps.planning.costs import Costs, measure_costs
 from sweeps.planning.differences import difference_lines
 from sweeps.planning.donors import Donors, Remaining, sort_remaining
 from sweeps.planning.finished import Records

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_modules.config import TrialConfig
-from lightning_modules.record import describe, step_flops
+from lightning_modules.record import describe, train_flops
 from rrm.errors import suggest
 
 # Columns of a record that follow from the config.
@@ -86,9 +86,7 @@ def find_conflict(constraints: Sequence[Constraint]) -> str | None:
 def known_costs(config: TrialConfig) -> dict[str, float]:
     """Costs of a trial before it runs; without `train_flops` where they depend on the course of training."""
     costs = {name: value for name, value in describe(config).items() if name in COSTS}
-    budget = config.fit.budget
-    if budget.unit == "train_flops":
-        costs["train_flops"] = budget.amount
-    elif budget.unit == "steps" and config.fit.curriculum is None:
-        costs["train_flops"] = budget.amount * step_flops(config)
+    unit = config.fit.budget.unit
+    if unit == "train_flops" or (unit == "steps" and config.fit.curriculum is None):
+        costs["train_flops"] = train_flops(config)
     return costs

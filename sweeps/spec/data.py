@@ -1,8 +1,10 @@
 """The data and weights that a sweep needs. This module imports torch for the weights; the other modules of a spec do not."""
 
+from rrm.errors import UserError
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
 from rrm.weights import read_weights
+from sweeps.design.axes import TRAIN_EXAMPLES
 from sweeps.spec.sweep import SweepSpec
 
 
@@ -14,6 +16,19 @@ def check_data(spec: SweepSpec) -> None:
     """
     trials = spec.design or (spec.base,)
     for task in {trial.task for trial in trials}:
-        load_data(build_task(task))
+        rows = len(load_data(build_task(task)).splits["train"])
+        _check_rows(spec, getattr(task, "train_examples", None), rows)
     for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:
         read_weights(path)
+
+
+def _check_rows(spec: SweepSpec, asked: int | None, rows: int) -> None:
+    """Refuse a number of training puzzles of a design that a file does not have.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if TRAIN_EXAMPLES in spec.varied_paths and asked is not None and asked > rows:
+        raise UserError(
+            TRAIN_EXAMPLES, f"must be at most {rows:,}, the training rows of the file, got {asked:,}: vary smaller numbers"
+        )

@@ -14,7 +14,7 @@ Block = dict[str, list[Scalar]]  # dotted paths and their values: a full factori
 
 
 class Measure(StrictConfig):
-    """A factorial design times seeds, at a fixed budget: the data of scaling laws."""
+    """A factorial design times seeds: the data of scaling laws."""
 
     vary: list[Annotated[Block, Field(min_length=1)]] = Field(min_length=1)
     """Dotted paths and their values; every combination is a cell. A list of such blocks is the union of their cells."""
@@ -23,7 +23,7 @@ class Measure(StrictConfig):
     first_seed: int = Field(0, ge=0, le=MAX_SEED)
     """The lowest seed. Another one, with another name of the sweep, repeats a sweep with independent trials."""
     matching: Literal["steps", "fresh_examples", "train_flops"] = "steps"
-    """Unit of the budget that is equal in all trials; it must be `trial.fit.budget.unit`."""
+    """Unit of the budgets, by which trials are equal unless `fit.budget.amount` is varied; it must be `trial.fit.budget.unit`."""
     tie: list[Tie] = Field([])
     """Fields that are solved for in every cell."""
 

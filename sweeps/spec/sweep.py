@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
-from lightning_modules.record import step_flops
+from lightning_modules.record import step_flops, train_flops
 from rrm.config import ModelConfig, RuleError, StrictConfig
 from rrm.defaults import (
     FIRST_DEFAULTS,
@@ -156,7 +156,7 @@ class SweepSpec(StrictConfig):
     def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced and ties solved; errors name the field below `prefix`."""
         sections = with_defaults(with_values(self.trial, values), self.defaults)
-        if self._has_nested_training_sets:
+        if self._varies_training_sets and self.defaults >= NESTED_SINCE:
             sections = nest_training_sets(sections)
         for number, tie in enumerate(self.ties):
             where = f"{self.section}.tie.{number}"
@@ -169,9 +169,8 @@ class SweepSpec(StrictConfig):
         return self._locate(validate_trial(sections, prefix))
 
     @cached_property
-    def _has_nested_training_sets(self) -> bool:
-        """Whether fewer training puzzles are the first of more, in all trials of a design over their number."""
-        return self.measure is not None and self.defaults >= NESTED_SINCE and TRAIN_EXAMPLES in self.varied_paths
+    def _varies_training_sets(self) -> bool:
+        return self.measure is not None and TRAIN_EXAMPLES in self.varied_paths
 
     def _locate(self, trial: TrialConfig) -> TrialConfig:
         files = self._origin.moved_files
@@ -198,9 +197,11 @@ class SweepSpec(StrictConfig):
     def kept_defaults(self) -> str | None:
         """The line about older defaults that the sweep keeps because it was begun with them; None where they change nothing."""
         stated = {path for path in older_defaults(self.defaults) if self._states(path)}
-        if not self._origin.is_begun or stated == older_defaults(self.defaults).keys():
+        keeps_sets = self.defaults < NESTED_SINCE and self._varies_training_sets and not self._states("task.nested")
+        if not self._origin.is_begun or (stated == older_defaults(self.defaults).keys() and not keeps_sets):
             return None
-        kept = f"{self.location} was begun with {describe_defaults(self.defaults)} and keeps them"
+        sets = ", and training sets that are not nested," if keeps_sets else ""
+        kept = f"{self.location} was begun with {describe_defaults(self.defaults)}{sets} and keeps them"
         return f"{kept}; a sweep of another name (name=NEW) has those of today (defaults: {NEWEST_DEFAULTS})"
 
     def _states(self, path: str) -> bool:
@@ -222,7 +223,7 @@ class SweepSpec(StrictConfig):
         if count > MAX_TRIALS:
             raise UserError("measure.vary", f"must lead to at most {MAX_TRIALS:,} trials, seeds included, got {count:.3g}")
         cells = [self.trial_with(values, "trial") for block in self.measure.vary for values in factorial(block)]
-        cells.sort(key=_cost, reverse=True)
+        cells.sort(key=lambda cell: (train_flops(cell), step_flops(cell)), reverse=True)
         trials = [cell.model_copy(update={"seed": seed}) for seed in self.measure.seed_numbers for cell in cells]
         return tuple({trial.fingerprint: trial for trial in trials}.values())
 
@@ -238,12 +239,6 @@ class SweepSpec(StrictConfig):
             return len(self.design)
         confirm = self.search.confirm
         return self.search.num_trials + (confirm.top * confirm.seeds if confirm else 0)
-
-
-def _cost(trial: TrialConfig) -> tuple[float, float]:
-    """What orders trials by their time: FLOPs of training, then those of a step."""
-    budget, flops = trial.fit.budget, step_flops(trial)
-    return budget.amount if budget.unit == "train_flops" else budget.amount * flops, flops
 
 
 def _values_of(space: dict[str, Domain]) -> Block:

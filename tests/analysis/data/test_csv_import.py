@@ -585,4 +585,6 @@ def test_groups_with_one_task_and_one_kind_of_model_have_figures_of_their_own(tm
     other = trials.assign(**{"fingerprint": trials["fingerprint"] + "x", "optim.kind": "muon"})
     pd.concat([trials.assign(**{"optim.kind": "adamw"}), other]).to_csv(tmp_path / "runs.csv", index=False)
     names = [figure.name for figure in build_report(load_csv(tmp_path / "runs.csv")).figures]
-    assert {f"exchange_rate_sudoku_trm_kind_{kind}" for kind in ("adamw", "muon")} <= set(names) and len(names) == len(set(names))
+    assert {f"exchange_rate_sudoku_trm_optim_kind_{kind}" for kind in ("adamw", "muon")} <= set(names) and len(names) == len(
+        set(names)
+    )

@@ -110,7 +110,7 @@ class TestTaskContract:
             fewer = nested.make("train", count, 0)
             for name, array in most.arrays().items():
                 assert np.array_equal(fewer.arrays()[name], array[:count]), (name, count)
-        assert nested.score(most, most.labels).all()
+        assert nested.score(most, most.labels).all() and len(set(map(bytes, most.inputs))) == FEWER
         assert np.array_equal(nested.make("test", 9, 0).inputs, task.make("test", 9, 0).inputs)
         others = {bytes(row) for split, examples in splits.items() if split != "train" for row in examples.inputs}
         assert not others & set(map(bytes, most.inputs))

@@ -589,6 +589,15 @@ def test_a_design_over_training_puzzles_nests_them_in_all_trials_that_generate_t
     assert {trial.task.nested for trial in begun_before.design} == {None}
 
 
+def test_a_file_with_fewer_rows_than_a_design_asks_for_is_refused(write_spec: Callable, tmp_path: Path) -> None:
+    grids = "source,question,answer,rating\n" + 12 * "x,.234341221434321,1234341221434321,0\n"
+    (tmp_path / "rows.csv").write_text(grids)
+    files = {"kind": "sudoku", "size": 4, "train": "rows.csv", "test": "rows.csv"}
+    varied = changed(changed(MEASURE, "trial/task", files), "measure/vary/task.train_examples", [4, 40])
+    with pytest.raises(UserError, match=r"^task.train_examples: must be at most \d+, the training rows of the file, got 40: vary"):
+        check_data(load_spec(write_spec(varied)))
+
+
 def test_a_design_may_vary_the_budget_and_trains_the_most_expensive_trials_first(write_spec: Callable) -> None:
     spec = load_spec(write_spec(changed(MEASURE, "measure/vary/fit.budget.amount", [4, 400])))
     amounts = [trial.fit.budget.amount for trial in spec.design if trial.seed == 0]
