@@ -2,15 +2,16 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
-from shutil import which
 
 import psycopg
 import pytest
@@ -31,27 +32,29 @@ def free_port() -> int:
 
 def find_program(name: str) -> str:
     """A program of PostgreSQL; skips the test where there is none."""
-    found = which(name) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+    found = shutil.which(name) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
     if found is None:
         pytest.skip(f"no {name} on this machine: apt-get install postgresql")
     return found
 
 
 class Postgres:
-    """A server of its own, on loopback, which asks for a password."""
+    """A server of its own, on loopback, which asks for a password.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder / "postgres", free_port()
-        self.folder.mkdir(mode=0o700)
-        (folder / "password").write_text(PASSWORD)
+    Its folder is outside pytest's, into which a further run of pytest lets no other user.
+    """
+
+    def __init__(self) -> None:
+        self.folder, self.port = Path(tempfile.mkdtemp(prefix="postgres-")), free_port()
+        data, password = self.folder / "data", self.folder / "password"
+        data.mkdir(mode=0o700)
+        password.write_text(PASSWORD)
         self.user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
         if self.user:
-            for path in (folder, *folder.parents[:3]):
-                path.chmod(path.stat().st_mode | 0o755)
-            subprocess.run(["chown", "-R", self.user, self.folder, folder / "password"], check=True)
-        options = ["-D", self.folder, "-U", "mlflow", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync"]
+            subprocess.run(["chown", "-R", self.user, self.folder], check=True)
+        options = ["-D", data, "-U", "mlflow", "-A", "scram-sha-256", f"--pwfile={password}", "--no-sync"]
         subprocess.run([find_program("initdb"), *options], check=True, user=self.user, stdout=subprocess.DEVNULL, cwd="/")
-        command = [find_program("postgres"), "-D", self.folder, "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1", "-F"]
+        command = [find_program("postgres"), "-D", data, "-p", str(self.port), "-k", self.folder, "-h", "127.0.0.1", "-F"]
         self.process = subprocess.Popen(command, user=self.user, stderr=subprocess.DEVNULL, cwd="/")
         for _ in range(200):
             with socket.socket() as probe:
@@ -77,6 +80,7 @@ class Postgres:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
+        shutil.rmtree(self.folder)
 
 
 class TrackingServer:

@@ -27,7 +27,7 @@ POINTS = 12  # validations of a trial
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[TrackingServer]:
-    database = Postgres(tmp_path)
+    database = Postgres()
     server = TrackingServer(tmp_path, database)
     yield server
     server.kill()
