@@ -87,6 +87,10 @@ class Tables:
 
         A parameter that a model does not have (a one-pass model has no N_sup) is 0, or "" where it is a word.
         """
+        return self._completed.copy()
+
+    @cached_property
+    def _completed(self) -> pd.DataFrame:
         chosen = self.trials[self._counts].copy()
         for name in [name for name in map(str, chosen) if is_parameter(name) or name in self.settings]:
             if chosen[name].isna().any():
@@ -123,7 +127,7 @@ class Tables:
         """Whether a column separates cells: a setting of the model, its data or its training, and not only of its scoring."""
         return (is_parameter(column) and column not in CURVE_SETTINGS) or column in self.settings
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """Parameters that differ between completed trials: the axes first, in their order, then the rest.
 

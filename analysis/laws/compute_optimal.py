@@ -126,7 +126,8 @@ class ComputeOptimal(Law):
             for budget in group.budgets.get(cost.name) or [centre]:
                 rounded = float(f"{budget:.4g}")
                 facts = known.facts | {"group": known.settings | {"cost": cost.name, "budget_flops": rounded}}
-                fit = BudgetFit(self, RESPONSE, **facts, reason=reason, cost=cost.name, budget_flops=rounded)
+                is_asked = bool(group.budgets.get(cost.name))
+                fit = BudgetFit(self, RESPONSE, **facts, reason=reason, is_asked=is_asked, cost=cost.name, budget_flops=rounded)
                 fits.append(fit if reason else _recommend(fit, surface, cost, budget))
         return fits
 

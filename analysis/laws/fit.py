@@ -56,6 +56,7 @@ class Fit:
     flags: tuple[str, ...] = ()
     fitted_range: dict[str, list[float]] = field(default_factory=dict)  # lowest and highest value by column
     points: pd.DataFrame | None = None  # columns line, x, measured, fitted, misfit, and where known half the 95 % interval (half)
+    is_asked: bool = False  # whether it answers a question of the user, such as a budget on the command line
     suggestion: str | None = None  # a spec as YAML that would identify a law that is refused
 
     @property

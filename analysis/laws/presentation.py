@@ -12,18 +12,38 @@ from analysis.laws.sentence import Sentence, capitalize
 
 
 def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> list[Sentence]:
-    """What the laws state: headlines, then other fitted laws, leading ones first; refusals last.
+    """What the laws state, the headlines first and refusals last."""
+    return [*state_first(fits, headlines), *state_further(fits, headlines)]
+
+
+def state_first(fits: Sequence[Fit], headlines: Sequence[Headline]) -> list[Sentence]:
+    """The headlines, and the budgets that the user asked about.
 
     A law that spans what separates several headlines comes before them: it is about all trials.
     """
     rated = [one for one in headlines if one.reason is None]
-    first = [law.name for law, _ in _by_law(fits) if law.is_leading and law.spans] if len(rated) > 1 else []
-    parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
-    sentences = [sentence for law, part in parts if law.name in first for sentence in law.sentences(part)]
+    sentences = [sentence for law, part in _by_law(fits) if _leads(law, rated) for sentence in law.sentences(part)]
     sentences += [sentence for one in rated for sentence in one.sentences]
-    sentences += [sentence for law, part in parts if law.name not in first for sentence in law.sentences(part)]
+    sentences += [sentence for fit in fits if fit.is_asked and fit.is_fitted for sentence in fit.fitted_by.sentence(fit)]
+    return _capitalized(sentences)
+
+
+def state_further(fits: Sequence[Fit], headlines: Sequence[Headline]) -> list[Sentence]:
+    """What other fitted laws state, leading ones first; then refusals."""
+    rated = [one for one in headlines if one.reason is None]
+    parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
+    others = [(law, [fit for fit in part if not fit.is_asked]) for law, part in parts if not _leads(law, rated)]
+    sentences = [sentence for law, part in others for sentence in law.sentences(part)]
     sentences += [sentence for one in headlines if one.reason is not None for sentence in one.sentences]
     sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
+    return _capitalized(sentences)
+
+
+def _leads(law: Law, rated: Sequence[Headline]) -> bool:
+    return law.is_leading and bool(law.spans) and len(rated) > 1
+
+
+def _capitalized(sentences: Sequence[Sentence]) -> list[Sentence]:
     return [Sentence(capitalize(sentence.text), sentence.figure) for sentence in sentences]
 
 

@@ -18,7 +18,7 @@ from analysis.figures.thinking import Thought, find_thought
 from analysis.laws.fit import Fit
 from analysis.laws.fit_all import find_laws, fit_laws
 from analysis.laws.headline import Headline, find_headlines
-from analysis.laws.presentation import describe_fits, draw_laws
+from analysis.laws.presentation import draw_laws, state_first, state_further
 from analysis.laws.sentence import Sentence
 from analysis.report.next_sweep import NextSweep, plan_next_sweep
 from analysis.report.sentences import (
@@ -92,11 +92,12 @@ class Report:
         # One effect summarises many pairs of cells. Pairs are listed only if settings change together.
         if unknown or not has_effects:
             claims += describe_differences(self.differences, self.tables.varied)
-        laws = describe_fits(self.fits, self.headlines)
-        if not claims and not laws:
+        first, further = state_first(self.fits, self.headlines), state_further(self.fits, self.headlines)
+        if not claims and not first and not further:
             claims = [self._nothing_claimed]
-        # A law that states a rate stands before the effects, any other after them.
-        return [*(laws + claims if self._has_headline else claims + laws), *describe_agreements(self.agreements), *self._limits]
+        # Headlines with a rate stand before the effects, any other after them.
+        ordered = [*first, *claims] if self._has_headline else [*claims, *first]
+        return [*ordered, *further, *describe_agreements(self.agreements), *self._limits]
 
     @cached_property
     def answer(self) -> list[Sentence]:
