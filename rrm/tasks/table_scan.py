@@ -1,0 +1,141 @@
+"""Facts of the files of a table, for which each file is read once: they are kept in the data cache by the digests of the files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rrm.errors import UserError
+from rrm.tasks.cache import keep_facts
+from rrm.tasks.table_rules import OPTIONAL, TableFormat, read_rows
+from rrm.tasks.task import SPLITS, Split
+
+
+class Source(NamedTuple):
+    """A file of a table."""
+
+    split: Split
+    path: Path
+    sha256: str
+
+
+class TableFacts(NamedTuple):
+    """What the files of a table have in common."""
+
+    length: int  # tokens of a row
+    largest: int  # largest token of all files
+    largest_split: Split  # the file that holds it ...
+    largest_at: str  # ... and where: `row 17`
+    puzzles: int  # distinct values of the column `puzzle`; 0 without it
+    groups: Mapping[Split, int]  # by file: distinct puzzles, or rows without the column
+
+
+@dataclass(frozen=True)
+class _FileFacts:
+    source: Source
+    rows: int
+    length: int
+    largest: int
+    largest_row: int
+    columns: tuple[str, ...]  # optional columns that the file has
+    puzzles: np.ndarray | None  # distinct puzzles, rising
+    first_rows: np.ndarray | None  # row in which each of them stands first
+
+
+@lru_cache
+def scan_table(sources: tuple[Source, ...], given: TableFormat) -> TableFacts:
+    """Facts of files, the training file first. Every row is checked where the cache has no facts of these files.
+
+    Raises:
+        UserError: a file is no table, a row breaks a rule, or files do not fit each other.
+    """
+    key = {"files": {source.split: source.sha256 for source in sources}, "format": given}
+    kept: dict[str, Any] = keep_facts(key, lambda: _compare([_scan_file(source, given) for source in sources])._asdict())
+    return TableFacts(**kept)
+
+
+def _scan_file(source: Source, given: TableFormat) -> _FileFacts:
+    rows = length = 0
+    largest, largest_row = -1, 0
+    columns: tuple[str, ...] = ()
+    puzzles: list[np.ndarray] = []
+    for chunk, part in read_rows(source.path, given):
+        highest = np.maximum(part.inputs.max(axis=1), part.labels.max(axis=1))
+        if highest.max() > largest:
+            largest, largest_row = int(highest.max()), rows + int(highest.argmax()) + 1
+        rows, length = rows + len(part.inputs), part.inputs.shape[1]
+        columns = tuple(name for name in OPTIONAL if name in chunk.cells)
+        if part.puzzles is not None:
+            puzzles.append(part.puzzles)
+    distinct, first = np.unique(np.concatenate(puzzles), return_index=True) if puzzles else (None, None)
+    return _FileFacts(source, rows, length, largest, largest_row, columns, distinct, None if first is None else first + 1)
+
+
+def _compare(files: list[_FileFacts]) -> TableFacts:
+    """Facts of all files.
+
+    Raises:
+        UserError: files have rows of different lengths, different optional columns, or rows of one puzzle.
+    """
+    first, *others = files
+    for other in others:
+        _refuse_different(first, other)
+    for number, file in enumerate(files):
+        for other in files[number + 1 :]:
+            _refuse_shared_puzzle(file, other)
+    highest = max(files, key=lambda file: file.largest)
+    return TableFacts(
+        first.length,
+        highest.largest,
+        highest.source.split,
+        f"row {highest.largest_row}",
+        puzzles=sum(len(file.puzzles) for file in files if file.puzzles is not None),
+        groups={file.source.split: file.rows if file.puzzles is None else len(file.puzzles) for file in files},
+    )
+
+
+def _refuse_different(first: _FileFacts, other: _FileFacts) -> None:
+    where, like = str(other.source.path), first.source.path
+    if other.length != first.length:
+        raise UserError(where, f"must have rows of {first.length} tokens as {like}, got {other.length}: give all files one length")
+    for name in OPTIONAL:
+        if (name in other.columns) != (name in first.columns):
+            has, lacks = (first, other) if name in first.columns else (other, first)
+            rule = f"must have the column {name!r} as {has.source.path}"
+            raise UserError(str(lacks.source.path), f"{rule}: add it, or remove it from all files")
+
+
+def _refuse_shared_puzzle(file: _FileFacts, other: _FileFacts) -> None:
+    if file.puzzles is None or other.puzzles is None or file.first_rows is None or other.first_rows is None:
+        return
+    shared, at, other_at = np.intersect1d(file.puzzles, other.puzzles, assume_unique=True, return_indices=True)
+    if len(shared):
+        places = f"{shared[0]}, which {file.source.path} has in row {file.first_rows[at[0]]}"
+        rule = "puzzle must have all its rows in one split"
+        problem = f"{rule}, got {places}: move its rows to one file"
+        raise UserError(f"{other.source.path}, row {other.first_rows[other_at[0]]}", problem)
+
+
+def split_groups(groups: int, shares: Mapping[Split, float], seed: int, where: str) -> dict[Split, np.ndarray]:
+    """Which groups of rows of the training file belong to each split, drawn by `seed`.
+
+    Args:
+        groups: number of groups; those of a puzzle stay together.
+        shares: share of the groups that each split takes, of those that the splits before it left.
+
+    Raises:
+        UserError: no group is left for training; `where` is the file.
+    """
+    left = np.random.default_rng(seed).permutation(groups)
+    parts: dict[Split, np.ndarray] = {}
+    for split, share in shares.items():
+        count = max(1, round(len(left) * share))
+        parts[split], left = left[:count], left[count:]
+        if not len(left):
+            given = " and ".join(f"{name} {value:g}" for name, value in shares.items())
+            problem = f"must leave rows for training, got {groups} puzzles or rows of which {given} are held out"
+            raise UserError(where, f"{problem}: give smaller shares, or files of their own")
+    return {split: parts.get(split, left) for split in SPLITS if split in parts or split == "train"}
