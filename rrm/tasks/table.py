@@ -19,7 +19,7 @@ from rrm.files import FilePath, checked_sha256, expand_home
 from rrm.tasks.splits import hash_rows
 from rrm.tasks.table_files import CHUNK_ROWS
 from rrm.tasks.table_rules import MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat, join_rows, read_rows
-from rrm.tasks.table_scan import Source, TableFacts, scan_table, split_groups
+from rrm.tasks.table_scan import Source, TableFacts, count_groups, scan_table, split_groups
 from rrm.tasks.task import PAD, SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task, token_type
 
 MEASURE = re.compile(r"[a-z_]*[a-z]")  # its bins are named `steps4`
@@ -156,8 +156,8 @@ class TableConfig(BaseTaskConfig):
             raise UserError("task.puzzles", f"must be {facts.puzzles} as in the files, got {self.puzzles}: leave it out")
         if self.grid is not None and self.grid[0] * self.grid[1] != facts.length:
             rule = f"must be [rows, columns] whose product is the length of a row ({facts.length})"
-            raise UserError("task.grid", f"{rule}, got {list(self.grid)}")
-        split_groups(facts.groups["train"], self.shares, self.seed, str(train))
+            raise UserError("task.grid", f"{rule}, got {list(self.grid)}: correct it, or leave it out")
+        count_groups(facts.groups["train"], self.shares, str(train))
 
     @property
     def files_by_digest(self) -> dict[str, str]:
@@ -216,8 +216,9 @@ class Table(Task):
         files = dict(zip(rows, self._examples(list(rows.values())), strict=True))
         whole, puzzles = files["train"], rows["train"].puzzles
         group_of = np.arange(len(whole)) if puzzles is None else np.unique(puzzles, return_inverse=True)[1]
-        groups = split_groups(int(group_of.max()) + 1, self.config.shares, self.config.seed, str(self.config.train))
-        parts = {split: whole.take(np.flatnonzero(np.isin(group_of, chosen))) for split, chosen in groups.items()}
+        counts = count_groups(int(group_of.max()) + 1, self.config.shares, str(self.config.train))
+        chosen = split_groups(counts, self.config.seed)
+        parts = {split: whole.take(np.flatnonzero(np.isin(group_of, groups))) for split, groups in chosen.items()}
         order = np.random.default_rng([self.config.seed, 1]).permutation(len(parts["train"]))
         parts["train"] = parts["train"].take(order[: self.config.train_examples])
         found = files | parts

@@ -241,6 +241,8 @@ def _array_cells(array: np.ndarray) -> Cells:
 def _open_csv(path: Path) -> TableFile:
     with _csv_errors(path), path.open(newline="", encoding="utf-8-sig") as file:
         header = [name.strip() for name in next(csv.reader(file, strict=True), [])]
+    if "\0" in "".join(header):  # every second byte of English text in UTF-16
+        raise UserError(str(path), OTHER_FORMATS[b"\xff\xfe"])
     return TableFile(path, header, lambda columns: _read_csv(path, header, columns))
 
 

@@ -17,6 +17,7 @@ MAX_INTEGER = 2**31 - 1  # largest item and measure of difficulty
 MAX_PUZZLE = 2**63 - 1
 MAX_SHOWN_TEXT = 40  # characters of a cell that an error shows
 REQUIRED, OPTIONAL = ("input", "label"), ("unknown", "puzzle", "item")  # columns that have a meaning by their name
+PADDING = "give all rows one length, with the token 0 behind shorter ones"
 LIST = re.compile(r"\[[0-9\s,.+-]*\]|[0-9\s,.+-]*")
 INTEGER = re.compile(r"\s*([+-]?[0-9]{1,30})(\.0*)?\s*")
 TRUTH = str.maketrans("", "", "[], \t\r\n")  # what may stand between the values of `unknown`
@@ -63,8 +64,9 @@ def find_columns(table: TableFile, given: TableFormat) -> list[str]:
     for name in (*REQUIRED, *given.difficulty):
         if name not in table.columns:
             advice = f"add it, or leave {name} out of difficulty" if name in given.difficulty else "rename or add it"
-            found = ", ".join(table.columns) or "none"
-            raise UserError(str(table.path), f"must have the column {name!r}, got the columns {found[:200]}: {advice}")
+            separated = "; columns of CSV are separated by commas" if len(table.columns) == 1 else ""
+            found = ", ".join(map(repr, table.columns)) or "no column"
+            raise UserError(str(table.path), f"must have the column {name!r}, got {found[:200]}: {advice}{separated}")
     return [*REQUIRED, *(name for name in OPTIONAL if name in table.columns), *given.difficulty]
 
 
@@ -103,11 +105,13 @@ def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
     """
     inputs, labels = (_tokens(chunk, name, given.alphabet) for name in REQUIRED)
     length = int(inputs.lengths[0]) if length is None else length
-    _refuse(chunk, inputs.lengths != length, lambda row: f"input must have {length} tokens as row 1, got {inputs.lengths[row]}")
+    rule = f"input must have {length} tokens as row 1"
+    _refuse(chunk, inputs.lengths != length, lambda row: f"{rule}, got {inputs.lengths[row]}: {PADDING}")
     _refuse_other_length(chunk, "label", labels, length)
     questions, answers = inputs.values.reshape(-1, length), labels.values.reshape(-1, length)
     unscored = (answers == PAD).all(axis=1)
-    _refuse(chunk, unscored, lambda row: f"label must have a token above 0 (0 is not scored), got {length} times 0")
+    rule = f"label must have a token above 0 (0 is not scored), got {length} times 0: correct the row, or remove it"
+    _refuse(chunk, unscored, lambda row: rule)
     unknown = (questions != answers) & (answers != PAD)
     if "unknown" in chunk.cells:
         unknown = _unknown(chunk, length, answers)
@@ -130,7 +134,7 @@ def _refuse(chunk: Chunk, bad: np.ndarray, describe: Callable[[int], str]) -> No
 
 def _refuse_other_length(chunk: Chunk, name: str, cells: Tokens, length: int) -> None:
     rule = f"{name} must have as many tokens as input ({length})"
-    _refuse(chunk, cells.lengths != length, lambda row: f"{rule}, got {cells.lengths[row]}")
+    _refuse(chunk, cells.lengths != length, lambda row: f"{rule}, got {cells.lengths[row]}: {PADDING}")
 
 
 def _tokens(chunk: Chunk, name: str, alphabet: str | None) -> Tokens:

@@ -11,7 +11,7 @@ import numpy as np
 from rrm.errors import UserError
 from rrm.tasks.cache import keep_facts
 from rrm.tasks.table_rules import OPTIONAL, TableFormat, read_rows
-from rrm.tasks.task import SPLITS, Split
+from rrm.tasks.task import Split
 
 
 class Source(NamedTuple):
@@ -119,23 +119,29 @@ def _refuse_shared_puzzle(file: _FileFacts, other: _FileFacts) -> None:
         raise UserError(f"{other.source.path}, row {other.first_rows[other_at[0]]}", problem)
 
 
-def split_groups(groups: int, shares: Mapping[Split, float], seed: int, where: str) -> dict[Split, np.ndarray]:
-    """Which groups of rows of the training file belong to each split, drawn by `seed`.
+def count_groups(groups: int, shares: Mapping[Split, float], where: str) -> dict[Split, int]:
+    """How many groups of rows of the training file belong to each split.
 
     Args:
-        groups: number of groups; those of a puzzle stay together.
-        shares: share of the groups that each split takes, of those that the splits before it left.
+        groups: number of groups; the rows of a puzzle are one, and without puzzles each row.
+        shares: share of the groups that each split takes, of those that the splits before it left; at least one group.
 
     Raises:
         UserError: no group is left for training; `where` is the file.
     """
-    left = np.random.default_rng(seed).permutation(groups)
-    parts: dict[Split, np.ndarray] = {}
+    counts: dict[Split, int] = {}
     for split, share in shares.items():
-        count = max(1, round(len(left) * share))
-        parts[split], left = left[:count], left[count:]
-        if not len(left):
-            given = " and ".join(f"{name} {value:g}" for name, value in shares.items())
-            problem = f"must leave rows for training, got {groups} puzzles or rows of which {given} are held out"
-            raise UserError(where, f"{problem}: give smaller shares, or files of their own")
-    return {split: parts.get(split, left) for split in SPLITS if split in parts or split == "train"}
+        counts[split] = max(1, round((groups - sum(counts.values())) * share))
+    counts["train"] = groups - sum(counts.values())
+    if counts["train"] <= 0:
+        given = " and ".join(f"{name} {value:g}" for name, value in shares.items())
+        rule = f"must leave puzzles for training (rows where it has no column 'puzzle'), got {groups} and the shares {given}"
+        raise UserError(where, f"{rule}: give smaller shares, or files of their own")
+    return counts
+
+
+def split_groups(counts: Mapping[Split, int], seed: int) -> dict[Split, np.ndarray]:
+    """The numbers of the groups of each split, drawn by `seed`."""
+    order = np.random.default_rng(seed).permutation(sum(counts.values()))
+    ends = np.cumsum(list(counts.values()))
+    return dict(zip(counts, np.split(order, ends[:-1]), strict=True))

@@ -205,6 +205,6 @@ def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     located = flatten(spec.base.resolved())
-    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} | FILE_FACTS
-    fields -= varied_fields(spec)
+    fields = {field for path, digests in FILE_PATHS.items() if digests & located.keys() for field in (path, *digests)}
+    fields = (fields | FILE_FACTS) - varied_fields(spec)
     return with_values(sections, {f"trial.{field}": located[field] for field in sorted(fields) if field in located})
