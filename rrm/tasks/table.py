@@ -5,7 +5,7 @@ columns: `unknown`, `puzzle` (its rows stay in one split), `item` (its rows show
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,10 +16,8 @@ from pydantic import Field, Strict, model_validator
 from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import FilePath, checked_sha256, expand_home
-from rrm.tasks.splits import hash_rows
-from rrm.tasks.table_files import CHUNK_ROWS
-from rrm.tasks.table_rules import MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat, join_rows, read_rows
-from rrm.tasks.table_scan import Source, TableFacts, count_groups, scan_table, split_groups
+from rrm.tasks.table_rules import MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat
+from rrm.tasks.table_scan import Source, TableFacts, count_groups, read_source, scan_table, split_groups
 from rrm.tasks.task import PAD, SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task, token_type
 
 MEASURE = re.compile(r"[a-z_]*[a-z]")  # its bins are named `steps4`
@@ -108,6 +106,19 @@ class TableConfig(BaseTaskConfig):
         return {split: path for split in SPLITS if isinstance(path := getattr(self, split), Path)}
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files with their digests, the training file first.
+
+        Raises:
+            UserError: a file cannot be read, or is not the one whose digest is given.
+        """
+        for path in self.files.values():
+            if path.is_dir():
+                raise UserError(str(path), "must be a Parquet, .npz or CSV file, got a folder: name a file in it")
+        given = {split: getattr(self, f"{split}_sha256") for split in self.files}
+        return tuple(Source(split, path, checked_sha256(path, given[split])) for split, path in self.files.items())
+
+    @property
     def shares(self) -> dict[Split, float]:
         """The share of the training file that each other split takes, of what the splits before it left."""
         splits: tuple[Split, ...] = ("test", "validation")
@@ -130,20 +141,15 @@ class TableConfig(BaseTaskConfig):
         Raises:
             UserError: a file is no table, a row breaks a rule, or a setting does not fit the files.
         """
-        paths = {split: (folder / expand_home(path)).resolve() for split, path in self.files.items()}
-        sources = tuple(Source(split, path, self._digest(split, path)) for split, path in paths.items())
+        paths: dict[str, Path] = {split: (folder / expand_home(path)).resolve() for split, path in self.files.items()}
+        sources = self.model_copy(update=paths).sources
         facts = scan_table(sources, self.format)
         self._compare(facts, paths)
         vocabulary = self.vocabulary or (1 + len(self.alphabet) if self.alphabet else max(2, 1 + facts.largest))
         found = {"length": facts.length, "vocabulary": vocabulary, "puzzles": facts.puzzles}
         return self.model_copy(update=paths | {f"{source.split}_sha256": source.sha256 for source in sources} | found)
 
-    def _digest(self, split: Split, path: Path) -> str:
-        if path.is_dir():
-            raise UserError(str(path), "must be a Parquet, .npz or CSV file, got a folder: name a file in it")
-        return checked_sha256(path, getattr(self, f"{split}_sha256"))
-
-    def _compare(self, facts: TableFacts, paths: Mapping[Split, Path]) -> None:
+    def _compare(self, facts: TableFacts, paths: Mapping[str, Path]) -> None:
         """Refuse settings that do not fit the files."""
         train = paths["train"]
         if self.length not in (None, facts.length):
@@ -205,16 +211,16 @@ class Table(Task):
 
     def facts(self) -> dict[str, int]:
         """How many test rows occur in training, with the same answer."""
-        train, test = (_hash(self._splits[split]) for split in ("train", "test"))
-        return {"test_examples_seen_in_training": int(np.isin(test, train).sum())}
+        test = list(_pairs(self._splits["test"]))
+        seen = set(test).intersection(_pairs(self._splits["train"]))
+        return {"test_examples_seen_in_training": sum(pair in seen for pair in test)}
 
     @cached_property
     def _splits(self) -> dict[Split, Examples]:
         """Every split; rows of files and of shares in the order of their file, those of training in an order drawn by the seed."""
-        kept = token_type(self.shape.vocabulary)
-        rows = {split: self._read(split, path, kept) for split, path in self.config.files.items()}
+        rows = {source.split: read_source(source, self.config.format) for source in self.config.sources}
         files = dict(zip(rows, self._examples(list(rows.values())), strict=True))
-        whole, puzzles = files["train"], rows["train"].puzzles
+        whole, puzzles = files["train"], rows["train"].puzzle
         group_of = np.arange(len(whole)) if puzzles is None else np.unique(puzzles, return_inverse=True)[1]
         counts = count_groups(int(group_of.max()) + 1, self.config.shares, str(self.config.train))
         chosen = split_groups(counts, self.config.seed)
@@ -224,41 +230,28 @@ class Table(Task):
         found = files | parts
         return {split: found[split] for split in SPLITS if split in found}
 
-    def _read(self, split: Split, path: Path, kept: np.dtype) -> Rows:
-        """All rows of a file.
-
-        Raises:
-            UserError: the file is not that of the trial any more.
-        """
-        checked_sha256(path, getattr(self.config, f"{split}_sha256"))
-        parts = [join_rows([rows], kept) for _, rows in read_rows(path, self.config.format)]
-        return join_rows(parts, kept)
-
     def _examples(self, files: list[Rows]) -> list[Examples]:
         """The rows of each file; puzzles of all files are numbered from 1 in rising order, and 0 is blank."""
-        named = [rows.puzzles for rows in files if rows.puzzles is not None]
-        puzzles = np.unique(np.concatenate(named)) if named else None
+        kept = token_type(self.shape.vocabulary)
+        puzzles = np.unique(np.concatenate([np.zeros(0, dtype=np.int64) if rows.puzzle is None else rows.puzzle for rows in files]))
         return [
             Examples(
-                rows.inputs,
-                rows.labels,
-                rows.unknown,
+                rows.inputs.astype(kept, copy=False),
+                rows.labels.astype(kept, copy=False),
+                (rows.inputs != rows.labels) & (rows.labels != PAD) if rows.unknown is None else rows.unknown,
                 puzzle_identifiers=_number(rows, puzzles).astype(np.int32),
-                items=(np.arange(len(rows.inputs)) if rows.items is None else rows.items).astype(np.int32),
-                difficulty=dict(zip(self.config.format.difficulty, rows.difficulty.astype(np.int32), strict=True)),
+                items=(np.arange(len(rows.inputs)) if rows.item is None else rows.item).astype(np.int32),
+                difficulty=dict(zip(self.config.format.difficulty, rows.difficulty.T.astype(np.int32), strict=True)),
             )
             for rows in files
         ]
 
 
-def _hash(examples: Examples) -> np.ndarray:
-    """A hash of each question with its answer, [N]; a part of the rows at a time, whose 64-bit numbers fit in memory."""
-    parts = [slice(start, start + CHUNK_ROWS) for start in range(0, len(examples), CHUNK_ROWS)]
-    return np.concatenate([hash_rows(np.concatenate([examples.inputs[part], examples.labels[part]], axis=1)) for part in parts])
+def _pairs(examples: Examples) -> Iterator[bytes]:
+    """Each question with its answer."""
+    return (question.tobytes() + answer.tobytes() for question, answer in zip(examples.inputs, examples.labels, strict=True))
 
 
-def _number(rows: Rows, puzzles: np.ndarray | None) -> np.ndarray:
+def _number(rows: Rows, puzzles: np.ndarray) -> np.ndarray:
     """The identifier of each row's puzzle among all puzzles, [N]; 0 without such a column."""
-    if puzzles is None or rows.puzzles is None:
-        return np.zeros(len(rows.inputs), dtype=np.int32)
-    return 1 + np.searchsorted(puzzles, rows.puzzles)
+    return np.zeros(len(rows.inputs)) if rows.puzzle is None else 1 + np.searchsorted(puzzles, rows.puzzle)

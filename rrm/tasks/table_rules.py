@@ -1,16 +1,16 @@
 """The rules that every row of a table obeys, the same for all formats, and the rows as arrays."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rrm.errors import UserError
 from rrm.tasks.table_files import Cells, Chunk, Lists, Numbers, Others, TableFile, Texts, open_table
-from rrm.tasks.task import PAD
+from rrm.tasks.task import PAD, token_type
 
 MAX_TOKEN = 65_535
 MAX_INTEGER = 2**31 - 1  # largest item and measure of difficulty
@@ -32,14 +32,18 @@ class TableFormat(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Checked rows; N rows of L tokens."""
+    """The checked rows of a file; N rows of L tokens."""
 
-    inputs: np.ndarray  # [N, L] uint16
-    labels: np.ndarray  # [N, L] uint16
-    unknown: np.ndarray  # [N, L] bool
-    puzzles: np.ndarray | None  # [N] int64; None without such a column
-    items: np.ndarray | None  # [N] int64; None without such a column
-    difficulty: np.ndarray  # [measures, N] int64
+    inputs: np.ndarray  # [N, L] uint8, or uint16 where a token needs it
+    labels: np.ndarray  # [N, L] as `inputs`
+    unknown: np.ndarray | None  # [N, L] bool; None without such a column
+    puzzle: np.ndarray | None  # [N] int64; None without such a column
+    item: np.ndarray | None  # [N] int64; None without such a column
+    difficulty: np.ndarray  # [N, measures] int64
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(array.nbytes for array in vars(self).values() if array is not None)
 
 
 class Tokens(NamedTuple):
@@ -70,31 +74,20 @@ def find_columns(table: TableFile, given: TableFormat) -> list[str]:
     return [*REQUIRED, *(name for name in OPTIONAL if name in table.columns), *given.difficulty]
 
 
-def read_rows(path: Path, given: TableFormat) -> Iterator[tuple[Chunk, Rows]]:
-    """The rows of a file chunk by chunk, each with the chunk that they come from.
+def read_rows(path: Path, given: TableFormat) -> Rows:
+    """All rows of a file.
 
     Raises:
         UserError: the file is no table, has no rows, or a row breaks a rule (file, row, column, rule, value, what to do).
     """
     table = open_table(path)
-    length: int | None = None
+    parts: list[Rows] = []
     for chunk in table.read(find_columns(table, given)):
-        rows = _check(chunk, given, length)
-        length = rows.inputs.shape[1]
-        yield chunk, rows
-    if length is None:
+        parts.append(_check(chunk, given, parts[0].inputs.shape[1] if parts else None))
+    if not parts:
         raise UserError(str(path), "has no rows: a table has at least one")
-
-
-def join_rows(parts: list[Rows], token_type: np.dtype) -> Rows:
-    """All rows in one, with tokens of a type that holds them."""
-    columns: dict[str, Any] = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Rows)}
-    columns |= {name: [part.astype(token_type, copy=False) for part in columns[name]] for name in ("inputs", "labels")}
-    joined = {
-        name: None if held[0] is None else np.concatenate(held, axis=-1 if name == "difficulty" else 0)
-        for name, held in columns.items()
-    }
-    return Rows(**joined)  # type: ignore[arg-type]  # None for a column that the file does not have
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Rows)}
+    return Rows(**{name: None if held[0] is None else np.concatenate(held) for name, held in columns.items()})  # type: ignore[arg-type]
 
 
 def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
@@ -112,17 +105,20 @@ def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
     unscored = (answers == PAD).all(axis=1)
     rule = f"label must have a token above 0 (0 is not scored), got {length} times 0: correct the row, or remove it"
     _refuse(chunk, unscored, lambda row: rule)
-    unknown = (questions != answers) & (answers != PAD)
-    if "unknown" in chunk.cells:
-        unknown = _unknown(chunk, length, answers)
+    integers = [_integers(chunk, name, MAX_INTEGER) for name in given.difficulty]
     return Rows(
-        questions, answers, unknown,
-        puzzles=_integers(chunk, "puzzle", MAX_PUZZLE) if "puzzle" in chunk.cells else None,
-        items=_integers(chunk, "item", MAX_INTEGER) if "item" in chunk.cells else None,
-        difficulty=np.array([_integers(chunk, name, MAX_INTEGER) for name in given.difficulty], dtype=np.int64).reshape(
-            len(given.difficulty), len(questions)
-        ),
-    )  # fmt: skip
+        _narrow(questions),
+        _narrow(answers),
+        unknown=_unknown(chunk, length, answers) if "unknown" in chunk.cells else None,
+        puzzle=_integers(chunk, "puzzle", MAX_PUZZLE) if "puzzle" in chunk.cells else None,
+        item=_integers(chunk, "item", MAX_INTEGER) if "item" in chunk.cells else None,
+        difficulty=np.array(integers, dtype=np.int64).reshape(len(integers), len(questions)).T,
+    )
+
+
+def _narrow(tokens: np.ndarray) -> np.ndarray:
+    """Tokens in the narrowest type that holds them."""
+    return tokens.astype(token_type(1 + int(tokens.max())), copy=False)
 
 
 def _refuse(chunk: Chunk, bad: np.ndarray, describe: Callable[[int], str]) -> None:

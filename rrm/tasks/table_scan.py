@@ -10,8 +10,12 @@ import numpy as np
 
 from rrm.errors import UserError
 from rrm.tasks.cache import keep_facts
-from rrm.tasks.table_rules import OPTIONAL, TableFormat, read_rows
+from rrm.tasks.table_rules import OPTIONAL, Rows, TableFormat, read_rows
 from rrm.tasks.task import Split
+
+MAX_HELD_BYTES = 2**29  # memory of the rows that a process holds
+
+_HELD: dict[tuple[str, TableFormat], Rows] = {}  # rows of files by digest and format, those read first in front
 
 
 class Source(NamedTuple):
@@ -40,9 +44,9 @@ class _FileFacts:
     length: int
     largest: int
     largest_row: int
-    columns: tuple[str, ...]  # optional columns that the file has
-    puzzles: np.ndarray | None  # distinct puzzles, rising
-    first_rows: np.ndarray | None  # row in which each of them stands first
+    columns: set[str]  # optional columns that the file has
+    puzzles: np.ndarray  # distinct puzzles, rising; empty without the column
+    first_rows: np.ndarray  # row in which each of them stands first
 
 
 @lru_cache
@@ -57,21 +61,30 @@ def scan_table(sources: tuple[Source, ...], given: TableFormat) -> TableFacts:
     return TableFacts(**kept)
 
 
+def read_source(source: Source, given: TableFormat) -> Rows:
+    """The rows of a file. The process holds those that it has read last, so that it reads a file once for facts and trials.
+
+    Raises:
+        UserError: as from `read_rows`.
+    """
+    key = (source.sha256, given)
+    if key not in _HELD:
+        rows = read_rows(source.path, given)
+        while _HELD and sum(held.num_bytes for held in _HELD.values()) + rows.num_bytes > MAX_HELD_BYTES:
+            del _HELD[next(iter(_HELD))]
+        if rows.num_bytes > MAX_HELD_BYTES:
+            return rows
+        _HELD[key] = rows
+    return _HELD[key]
+
+
 def _scan_file(source: Source, given: TableFormat) -> _FileFacts:
-    rows = length = 0
-    largest, largest_row = -1, 0
-    columns: tuple[str, ...] = ()
-    puzzles: list[np.ndarray] = []
-    for chunk, part in read_rows(source.path, given):
-        highest = np.maximum(part.inputs.max(axis=1), part.labels.max(axis=1))
-        if highest.max() > largest:
-            largest, largest_row = int(highest.max()), rows + int(highest.argmax()) + 1
-        rows, length = rows + len(part.inputs), part.inputs.shape[1]
-        columns = tuple(name for name in OPTIONAL if name in chunk.cells)
-        if part.puzzles is not None:
-            puzzles.append(part.puzzles)
-    distinct, first = np.unique(np.concatenate(puzzles), return_index=True) if puzzles else (None, None)
-    return _FileFacts(source, rows, length, largest, largest_row, columns, distinct, None if first is None else first + 1)
+    rows = read_source(source, given)
+    count, length = rows.inputs.shape
+    highest = np.maximum(rows.inputs.max(axis=1), rows.labels.max(axis=1))
+    columns = {name for name in OPTIONAL if getattr(rows, name) is not None}
+    distinct, first = np.unique([] if rows.puzzle is None else rows.puzzle, return_index=True)
+    return _FileFacts(source, count, length, int(highest.max()), int(highest.argmax()) + 1, columns, distinct, first + 1)
 
 
 def _compare(files: list[_FileFacts]) -> TableFacts:
@@ -92,8 +105,8 @@ def _compare(files: list[_FileFacts]) -> TableFacts:
         highest.largest,
         highest.source.split,
         f"row {highest.largest_row}",
-        puzzles=sum(len(file.puzzles) for file in files if file.puzzles is not None),
-        groups={file.source.split: file.rows if file.puzzles is None else len(file.puzzles) for file in files},
+        puzzles=sum(len(file.puzzles) for file in files),
+        groups={file.source.split: len(file.puzzles) or file.rows for file in files},
     )
 
 
@@ -109,8 +122,6 @@ def _refuse_different(first: _FileFacts, other: _FileFacts) -> None:
 
 
 def _refuse_shared_puzzle(file: _FileFacts, other: _FileFacts) -> None:
-    if file.puzzles is None or other.puzzles is None or file.first_rows is None or other.first_rows is None:
-        return
     shared, at, other_at = np.intersect1d(file.puzzles, other.puzzles, assume_unique=True, return_indices=True)
     if len(shared):
         places = f"{shared[0]}, which {file.source.path} has in row {file.first_rows[at[0]]}"
