@@ -60,22 +60,22 @@ def load_data(task: Task) -> Data:
 
 
 def keep_facts(key: Mapping[str, Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Facts of data files as JSON, found once on a machine; a cache that cannot be written keeps none.
+    """Facts of data files, found once on a machine, and again where they are damaged; a cache that cannot be written keeps none.
 
     Args:
         key: all that the facts depend on beside the code of this package.
         find: finds facts that the cache does not have.
     """
     path = cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
-    with suppress(OSError, ValueError):  # absent, or damaged
+    with suppress(OSError, ValueError, TypeError, KeyError):  # absent, or damaged
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict):
-            return kept
+        if kept["digest"] == _digest_of(kept["facts"]):
+            return dict(kept["facts"])
     facts = find()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path) as draft:
-            draft.write_text(json.dumps(facts), encoding="utf-8")
+            draft.write_text(json.dumps({"digest": _digest_of(facts), "facts": facts}), encoding="utf-8")
     return facts
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rrm.errors import UserError, first_line
 
-CHUNK_ROWS = 16_384
+CHUNK_ROWS = 4096
 MAX_FIELD = 2**24  # characters of a field of a CSV file
 PARQUET, ZIP = b"PAR1", b"PK\x03\x04"  # first bytes of files; `.npz` is a zip archive
 OTHER_FORMATS = {
@@ -189,7 +189,7 @@ def _open_npz(path: Path) -> TableFile:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(str(path), DAMAGED.format(".npz", first_line(error))) from None
     if any(name.startswith("xl/") for name in members):
         raise UserError(str(path), "is an Excel workbook: save its sheet as CSV")

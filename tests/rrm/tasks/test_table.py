@@ -20,10 +20,11 @@ from lightning_modules.thinking import read_thinking
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from rrm.models import build_model
-from rrm.tasks import build_task
+from rrm.tasks import build_task, table_scan
 from rrm.tasks.cache import Data, load_data
 from rrm.tasks.table import Table, TableConfig
-from rrm.tasks.table_scan import scan_table
+from rrm.tasks.table_rules import TableFormat
+from rrm.tasks.table_scan import Source, scan_table
 from tests.conftest import tiny_sections
 
 Columns = dict[str, Any]
@@ -181,16 +182,23 @@ def test_tokens_with_label_0_are_neither_scored_nor_unknown(tmp_path: Path) -> N
     assert data.task.score(examples, answers).tolist() == [False] + [True] * (len(examples) - 1)
 
 
-def test_the_scan_of_files_is_kept_by_their_digests(tmp_path: Path) -> None:
+def test_a_file_is_scanned_once_and_again_where_its_facts_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned: list[Source] = []
+
+    def scan_file(source: Source, given: TableFormat) -> object:
+        scanned.append(source)
+        return scan(source, given)
+
+    scan = table_scan._scan_file
+    monkeypatch.setattr(table_scan, "_scan_file", scan_file)
     path = write_npz(tmp_path / "rows.npz", made_columns())
-    config = TableConfig(train=path, test=0.2).located(tmp_path)
-    scan_table.cache_clear()
+    shape = TableConfig(train=path, test=0.2).located(tmp_path).shape
     (kept,) = (tmp_path / "cache").glob("facts-*.json")
-    kept.write_text(kept.read_text().replace('"length": 6', '"length": 7'))
-    assert TableConfig(train=path.rename(tmp_path / "moved.npz"), test=0.2).located(tmp_path).length == 7  # no file was read
-    kept.write_text("damaged")
-    scan_table.cache_clear()
-    assert TableConfig(train=tmp_path / "moved.npz", test=0.2).located(tmp_path).length == config.length == 6
+    for damage, times in ((str, 1), (lambda text: text.replace('"length": 6', '"length": 7'), 2), (lambda text: text[:20], 3)):
+        kept.write_text(damage(kept.read_text()))
+        scan_table.cache_clear()
+        path = path.rename(tmp_path / f"moved{times}.npz")
+        assert TableConfig(train=path, test=0.2).located(tmp_path).shape == shape and len(scanned) == times
 
 
 def test_a_table_counts_by_digest_and_by_the_order_of_its_measures(tmp_path: Path) -> None:
