@@ -47,9 +47,10 @@ class Rollout:
     """One pass of a model over a split of N rows of L tokens at depths 1 .. D, on the CPU."""
 
     rows: RowScores  # [D, N]
-    trained_answers: Tensor  # [N, L] uint8, at the trained depth
-    shown_answers: Tensor  # [D, up to SHOWN_ROWS, L] uint8, of the first rows
-    answers: Tensor | None  # [D, N, L] uint8; None for a single rollout: answers of large grids do not fit in memory
+    # Answers have the type of the tokens (`rrm.tasks.task.token_type`).
+    trained_answers: Tensor  # [N, L], at the trained depth
+    shown_answers: Tensor  # [D, up to SHOWN_ROWS, L], of the first rows
+    answers: Tensor | None  # [D, N, L]; None for a single rollout: answers of large grids do not fit in memory
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Scores:
 
     @property
     def answers(self) -> np.ndarray:
-        """[N, L] uint8, at the trained depth."""
+        """[N, L] tokens, at the trained depth."""
         return self.rollouts[0].trained_answers.numpy()
 
     @property
@@ -166,15 +167,16 @@ def _roll_out_batch(model: TrialModel[Any], part: Examples, plan: _Pass, generat
     """Score the rows of one batch, and keep the answers to the first `shown` of them at every depth."""
     batch = {name: values.to(model.device) for name, values in to_batch(part).items()}
     unknown = torch.from_numpy(part.unknown).to(model.device)
+    kept_type = torch.from_numpy(part.inputs).dtype
     scores, answers, shown_answers, before = [], {}, [], torch.zeros_like(unknown)
     for depth, step in enumerate(model.answer_depths(batch, plan.depth, plan.halting, generator), 1):
         answer = step.logits.argmax(-1)
         right = (answer == batch["labels"]) & unknown
         scores.append(_score(step, batch["labels"], unknown, (before, right), plan.config))
         before = right
-        shown_answers.append(answer[:shown].to(torch.uint8).cpu())
+        shown_answers.append(answer[:shown].to(kept_type).cpu())
         if plan.keeps_answers or depth == plan.trained_depth:
-            answers[depth] = answer.to(torch.uint8).cpu()
+            answers[depth] = answer.to(kept_type).cpu()
     return Rollout(
         RowScores.join(scores, lambda tensors: torch.stack(tensors).cpu()),
         answers[plan.trained_depth],
@@ -211,8 +213,8 @@ def thinking_arrays(scores: Scores, examples: Examples, task: Task) -> dict[str,
         scores: of a split of N examples of L tokens at depths 1 .. D.
 
     Returns:
-        `answers` [rows, D, L] uint8 of the first rows; `inputs`, `labels` [rows, L] uint8 and `unknown` [rows, L] bool of the
-        same rows, as in `Examples`; `grid` [2], rows and columns of the canvas; `kind` of the task; over all N rows, `fixed`
+        `answers` [rows, D, L] of the first rows; `inputs`, `labels` [rows, L] and `unknown` [rows, L] bool of the same rows, as
+        in `Examples`; `grid` [2], rows and columns of the canvas; `kind` of the task; over all N rows, `fixed`
         [D] int64, unknown tokens that became right with this step, and `broken` [D] int64, those that became wrong. Before the
         first step none is right.
     """

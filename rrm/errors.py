@@ -348,6 +348,8 @@ def _rule(problem: ErrorDetails) -> str:
         return "be a section of key: value lines"
     if kind in {"list_type", "tuple_type"}:
         return "be a list"
+    if kind == "path_type":
+        return "be a path"
     return re.sub(r"^(Input|String|Value) should ", "", problem["msg"])
 
 

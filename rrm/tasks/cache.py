@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.files import expand_home
+from rrm.files import draft_of, expand_home
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task
 
 META = "meta.json"  # written last
@@ -57,6 +57,26 @@ def load_data(task: Task) -> Data:
         except OSError as error:
             raise UserError(str(folder), f"cannot be written: {error.strerror} (RRM_DATA_CACHE names another folder)") from None
     return data
+
+
+def keep_facts(key: Mapping[str, Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Facts of data files, found once on a machine, and again where they are damaged; a cache that cannot be written keeps none.
+
+    Args:
+        key: all that the facts depend on beside the code of this package.
+        find: finds facts that the cache does not have.
+    """
+    path = cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError):  # absent, or damaged
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["digest"] == _digest_of(kept["facts"]):
+            return dict(kept["facts"])
+    facts = find()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft_of(path) as draft:
+            draft.write_text(json.dumps({"digest": _digest_of(facts), "facts": facts}), encoding="utf-8")
+    return facts
 
 
 def _read(task: Task, folder: Path) -> Data | None:
@@ -160,7 +180,11 @@ def _locked(path: Path) -> Iterator[None]:
 def _key(config: BaseTaskConfig) -> str:
     """A digest of all that the data depends on: the config with digests of files, the code of this package, numpy's version."""
     identity: dict[str, Any] = {"config": config.identity(), "code": _code_digest(), "numpy": np.__version__}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return _digest_of(identity)
+
+
+def _digest_of(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _code_digest() -> str:

@@ -26,12 +26,17 @@ class PuzzleShape(NamedTuple):
     num_puzzles: int  # puzzle identifiers, 0 (blank) included
 
 
+def token_type(vocabulary: int) -> np.dtype:
+    """The type in which tokens are held: uint8, or uint16 where a vocabulary has more than 256 of them."""
+    return np.dtype(np.uint8 if vocabulary <= 256 else np.uint16)
+
+
 @dataclass(frozen=True)
 class Examples:
     """Puzzles; N rows of L tokens."""
 
-    inputs: np.ndarray  # [N, L] uint8
-    labels: np.ndarray  # [N, L] uint8, PAD where not scored
+    inputs: np.ndarray  # [N, L] of `token_type`
+    labels: np.ndarray  # [N, L] of `token_type`, PAD where not scored
     unknown: np.ndarray  # [N, L] bool: scored tokens that the input does not give away
     puzzle_identifiers: np.ndarray  # [N] int32
     items: np.ndarray  # [N] int32; rows of one item show the same question under different symmetries

@@ -8,8 +8,11 @@ import numpy as np
 FILE_PATHS = {  # paths of files among the settings, each with the digests that identify the file
     "task.train": {"task.train_sha256", "task.sources_sha256"},
     "task.test": {"task.test_sha256", "task.sources_sha256"},
+    "task.validation": {"task.validation_sha256"},
+    "task.ood": {"task.ood_sha256"},
     "fit.start_from": {"fit.start_from_sha256"},
 }
+FILE_FACTS = {"task.length", "task.vocabulary", "task.puzzles"}  # settings that are filled in from all data files together
 Columns = Mapping[str, Sequence[Any]]  # values by name, all of equal length; None, NaN and "" stand for an absent value
 
 

@@ -15,7 +15,7 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, scores_of, step_points
 from lightning_modules.trial_folder import WEIGHTS
 from lightning_modules.yaml_file import write_yaml
-from sweeps.design.groups import FILE_PATHS
+from sweeps.design.groups import FILE_FACTS, FILE_PATHS
 from sweeps.driver.queues import Members, Queue
 from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import varied_fields
@@ -205,5 +205,6 @@ def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
     located = flatten(spec.base.resolved())
-    fields = {field for path, digests in FILE_PATHS.items() for field in (path, *digests)} - varied_fields(spec)
+    fields = {field for path, digests in FILE_PATHS.items() if digests & located.keys() for field in (path, *digests)}
+    fields = (fields | FILE_FACTS) - varied_fields(spec)
     return with_values(sections, {f"trial.{field}": located[field] for field in sorted(fields) if field in located})

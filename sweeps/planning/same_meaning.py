@@ -9,7 +9,7 @@ from lightning_modules.yaml_file import parse_yaml
 from rrm.config import SCORING, marked_paths
 from rrm.defaults import describe_defaults, older_defaults
 from rrm.errors import UserError
-from sweeps.design.groups import FILE_PATHS
+from sweeps.design.groups import FILE_FACTS, FILE_PATHS
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
@@ -50,8 +50,9 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
 
 
 def varied_fields(spec: SweepSpec) -> set[str]:
-    """The paths in which trials differ, and the digests of files that are among them."""
-    return {*spec.varied_paths, *(digest for path in spec.varied_paths for digest in FILE_PATHS.get(path, ()))}
+    """The paths in which trials differ, the digests of files that are among them, and what is filled in from such files."""
+    digests = {digest for path in spec.varied_paths for digest in FILE_PATHS.get(path, ())}
+    return {*spec.varied_paths, *digests, *(FILE_FACTS if digests else ())}
 
 
 def _stored_digests(store: Store, fingerprint: str) -> dict[str, Any]:

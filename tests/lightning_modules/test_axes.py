@@ -15,7 +15,7 @@ from rrm.config import sections_in
 from rrm.errors import UserError
 from rrm.models import CONFIGS
 from rrm.reference import Golden
-from tests.conftest import GOLDEN, tiny_sections, tiny_trial
+from tests.conftest import GOLDEN, ROOT, tiny_sections, tiny_trial
 
 Changes = dict[str, Any]
 VOLATILE = {"wall_seconds", "train_seconds", "examples_per_second", "peak_memory_bytes", "fingerprint"}
@@ -32,10 +32,17 @@ TASKS: dict[str, Changes] = {
     "sudoku": EXAMPLES | {"size": 4},
     "maze": EXAMPLES | {"size": 5, "ood_size": 6, "ood_examples": 15},
     "arc": {"tasks": 4, "validation_tasks": 2, "augmentations": 2, "views": 2},
+    "table": {
+        "train": str(ROOT / "lightning_modules/trials/table.csv"),
+        "test": 0.2,
+        "alphabet": "0123456789",
+        "train_examples": 60,
+    },
     "prefix_sum": SERIAL | {"serial_steps": 7, "ood_serial_steps": 9},
     **{kind: SERIAL for kind in ("pointer_chasing", "permutations", "automaton", "addition", "reachability", "neighbours")},
 }
 AUTOMATON, MAZE, POINTERS, ARC = ({"kind": kind, **TASKS[kind]} for kind in ("automaton", "maze", "pointer_chasing", "arc"))
+TABLE = {"kind": "table", **TASKS["table"]}
 ON_ARC: Changes = {"task": ARC, "fit__batch_size": 2}  # its grids are large
 FEW = {"train_examples": 16, "validation_examples": 4, "test_examples": 8}
 MINIMAL = {"size": 9, "minimal": True, "fewest_guesses": 1, **FEW}
@@ -58,6 +65,10 @@ NUMERIC: dict[str, tuple[Changes, Any]] = {
     "task.cells": ({"task": AUTOMATON}, 11),
     "task.rule": ({"task": AUTOMATON}, 30),
     "task.nodes": ({"task": POINTERS}, 11),
+    "task.test": ({"task": TABLE}, 0.4),
+    "task.difficulty": ({"task": TABLE}, {"swaps": [1, 9]}),
+    "task.grid": ({"task": TABLE}, [2, 3]),
+    "task.vocabulary": ({"task": TABLE}, 20),
     "task.operand_digits": ({"task": {"kind": "addition", **SERIAL}}, 2),
     "task.tasks": (ON_ARC, 5),
     "task.validation_tasks": (ON_ARC, 1),
@@ -169,7 +180,9 @@ def outcome(result: FitResult, without: str) -> tuple[dict, list]:
 
 
 def test_every_numeric_field_is_in_the_table() -> None:
-    assert {path for path, annotations in fields().items() if is_numeric(annotations)} == set(NUMERIC) | {"task.validation"}
+    checked = {"task.length", "task.puzzles"}  # they must be as in the files
+    numeric = {path for path, annotations in fields().items() if is_numeric(annotations)}
+    assert numeric == set(NUMERIC) | {"task.validation"} | checked
 
 
 def fit_once(config: TrialConfig) -> FitResult:

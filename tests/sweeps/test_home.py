@@ -90,6 +90,22 @@ def test_data_and_weights_lie_in_the_home_folder(home: Path, write_spec: Callabl
         assert base.fit.start_from == home / "weights.pt"
 
 
+def test_tables_lie_in_the_home_folder_and_overrides_start_at_the_current_one(home: Path, write_spec: Callable) -> None:
+    for path in (home / "rows.csv", Path("rows.csv")):
+        path.write_text("input,label\n" + "1 2,2 3\n" * 9)
+    sections = measure_sections(task={"kind": "table", "train": "~/rows.csv", "test": 0.2})
+    assert load_spec(write_spec(sections)).base.task.files == {"train": home / "rows.csv"}  # type: ignore[attr-defined]
+    overrides = [
+        "trial.task.train=rows.csv",
+        "trial.task.test=~/rows.csv",
+        "trial.task.validation=rows.csv",
+        "trial.task.ood=rows.csv",
+    ]
+    here = Path("rows.csv").resolve()
+    files = load_spec(write_spec(sections), overrides).base.task.files  # type: ignore[attr-defined]
+    assert files == {"train": here, "test": home / "rows.csv", "validation": here, "ood": here}
+
+
 def test_arc_tasks_lie_in_the_home_folder(home: Path, write_spec: Callable) -> None:
     for name in ("a", "b", "c"):
         task_file(home, name)

@@ -1,6 +1,10 @@
 """What every task promises."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rrm.tasks import TASKS, BaseTaskConfig, Examples, Split, Task, build_task
@@ -14,7 +18,8 @@ from rrm.tasks.pointer_chasing import PointerChasingConfig
 from rrm.tasks.prefix_sum import PrefixSumConfig
 from rrm.tasks.reachability import ReachabilityConfig
 from rrm.tasks.sudoku import SudokuConfig
-from rrm.tasks.task import bin_of
+from rrm.tasks.table import TableConfig
+from rrm.tasks.task import bin_of, token_type
 
 CONFIGS: list[BaseTaskConfig] = [
     SudokuConfig(size=4),
@@ -31,7 +36,11 @@ CONFIGS: list[BaseTaskConfig] = [
     AdditionConfig(),
     ReachabilityConfig(),
     NeighboursConfig(),
-]
+    TableConfig(
+        train=Path("train.parquet"), test=Path("test.parquet"), ood=Path("ood.parquet"), grid=(2, 4),
+        difficulty={"steps": (0, 3, 6)}, length=8, vocabulary=300, puzzles=2400,
+    ),
+]  # fmt: skip
 COUNT, FEWER = 300, 100  # puzzles of a split, where the task has so many; of those that take long to make
 
 
@@ -43,9 +52,24 @@ TAKE_LONG = [config for config in CONFIGS if isinstance(config, SudokuConfig) an
 PARAMETERS = [pytest.param(config, marks=pytest.mark.more if config in TAKE_LONG else ()) for config in CONFIGS]
 
 
+def write_tables(folder: Path) -> None:
+    """Files of a table: rows of eight tokens up to 299, whose answer adds one to the first `steps` tokens and to the last."""
+    rng, first = np.random.default_rng(0), 0
+    for name, count, steps in (("train", 4000, (0, 5)), ("test", 400, (0, 5)), ("ood", 400, (5, 8))):
+        inputs, added = rng.integers(1, 299, size=(count, 8)), rng.integers(*steps, size=count)
+        labels = inputs + ((np.arange(8) < added[:, None]) | (np.arange(8) == 7))
+        puzzles = first + np.arange(count) // 2  # two rows of each
+        first += count // 2
+        columns = {"input": list(inputs), "label": list(labels), "puzzle": puzzles, "steps": added}
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+
+
 @pytest.fixture(params=PARAMETERS, ids=lambda config: f"{config.kind}-{config.shape.length}", scope="module")
-def task(request: pytest.FixtureRequest) -> Task:
-    return build_task(request.param)
+def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    if not isinstance(request.param, TableConfig):
+        return build_task(request.param)
+    write_tables(folder := tmp_path_factory.mktemp("table"))
+    return build_task(request.param.located(folder))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +157,7 @@ class TestTaskContract:
         shape = task.shape
         for examples in splits.values():
             assert examples.inputs.shape[1] == examples.labels.shape[1] == shape.length
-            assert examples.inputs.dtype == examples.labels.dtype == np.uint8
+            assert examples.inputs.dtype == examples.labels.dtype == token_type(shape.vocabulary)
             assert max(examples.inputs.max(), examples.labels.max()) < shape.vocabulary
             assert examples.puzzle_identifiers.min() >= 0 and examples.puzzle_identifiers.max() < shape.num_puzzles
 

@@ -27,12 +27,17 @@ PUZZLES = ("12.4341221434321,1234341221434321", ".234341221434321,12343412214343
 ARC = {"kind": "arc", "train": ["arc"], "test": "arc", "augmentations": 1, "validation_tasks": 1}
 
 
+TABLE = {"kind": "table", "train": "data/rows.csv", "test": "data/more.csv", "ood": "data/more.csv"}
+
+
 def write_data(folder: Path) -> None:
-    """Puzzles, ARC tasks and weights, as the specs below name them."""
+    """Puzzles, tables, ARC tasks and weights, as the specs below name them."""
     (folder / "data").mkdir(parents=True)
     rows = "".join(f"t,{puzzle},0\n" for puzzle in PUZZLES)
     for name in ("train", "test"):
         (folder / f"data/{name}.csv").write_text("source,question,answer,rating\n" + rows * 4)
+    for name, last in (("rows", "4"), ("more", "300"), ("other", "5")):  # of two vocabularies
+        (folder / f"data/{name}.csv").write_text("input,label\n" + f"1 2 3,2 3 {last}\n" * 12)
     for name in ("a", "b", "c"):
         task_file(folder / "arc", name)
     trial = tiny_trial()
@@ -65,6 +70,10 @@ SWEEPS = {
     "search": with_files(search_sections()),
     "ARC": measure_sections(task=ARC),
     "search of ARC": search_sections(task=ARC),
+    "table": measure_sections(task=TABLE),
+    "search of a table": search_sections(task=TABLE),
+    "several tables": measure_sections(task={"kind": "table", "test": 0.2})
+    | {"measure": {"vary": {"task.train": ["data/rows.csv", "data/more.csv"]}, "seeds": 1}},
     "tied to ARC": measure_sections(task=ARC)
     | {
         "measure": {
@@ -103,6 +112,25 @@ def test_a_resumed_trial_trains_on_the_files_at_their_new_place(tmp_path: Path) 
     again = open_in(tmp_path / "new", SWEEPS["measure"])
     run_here(again)
     assert [record["outcome"] for record in again.results.values()] == ["completed"] * 2
+
+
+def test_a_design_over_tables_of_several_vocabularies_goes_on_with_other_tables(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    sections = SWEEPS["several tables"]
+    ledger = open_in(tmp_path, sections)
+    done = ask(ledger)
+    ledger.end(done.fingerprint, ending(done))
+    ledger.close()
+    stored = read_yaml(Path(ledger.store.location) / "spec.yaml")["trial"]["task"]
+    assert stored.keys() == {"kind", "test"}  # what differs between trials is in the design alone
+    assert {trial.task.shape.vocabulary for trial in ledger.spec.design} == {5, 301}
+    for path in (tmp_path / "data/rows.csv", tmp_path / "data/more.csv"):
+        path.rename(path.with_suffix(".txt"))
+    moved = sections | {
+        "measure": sections["measure"] | {"vary": {"task.train": ["data/other.csv", "data/rows.txt", "data/more.txt"]}}
+    }
+    again = open_in(tmp_path, moved)
+    assert list(again.results) == [done.fingerprint] and len(again.spec.design) == 3
 
 
 @pytest.mark.parametrize("name", ["train.csv", "weights.pt"])

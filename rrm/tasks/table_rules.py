@@ -1,0 +1,294 @@
+"""The rules that every row of a table obeys, the same for all formats, and the rows as arrays."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rrm.errors import UserError
+from rrm.tasks.table_files import Cells, Chunk, Lists, Numbers, Others, TableFile, Texts, open_table
+from rrm.tasks.task import PAD, token_type
+
+MAX_TOKEN = 65_535
+MAX_INTEGER = 2**31 - 1  # largest item and measure of difficulty
+MAX_PUZZLE = 2**63 - 1
+MAX_SHOWN_TEXT = 40  # characters of a cell that an error shows
+REQUIRED, OPTIONAL = ("input", "label"), ("unknown", "puzzle", "item")  # columns that have a meaning by their name
+PADDING = "give all rows one length, with the token 0 behind shorter ones"
+LIST = re.compile(r"\[[0-9\s,.+-]*\]|[0-9\s,.+-]*")
+INTEGER = re.compile(r"\s*([+-]?[0-9]{1,30})(\.0*)?\s*")
+TRUTH = str.maketrans("", "", "[], \t\r\n")  # what may stand between the values of `unknown`
+
+
+class TableFormat(NamedTuple):
+    """Settings on which the content of the columns depends."""
+
+    alphabet: str | None
+    difficulty: tuple[str, ...]  # columns of measures of difficulty
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The checked rows of a file; N rows of L tokens."""
+
+    inputs: np.ndarray  # [N, L] uint8, or uint16 where a token needs it
+    labels: np.ndarray  # [N, L] as `inputs`
+    unknown: np.ndarray | None  # [N, L] bool; None without such a column
+    puzzle: np.ndarray | None  # [N] int64; None without such a column
+    item: np.ndarray | None  # [N] int64; None without such a column
+    difficulty: np.ndarray  # [N, measures] int64
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(array.nbytes for array in vars(self).values() if array is not None)
+
+
+class Tokens(NamedTuple):
+    """Tokens of N cells, which may have different numbers of them."""
+
+    values: np.ndarray  # uint16, one cell after another
+    lengths: np.ndarray  # [N]
+
+    def cell(self, index: int) -> tuple[int, int]:
+        """The row of a value, and its place in that row from 1."""
+        ends = np.cumsum(self.lengths)
+        row = int(np.searchsorted(ends, index, side="right"))
+        return row, index - int(ends[row] - self.lengths[row]) + 1
+
+
+def find_columns(table: TableFile, given: TableFormat) -> list[str]:
+    """The columns of a file that are read.
+
+    Raises:
+        UserError: a column is missing.
+    """
+    for name in (*REQUIRED, *given.difficulty):
+        if name not in table.columns:
+            advice = f"add it, or leave {name} out of difficulty" if name in given.difficulty else "rename or add it"
+            separated = "; columns of CSV are separated by commas" if len(table.columns) == 1 else ""
+            found = ", ".join(map(repr, table.columns)) or "no column"
+            raise UserError(str(table.path), f"must have the column {name!r}, got {found[:200]}: {advice}{separated}")
+    return [*REQUIRED, *(name for name in OPTIONAL if name in table.columns), *given.difficulty]
+
+
+def read_rows(path: Path, given: TableFormat) -> Rows:
+    """All rows of a file.
+
+    Raises:
+        UserError: the file is no table, has no rows, or a row breaks a rule (file, row, column, rule, value, what to do).
+    """
+    table = open_table(path)
+    parts: list[Rows] = []
+    for chunk in table.read(find_columns(table, given)):
+        parts.append(_check(chunk, given, parts[0].inputs.shape[1] if parts else None))
+    if not parts:
+        raise UserError(str(path), "has no rows: a table has at least one")
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Rows)}
+    return Rows(**{name: None if held[0] is None else np.concatenate(held) for name, held in columns.items()})  # type: ignore[arg-type]
+
+
+def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
+    """The rows of a chunk.
+
+    Args:
+        length: tokens of the rows before it; None for the first chunk.
+    """
+    inputs, labels = (_tokens(chunk, name, given.alphabet) for name in REQUIRED)
+    length = int(inputs.lengths[0]) if length is None else length
+    rule = f"input must have {length} tokens as row 1"
+    _refuse(chunk, inputs.lengths != length, lambda row: f"{rule}, got {inputs.lengths[row]}: {PADDING}")
+    _refuse_other_length(chunk, "label", labels, length)
+    questions, answers = inputs.values.reshape(-1, length), labels.values.reshape(-1, length)
+    unscored = (answers == PAD).all(axis=1)
+    rule = f"label must have a token above 0 (0 is not scored), got {length} times 0: correct the row, or remove it"
+    _refuse(chunk, unscored, lambda row: rule)
+    integers = [_integers(chunk, name, MAX_INTEGER) for name in given.difficulty]
+    return Rows(
+        _narrow(questions),
+        _narrow(answers),
+        unknown=_unknown(chunk, length, answers) if "unknown" in chunk.cells else None,
+        puzzle=_integers(chunk, "puzzle", MAX_PUZZLE) if "puzzle" in chunk.cells else None,
+        item=_integers(chunk, "item", MAX_INTEGER) if "item" in chunk.cells else None,
+        difficulty=np.array(integers, dtype=np.int64).reshape(len(integers), len(questions)).T,
+    )
+
+
+def _narrow(tokens: np.ndarray) -> np.ndarray:
+    """Tokens in the narrowest type that holds them."""
+    return tokens.astype(token_type(1 + int(tokens.max())), copy=False)
+
+
+def _refuse(chunk: Chunk, bad: np.ndarray, describe: Callable[[int], str]) -> None:
+    """Refuse the first of the bad rows [N] bool."""
+    if bad.any():
+        row = int(bad.argmax())
+        raise UserError(chunk.place(row), describe(row))
+
+
+def _refuse_other_length(chunk: Chunk, name: str, cells: Tokens, length: int) -> None:
+    rule = f"{name} must have as many tokens as input ({length})"
+    _refuse(chunk, cells.lengths != length, lambda row: f"{rule}, got {cells.lengths[row]}: {PADDING}")
+
+
+def _tokens(chunk: Chunk, name: str, alphabet: str | None) -> Tokens:
+    """The tokens of a column: lists of whole numbers, or with an alphabet characters."""
+    cells = chunk.cells[name]
+    needed = "lists of whole numbers" if alphabet is None else "text, because alphabet is given"
+    if isinstance(cells, Others | Numbers) or (isinstance(cells, Lists) and alphabet is not None):
+        advice = "save a list of tokens in each row" if alphabet is None else "leave alphabet out, or save text"
+        raise UserError(str(chunk.path), f"{name} must hold {needed}, got {_name_type(cells)}: {advice}")
+    if isinstance(cells, Texts):
+        absent = np.array([not text for text in cells.values])
+        _refuse(chunk, absent, lambda row: f"{name} must have a value, got an empty cell: fill it, or remove the row")
+        if alphabet is not None:
+            return _spell(chunk, name, cells.values, alphabet)
+        cells = _parse_lists(chunk, name, cells.values)
+    rule = f"{name} must have at least 1 token, got an empty or absent list: fill it, or remove the row"
+    _refuse(chunk, cells.lengths == 0, lambda row: rule)
+    return _whole_numbers(chunk, name, cells)
+
+
+def _name_type(cells: Cells) -> str:
+    if isinstance(cells, Others):
+        return cells.type
+    if isinstance(cells, Texts):
+        return "text"
+    return f"lists of {cells.values.dtype}" if isinstance(cells, Lists) else f"one {cells.values.dtype} a row"
+
+
+def _spell(chunk: Chunk, name: str, texts: list[str], alphabet: str) -> Tokens:
+    """Texts as tokens: character i of the alphabet, from 0, is token i + 1."""
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    known = np.frombuffer(alphabet.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    order = np.argsort(known)
+    places = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
+    tokens = Tokens((order[places] + 1).astype(np.uint16), np.array([len(text) for text in texts]))
+    wrong = known[order][places] != codes
+    if wrong.any():
+        row, place = tokens.cell(int(wrong.argmax()))
+        rule = f"{name} must hold characters of the alphabet {_shorten(alphabet)!r}"
+        got = f"got {texts[row][place - 1]!r} at character {place}"
+        raise UserError(chunk.place(row), f"{rule}, {got}: correct the row, or add the character to task.alphabet")
+    return tokens
+
+
+def _parse_lists(chunk: Chunk, name: str, texts: list[str]) -> Lists:
+    """Texts such as `1 2 3` and `[1, 2, 3]` as lists of numbers."""
+    parts: list[list[str]] = []
+    for row, text in enumerate(texts):
+        if LIST.fullmatch(text.strip()) is None:
+            advice = "separate tokens by blanks; where characters are tokens, give task.alphabet"
+            raise UserError(chunk.place(row), f"{name} must be a list of whole numbers, got {_shorten(text)!r}: {advice}")
+        plain = text.strip().removeprefix("[").removesuffix("]").strip()
+        parts.append([part.strip() for part in plain.split(",")] if "," in plain else plain.split())
+    try:
+        values = [float(part) for row_parts in parts for part in row_parts]
+    except ValueError:
+        row, part = next((row, part) for row, row_parts in enumerate(parts) for part in row_parts if not _is_number(part))
+        rule = f"{name} must be a list of whole numbers"
+        raise UserError(chunk.place(row), f"{rule}, got {_shorten(part)!r} in it: correct the row, or remove it") from None
+    return Lists(np.array(values, dtype=np.float64), np.array([len(row_parts) for row_parts in parts], dtype=np.int64))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_TEXT else f"{text[:MAX_SHOWN_TEXT]}..."
+
+
+def _whole_numbers(chunk: Chunk, name: str, cells: Lists, most: int = MAX_TOKEN) -> Tokens:
+    """Lists of numbers as tokens from 0 to `most`."""
+    values = _exact(cells.values)
+    if values.dtype.kind == "b" and most > 1:
+        raise UserError(str(chunk.path), f"{name} must hold lists of whole numbers, got lists of true and false: number the tokens")
+    wrong = _find_wrong(values, most)
+    if wrong.any():
+        index = int(wrong.argmax())
+        row, place = Tokens(values, cells.lengths).cell(index)
+        rule = f"{name} must hold whole numbers from 0 to {most:,}, got {_show(values[index])} at token {place}"
+        advice = "where characters are tokens, give task.alphabet" if values[index] > most > 1 else "correct the row, or remove it"
+        raise UserError(chunk.place(row), f"{rule}: {advice}")
+    return Tokens(values.astype(np.uint16), cells.lengths)
+
+
+def _exact(values: np.ndarray) -> np.ndarray:
+    """The same numbers; short floats, which do not hold the limits, as 64-bit ones."""
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
+def _find_wrong(values: np.ndarray, most: int) -> np.ndarray:
+    """Which values are no whole numbers from 0 to `most`; empty where all are, which takes less time."""
+    if values.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            wrong: np.ndarray = ~((values >= 0) & (values <= most) & (values == np.rint(values)) & (values < 2.0**63))
+            return wrong
+    if values.min(initial=0) >= 0 and values.max(initial=0) <= most:
+        return np.zeros(0, dtype=bool)
+    return (values < 0) | (values > most)
+
+
+def _show(value: np.generic) -> str:
+    """A number as an error shows it."""
+    number = value.item()
+    if number != number:
+        return "no value (null or NaN)"
+    is_whole = isinstance(number, int) or (abs(number) < MAX_PUZZLE and number == int(number))
+    return f"{int(number)}" if is_whole else f"{number:g}"
+
+
+def _unknown(chunk: Chunk, length: int, labels: np.ndarray) -> np.ndarray:
+    """The column `unknown`, [N, L] bool."""
+    cells = chunk.cells["unknown"]
+    if isinstance(cells, Texts):
+        cells = _parse_truth(chunk, cells.values)
+    if not isinstance(cells, Lists):
+        rule = "unknown must hold lists of 0 and 1, a value a token"
+        raise UserError(str(chunk.path), f"{rule}, got {_name_type(cells)}: save lists, or remove the column")
+    tokens = _whole_numbers(chunk, "unknown", cells, most=1)
+    _refuse_other_length(chunk, "unknown", tokens, length)
+    unknown: np.ndarray = tokens.values.reshape(-1, length).astype(bool)
+    unscored = unknown & (labels == PAD)
+    rule = "unknown must be 0 where label is 0, which is not scored, got 1 at token"
+    _refuse(chunk, unscored.any(axis=1), lambda row: f"{rule} {int(unscored[row].argmax()) + 1}: correct the row")
+    return unknown
+
+
+def _parse_truth(chunk: Chunk, texts: list[str]) -> Lists:
+    """Texts such as `0 1 0`, `010` and `[False, True, False]` as lists of 0 and 1."""
+    plain = [re.sub("(?i)false", "0", re.sub("(?i)true", "1", text)).translate(TRUTH) for text in texts]
+    wrong = np.array([re.fullmatch("[01]+", text) is None for text in plain])
+    advice = "correct the row, or remove the column"
+    _refuse(chunk, wrong, lambda row: f"unknown must be a list of 0 and 1, got {_shorten(texts[row])!r}: {advice}")
+    values = np.frombuffer("".join(plain).encode(), dtype=np.uint8) - ord("0")
+    return Lists(values, np.array([len(text) for text in plain], dtype=np.int64))
+
+
+def _integers(chunk: Chunk, name: str, most: int) -> np.ndarray:
+    """A column of whole numbers from 0 to `most`, [N] int64."""
+    cells = chunk.cells[name]
+    rule = f"{name} must be a whole number from 0 to {most:,}"
+    if isinstance(cells, Texts):
+        return _parse_integers(chunk, cells.values, rule, most)
+    if not isinstance(cells, Numbers) or cells.values.dtype.kind == "b":
+        raise UserError(str(chunk.path), f"{rule}, got {_name_type(cells)}: save a whole number for each row")
+    values = _exact(cells.values)
+    _refuse(chunk, _find_wrong(values, most), lambda row: f"{rule}, got {_show(values[row])}: correct the row, or remove it")
+    integers: np.ndarray = values.astype(np.int64)
+    return integers
+
+
+def _parse_integers(chunk: Chunk, texts: list[str], rule: str, most: int) -> np.ndarray:
+    found = [INTEGER.fullmatch(text) for text in texts]
+    values = [int(match[1]) if match else -1 for match in found]
+    wrong = np.array([not 0 <= value <= most for value in values])
+    _refuse(chunk, wrong, lambda row: f"{rule}, got {_shorten(texts[row]) or 'an empty cell'!r}: correct the row, or remove it")
+    return np.array(values, dtype=np.int64)
