@@ -14,7 +14,7 @@ from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store.attempts import note_losses
+from sweeps.store.attempts import may_be_retried, note_losses
 from sweeps.store.store import STUDY, Store
 from sweeps.tracking.recorder import EventRecorder
 
@@ -87,7 +87,7 @@ def _open_queue(spec: SweepSpec, store: Store, begun: set[str], read_trial: Read
 def _reopen_lost(queue: Queue, store: Store, results: dict[str, Record], max_retries: int) -> None:
     """Remove the results of lost trials, whose process died, that the spec requests and that may be retried, in `results` too."""
     for fingerprint, record in list(results.items()):
-        if record.get("retryable") and record["losses"] <= max_retries and queue.requests(fingerprint, record):
+        if may_be_retried(record, max_retries) and queue.requests(fingerprint, record):
             note_losses(store, fingerprint, record["losses"])
             store.remove_result(fingerprint)
             del results[fingerprint]

@@ -26,6 +26,7 @@ from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.resources import GIGABYTE
 from sweeps.spec.sweep import SweepSpec
+from sweeps.store.attempts import may_be_retried
 from sweeps.store.store import Store
 
 MAX_CORNERS = 64
@@ -109,8 +110,9 @@ def _headline(spec: SweepSpec) -> str:
 
 
 def _done_of(spec: SweepSpec, results: Records) -> set[str]:
-    """Fingerprints of the sweep's trials that have ended."""
-    return {trial.fingerprint for trial in spec.design}.intersection(results) if spec.measure else set(results)
+    """Fingerprints of the sweep's trials that have ended, and that a run does not retry."""
+    ended = {name for name, record in results.items() if not may_be_retried(record, spec.resources.max_retries)}
+    return {trial.fingerprint for trial in spec.design} & ended if spec.measure else ended
 
 
 def _left(

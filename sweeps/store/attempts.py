@@ -5,9 +5,9 @@ node or of the driver does not.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sweeps.store.store import AttemptLine, Store
 
@@ -57,3 +57,8 @@ def count_losses(store: Store, fingerprint: str) -> int:
     """The count of losses in the last line; 0 where there is none."""
     earlier = store.attempts(fingerprint)
     return earlier[-1]["losses"] if earlier else 0
+
+
+def may_be_retried(record: Mapping[str, Any], max_retries: int) -> bool:
+    """Whether a trial failed because its process was lost, and not more often than a spec allows."""
+    return bool(record.get("retryable")) and record["losses"] <= max_retries

@@ -93,6 +93,16 @@ def test_a_plan_counts_what_is_done_and_costs_what_is_left(load: Callable) -> No
     assert "27 of 27 trials are finished (1 failed); nothing to run" in text and "time" not in text, "no step is timed for it"
 
 
+def test_a_lost_trial_that_may_be_retried_is_not_finished(load: Callable) -> None:
+    spec = load(law_sections())
+    finish(spec, spec.design[:6])
+    lost = FitResult({**describe(spec.design[6]), "outcome": "failed", "reason": "lost", "retryable": True, "losses": 3})
+    Store(spec.location).write_result(spec.design[6].fingerprint, lost.to_json())
+    assert "7 of 27 trials are finished (1 failed); 20 to run" in printed(spec)
+    spec = load(law_sections() | {"resources": {"max_retries": 3}})
+    assert "6 of 27 trials are finished; 21 to run" in printed(spec)
+
+
 def test_results_outside_the_design_are_not_counted(load: Callable) -> None:
     spec = load(law_sections())
     finish(spec, load(law_sections(vary={"model.hidden_size": [64]})).design)

@@ -62,9 +62,11 @@ def runs_of(ledger: Ledger) -> tuple[Run, dict[str, Run]]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """The demo sweep without its training: most trials completed, one was stopped, one diverged."""
+    """The demo over the axes of the page, without its training: most trials completed, one was stopped, one diverged."""
     folder = tmp_path_factory.mktemp("demo")
-    spec = load_spec(ROOT / "sweeps/specs/demo.yaml", [f"storage={folder / 'runs'}"])
+    axes = {"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 3], "model.supervision_steps": [1, 4]}
+    overrides = [f"measure.vary.{path}={values}" for path, values in axes.items()]
+    spec = load_spec(ROOT / "sweeps/specs/demo.yaml", [f"storage={folder / 'runs'}", *overrides])
     store = Store(spec.location)
     store.create()
     tracker = EventRecorder(spec, Spool(store.driver_folder / "spool"), store)
