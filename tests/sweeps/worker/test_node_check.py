@@ -143,6 +143,7 @@ def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, w
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_node_with_other_code_that_joins_gets_no_trials(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
     """It has room and is offered a trial; the driver says why it gets none, and the sweep goes on without it."""
     other = tmp_path / "other"
@@ -163,7 +164,7 @@ def test_a_node_with_other_code_that_joins_gets_no_trials(cluster: Head, write_s
     join = [Path(sys.executable).with_name("ray"), "start", "--block", f"--address={cluster.address}", "--num-cpus=1"]
     node = subprocess.Popen(join, env=os.environ | {"PYTHONPATH": str(other)}, stdout=subprocess.DEVNULL)
     try:
-        assert driver.wait(300) == 0, log.read_text()
+        assert driver.wait(600) == 0, log.read_text()
     finally:
         node.terminate()
         node.wait(60)
