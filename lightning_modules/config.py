@@ -24,7 +24,7 @@ from rrm.config import (
 )
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
-from rrm.files import FilePath, checked_sha256, expand_home
+from rrm.files import FilePath, checked_sha256, expand_home, locate
 from rrm.models import CONFIGS, TaggedModelConfig
 from rrm.models.trm import TRMConfig
 from rrm.tasks import TaskConfig
@@ -195,7 +195,7 @@ class TrialConfig(StrictConfig):
         located = self.model_copy(update={"task": self.task.located(folder)})
         if self.fit.start_from is None:
             return located
-        path = (folder / expand_home(self.fit.start_from)).resolve()
+        path = locate(folder, self.fit.start_from)
         digest = checked_sha256(path, self.fit.start_from_sha256)
         fit = self.fit.model_copy(update={"start_from": path, "start_from_sha256": digest})
         return located.model_copy(update={"fit": fit})

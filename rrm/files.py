@@ -31,6 +31,18 @@ def expand_home(location: str | Path) -> str:
         raise UserError(text, "begins with a home folder that is not known here: write the whole path") from None
 
 
+def locate(folder: Path, path: str | Path) -> Path:
+    """The absolute path of a file that a config in `folder` names.
+
+    Raises:
+        UserError: there is no such home, or no file can have this path.
+    """
+    try:
+        return (folder / expand_home(path)).resolve()
+    except (ValueError, RuntimeError) as error:  # a character that no path has, or links in a circle
+        raise UserError(ascii(str(path)), f"cannot be read: {error}") from None
+
+
 def join_location(storage: str, name: str) -> str:
     """The location of a sweep in a storage, which is a folder or a URI."""
     scheme, separator, rest = storage.rpartition("://")
@@ -56,6 +68,8 @@ def checked_sha256(path: Path, expected: str | None) -> str:
     """
     try:
         digest = _sha256(path, path.stat().st_mtime_ns)
+    except IsADirectoryError:
+        raise UserError(str(path), "must be a file, got a folder: name a file in it") from None
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     if expected not in (None, digest):

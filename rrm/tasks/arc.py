@@ -16,7 +16,7 @@ from pydantic import Field, Strict, model_validator
 
 from rrm.config import RuleError
 from rrm.errors import UserError
-from rrm.files import expand_home
+from rrm.files import locate
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
 from rrm.tasks.arc_sets import NAMED, ArcTask, Pair, digest, read_set
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
@@ -98,7 +98,7 @@ class ArcConfig(BaseTaskConfig):
 
     def located(self, folder: Path) -> Self:
         train, test = (
-            tuple(source if source in NAMED else str((folder / expand_home(source)).resolve()) for source in sources)
+            tuple(source if source in NAMED else str(locate(folder, source)) for source in sources)
             for sources in (self.train, (self.test,))
         )
         digests = tuple(digest(source) for source in (*train, *test))

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from rrm.config import RuleError
 from rrm.errors import UserError
-from rrm.files import FilePath, checked_sha256, expand_home
+from rrm.files import FilePath, checked_sha256, locate
 from rrm.tasks.hub import fetch
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Split, Task
 
@@ -105,7 +105,7 @@ class PuzzleFilesConfig(BaseTaskConfig):
         files = self.files
         if files is None:
             return self
-        train, test = ((folder / expand_home(path)).resolve() for path in files)
+        train, test = (locate(folder, path) for path in files)
         digests = {
             "train_sha256": checked_sha256(train, self.train_sha256),
             "test_sha256": checked_sha256(test, self.test_sha256),

@@ -15,8 +15,8 @@ from pydantic import Field, Strict, model_validator
 
 from rrm.config import RuleError
 from rrm.errors import UserError
-from rrm.files import FilePath, checked_sha256, expand_home
-from rrm.tasks.table_rules import MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat
+from rrm.files import FilePath, checked_sha256, locate
+from rrm.tasks.table_rules import MAX_INTEGER, MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat
 from rrm.tasks.table_scan import Source, TableFacts, count_groups, read_source, scan_table, split_groups
 from rrm.tasks.task import PAD, SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task, token_type
 
@@ -26,7 +26,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1), Strict()]
 # A validator that sees the raw dict turns JSON's lists into Python's, which strict mode would refuse here.
 Grid = Annotated[tuple[Count, Count], Strict(False)]
-Bins = Annotated[tuple[Annotated[int, Field(ge=0), Strict()], ...], Strict(False)]
+Bins = Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_INTEGER), Strict()], ...], Strict(False)]
 
 
 class TableConfig(BaseTaskConfig):
@@ -40,7 +40,7 @@ class TableConfig(BaseTaskConfig):
     train: FilePath
     """Parquet, `.npz` or CSV file with the columns `input` and `label`; a relative path starts at the file that names it."""
     test: FilePath | Share
-    """File of test rows, or the share of the training file's puzzles (rows without the column `puzzle`) that is the test."""
+    """File of test rows, or the share of the training file's puzzles (items or rows without `puzzle`) that is the test."""
     validation: FilePath | Share = 0.1
     """File of validation rows, or the share of the training puzzles that is held out for validation."""
     ood: FilePath | None = None
@@ -112,9 +112,6 @@ class TableConfig(BaseTaskConfig):
         Raises:
             UserError: a file cannot be read, or is not the one whose digest is given.
         """
-        for path in self.files.values():
-            if path.is_dir():
-                raise UserError(str(path), "must be a Parquet, .npz or CSV file, got a folder: name a file in it")
         given = {split: getattr(self, f"{split}_sha256") for split in self.files}
         return tuple(Source(split, path, checked_sha256(path, given[split])) for split, path in self.files.items())
 
@@ -141,7 +138,7 @@ class TableConfig(BaseTaskConfig):
         Raises:
             UserError: a file is no table, a row breaks a rule, or a setting does not fit the files.
         """
-        paths: dict[str, Path] = {split: (folder / expand_home(path)).resolve() for split, path in self.files.items()}
+        paths: dict[str, Path] = {split: locate(folder, path) for split, path in self.files.items()}
         sources = self.model_copy(update=paths).sources
         facts = scan_table(sources, self.format)
         self._compare(facts, paths)
@@ -220,8 +217,8 @@ class Table(Task):
         """Every split; rows of files and of shares in the order of their file, those of training in an order drawn by the seed."""
         rows = {source.split: read_source(source, self.config.format) for source in self.config.sources}
         files = dict(zip(rows, self._examples(list(rows.values())), strict=True))
-        whole, puzzles = files["train"], rows["train"].puzzle
-        group_of = np.arange(len(whole)) if puzzles is None else np.unique(puzzles, return_inverse=True)[1]
+        whole, group = files["train"], rows["train"].group
+        group_of = np.arange(len(whole)) if group is None else np.unique(group, return_inverse=True)[1]
         counts = count_groups(int(group_of.max()) + 1, self.config.shares, str(self.config.train))
         chosen = split_groups(counts, self.config.seed)
         parts = {split: whole.take(np.flatnonzero(np.isin(group_of, groups))) for split, groups in chosen.items()}
@@ -233,25 +230,22 @@ class Table(Task):
     def _examples(self, files: list[Rows]) -> list[Examples]:
         """The rows of each file; puzzles of all files are numbered from 1 in rising order, and 0 is blank."""
         kept = token_type(self.shape.vocabulary)
-        puzzles = np.unique(np.concatenate([np.zeros(0, dtype=np.int64) if rows.puzzle is None else rows.puzzle for rows in files]))
+        names = [np.zeros(0, dtype=np.int64) if rows.puzzle is None else rows.puzzle for rows in files]
+        numbers = 1 + np.unique(np.concatenate(names), return_inverse=True)[1]
+        parts = np.split(numbers, np.cumsum([len(name) for name in names])[:-1])
         return [
             Examples(
                 rows.inputs.astype(kept, copy=False),
                 rows.labels.astype(kept, copy=False),
                 (rows.inputs != rows.labels) & (rows.labels != PAD) if rows.unknown is None else rows.unknown,
-                puzzle_identifiers=_number(rows, puzzles).astype(np.int32),
+                puzzle_identifiers=(np.zeros(len(rows.inputs)) if rows.puzzle is None else part).astype(np.int32),
                 items=(np.arange(len(rows.inputs)) if rows.item is None else rows.item).astype(np.int32),
                 difficulty=dict(zip(self.config.format.difficulty, rows.difficulty.T.astype(np.int32), strict=True)),
             )
-            for rows in files
+            for rows, part in zip(files, parts, strict=True)
         ]
 
 
 def _pairs(examples: Examples) -> Iterator[bytes]:
     """Each question with its answer."""
     return (question.tobytes() + answer.tobytes() for question, answer in zip(examples.inputs, examples.labels, strict=True))
-
-
-def _number(rows: Rows, puzzles: np.ndarray) -> np.ndarray:
-    """The identifier of each row's puzzle among all puzzles, [N]; 0 without such a column."""
-    return np.zeros(len(rows.inputs)) if rows.puzzle is None else 1 + np.searchsorted(puzzles, rows.puzzle)

@@ -39,28 +39,9 @@ class Lists:
     lengths: np.ndarray  # [N] int64; 0 where the cell is absent
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Cells of N rows that are numbers."""
-
-    values: np.ndarray  # [N]; NaN for an absent one
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Cells of N rows that are text."""
-
-    values: list[str]  # [N]; empty for an absent one
-
-
-@dataclass(frozen=True)
-class Others:
-    """Cells of another type."""
-
-    type: str
-
-
-Cells = Lists | Numbers | Texts | Others
+# Cells of N rows: lists of numbers, numbers [N] with NaN for an absent one, texts that are empty for an absent one, or the name of
+# another type. Floats have 64 bits.
+Cells = Lists | np.ndarray | list[str] | str
 
 
 @dataclass(frozen=True)
@@ -93,13 +74,8 @@ def open_table(path: Path) -> TableFile:
     Raises:
         UserError: the file cannot be read, is no table, or has a column twice.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except IsADirectoryError:
-        raise UserError(str(path), "must be a Parquet, .npz or CSV file, got a folder: name a file in it") from None
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
+    with _reading(path, "a table"), path.open("rb") as file:
+        start = file.read(16)
     table = _opener(path, start)(path)
     repeated = [name for name, count in Counter(table.columns).items() if count > 1]
     if repeated:
@@ -122,51 +98,58 @@ def _opener(path: Path, start: bytes) -> Callable[[Path], TableFile]:
     return _open_csv
 
 
+@contextmanager
+def _reading(path: Path, format_name: str) -> Iterator[None]:
+    """Turn an error of reading a file into one line; the bytes of a damaged file can make a library raise any error."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except UnicodeDecodeError:
+        raise UserError(str(path), "is not text in UTF-8: save it as CSV in UTF-8, or as Parquet") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(str(path), f"cannot be read: {error.strerror}") from None
+        raise UserError(str(path), DAMAGED.format(format_name, first_line(error))) from None
+
+
 def _open_parquet(path: Path) -> TableFile:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise UserError(str(path), "is Parquet, which needs pyarrow: pip install pyarrow, or save it as .npz or CSV") from None
-    try:
+    import pyarrow.parquet as pq
+
+    with _reading(path, "Parquet"):
         names = list(pq.read_schema(path).names)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise UserError(str(path), DAMAGED.format("Parquet", first_line(error))) from None
 
     def read(columns: Sequence[str]) -> Iterator[Chunk]:
         first = 1
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=list(columns)):
-                    if batch.num_rows:
-                        yield Chunk(path, first, {name: _arrow_cells(batch.column(name)) for name in columns})
-                    first += batch.num_rows
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise UserError(str(path), DAMAGED.format("Parquet", first_line(error))) from None
+        with _reading(path, "Parquet"), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=list(columns)):
+                if batch.num_rows:
+                    yield Chunk(path, first, {name: _arrow_cells(batch.column(name)) for name in columns})
+                first += batch.num_rows
 
     return TableFile(path, names, read)
 
 
 def _arrow_cells(array: Any) -> Cells:
-    """The cells of a column of Arrow; nulls as `Lists`, `Numbers` and `Texts` have them."""
+    """The cells of a column of Arrow."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind, given = array.type, str(array.type)
+    kind = array.type
     if isinstance(array, pa.ExtensionArray):
         return _arrow_cells(array.storage)
     if pa.types.is_dictionary(kind):
         return _arrow_cells(array.dictionary_decode())
     if pa.types.is_null(kind):
-        return Texts([""] * len(array))
+        return [""] * len(array)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return Texts([text or "" for text in array.to_pylist()])
+        return [text or "" for text in array.to_pylist()]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = _arrow_numbers(pc.list_flatten(array))
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        return Others(given) if inner is None else Lists(inner, lengths)
+        return str(kind) if inner is None else Lists(inner, lengths)
     numbers = _arrow_numbers(array)
-    return Others(given) if numbers is None else Numbers(numbers)
+    return str(kind) if numbers is None else numbers
 
 
 def _arrow_numbers(array: Any) -> np.ndarray | None:
@@ -181,16 +164,17 @@ def _arrow_numbers(array: Any) -> np.ndarray | None:
     if array.null_count:
         array = array.cast(pa.int8()) if pa.types.is_boolean(kind) else array
         array = array.cast(pa.float64(), safe=False)
-    values: np.ndarray = array.to_numpy(zero_copy_only=False)
-    return values
+    return _lengthen(array.to_numpy(zero_copy_only=False))
+
+
+def _lengthen(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers; short floats, which do not hold the limits of tokens, as 64-bit ones."""
+    return numbers.astype(np.float64) if numbers.dtype.kind == "f" else numbers
 
 
 def _open_npz(path: Path) -> TableFile:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UserError(str(path), DAMAGED.format(".npz", first_line(error))) from None
+    with _reading(path, ".npz"), zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
     if any(name.startswith("xl/") for name in members):
         raise UserError(str(path), "is an Excel workbook: save its sheet as CSV")
     names = [name.removesuffix(".npy") for name in members if name.endswith(".npy")]
@@ -201,78 +185,70 @@ def _open_npz(path: Path) -> TableFile:
 
 def _read_npz(path: Path, columns: Sequence[str]) -> Iterator[Chunk]:
     arrays = {name: _read_array(path, name) for name in columns}
-    counts = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
-    first, *others = columns
-    for name in others:
-        if counts[name] != counts[first]:
-            rule = f"{name} must have as many rows as {first} ({counts[first]})"
-            raise UserError(str(path), f"{rule}, got {counts[name]}: save arrays of the same rows")
-    for start in range(0, counts[first], CHUNK_ROWS):
+    first = columns[0]
+    for name, array in arrays.items():
+        if len(array) != len(arrays[first]):
+            rule = f"{name} must have as many rows as {first} ({len(arrays[first])})"
+            raise UserError(str(path), f"{rule}, got {len(array)}: save arrays of the same rows")
+    for start in range(0, len(arrays[first]), CHUNK_ROWS):
         cells = {name: _array_cells(array[start : start + CHUNK_ROWS]) for name, array in arrays.items()}
         yield Chunk(path, start + 1, cells)
 
 
 def _read_array(path: Path, name: str) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            array: np.ndarray = file[name]
-            return array
-    except MemoryError:
-        raise
-    except Exception as error:  # the bytes of a damaged file can make numpy and zipfile raise any error
-        if "allow_pickle" in str(error):
+    with _reading(path, ".npz"), zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
+        try:
+            array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
             rule = f"{name} must be an array of whole numbers [rows, tokens], got Python objects"
             raise UserError(str(path), f"{rule}: give all rows the same length, and a dtype such as uint16") from None
-        raise UserError(str(path), DAMAGED.format(".npz", first_line(error))) from None
+    if array.ndim == 0:
+        raise UserError(str(path), f"{name} must be an array with a value for each row, got a single value: save all rows")
+    return array
 
 
 def _array_cells(array: np.ndarray) -> Cells:
     """The cells of an array: [N, L] numbers, [N] numbers, or [N] text."""
     if array.ndim == 2 and array.dtype.kind in "biuf":
-        return Lists(array.reshape(-1), np.full(len(array), array.shape[1], dtype=np.int64))
+        return Lists(_lengthen(array.reshape(-1)), np.full(len(array), array.shape[1], dtype=np.int64))
     if array.ndim == 1 and array.dtype.kind in "biuf":
-        return Numbers(array)
+        return _lengthen(array)
     if array.ndim == 1 and array.dtype.kind == "U":
-        return Texts(array.tolist())
+        return list(array.tolist())
     shape = ", ".join(["rows", *map(str, array.shape[1:])])
-    return Others(f"array [{shape}] of {array.dtype}")
+    return f"array [{shape}] of {array.dtype}"
 
 
 def _open_csv(path: Path) -> TableFile:
-    with _csv_errors(path), path.open(newline="", encoding="utf-8-sig") as file:
-        header = [name.strip() for name in next(csv.reader(file, strict=True), [])]
+    with _csv_rows(path) as rows:
+        header = [name.strip() for name in next(rows, ([], 0))[0]]
     if "\0" in "".join(header):  # every second byte of English text in UTF-16
         raise UserError(str(path), OTHER_FORMATS[b"\xff\xfe"])
     return TableFile(path, header, lambda columns: _read_csv(path, header, columns))
 
 
 @contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
-    """Turn an error of reading a CSV file into one line."""
+def _csv_rows(path: Path) -> Iterator[Iterator[tuple[list[str], int]]]:
+    """The fields of each row, the header first, and the line on which the row ends; an empty line is no row."""
     csv.field_size_limit(MAX_FIELD)
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise UserError(str(path), "is not text in UTF-8: save it as CSV in UTF-8, or as Parquet") from None
-    except csv.Error as error:
-        raise UserError(str(path), DAMAGED.format("CSV", error)) from None
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
+    with _reading(path, "CSV"), path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        yield ((row, reader.line_num) for row in reader if row)
 
 
 def _read_csv(path: Path, header: list[str], columns: Sequence[str]) -> Iterator[Chunk]:
     first = 1
-    places = [header.index(name) for name in columns]
-    with _csv_errors(path), path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        next(reader)
-        numbered = ((row, reader.line_num) for row in reader if row)  # an empty line, such as the last one, is no row
+    places = {name: header.index(name) for name in columns}
+    with _csv_rows(path) as numbered:
+        next(numbered)
         while rows := list(islice(numbered, CHUNK_ROWS)):
             chunk = Chunk(path, first, {}, [line for _, line in rows])
             for number, (row, _) in enumerate(rows):
                 if len(row) != len(header):
                     advice = "put a list with commas in quotes, or separate its tokens by blanks"
                     raise UserError(chunk.place(number), f"must have {len(header)} fields as the header, got {len(row)}: {advice}")
-            chunk.cells.update({name: Texts([row[at] for row, _ in rows]) for name, at in zip(columns, places, strict=True)})
+            chunk.cells.update({name: [row[at] for row, _ in rows] for name, at in places.items()})
             yield chunk
             first += len(rows)

@@ -9,16 +9,19 @@ from typing import NamedTuple
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.tasks.table_files import Cells, Chunk, Lists, Numbers, Others, TableFile, Texts, open_table
+from rrm.tasks.table_files import Cells, Chunk, Lists, TableFile, open_table
 from rrm.tasks.task import PAD, token_type
 
 MAX_TOKEN = 65_535
 MAX_INTEGER = 2**31 - 1  # largest item and measure of difficulty
 MAX_PUZZLE = 2**63 - 1
+MAX_NAME = 200  # characters of the name of a puzzle
 MAX_SHOWN_TEXT = 40  # characters of a cell that an error shows
 REQUIRED, OPTIONAL = ("input", "label"), ("unknown", "puzzle", "item")  # columns that have a meaning by their name
 PADDING = "give all rows one length, with the token 0 behind shorter ones"
-LIST = re.compile(r"\[[0-9\s,.+-]*\]|[0-9\s,.+-]*")
+NUMBERS = r"[+-]?\d+(?:\.\d*)?(?:(?:\s*,\s*|\s+)[+-]?\d+(?:\.\d*)?)*"
+LIST = re.compile(rf"\s*(?:{NUMBERS}|\[\s*{NUMBERS}\s*\])\s*", re.ASCII)
+SEPARATORS = str.maketrans("[],", "   ")
 INTEGER = re.compile(r"\s*([+-]?[0-9]{1,30})(\.0*)?\s*")
 TRUTH = str.maketrans("", "", "[], \t\r\n")  # what may stand between the values of `unknown`
 
@@ -37,9 +40,14 @@ class Rows:
     inputs: np.ndarray  # [N, L] uint8, or uint16 where a token needs it
     labels: np.ndarray  # [N, L] as `inputs`
     unknown: np.ndarray | None  # [N, L] bool; None without such a column
-    puzzle: np.ndarray | None  # [N] int64; None without such a column
+    puzzle: np.ndarray | None  # [N] int64, or text where a value is a name; None without such a column
     item: np.ndarray | None  # [N] int64; None without such a column
     difficulty: np.ndarray  # [N, measures] int64
+
+    @property
+    def group(self) -> np.ndarray | None:
+        """[N]: rows of one value stay in one split; None where each row is its own."""
+        return self.item if self.puzzle is None else self.puzzle
 
     @property
     def num_bytes(self) -> int:
@@ -110,7 +118,7 @@ def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
         _narrow(questions),
         _narrow(answers),
         unknown=_unknown(chunk, length, answers) if "unknown" in chunk.cells else None,
-        puzzle=_integers(chunk, "puzzle", MAX_PUZZLE) if "puzzle" in chunk.cells else None,
+        puzzle=_puzzles(chunk) if "puzzle" in chunk.cells else None,
         item=_integers(chunk, "item", MAX_INTEGER) if "item" in chunk.cells else None,
         difficulty=np.array(integers, dtype=np.int64).reshape(len(integers), len(questions)).T,
     )
@@ -137,26 +145,24 @@ def _tokens(chunk: Chunk, name: str, alphabet: str | None) -> Tokens:
     """The tokens of a column: lists of whole numbers, or with an alphabet characters."""
     cells = chunk.cells[name]
     needed = "lists of whole numbers" if alphabet is None else "text, because alphabet is given"
-    if isinstance(cells, Others | Numbers) or (isinstance(cells, Lists) and alphabet is not None):
+    if isinstance(cells, str | np.ndarray) or (isinstance(cells, Lists) and alphabet is not None):
         advice = "save a list of tokens in each row" if alphabet is None else "leave alphabet out, or save text"
         raise UserError(str(chunk.path), f"{name} must hold {needed}, got {_name_type(cells)}: {advice}")
-    if isinstance(cells, Texts):
-        absent = np.array([not text for text in cells.values])
+    if isinstance(cells, list):
+        absent = np.array([not text for text in cells])
         _refuse(chunk, absent, lambda row: f"{name} must have a value, got an empty cell: fill it, or remove the row")
         if alphabet is not None:
-            return _spell(chunk, name, cells.values, alphabet)
-        cells = _parse_lists(chunk, name, cells.values)
+            return _spell(chunk, name, cells, alphabet)
+        cells = _parse_lists(chunk, name, cells)
     rule = f"{name} must have at least 1 token, got an empty or absent list: fill it, or remove the row"
     _refuse(chunk, cells.lengths == 0, lambda row: rule)
     return _whole_numbers(chunk, name, cells)
 
 
 def _name_type(cells: Cells) -> str:
-    if isinstance(cells, Others):
-        return cells.type
-    if isinstance(cells, Texts):
-        return "text"
-    return f"lists of {cells.values.dtype}" if isinstance(cells, Lists) else f"one {cells.values.dtype} a row"
+    if isinstance(cells, Lists):
+        return f"lists of {cells.values.dtype}"
+    return cells if isinstance(cells, str) else "text" if isinstance(cells, list) else f"one {cells.dtype} a row"
 
 
 def _spell(chunk: Chunk, name: str, texts: list[str], alphabet: str) -> Tokens:
@@ -177,28 +183,11 @@ def _spell(chunk: Chunk, name: str, texts: list[str], alphabet: str) -> Tokens:
 
 def _parse_lists(chunk: Chunk, name: str, texts: list[str]) -> Lists:
     """Texts such as `1 2 3` and `[1, 2, 3]` as lists of numbers."""
-    parts: list[list[str]] = []
-    for row, text in enumerate(texts):
-        if LIST.fullmatch(text.strip()) is None:
-            advice = "separate tokens by blanks; where characters are tokens, give task.alphabet"
-            raise UserError(chunk.place(row), f"{name} must be a list of whole numbers, got {_shorten(text)!r}: {advice}")
-        plain = text.strip().removeprefix("[").removesuffix("]").strip()
-        parts.append([part.strip() for part in plain.split(",")] if "," in plain else plain.split())
-    try:
-        values = [float(part) for row_parts in parts for part in row_parts]
-    except ValueError:
-        row, part = next((row, part) for row, row_parts in enumerate(parts) for part in row_parts if not _is_number(part))
-        rule = f"{name} must be a list of whole numbers"
-        raise UserError(chunk.place(row), f"{rule}, got {_shorten(part)!r} in it: correct the row, or remove it") from None
-    return Lists(np.array(values, dtype=np.float64), np.array([len(row_parts) for row_parts in parts], dtype=np.int64))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    wrong = np.array([LIST.fullmatch(text) is None for text in texts])
+    advice = "separate tokens by blanks; where characters are tokens, give task.alphabet"
+    _refuse(chunk, wrong, lambda row: f"{name} must be a list of whole numbers, got {_shorten(texts[row])!r}: {advice}")
+    plain = [text.translate(SEPARATORS) for text in texts]
+    return Lists(np.fromstring(" ".join(plain), sep=" "), np.array([len(text.split()) for text in plain], dtype=np.int64))
 
 
 def _shorten(text: str) -> str:
@@ -207,7 +196,7 @@ def _shorten(text: str) -> str:
 
 def _whole_numbers(chunk: Chunk, name: str, cells: Lists, most: int = MAX_TOKEN) -> Tokens:
     """Lists of numbers as tokens from 0 to `most`."""
-    values = _exact(cells.values)
+    values = cells.values
     if values.dtype.kind == "b" and most > 1:
         raise UserError(str(chunk.path), f"{name} must hold lists of whole numbers, got lists of true and false: number the tokens")
     wrong = _find_wrong(values, most)
@@ -220,36 +209,26 @@ def _whole_numbers(chunk: Chunk, name: str, cells: Lists, most: int = MAX_TOKEN)
     return Tokens(values.astype(np.uint16), cells.lengths)
 
 
-def _exact(values: np.ndarray) -> np.ndarray:
-    """The same numbers; short floats, which do not hold the limits, as 64-bit ones."""
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
-
-
 def _find_wrong(values: np.ndarray, most: int) -> np.ndarray:
-    """Which values are no whole numbers from 0 to `most`; empty where all are, which takes less time."""
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            wrong: np.ndarray = ~((values >= 0) & (values <= most) & (values == np.rint(values)) & (values < 2.0**63))
-            return wrong
-    if values.min(initial=0) >= 0 and values.max(initial=0) <= most:
-        return np.zeros(0, dtype=bool)
-    return (values < 0) | (values > most)
+    """Which values are no whole numbers from 0 to `most`."""
+    if values.dtype.kind != "f":
+        return (values < 0) | (values > most)
+    with np.errstate(invalid="ignore"):
+        wrong: np.ndarray = ~((values >= 0) & (values <= most) & (values < 2.0**63) & (values == np.rint(values)))
+    return wrong
 
 
 def _show(value: np.generic) -> str:
     """A number as an error shows it."""
     number = value.item()
-    if number != number:
-        return "no value (null or NaN)"
-    is_whole = isinstance(number, int) or (abs(number) < MAX_PUZZLE and number == int(number))
-    return f"{int(number)}" if is_whole else f"{number:g}"
+    return "no value (null or NaN)" if number != number else repr(number).removesuffix(".0")
 
 
 def _unknown(chunk: Chunk, length: int, labels: np.ndarray) -> np.ndarray:
     """The column `unknown`, [N, L] bool."""
     cells = chunk.cells["unknown"]
-    if isinstance(cells, Texts):
-        cells = _parse_truth(chunk, cells.values)
+    if isinstance(cells, list):
+        cells = _parse_truth(chunk, cells)
     if not isinstance(cells, Lists):
         rule = "unknown must hold lists of 0 and 1, a value a token"
         raise UserError(str(chunk.path), f"{rule}, got {_name_type(cells)}: save lists, or remove the column")
@@ -272,23 +251,46 @@ def _parse_truth(chunk: Chunk, texts: list[str]) -> Lists:
     return Lists(values, np.array([len(text) for text in plain], dtype=np.int64))
 
 
-def _integers(chunk: Chunk, name: str, most: int) -> np.ndarray:
-    """A column of whole numbers from 0 to `most`, [N] int64."""
+def _integers(chunk: Chunk, name: str, most: int, otherwise: str = "") -> np.ndarray:
+    """A column of whole numbers from 0 to `most`, [N] int64.
+
+    Args:
+        otherwise: what else a cell may be, for an error.
+    """
     cells = chunk.cells[name]
-    rule = f"{name} must be a whole number from 0 to {most:,}"
-    if isinstance(cells, Texts):
-        return _parse_integers(chunk, cells.values, rule, most)
-    if not isinstance(cells, Numbers) or cells.values.dtype.kind == "b":
-        raise UserError(str(chunk.path), f"{rule}, got {_name_type(cells)}: save a whole number for each row")
-    values = _exact(cells.values)
-    _refuse(chunk, _find_wrong(values, most), lambda row: f"{rule}, got {_show(values[row])}: correct the row, or remove it")
-    integers: np.ndarray = values.astype(np.int64)
-    return integers
+    rule, advice = f"{name} must be a whole number from 0 to {most:,}{otherwise}", "correct the row, or remove it"
+    if isinstance(cells, list):
+        found = [INTEGER.fullmatch(text) for text in cells]
+        integers = [int(match[1]) if match else -1 for match in found]
+        wrong = np.array([not 0 <= value <= most for value in integers])
+        _refuse(chunk, wrong, lambda row: f"{rule}, got {_show_cell(cells[row])}: {advice}")
+        return np.array(integers, dtype=np.int64)
+    if not isinstance(cells, np.ndarray) or cells.dtype.kind == "b":
+        raise UserError(str(chunk.path), f"{rule}, got {_name_type(cells)}: save one in each row")
+    _refuse(chunk, _find_wrong(cells, most), lambda row: f"{rule}, got {_show(cells[row])}: {advice}")
+    return cells.astype(np.int64)
 
 
-def _parse_integers(chunk: Chunk, texts: list[str], rule: str, most: int) -> np.ndarray:
-    found = [INTEGER.fullmatch(text) for text in texts]
-    values = [int(match[1]) if match else -1 for match in found]
-    wrong = np.array([not 0 <= value <= most for value in values])
-    _refuse(chunk, wrong, lambda row: f"{rule}, got {_shorten(texts[row]) or 'an empty cell'!r}: correct the row, or remove it")
-    return np.array(values, dtype=np.int64)
+def _show_cell(text: str) -> str:
+    return repr(_shorten(text)) if text else "an empty cell"
+
+
+def _puzzles(chunk: Chunk) -> np.ndarray:
+    """The column `puzzle`: [N] int64, or text where a cell is a name. A whole number is one value however it is written."""
+    cells = chunk.cells["puzzle"]
+    if not isinstance(cells, list) or all(INTEGER.fullmatch(text) or _is_number(text) or not text.strip() for text in cells):
+        return _integers(chunk, "puzzle", MAX_PUZZLE, " or a name")
+    found = [(INTEGER.fullmatch(text), text.strip()) for text in cells]
+    names = [str(int(match[1])) if match else name for match, name in found]
+    wrong = np.array([not 0 < len(name) <= MAX_NAME or (_is_number(name) and not name.isdecimal()) for name in names])
+    rule = f"puzzle must be a whole number from 0 or a name of 1 to {MAX_NAME} characters"
+    _refuse(chunk, wrong, lambda row: f"{rule}, got {_show_cell(cells[row])}: correct the row, or remove it")
+    return np.array(names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

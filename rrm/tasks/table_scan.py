@@ -15,7 +15,7 @@ from rrm.tasks.task import Split
 
 MAX_HELD_BYTES = 2**29  # memory of the rows that a process holds
 
-_HELD: dict[tuple[str, TableFormat], Rows] = {}  # rows of files by digest and format, those read first in front
+_HELD: dict[tuple[str, TableFormat], Rows] = {}  # rows of files by digest and format
 
 
 class Source(NamedTuple):
@@ -34,13 +34,13 @@ class TableFacts(NamedTuple):
     largest_split: Split  # the file that holds it ...
     largest_at: str  # ... and where: `row 17`
     puzzles: int  # distinct values of the column `puzzle`; 0 without it
-    groups: Mapping[Split, int]  # by file: distinct puzzles, or rows without the column
+    groups: Mapping[Split, int]  # by file: how many groups of rows stay together
 
 
 @dataclass(frozen=True)
 class _FileFacts:
     source: Source
-    rows: int
+    groups: int  # rows of one group stay in one split
     length: int
     largest: int
     largest_row: int
@@ -68,23 +68,24 @@ def read_source(source: Source, given: TableFormat) -> Rows:
         UserError: as from `read_rows`.
     """
     key = (source.sha256, given)
-    if key not in _HELD:
-        rows = read_rows(source.path, given)
-        while _HELD and sum(held.num_bytes for held in _HELD.values()) + rows.num_bytes > MAX_HELD_BYTES:
-            del _HELD[next(iter(_HELD))]
-        if rows.num_bytes > MAX_HELD_BYTES:
-            return rows
+    if key in _HELD:
+        return _HELD[key]
+    rows = read_rows(source.path, given)
+    if sum(held.num_bytes for held in (*_HELD.values(), rows)) > MAX_HELD_BYTES:
+        _HELD.clear()
+    if rows.num_bytes <= MAX_HELD_BYTES:
         _HELD[key] = rows
-    return _HELD[key]
+    return rows
 
 
 def _scan_file(source: Source, given: TableFormat) -> _FileFacts:
     rows = read_source(source, given)
-    count, length = rows.inputs.shape
     highest = np.maximum(rows.inputs.max(axis=1), rows.labels.max(axis=1))
     columns = {name for name in OPTIONAL if getattr(rows, name) is not None}
+    groups = len(highest) if rows.group is None else len(np.unique(rows.group))
     distinct, first = np.unique([] if rows.puzzle is None else rows.puzzle, return_index=True)
-    return _FileFacts(source, count, length, int(highest.max()), int(highest.argmax()) + 1, columns, distinct, first + 1)
+    at = int(highest.argmax())
+    return _FileFacts(source, groups, rows.inputs.shape[1], int(highest[at]), at + 1, columns, distinct, first + 1)
 
 
 def _compare(files: list[_FileFacts]) -> TableFacts:
@@ -106,7 +107,7 @@ def _compare(files: list[_FileFacts]) -> TableFacts:
         highest.source.split,
         f"row {highest.largest_row}",
         puzzles=sum(len(file.puzzles) for file in files),
-        groups={file.source.split: len(file.puzzles) or file.rows for file in files},
+        groups={file.source.split: file.groups for file in files},
     )
 
 
@@ -134,7 +135,7 @@ def count_groups(groups: int, shares: Mapping[Split, float], where: str) -> dict
     """How many groups of rows of the training file belong to each split.
 
     Args:
-        groups: number of groups; the rows of a puzzle are one, and without puzzles each row.
+        groups: number of groups whose rows stay together.
         shares: share of the groups that each split takes, of those that the splits before it left; at least one group.
 
     Raises:
@@ -146,7 +147,7 @@ def count_groups(groups: int, shares: Mapping[Split, float], where: str) -> dict
     counts["train"] = groups - sum(counts.values())
     if counts["train"] <= 0:
         given = " and ".join(f"{name} {value:g}" for name, value in shares.items())
-        rule = f"must leave puzzles for training (rows where it has no column 'puzzle'), got {groups} and the shares {given}"
+        rule = f"must leave puzzles for training (items or rows without the column 'puzzle'), got {groups} and the shares {given}"
         raise UserError(where, f"{rule}: give smaller shares, or files of their own")
     return counts
 

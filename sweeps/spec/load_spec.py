@@ -12,7 +12,7 @@ from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, wri
 from rrm.config import fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, parse_version
 from rrm.errors import UserError, from_validation, require_sections
-from rrm.files import expand_home
+from rrm.files import expand_home, locate
 from rrm.format_version import STORE_FORMAT, check_format
 from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
@@ -153,4 +153,4 @@ def _override_path(sections: Sections, section: str, name: str, dotted: str, val
 
 def _from_here(path: Any) -> Any:
     """A data path of the command line as an absolute one; the name of a public set stays as it is."""
-    return str(Path(expand_home(path)).resolve()) if isinstance(path, str) and path not in NAMED else path
+    return str(locate(Path(), path)) if isinstance(path, str) and path not in NAMED else path

@@ -96,7 +96,7 @@ def test_text_is_read_by_its_alphabet_and_other_ways_to_write_a_list_are_the_sam
     write_npz(tmp_path / "words.npz", {name: np.array(texts) for name, texts in words.items()})
     write_parquet(tmp_path / "lists.parquet", {name: np.array(rows, dtype=np.float32) for name, rows in lists.items()})
     quoted = [f'"{row}","{answer}"'.replace("1", "1.0") for row, answer in zip(lists["input"], lists["label"], strict=True)]
-    (tmp_path / "lists.csv").write_text("\ufeffinput,label\r\n" + "\r\n".join(quoted), encoding="utf-8")
+    (tmp_path / "lists.csv").write_text("\ufeff\r\ninput,label\r\n" + "\r\n".join(quoted), encoding="utf-8")
     texts = [load(tmp_path, train=f"words.{suffix}", alphabet="ab.") for suffix in WRITERS]
     numbers = [load(tmp_path, train=f"lists.{suffix}") for suffix in ("parquet", "csv")]
     assert len({data.fingerprint for data in texts + numbers}) == 1
@@ -144,6 +144,37 @@ def test_rows_of_a_puzzle_stay_in_one_split(tmp_path: Path) -> None:
     assert {split: len(examples) for split, examples in splits.items()} == {"train": 39, "validation": 9, "test": 12}
     held = [set(examples.puzzle_identifiers.tolist()) for examples in splits.values()]
     assert sum(map(len, held)) == len(set().union(*held)) == 20 and set().union(*held) == set(range(1, 21))
+
+
+def test_puzzles_have_numbers_in_the_order_of_their_names_in_every_format(tmp_path: Path) -> None:
+    names = [f"maze {number // 3}" if number >= 3 else "007" for number in range(ROWS)]
+    columns = made_columns() | {"puzzle": names}
+    columns.pop("item")
+    for suffix, write in WRITERS.items():
+        write(tmp_path / f"rows.{suffix}", columns | ({"puzzle": np.array(names)} if suffix == "npz" else {}))
+    loaded = [load(tmp_path, train=f"rows.{suffix}") for suffix in WRITERS]
+    assert len({data.fingerprint for data in loaded}) == 1
+    found = {
+        int(number): sorted({names[item] for item in examples.items[examples.puzzle_identifiers == number]})
+        for examples in loaded[0].splits.values()
+        for number in np.unique(examples.puzzle_identifiers)
+    }
+    assert [found[number] for number in range(1, 21)] == [[name] for name in sorted(set(names))]
+
+
+def test_a_puzzle_is_one_whether_a_file_has_its_number_as_a_number_or_as_text(tmp_path: Path) -> None:
+    write_npz(tmp_path / "numbers.npz", TINY | {"puzzle": np.arange(12)})
+    write_parquet(tmp_path / "names.parquet", TINY | {"puzzle": [*"abcdefghijk", "011"]})
+    with pytest.raises(UserError, match=r"got 11, which .*numbers.npz has in row 12"):
+        load(tmp_path, train="numbers.npz", test="names.parquet")
+
+
+def test_rows_of_an_item_stay_in_one_split_where_there_are_no_puzzles(tmp_path: Path) -> None:
+    columns = made_columns()
+    columns.pop("puzzle")
+    write_npz(tmp_path / "rows.npz", columns)
+    held = [set(examples.items.tolist()) for examples in load(tmp_path, train="rows.npz").splits.values()]
+    assert sum(map(len, held)) == len(set().union(*held)) == ROWS // 2
 
 
 def test_fewer_training_rows_are_the_first_of_more_and_other_splits_stay(tmp_path: Path) -> None:
@@ -246,6 +277,13 @@ def workbook_bytes(folder: Path) -> bytes:
     return (folder / "made.xlsx").read_bytes()
 
 
+def no_array_bytes(folder: Path) -> bytes:
+    with zipfile.ZipFile(folder / "made.zip", "w") as archive:
+        for name in TINY:
+            archive.writestr(f"{name}.npy", "1 2 3")
+    return (folder / "made.zip").read_bytes()
+
+
 # Content of the file, settings of the task, and a part of the line.
 Broken = tuple[str, bytes | str | Callable[[Path], bytes], dict[str, Any], str]
 BROKEN: dict[str, Broken] = {
@@ -291,7 +329,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "null token": ("a.parquet", parquet_bytes(input=pa.array([[1, None, 3]] * 12, INTEGERS)), {}, "got no value .* at token 2"),
     "empty cell": ("a.csv", "input,label\n1 2,\n", {}, "label must have a value, got an empty cell"),
-    "gap in a list": ("a.csv", 'input,label\n"1,,3",1 2 3\n', {}, "input must be a list of whole numbers, got '' in it"),
+    "gap in a list": ("a.csv", 'input,label\n"1,,3",1 2 3\n', {}, "input must be a list of whole numbers, got '1,,3'"),
     "missing column": (
         "a.parquet",
         parquet_bytes(),
@@ -377,7 +415,17 @@ BROKEN: dict[str, Broken] = {
         "must leave puzzles for training .* got 1 and the shares",
     ),
     "share above one": ("a.parquet", parquet_bytes(), {"test": 1.5}, "task.test: must be a path or be less than 1, got 1.5"),
-    "puzzle": ("a.parquet", parquet_bytes(puzzle=["one"] * 12), {}, "puzzle must be a whole number .* got 'one'"),
+    "puzzle": ("a.parquet", parquet_bytes(puzzle=["1.5"] * 12), {}, "puzzle must be a whole number .* or a name, got '1.5'"),
+    "number among names": ("a.parquet", parquet_bytes(puzzle=["one", "-1"] * 6), {}, "row 2: puzzle must be .* a name .* got '-1'"),
+    "puzzle without a value": ("a.csv", "input,label,puzzle\n1,2,a\n1,2,\n", {}, "row 2 .*: puzzle must be .* got an empty cell"),
+    "single value": ("a.npz", lambda at: npz_bytes(at, item=3), {}, "item must be an array .* got a single value"),
+    "member that is no array": ("a.npz", no_array_bytes, {}, "cannot be read as .npz, it is cut or damaged"),
+    "bin above all measures": (
+        "a.parquet",
+        parquet_bytes(steps=[1] * 12),
+        {"difficulty": {"steps": [1, 2**31]}},
+        "difficulty.steps.1: must be less than or equal to 2147483647",
+    ),
     "item": ("a.parquet", parquet_bytes(item=[2**31] * 12), {}, "item must be a whole number .* got 2147483648"),
     "measure": (
         "a.parquet",
@@ -461,8 +509,12 @@ def test_files_that_do_not_fit_each_other_are_refused(tmp_path: Path, changes: C
 
 
 def test_a_folder_or_an_absent_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must be a Parquet, .npz or CSV file, got a folder: name a file in it"):
+    with pytest.raises(UserError, match=r"must be a file, got a folder: name a file in it"):
         load(tmp_path, train=".")
+    (tmp_path / "circle").symlink_to("circle")
+    for path in ("circle", "a\0b", "a" * 5000):
+        with pytest.raises(UserError, match="cannot be read: "):
+            load(tmp_path, train=path)
     with pytest.raises(UserError, match=r"absent.csv: cannot be read: No such file"):
         load(tmp_path, train="absent.csv")
 
