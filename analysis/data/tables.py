@@ -46,7 +46,10 @@ def no_files(name: str, trials: Collection[str] | None) -> Iterable[tuple[str, b
 
 @dataclass(frozen=True)
 class Tables:
-    """The measurements of one or more sweeps. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`."""
+    """The measurements of one or more sweeps. `trials` has the columns of docs/formats.md, `curves` those of `CURVE_COLUMNS`.
+
+    What follows from them is kept: other trials are another `Tables`.
+    """
 
     trials: pd.DataFrame
     curves: pd.DataFrame

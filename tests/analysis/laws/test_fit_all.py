@@ -230,8 +230,8 @@ def test_a_setting_that_follows_the_width_does_not_split_a_group_and_another_doe
     tables = table([16, 32, 64], [1, 2, 4])
     tables.trials["optim.lr"] = tables.trials["model.hidden_size"].map({16: 1e-2, 32: 5e-3, 64: 2e-3})
     assert one_exponent(tables).trials == 27
-    tables.trials["optim.weight_decay"] = [0.1, 1.0] * 13 + [0.1]
-    groups = {fit.group.get("optim.weight_decay") for fit in fit_laws(tables, laws=[Recurrence()]) if fit.form == "one_exponent"}
+    split = Tables(tables.trials.assign(**{"optim.weight_decay": [0.1, 1.0] * 13 + [0.1]}), tables.curves)
+    groups = {fit.group.get("optim.weight_decay") for fit in fit_laws(split, laws=[Recurrence()]) if fit.form == "one_exponent"}
     assert groups == {0.1, 1.0}
 
 
