@@ -269,9 +269,11 @@ def parse_trial(sections: dict[str, Any], folder: Path, prefix: str = "") -> Tri
     Raises:
         UserError: a key, a value, a plug-in or a data file is wrong; the path of the field starts with `prefix`.
     """
-    if isinstance(sections, dict) and "plugins" in sections:
-        sections = sections | {"plugins": dump_plugins(read_plugins(sections["plugins"], folder))}
-    return validate_trial(sections, prefix).located(folder)
+    registry = None
+    if isinstance(sections, dict):
+        sections = dict(sections)
+        registry = registry_of(read_plugins(sections.pop("plugins", None), folder))
+    return validate_trial(sections, prefix, registry).located(folder)
 
 
 def dump_plugins(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
@@ -283,7 +285,7 @@ def validate_trial(sections: dict[str, Any], prefix: str = "", registry: Registr
     """The trial that YAML sections describe, without a look at the data files that it names.
 
     Args:
-        registry: the kinds that the trial may have; where absent, those of the plug-ins in `sections`, whose files are held.
+        registry: the kinds that the trial may have; where absent, those of the plug-ins that a stored trial names.
 
     Raises:
         UserError: a key or a value is wrong; the path of the field starts with `prefix`.
@@ -292,7 +294,7 @@ def validate_trial(sections: dict[str, Any], prefix: str = "", registry: Registr
         raise UserError(prefix or "trial", f"must be sections with fields, got {sections!r}")
     if registry is None:
         sections = dict(sections)
-        registry = registry_of(parse_plugins(sections.pop("plugins", None)))
+        registry = registry_of(parse_plugins(sections.pop("plugins", None)), is_stored=True)
     config_class = trial_class(registry)
     require_sections(sections, config_class, prefix)
     try:
@@ -312,15 +314,20 @@ def read_trial(path: Path) -> TrialConfig:
         UserError: the file is damaged, or a plug-in is absent or damaged.
     """
     sections = read_yaml(path)
-    registry = registry_of(read_plugins(sections.pop("plugins", None), path.parent))
-    return validate_trial(sections, registry=registry)
+    read_plugins(sections.get("plugins"), path.parent)
+    return validate_trial(sections)
+
+
+def write_plugins(folder: Path, plugins: Iterable[Plugin]) -> None:
+    """Write the files of plug-ins into a folder, where `read_plugins` finds them."""
+    for name, content in files_of(plugins).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, content)
 
 
 def write_trial(folder: Path, config: TrialConfig) -> None:
     """Write `trial.yaml` and the files of its plug-ins into a folder, for `read_trial`."""
-    for name, content in files_of(config.plugins or ()).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, content)
+    write_plugins(folder, config.plugins or ())
     write_atomically(folder / TRIAL, write_yaml(config.resolved()))
 
 
@@ -338,6 +345,5 @@ def load_trial(path: Path, defaults: int = NEWEST_DEFAULTS) -> TrialConfig:
     if "trial" in sections or "measure" in sections or "search" in sections:
         raise UserError(str(path), f"is a sweep, not a trial: use rrm-sweep run {path}")
     version = parse_version(sections.pop("defaults", defaults), "defaults")
-    plugins = read_plugins(sections.pop("plugins", None), path.parent)
-    registry = registry_of(plugins)
+    registry = registry_of(read_plugins(sections.pop("plugins", None), path.parent))
     return validate_trial(with_defaults(sections, version, registry), registry=registry).located(path.parent)

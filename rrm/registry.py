@@ -38,21 +38,27 @@ BUILT_IN = Registry(MappingProxyType(TASK_CONFIGS), MappingProxyType(MODEL_CONFI
 
 
 @lru_cache(maxsize=64)
-def registry_of(plugins: tuple[Plugin, ...]) -> Registry:
-    """The built-in kinds, those of all installed packages, and those of the files among `plugins`, which are imported.
+def registry_of(plugins: tuple[Plugin, ...], is_stored: bool = False) -> Registry:
+    """The built-in kinds and those of plug-ins, which are imported.
+
+    Args:
+        plugins: what a spec or a trial names.
+        is_stored: whether a program wrote it, which names all that it uses; else the kinds of all installed packages are added.
 
     Raises:
         UserError: a plug-in cannot be imported, has no kind, or has a kind that another one has; or a package has another version.
     """
     kinds: dict[str, Kinds] = {name: dict(BUILT_IN.section(name)) for name in SECTIONS}
     sources: dict[tuple[str, str], Plugin] = {}
-    for point in installed_points():
-        package = package_of(point)
-        _add(kinds, sources, package, f"package {package.code}", [load_point(point)])
-    for number, plugin in enumerate(plugins):
+    for plugin in plugins:
         if plugin.package is not None:
             check_installed(plugin)
-        else:
+    for point in installed_points() if plugins or not is_stored else ():
+        package = package_of(point)
+        if package in plugins or not is_stored:
+            _add(kinds, sources, package, f"package {package.code}", [load_point(point)])
+    for number, plugin in enumerate(plugins):
+        if plugin.file is not None:
             _add(kinds, sources, plugin, f"plugins.{number}: {plugin.file}", classes_of(import_plugin(plugin)))
     if not sources:
         return BUILT_IN
