@@ -451,8 +451,8 @@ class RecursiveConfig(IterativeConfig):
 
     @property
     def answer_network_layers(self) -> int | None:
-        """Layers of a network for the answer's updates alone, the field `answer_layers`; None where one network has both roles."""
-        return getattr(self, "answer_layers", None)
+        """Layers of a network for the answer's updates alone; None where one network has both roles."""
+        return None
 
     def call_layers(self, cycles: Cycles | None = None) -> list[int]:
         t, n = cycles or self.cycles

@@ -120,7 +120,7 @@ def schema(
 
 @app.command()
 def doctor(storage: Storage = None) -> None:
-    """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
+    """Check versions, plug-ins, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
     from sweeps.cli.doctor import examine
 
     findings = list(examine(choose_storage(storage) or str(LOCAL_STORAGE)))

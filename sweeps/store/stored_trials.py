@@ -29,7 +29,7 @@ def recall_plugins(store: Store, entries: Any) -> None:
         if is_held(plugin):
             continue
         where, content = f"{store.location}/{stored_name(plugin)}", store.backend.read(stored_name(plugin))
-        if content is not None and hold_file(where, content) != plugin:
+        if content is not None and hold_file(where, content).sha256 != plugin.sha256:
             raise UserError(where, "is damaged: its content does not have the digest of its folder; put the file there again")
 
 

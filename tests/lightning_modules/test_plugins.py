@@ -8,13 +8,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lightning_modules.__main__ import main
 from lightning_modules.config import load_trial, read_trial, write_trial
 from lightning_modules.fit import fit
+from lightning_modules.saved_model import SavedModel, save_model
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError
+from rrm.models import build_model
 from tests.conftest import EXAMPLES, ROOT, plugin_sections
 from tests.lightning_modules.test_fit import VOLATILE
 
@@ -61,6 +65,30 @@ def test_the_folder_of_a_trial_holds_its_files_and_is_enough(trial_file: Path, t
     again = [sys.executable, "-c", code, str(tmp_path / "out/trial.yaml"), "--out", str(tmp_path / "out")]
     shown = subprocess.run(again, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0 and "already finished" in shown.stdout, shown.stderr
+
+
+ANSWERED = """
+import sys
+from pathlib import Path
+import numpy as np
+from lightning_modules.saved_model import SavedModel
+print(SavedModel(Path(sys.argv[1])).answer(np.load(sys.argv[2])).answers.tolist())
+"""
+
+
+@pytest.mark.more
+def test_a_saved_model_brings_its_files(trial_file: Path, tmp_path: Path) -> None:
+    config = load_trial(trial_file)
+    torch.manual_seed(0)
+    model = build_model(config.model, config.task.shape)
+    save_model(tmp_path / "saved", config, model.state_dict())
+    (trial_file.parent / "my_model.py").unlink()
+    puzzles = np.random.default_rng(0).integers(0, 5, (3, config.task.shape.length))
+    np.save(tmp_path / "puzzles.npy", puzzles)
+    code = [sys.executable, "-c", ANSWERED, str(tmp_path / "saved"), str(tmp_path / "puzzles.npy")]
+    ended = subprocess.run(code, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == SavedModel(tmp_path / "saved").answer(puzzles).answers.tolist()
 
 
 def test_a_changed_file_is_another_trial(trial_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

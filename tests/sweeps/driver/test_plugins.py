@@ -12,10 +12,12 @@ import pytest
 import yaml
 from rich.console import Console
 
+import analysis.cli
 from analysis.data.tables import load_store
 from lightning_modules.outcome import Outcome
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError
+from sweeps.cli.doctor import examine
 from sweeps.cli.submit import SPEC_FILE, submitted_sections, write_submitted
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
@@ -177,6 +179,12 @@ def test_a_field_of_a_model_of_a_file_is_varied_and_searched(load: Callable[...,
     assert load_spec(path).trial_with({"model.rate": 0.3}, "trial").flat()["model.rate"] == 0.3
 
 
+def test_the_sweep_of_the_page_is_valid(plugin_folder: Path) -> None:
+    (plugin_folder / "sweep.yaml").write_text(EXAMPLES["sweep.yaml"])
+    spec = load_spec(plugin_folder / "sweep.yaml")
+    assert [trial.flat()["model.rate"] for trial in spec.cells] == [0.25, 0.5] and spec.total == 6
+
+
 def test_nested_training_sets_hold_for_a_task_of_a_file(load: Callable[..., SweepSpec]) -> None:
     spec = load(measure={"vary": {"task.train_examples": [30, 60]}, "seeds": 1})
     assert {trial.flat()["task.nested"] for trial in spec.design} == {True}
@@ -238,6 +246,24 @@ def test_a_damaged_file_in_a_store_is_one_line(load: Callable[..., SweepSpec], p
     assert "my_model.py: is damaged: its content does not have the digest of its folder" in ended.stderr.splitlines()[-1]
 
 
+def test_doctor_lists_installed_packages_and_their_kinds(install: Callable[..., None], tmp_path: Path) -> None:
+    install()
+    assert "ok      plug-in my-puzzles 1.0 (task reverse)" in map(str, examine(str(tmp_path)))
+    install("1.1", tasks="reverse = my_puzzles:Absent")
+    refused = next(finding for finding in examine(str(tmp_path)) if "my-puzzles 1.1" in finding.what)
+    assert refused.state == "bad" and "repair or uninstall the package" in refused.what
+
+
+SERVED = """
+import sys
+import mlflow.pyfunc
+import pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+answer = model.predict(pd.DataFrame({"grid": [[1, 2, 3, 3, 4, 4, 5, 3, 0, 0, 0, 0]]}))["answer"][0]
+assert len(answer) == 12, answer
+"""
+
+
 @pytest.mark.ray
 @pytest.mark.more
 def test_a_sweep_over_both_files_runs_on_ray_and_is_reported(
@@ -251,3 +277,12 @@ def test_a_sweep_over_both_files_runs_on_ray_and_is_reported(
     assert [record["outcome"] for record in results.values()] == ["completed"] * 2
     assert {record["model.kind"] for record in results.values()} == {"damped", "trm"}
     assert "nothing to run" in typed("run", str(path)).stdout
+    for name in ("my_puzzle.py", "my_model.py"):
+        (plugin_folder / name).unlink()
+    (saved,) = (tmp_path / "runs/mlartifacts").glob("**/data/model")
+    named = [entry["file"] for entry in read_yaml(saved / "trial.yaml")["plugins"]]
+    assert sorted(file.name for file in saved.glob("plugins/*/*")) == sorted(named)
+    served = subprocess.run([sys.executable, "-c", SERVED, saved.parent.parent], cwd=ROOT, capture_output=True, text=True)
+    assert served.returncode == 0, served.stderr
+    reported = typed(str(tmp_path / "runs/tiny"), main=analysis.cli.main, name="rrm-analyze")
+    assert reported.returncode == 0, reported.stderr
