@@ -9,11 +9,10 @@ from typing import NoReturn
 import torch
 
 from lightning_modules.atomic_write import write_atomically
-from lightning_modules.config import TrialConfig, load_trial, validate_trial
+from lightning_modules.config import TrialConfig, load_trial, read_trial, write_trial
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, Row, read_result
 from lightning_modules.trial_folder import RESULT, TRIAL
-from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
@@ -73,7 +72,7 @@ def _find_trial(path: Path, out: Path | None) -> tuple[TrialConfig, Path]:
 def _stored_fingerprint(folder: Path) -> str | None:
     """The fingerprint of the trial in a folder; None where the folder has no trial."""
     trial_file = folder / TRIAL
-    return validate_trial(read_yaml(trial_file)).fingerprint if trial_file.exists() else None
+    return read_trial(trial_file).fingerprint if trial_file.exists() else None
 
 
 def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
@@ -117,7 +116,7 @@ def _prepare(folder: Path, config: TrialConfig) -> Path:
         raise UserError(str(folder), "holds another trial: choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / TRIAL, write_yaml(config.resolved()))
+        write_trial(folder, config)
     except OSError as error:
         raise UserError(str(folder), f"cannot be written: {error.strerror}") from None
     return folder

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
-from lightning_modules.yaml_file import read_yaml
+from lightning_modules.atomic_write import write_atomically
+from lightning_modules.trial_folder import TRIAL
+from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.config import (
     SAME_SCORES,
     SCORING,
     LossConfig,
     OptimConfig,
+    Plugin,
     RecursiveConfig,
     RuleError,
     StrictConfig,
@@ -25,9 +29,12 @@ from rrm.config import (
 from rrm.defaults import NEWEST_DEFAULTS, parse_version, with_defaults
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import FilePath, checked_sha256, expand_home, locate
-from rrm.models import CONFIGS, TaggedModelConfig
+from rrm.kinds import union_by_kind
+from rrm.models import TaggedModelConfig, tagged_union
 from rrm.models.trm import TRMConfig
-from rrm.tasks import TaskConfig
+from rrm.plugins import files_of, parse_plugins, read_plugins
+from rrm.registry import BUILT_IN, Registry, registry_of
+from rrm.tasks import DEFAULT_KIND, TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
 
 BudgetUnit = Literal["steps", "fresh_examples", "train_flops", "seconds"]
@@ -102,6 +109,10 @@ class EvalConfig(StrictConfig):
 class TrialConfig(StrictConfig):
     """One trial, seed included."""
 
+    registry: ClassVar[Registry] = BUILT_IN
+
+    plugins: list[Plugin] | None = None
+    """Files with a task or a model of your own, by paths that start at its folder: `[my_model.py]` (docs/extending.md)."""
     task: TaskConfig = SudokuConfig()
     """Puzzles to learn; `task.kind` selects the fields."""
     model: TaggedModelConfig = TRMConfig()
@@ -136,7 +147,7 @@ class TrialConfig(StrictConfig):
             problem = f"eval.halting must be one of {rules} for the kind {model.kind!r}, got {self.eval.halting!r}"
             raise RuleError(problem, "eval.halting", "model.kind")
         if self.fit.curriculum and not isinstance(model, RecursiveConfig):
-            kinds = ", ".join(kind for kind, config in CONFIGS.items() if issubclass(config, RecursiveConfig))
+            kinds = ", ".join(kind for kind, config in self.registry.models.items() if issubclass(config, RecursiveConfig))
             problem = f"fit.curriculum has no effect on the kind {model.kind!r}: it is understood by {kinds}"
             raise RuleError(problem, "fit.curriculum", "model.kind")
         return self
@@ -162,12 +173,17 @@ class TrialConfig(StrictConfig):
     def identity(self) -> dict[str, Any]:
         """What makes the trial this trial: the resolved config without neutral fields, digests in the place of paths of data files.
 
+        Where a plug-in defines the kind of its task or model, `code` has the digest of the file, or the package and its version.
         A field that is new must declare a neutral value (`rrm.config.is_neutral`), else every finished trial gets another identity.
         Settings of how a trial runs (threads, device, memory) are in `resources` of a sweep, and never in a trial.
         """
         whole = self.resolved() | {"task": self.task.identity()}
         whole["fit"].pop("start_from", None)
-        return drop_fields(self, whole, is_neutral)
+        whole.pop("plugins", None)
+        kept = drop_fields(self, whole, is_neutral)
+        sources = {"task": self.task.from_plugin, "model": self.model.from_plugin}
+        code = {section: plugin.code for section, plugin in sources.items() if plugin is not None}
+        return kept | ({"code": code} if code else {})
 
     @property
     def fingerprint(self) -> str:
@@ -185,9 +201,10 @@ class TrialConfig(StrictConfig):
         return _hash(trained | ({"scored_rows": self.eval.batch_size} if self.model.answers_at_random else {}))
 
     def flat(self) -> dict[str, Any]:
-        """Every resolved parameter by dotted path, the seed aside."""
+        """Every resolved parameter by dotted path, the seed and the plug-ins aside."""
         sections = self.resolved()
         del sections["seed"]
+        sections.pop("plugins", None)
         return flatten(sections)
 
     def located(self, folder: Path) -> Self:
@@ -217,6 +234,19 @@ class TrialConfig(StrictConfig):
         return self.model_dump(mode="json", exclude_none=True, exclude={"optim": set(self._idle)}, serialize_as_any=True)
 
 
+@cache
+def trial_class(registry: Registry) -> type[TrialConfig]:
+    """The class of trials that have the kinds of a registry."""
+    if registry is BUILT_IN:
+        return TrialConfig
+    annotations = {"task": union_by_kind(registry.tasks, DEFAULT_KIND), "model": tagged_union(registry.models)}
+    known = TrialConfig.model_fields
+    fields = {name: (kinds, Field(known[name].default, description=known[name].description)) for name, kinds in annotations.items()}
+    made: type[TrialConfig] = create_model("TrialConfig", __base__=TrialConfig, **fields)  # type: ignore[call-overload]
+    made.registry = registry
+    return made
+
+
 CURVE_SETTINGS = tuple(marked_paths(TrialConfig, SAME_SCORES))  # they change curves, and neither the model nor its scores
 
 
@@ -234,28 +264,71 @@ def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def parse_trial(sections: dict[str, Any], folder: Path, prefix: str = "") -> TrialConfig:
-    """The trial that YAML sections describe; relative data paths start at `folder`.
+    """The trial that YAML sections describe; relative paths of data and of plug-ins start at `folder`.
 
     Raises:
-        UserError: a key, a value or a data file is wrong; the path of the field starts with `prefix`.
+        UserError: a key, a value, a plug-in or a data file is wrong; the path of the field starts with `prefix`.
     """
-    return validate_trial(sections, prefix).located(folder)
+    registry = None
+    if isinstance(sections, dict):
+        sections = dict(sections)
+        registry = registry_of(read_plugins(sections.pop("plugins", None), folder))
+    return validate_trial(sections, prefix, registry).located(folder)
 
 
-def validate_trial(sections: dict[str, Any], prefix: str = "") -> TrialConfig:
+def dump_plugins(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+    """Plug-ins as a stored spec or trial names them."""
+    return [plugin.model_dump(exclude_none=True) for plugin in plugins]
+
+
+def validate_trial(sections: dict[str, Any], prefix: str = "", registry: Registry | None = None) -> TrialConfig:
     """The trial that YAML sections describe, without a look at the data files that it names.
+
+    Args:
+        registry: the kinds that the trial may have; where absent, those of the plug-ins that a stored trial names.
 
     Raises:
         UserError: a key or a value is wrong; the path of the field starts with `prefix`.
     """
     if not isinstance(sections, dict):
         raise UserError(prefix or "trial", f"must be sections with fields, got {sections!r}")
-    require_sections(sections, TrialConfig, prefix)
+    if registry is None:
+        sections = dict(sections)
+        registry = registry_of(parse_plugins(sections.pop("plugins", None)), is_stored=True)
+    config_class = trial_class(registry)
+    require_sections(sections, config_class, prefix)
     try:
         # Through JSON, where a list may stand for a tuple and 1 for 1.0, but nothing else is converted.
-        return TrialConfig.model_validate_json(json.dumps(sections))
+        config = config_class.model_validate_json(json.dumps(sections))
     except ValidationError as error:
-        raise from_validation(error, TrialConfig, prefix) from None
+        raise from_validation(error, config_class, prefix) from None
+    kinds = (("task", config.task.kind), ("model", config.model.kind))  # type: ignore[attr-defined]
+    plugins = list(dict.fromkeys(registry.plugins[kind] for kind in kinds if kind in registry.plugins))
+    return config.model_copy(update={"plugins": plugins}) if plugins else config
+
+
+def read_trial(path: Path) -> TrialConfig:
+    """The trial in a `trial.yaml` that a program wrote; its plug-ins lie in the folder, and no data file is looked at.
+
+    Raises:
+        UserError: the file is damaged, or a plug-in is absent or damaged.
+    """
+    sections = read_yaml(path)
+    read_plugins(sections.get("plugins"), path.parent)
+    return validate_trial(sections)
+
+
+def write_plugins(folder: Path, plugins: Iterable[Plugin]) -> None:
+    """Write the files of plug-ins into a folder, where `read_plugins` finds them."""
+    for name, content in files_of(plugins).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / name, content)
+
+
+def write_trial(folder: Path, config: TrialConfig) -> None:
+    """Write `trial.yaml` and the files of its plug-ins into a folder, for `read_trial`."""
+    write_plugins(folder, config.plugins or ())
+    write_atomically(folder / TRIAL, write_yaml(config.resolved()))
 
 
 def load_trial(path: Path, defaults: int = NEWEST_DEFAULTS) -> TrialConfig:
@@ -272,4 +345,5 @@ def load_trial(path: Path, defaults: int = NEWEST_DEFAULTS) -> TrialConfig:
     if "trial" in sections or "measure" in sections or "search" in sections:
         raise UserError(str(path), f"is a sweep, not a trial: use rrm-sweep run {path}")
     version = parse_version(sections.pop("defaults", defaults), "defaults")
-    return parse_trial(with_defaults(sections, version), path.parent)
+    registry = registry_of(read_plugins(sections.pop("plugins", None), path.parent))
+    return validate_trial(with_defaults(sections, version, registry), registry=registry).located(path.parent)

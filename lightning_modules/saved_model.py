@@ -1,6 +1,7 @@
 """A trained model as files that another program can load.
 
 <folder>/trial.yaml            the resolved config
+<folder>/plugins/              files with the task or the model, where they are not built in
 <folder>/weights.safetensors   the scored weights
 <folder>/model.pt2             a program of torch.export: puzzles in, logits at D = N_sup out; absent where the model draws
                                random numbers when it answers, because a program cannot repeat them
@@ -16,10 +17,9 @@ import torch
 from torch import Tensor
 
 from lightning_modules.atomic_write import write_atomically
-from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.config import TrialConfig, read_trial, write_trial
 from lightning_modules.evaluation import EVALUATION_SEED
 from lightning_modules.trial_folder import TRIAL
-from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError
 from rrm.format_version import check_format
 from rrm.models import build_model
@@ -48,7 +48,7 @@ class SavedModel:
 
     def __init__(self, folder: Path) -> None:
         _check_folder(folder)
-        self.config = validate_trial(read_yaml(folder / TRIAL))
+        self.config = read_trial(folder / TRIAL)
         self.shape = self.config.task.shape
         self.model: TrialModel[Any] = build_model(self.config.model, self.shape)
         load_weights(self.model, read_weights(folder / SAVED_WEIGHTS))
@@ -90,7 +90,7 @@ def save_model(folder: Path, config: TrialConfig, state: dict[str, Tensor]) -> N
         state: the scored weights, as in `weights.pt`.
     """
     folder.mkdir(parents=True)
-    write_atomically(folder / TRIAL, write_yaml(config.resolved()))
+    write_trial(folder, config)
     write_weights(folder / SAVED_WEIGHTS, state)
     write_atomically(folder / FORMAT, json.dumps({"format": SAVED_FORMAT}))
     model: TrialModel[Any] = build_model(config.model, config.task.shape)

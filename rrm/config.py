@@ -112,6 +112,46 @@ def fields_by_path(section: type, prefix: str = "") -> dict[str, list[Any]]:
     return found
 
 
+class Plugin(StrictConfig):
+    """What defines kinds of tasks and models beside the built-in ones: a file, or an installed package."""
+
+    file: str | None = None
+    """Name of a file with a task or a model."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the file. It is checked where it is given, and filled in when a sweep or a trial is loaded."""
+    package: str | None = None
+    """Name of an installed package with a task or a model."""
+    version: str | None = None
+    """Version of the package, which must be the installed one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = {name for name, value in self if value is not None}
+        if given not in ({"file", "sha256"}, {"package", "version"}):
+            rule = f"must have file and sha256, or package and version, got {', '.join(sorted(given)) or 'none of them'}"
+            raise RuleError(rule, *sorted(given))
+        return self
+
+    @property
+    def name(self) -> str:
+        """The file or the package, for messages."""
+        return self.file or self.package or ""
+
+    @property
+    def code(self) -> str:
+        """What identifies the code: the digest of the file, or name and version of the package."""
+        return self.sha256 or f"{self.package} {self.version}"
+
+
+class KindConfig(StrictConfig):
+    """Settings that have a `kind`, which selects a task or a model."""
+
+    built_class: ClassVar[Any] = None
+    """The class of the task or the model. It is set when the kind is found (`rrm.tasks.find_tasks`, `rrm.models.find_models`)."""
+    from_plugin: ClassVar[Plugin | None] = None
+    """The plug-in that defines the kind; None for a built-in one."""
+
+
 class Cycles(NamedTuple):
     """The T and n of a recursive model, which a curriculum changes during training."""
 
@@ -119,7 +159,7 @@ class Cycles(NamedTuple):
     l_cycles: int
 
 
-class BaseModelConfig(StrictConfig):
+class BaseModelConfig(KindConfig):
     """What a trial reads of the settings of any model, before it builds the model. A subclass adds `kind` and further fields.
 
     The properties are those of a model that answers in one pass. They hold for the model too (`rrm.trial_model.TrialModel`).
@@ -411,8 +451,8 @@ class RecursiveConfig(IterativeConfig):
 
     @property
     def answer_network_layers(self) -> int | None:
-        """Layers of a network for the answer's updates alone, the field `answer_layers`; None where one network has both roles."""
-        return getattr(self, "answer_layers", None)
+        """Layers of a network for the answer's updates alone; None where one network has both roles."""
+        return None
 
     def call_layers(self, cycles: Cycles | None = None) -> list[int]:
         t, n = cycles or self.cycles

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from rrm.errors import UserError
 from rrm.kinds import kind_of
-from rrm.models import CONFIGS
-from rrm.tasks import CONFIGS as TASK_CONFIGS
+from rrm.registry import BUILT_IN, Registry
 from rrm.tasks import DEFAULT_KIND as DEFAULT_TASK
 
 Sections = dict[str, Any]
@@ -51,19 +50,20 @@ def older_defaults(version: int) -> dict[str, ChangedDefault]:
     return {change.path: change for change in later}  # the first change behind `version` wins
 
 
-def with_defaults(trial: Sections, version: int) -> Sections:
+def with_defaults(trial: Sections, version: int, registry: Registry = BUILT_IN) -> Sections:
     """A copy of a trial's sections in which absent fields have the defaults of `version` that differ from those of today."""
     filled = copy.deepcopy(trial)
     for change in older_defaults(version).values():
-        if _has_field(trial, change.path) and not any(_value_at(trial, path) == value for path, value in change.unless.items()):
+        is_same = any(_value_at(trial, path) == value for path, value in change.unless.items())
+        if _has_field(trial, change.path, registry) and not is_same:
             _fill(filled, change.path, change.before)
     return filled
 
 
-def nest_training_sets(trial: Sections) -> Sections:
+def nest_training_sets(trial: Sections, registry: Registry = BUILT_IN) -> Sections:
     """A copy of a trial's sections in which `task.nested` is true, unless it is given or the task does not generate its puzzles."""
     task = trial.get("task", {})
-    config = TASK_CONFIGS.get(kind_of(task, DEFAULT_TASK))
+    config = registry.tasks.get(kind_of(task, DEFAULT_TASK))
     has_files = isinstance(task, dict) and {"train", "hub"} & task.keys()
     filled = copy.deepcopy(trial)
     if config is not None and "nested" in config.model_fields and not has_files:
@@ -71,9 +71,9 @@ def nest_training_sets(trial: Sections) -> Sections:
     return filled
 
 
-def _has_field(trial: Sections, path: str) -> bool:
+def _has_field(trial: Sections, path: str, registry: Registry) -> bool:
     """Whether a trial can have this field: a model has the fields of its kind alone."""
-    config = CONFIGS.get(str(_value_at(trial, "model.kind")))
+    config = registry.models.get(str(_value_at(trial, "model.kind")))
     section, _, name = path.rpartition(".")
     return section != "model" or config is None or name in config.model_fields
 

@@ -1,6 +1,7 @@
 """What all tests share: one thread (two cores run two tests' trials), a tiny trial, no tracking server from outside."""
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import torch
 
 from lightning_modules.config import TrialConfig, parse_trial
 from lightning_modules.yaml_file import write_yaml
+from rrm.plugins import installed_points
+from rrm.registry import registry_of
 
 torch.set_num_threads(1)  # for fixtures of a session or a module, which are made before `one_thread`
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `rrm-sweep` does: Ray reads it when it is imported, here by test modules
@@ -114,3 +117,54 @@ def tiny_sections(**changes: Any) -> dict[str, Any]:
 
 def tiny_trial(**changes: Any) -> TrialConfig:
     return parse_trial(tiny_sections(**changes), Path())
+
+
+EXTENDING = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", EXTENDING, re.DOTALL))  # files that the page shows, by name
+
+
+@pytest.fixture
+def plugin_folder(tmp_path: Path) -> Path:
+    """A folder with the task and the model of docs/extending.md; its name has a space."""
+    folder = tmp_path / "my plug-ins"
+    folder.mkdir()
+    for name in ("my_puzzle.py", "my_model.py"):
+        (folder / name).write_text(EXAMPLES[name])
+    return folder
+
+
+def plugin_sections(**changes: Any) -> dict[str, Any]:
+    """Sections of a tiny trial of the task and the model of docs/extending.md."""
+    task = {"kind": "reverse", "serial_steps": 6, "ood_serial_steps": 8, "train_examples": 60}
+    task |= {"validation_examples": 20, "test_examples": 30, "ood_examples": 20}
+    sections = tiny_sections() | {"task": task, "plugins": ["my_puzzle.py", "my_model.py"]}
+    sections["model"]["kind"] = "damped"
+    return sections | changes
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs a package with the task and the model of docs/extending.md, by its files and its dist-info folder alone."""
+
+    def forget() -> None:
+        installed_points.cache_clear()
+        registry_of.cache_clear()
+
+    def install_package(version: str = "1.0", **points: str) -> None:
+        site = tmp_path / f"site-{version}"
+        (site / f"my_puzzles-{version}.dist-info").mkdir(parents=True)
+        (site / f"my_puzzles-{version}.dist-info/METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: my-puzzles\nVersion: {version}\n"
+        )
+        points = points or {"tasks": "reverse = my_puzzles:Reverse"}
+        lines = [f"[rrm_sweeps.{group}]\n{line}\n" for group, line in points.items()]
+        (site / f"my_puzzles-{version}.dist-info/entry_points.txt").write_text("".join(lines))
+        (site / "my_puzzles.py").write_text(EXAMPLES["my_puzzle.py"])
+        monkeypatch.syspath_prepend(site)
+        sys.modules.pop("my_puzzles", None)
+        forget()
+
+    yield install_package
+    monkeypatch.undo()
+    sys.modules.pop("my_puzzles", None)
+    forget()

@@ -25,6 +25,7 @@ from sweeps.design.short_names import axis_name
 from sweeps.store.find_store import find_store
 from sweeps.store.open_backend import URI
 from sweeps.store.store import Store
+from sweeps.store.stored_trials import recall_plugins
 
 SECTIONS = ("task.", "model.", "loss.", "optim.", "fit.", "eval.")  # first parts of the dotted paths of a TrialConfig
 CURVE_COLUMNS = ["fingerprint", "metric", "axis", "at", "value", "binned_by", "difficulty"]
@@ -265,6 +266,7 @@ def load_store(store: Store) -> Tables:
         times = [point["time"] for point in curves] or [1000 * attempt["time"] for attempt in store.attempts(fingerprint)]
         ended[fingerprint] = max(times, default=0.0)
     spec = parse_yaml(store.spec() or "", store.location) or {}
+    recall_plugins(store, spec.get("plugins"))  # a design that extends the sweep has its kinds
     return Tables(
         _trials(records),
         split_bins(pd.DataFrame(points, columns=CURVE_COLUMNS)),

@@ -1,56 +1,63 @@
 """Models, one file a family: a class of settings with a `kind`, and the model's class, whose `Config` it is (docs/models.md)."""
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, TypeAdapter
 
 from rrm.config import BaseModelConfig, RuleError
-from rrm.kinds import import_modules, kind_of, union_by_kind
+from rrm.kinds import classes_in, configs_by_kind, default_first, kind_of, union_by_kind
 from rrm.models import base
 from rrm.tasks.task import PuzzleShape
 
 DEFAULT_KIND = "trm"
 
 
-def _find_models() -> dict[str, type[base.TrialModel[Any]]]:
-    """The models in the files of this folder, by their kind; the default one first."""
-    held: list[Any] = [value for module in import_modules(__name__) for value in vars(module).values() if isinstance(value, type)]
-    models: dict[str, type[base.TrialModel[Any]]] = {}
-    for model in [value for value in held if "Config" in vars(value)]:
-        kind = model.Config.model_fields["kind"].default
-        if models.setdefault(kind, model) is not model:
-            raise TypeError(f"{model.__module__} and {models[kind].__module__} define models of one kind, {kind!r}")
-    return {DEFAULT_KIND: models.pop(DEFAULT_KIND)} | models
+def find_models(classes: Iterable[type]) -> dict[str, type[BaseModelConfig]]:
+    """The settings of the models among some classes, by kind. A class that states its `Config` is a model.
+
+    Raises:
+        TypeError: a model is not complete, or two models have one kind.
+    """
+    models: list[Any] = [value for value in classes if issubclass(vars(value).get("Config", object), BaseModelConfig)]
+    for model in models:
+        if "TrialModel" not in [part.__name__ for part in model.__mro__]:
+            raise TypeError(f"{model.__name__} must derive from Reasoner or TrialModel")
+    return configs_by_kind((model, model.Config) for model in models)
 
 
-MODELS = _find_models()
-CONFIGS: dict[str, type[BaseModelConfig]] = {kind: model.Config for kind, model in MODELS.items()}
+CONFIGS = default_first(find_models(classes_in(__name__)), DEFAULT_KIND)
 
 
-def _refuse_other_kinds(given: Any) -> Any:
-    """Refuse a field that the given kind does not have and another kind has."""
-    kind = kind_of(given, DEFAULT_KIND)
-    config = CONFIGS.get(kind) if isinstance(given, dict) and isinstance(kind, str) else None
-    if config is None:
-        return given
-    for name in sorted(map(str, given.keys() - config.model_fields.keys())):
-        owners = [other for other, settings in CONFIGS.items() if name in settings.model_fields]
-        if owners and given[name] is not None:
-            understood = f"it is understood by {', '.join(owners)}"
-            raise RuleError(f"{name} has no effect on the kind {kind!r}: leave it out ({understood})", name, "kind")
-    return {name: value for name, value in given.items() if value is not None}
+def tagged_union(configs: Mapping[str, type[BaseModelConfig]]) -> Any:
+    """The annotation of a field that holds the settings of one of these models, by its `kind`."""
+
+    def refuse_other_kinds(given: Any) -> Any:
+        """Refuse a field that the given kind does not have and another kind has."""
+        kind = kind_of(given, DEFAULT_KIND)
+        config = configs.get(kind) if isinstance(given, dict) and isinstance(kind, str) else None
+        if config is None:
+            return given
+        for name in sorted(map(str, given.keys() - config.model_fields.keys())):
+            owners = [other for other, settings in configs.items() if name in settings.model_fields]
+            if owners and given[name] is not None:
+                understood = f"it is understood by {', '.join(owners)}"
+                raise RuleError(f"{name} has no effect on the kind {kind!r}: leave it out ({understood})", name, "kind")
+        return {name: value for name, value in given.items() if value is not None}
+
+    return Annotated[union_by_kind(configs, DEFAULT_KIND), BeforeValidator(refuse_other_kinds)]
 
 
 if TYPE_CHECKING:
     TaggedModelConfig = BaseModelConfig
 else:
-    TaggedModelConfig = Annotated[union_by_kind(CONFIGS, DEFAULT_KIND), BeforeValidator(_refuse_other_kinds)]
+    TaggedModelConfig = tagged_union(CONFIGS)
 _ADAPTER: TypeAdapter[BaseModelConfig] = TypeAdapter(TaggedModelConfig)
 
 
 def model_config(kind: str = DEFAULT_KIND, **fields: Any) -> BaseModelConfig:
-    """The validated config of a model.
+    """The validated config of a built-in model.
 
     Raises:
         ValidationError: a field is not valid.
@@ -59,12 +66,12 @@ def model_config(kind: str = DEFAULT_KIND, **fields: Any) -> BaseModelConfig:
 
 
 @cache
-def model_class(kind: str) -> type[base.TrialModel[Any]]:
-    """The class of a kind, with torch."""
+def model_class(config: type[BaseModelConfig]) -> type[base.TrialModel[Any]]:
+    """The class of a model with these settings, with torch."""
     from rrm.reasoner import Reasoner
     from rrm.trial_model import TrialModel
 
-    model = MODELS[kind]
+    model: type[base.TrialModel[Any]] = config.built_class
     if issubclass(model, TrialModel):  # its file imports torch, which `status` and `rrm-analyze` then load too
         return model
     whole = Reasoner if issubclass(model, base.Reasoner) else TrialModel
@@ -73,7 +80,7 @@ def model_class(kind: str) -> type[base.TrialModel[Any]]:
 
 def build_model(config: BaseModelConfig, shape: PuzzleShape) -> base.TrialModel[Any]:
     """A freshly initialised model; its weights follow torch's global random state."""
-    return model_class(config.kind)(config, shape)
+    return model_class(type(config))(config, shape)
 
 
-__all__ = ["CONFIGS", "MODELS", "TaggedModelConfig", "build_model", "model_class", "model_config"]
+__all__ = ["CONFIGS", "TaggedModelConfig", "build_model", "find_models", "model_class", "model_config", "tagged_union"]

@@ -41,6 +41,10 @@ class HRMConfig(RecursiveConfig):
     halting: Literal["act", "act_continue", "fixed"] = "act_continue"
     """When an example leaves: at q > 0; at q_halt > q_continue; after N_sup supervision steps."""
 
+    @property
+    def answer_network_layers(self) -> int | None:
+        return self.answer_layers
+
     @classmethod
     def fill(cls, given: dict[str, Any]) -> dict[str, Any]:
         return {"answer_layers": cls.value_of("num_layers", given)} | super().fill(given)

@@ -54,6 +54,10 @@ class TRMConfig(RecursiveConfig):
         return self
 
     @property
+    def answer_network_layers(self) -> int | None:
+        return self.answer_layers
+
+    @property
     def single_state(self) -> bool:
         return self.state == "single"
 

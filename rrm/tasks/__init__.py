@@ -1,28 +1,25 @@
 """Tasks: puzzles with a known answer, a file each: settings with a `kind`, and the subclass of `Task` whose `config` they are."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, get_type_hints
 
-from rrm.kinds import import_modules, union_by_kind
+from rrm.kinds import classes_in, configs_by_kind, default_first, union_by_kind
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
 DEFAULT_KIND = "sudoku"
 
 
-def _find_tasks() -> dict[str, type[Task]]:
-    """The tasks in the files of this folder, by their kind; the default one first."""
-    held = [value for module in import_modules(__name__) for value in vars(module).values() if isinstance(value, type)]
-    kinds = {family: _config_of(family).model_fields.get("kind") for family in held if issubclass(family, Task)}
-    tasks = {kind.default: family for family, kind in kinds.items() if kind is not None}
-    return {DEFAULT_KIND: tasks.pop(DEFAULT_KIND)} | tasks
+def find_tasks(classes: Iterable[type]) -> dict[str, type[BaseTaskConfig]]:
+    """The settings of the tasks among some classes, by kind. A task's `config` is annotated with settings that have a `kind`.
+
+    Raises:
+        TypeError: a task is not complete, or two tasks have one kind.
+    """
+    tasks = [(family, get_type_hints(family)["config"]) for family in classes if issubclass(family, Task)]
+    return configs_by_kind((family, config) for family, config in tasks if "kind" in config.model_fields)
 
 
-def _config_of(family: type[Task]) -> type[BaseTaskConfig]:
-    config: type[BaseTaskConfig] = get_type_hints(family)["config"]
-    return config
-
-
-TASKS = _find_tasks()
-CONFIGS = {kind: _config_of(family) for kind, family in TASKS.items()}
+CONFIGS = default_first(find_tasks(classes_in(__name__)), DEFAULT_KIND)
 
 if TYPE_CHECKING:
     TaskConfig = BaseTaskConfig
@@ -36,13 +33,13 @@ def build_task(config: BaseTaskConfig) -> Task:
     Raises:
         UserError: a data file that the config names is missing or has a bad row.
     """
-    return TASKS[config.kind](config)  # type: ignore[attr-defined, call-arg]
+    task: Task = config.built_class(config)
+    return task
 
 
 __all__ = [
     "CONFIGS",
     "SPLITS",
-    "TASKS",
     "BaseTaskConfig",
     "Examples",
     "PuzzleShape",
@@ -50,4 +47,5 @@ __all__ = [
     "Task",
     "TaskConfig",
     "build_task",
+    "find_tasks",
 ]

@@ -178,8 +178,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _key(config: BaseTaskConfig) -> str:
-    """A digest of all that the data depends on: the config with digests of files, the code of this package, numpy's version."""
+    """A digest of all that the data depends on: the config with digests of files, the code of the task, numpy's version."""
     identity: dict[str, Any] = {"config": config.identity(), "code": _code_digest(), "numpy": np.__version__}
+    if config.from_plugin is not None:
+        identity["plugin"] = config.from_plugin.code
     return _digest_of(identity)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field
 
-from rrm.config import StrictConfig
+from rrm.config import KindConfig
 
 PAD = 0  # a token of every task: attended to, and as a label not scored
 IGNORED = -100  # PAD among the labels, as losses see it
@@ -85,7 +85,7 @@ class Examples:
         return together.renumbered()
 
 
-class BaseTaskConfig(StrictConfig, ABC):
+class BaseTaskConfig(KindConfig, ABC):
     """Settings of a task; a subclass adds `kind` and further fields."""
 
     seed: int = Field(0, ge=0)

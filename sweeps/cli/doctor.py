@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 from packaging.requirements import Requirement
 
 from rrm.errors import UserError
+from rrm.registry import registry_of
 from rrm.tasks.cache import cache_folder
 from sweeps.spec.resources import GIGABYTE
 from sweeps.store.folder import Folder
@@ -46,8 +47,9 @@ class Finding:
 
 
 def examine(storage: str) -> Iterator[Finding]:
-    """Versions, cores, memory, GPUs, Ray's folder, storage, data cache, tracking server and clock."""
+    """Versions, installed plug-ins, cores, memory, GPUs, Ray's folder, storage, data cache, tracking server and clock."""
     yield from _versions()
+    yield from _plugins()
     yield from _hardware()
     yield _ray_folder()
     yield _storage(storage)
@@ -70,6 +72,18 @@ def _versions() -> Iterator[Finding]:
         if not needed.specifier.contains(installed, prereleases=True):
             yield Finding("bad", f"{needed.name} must be {needed.specifier}, got {installed}", f"pip install '{needed}'")
     yield Finding("ok", ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "ray", "optuna", "mlflow")))
+
+
+def _plugins() -> Iterator[Finding]:
+    """The kinds of each installed package with plug-ins; nothing where there is none."""
+    try:
+        sources = registry_of(()).plugins
+    except UserError as error:
+        yield Finding("bad", str(error))
+        return
+    for plugin in dict.fromkeys(sources.values()):
+        kinds = ", ".join(f"{section} {kind}" for (section, kind), source in sources.items() if source == plugin)
+        yield Finding("ok", f"plug-in {plugin.code} ({kinds})")
 
 
 def _hardware() -> Iterator[Finding]:

@@ -105,16 +105,22 @@ def ui(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    spec: Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="A sweep whose plug-ins have kinds of their own.")] = None,
+) -> None:
     """Print the JSON Schema of a sweep, for editors: `rrm-sweep schema > sweep.schema.json`."""
+    from lightning_modules.yaml_file import read_yaml
+    from rrm.plugins import read_plugins
+    from rrm.registry import registry_of
     from sweeps.spec.json_schema import sweep_schema
 
-    typer.echo(json.dumps(sweep_schema(), indent=1))
+    plugins = read_plugins(read_yaml(spec).get("plugins"), spec.parent) if spec else ()
+    typer.echo(json.dumps(sweep_schema(registry_of(plugins)), indent=1))
 
 
 @app.command()
 def doctor(storage: Storage = None) -> None:
-    """Check versions, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
+    """Check versions, plug-ins, cores, GPUs, storage, data cache, tracking server and clock. Exit code 1 if something is bad."""
     from sweeps.cli.doctor import examine
 
     findings = list(examine(choose_storage(storage) or str(LOCAL_STORAGE)))

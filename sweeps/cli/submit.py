@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
+from lightning_modules.config import write_plugins
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError, first_line
 from sweeps.driver.ledger import stored_sections
@@ -49,7 +50,7 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool) -> int:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(address, f"does not answer as the dashboard of a Ray cluster: {first_line(error)}") from None
     with tempfile.TemporaryDirectory() as folder:
-        write_atomically(Path(folder) / SPEC_FILE, write_yaml(submitted_sections(spec)))
+        write_submitted(Path(folder), spec)
         job = client.submit_job(
             # The driver has the credentials that the report takes into MLflow.
             entrypoint=f"rrm-sweep run {SPEC_FILE} --address auto && rrm-analyze {shlex.quote(spec.location)}",
@@ -74,6 +75,12 @@ def submit_sweep(spec: SweepSpec, address: str, wait: bool) -> int:
     how = ENDINGS[status.value] if status else "has an unknown state, because the cluster does not answer"
     print(f"the job {how}; submit the same spec again to go on", flush=True)
     return 1
+
+
+def write_submitted(folder: Path, spec: SweepSpec) -> None:
+    """Write the job's folder: the spec and the files of its plug-ins."""
+    write_atomically(folder / SPEC_FILE, write_yaml(submitted_sections(spec)))
+    write_plugins(folder, spec.plugins or ())
 
 
 def submitted_sections(spec: SweepSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightning_modules.config import TrialConfig, flatten
+from lightning_modules.config import TrialConfig, dump_plugins, flatten
 from lightning_modules.datamodule import data_columns
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, Row, describe, scores_of, step_points
@@ -204,6 +204,8 @@ def _pruned(trial: LiveTrial) -> Record:
 def stored_sections(spec: SweepSpec) -> dict[str, Any]:
     """What `spec.yaml` in the store holds: the spec as it ran, with absolute data paths and their digests."""
     sections = spec.model_dump(mode="json", exclude_none=True, by_alias=True)
+    if spec.every_plugin:
+        sections["plugins"] = dump_plugins(spec.every_plugin)
     located = flatten(spec.base.resolved())
     fields = {field for path, digests in FILE_PATHS.items() if digests & located.keys() for field in (path, *digests)}
     fields = (fields | FILE_FACTS) - varied_fields(spec)

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.config import TrialConfig
 from lightning_modules.record import Record
 from lightning_modules.trial_folder import TRIAL
-from lightning_modules.yaml_file import parse_yaml, write_yaml
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.driver.queues import MeasureQueue, Queue, ReadTrial, SearchQueue
@@ -16,6 +16,7 @@ from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import may_be_retried, note_losses
 from sweeps.store.store import STUDY, Store
+from sweeps.store.stored_trials import read_config, store_plugins
 from sweeps.tracking.recorder import EventRecorder
 
 
@@ -33,6 +34,7 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     begun, read_trial = store.begun(), partial(read_stored_trial, store, spec.files_by_digest)
     queue = _open_queue(spec, store, begun, read_trial)
     text = write_yaml(stored_sections(spec))
+    store_plugins(store, spec.every_plugin)
     store.write_spec(text)
     _reopen_lost(queue, store, results, spec.resources.max_retries)
     # A trial of a search reports rows, by which early stopping and the study judge others: it is always trained.
@@ -58,9 +60,9 @@ def read_stored_trial(store: Store, files: dict[str, str], fingerprint: str) -> 
     Raises:
         UserError: the file was edited, so that its trial has another fingerprint.
     """
-    where = f"{store.where(fingerprint)}/{TRIAL}"
-    config = validate_trial(parse_yaml(store.trial(fingerprint) or "", where) or {})
+    config = read_config(store, fingerprint)
     if config.fingerprint != fingerprint:
+        where = f"{store.where(fingerprint)}/{TRIAL}"
         raise UserError(where, f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder")
     moved = config.relocated(files)
     if moved.resolved() != config.resolved():

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from lightning_modules.config import TrialConfig, validate_trial
+from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
-from lightning_modules.trial_folder import TRIAL, WEIGHTS
-from lightning_modules.yaml_file import parse_yaml
+from lightning_modules.trial_folder import WEIGHTS
 from rrm.errors import UserError
 from sweeps.planning.finished import Records
 from sweeps.store.store import Store
+from sweeps.store.stored_trials import read_config
 
 
 class Donor(NamedTuple):
@@ -51,7 +51,7 @@ class Donors:
         holders = self.store.holders(WEIGHTS) if self._completed else set()
         for name in self._completed:
             with suppress(UserError):  # a damaged file of a trial that the spec may not ask for
-                config = validate_trial(parse_yaml(self.store.trial(name) or "", f"{self.store.where(name)}/{TRIAL}") or {})
+                config = read_config(self.store, name)
                 if config.fingerprint == name:
                     known.setdefault(config.training_fingerprint, []).append(Donor(name, name in holders))
         return known

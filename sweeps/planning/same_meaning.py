@@ -13,6 +13,7 @@ from sweeps.design.groups import FILE_FACTS, FILE_PATHS
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, Store
+from sweeps.store.stored_trials import recall_plugins
 
 SCORING_FIELDS = set(marked_paths(TrialConfig, SCORING))
 
@@ -29,7 +30,10 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
     text = store.spec()
     if not results or text is None:
         return
-    stored = parse_stored_spec(text, f"{store.location}/{SPEC}", spec.files_by_digest)
+    where = f"{store.location}/{SPEC}"
+    sections = parse_yaml(text, where)
+    recall_plugins(store, sections.get("plugins") if isinstance(sections, dict) else None)
+    stored = parse_stored_spec(text, where, spec.files_by_digest)
     before, now = _stored_digests(store, min(results)) | _meaning(stored), _meaning(spec)
     varied = varied_fields(stored) | varied_fields(spec)
     if spec.measure:
@@ -39,7 +43,7 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
         for path in before.keys() | now.keys()
         if path.removeprefix("trial.") not in varied and before.get(path) != now.get(path)
     }
-    differing |= _changed_by_defaults(stored, spec)
+    differing |= _changed_by_defaults(stored, spec) | _changed_plugins(stored, spec, results)
     if differing:
         changes = ", ".join(f"{path} was {old!r} and is {new!r}" for path, (old, new) in sorted(differing.items()))
         begun = f"it was begun with {describe_defaults(stored.defaults)}; " if stored.defaults != spec.defaults else ""
@@ -47,6 +51,14 @@ def refuse_changed_meaning(spec: SweepSpec, store: Store, results: Mapping[str, 
             store.location,
             f"has finished trials under other settings ({changes}); {begun}give the new sweep another name: name=NEW",
         )
+
+
+def _changed_plugins(stored: SweepSpec, spec: SweepSpec, results: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Plug-ins that finished trials use and whose code has changed: the first digits of both digests, or both versions."""
+    earlier, later = stored.registry.plugins, spec.registry.plugins
+    used = {(section, record.get(f"{section}.kind")) for record in results.values() for section in ("task", "model")}
+    pairs = [(earlier[kind], later[kind]) for kind in earlier.keys() & later.keys() & used]
+    return {now.name: (before.code[:12], now.code[:12]) for before, now in pairs if before.code != now.code}
 
 
 def varied_fields(spec: SweepSpec) -> set[str]:
@@ -63,7 +75,8 @@ def _stored_digests(store: Store, fingerprint: str) -> dict[str, Any]:
 
 def _meaning(spec: SweepSpec) -> dict[str, Any]:
     """The definition of the trials of a sweep, by path: resolved settings, digests of files, rules of choosing and stopping."""
-    base = {f"trial.{path}": value for path, value in flatten(spec.base.identity()).items() if path != "seed"}
+    settings = flatten(spec.base.identity())
+    base = {f"trial.{path}": value for path, value in settings.items() if path != "seed" and not path.startswith("code.")}
     how = (
         spec.search.model_dump(
             mode="json", include={"sampler", "scheduler", "objectives", "constraints", "tie", "when"}, by_alias=True

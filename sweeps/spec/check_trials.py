@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from lightning_modules.config import TrialConfig
 from rrm.config import fields_by_path
 from rrm.errors import UserError, join_keys, suggest_field
 from sweeps.spec.search import Search
@@ -10,6 +9,7 @@ from sweeps.spec.space import Scalar
 from sweeps.spec.sweep import SweepSpec, first_values
 
 SAME_IN_ALL = {
+    "plugins": "all trials of a sweep have the plug-ins that stand at the top of the file",
     "seed": "measure.seeds is the number of seeds",
     "fit.budget.unit": "budgets of one sweep have the same unit",
 }
@@ -23,9 +23,11 @@ def check_trials(spec: SweepSpec) -> None:
         UserError: one of them is not valid; the error names the field in the spec.
     """
     same = SAME_IN_ALL | (SAME_IN_SEARCHES if spec.search else {})
-    known = [path for path in fields_by_path(TrialConfig) if path not in same]
+    known = [path for path in fields_by_path(spec.trial_class) if path not in same]
     _check_paths(spec, known, same)
     _check_ties(spec, known)
+    if "plugins" in spec.trial:
+        raise UserError("trial.plugins", "must stand at the top of the file, as all trials have the same plug-ins: move it there")
     if "seed" in spec.trial:
         raise UserError("trial.seed", "is set by the sweep: leave it out (see measure.seeds and measure.first_seed)")
     for where, path, values in spec.corners():
@@ -56,15 +58,15 @@ def _check_ties(spec: SweepSpec, known: list[str]) -> None:
         where = f"{spec.section}.tie.{number}.solve"
         if tie.solve not in known:
             raise UserError(where, f"is not a field of a trial that can be solved for; {suggest_field(tie.solve, known)}")
-        if not _is_whole(tie.solve):
+        if not _is_whole(spec, tie.solve):
             raise UserError(where, f"must be a field of whole numbers, got {tie.solve}")
         if tie.solve in [*spec.varied_paths, *(other.solve for other in spec.ties[:number])]:
             raise UserError(where, f"{tie.solve} is varied or solved for already")
 
 
-def _is_whole(path: str) -> bool:
+def _is_whole(spec: SweepSpec, path: str) -> bool:
     """Whether a field of a trial holds a whole number, and nothing else but its absence."""
-    return all(annotation in (int, int | None) for annotation in fields_by_path(TrialConfig)[path])
+    return all(annotation in (int, int | None) for annotation in fields_by_path(spec.trial_class)[path])
 
 
 def _check_value(spec: SweepSpec, values: dict[str, Scalar], path: str, where: str) -> None:

@@ -2,19 +2,23 @@
 
 from typing import Any
 
-from lightning_modules.config import TrialConfig
+from lightning_modules.config import trial_class
+from rrm.registry import BUILT_IN, Registry
 from sweeps.spec.sweep import SweepSpec
 
 Json = dict[str, Any]
 
 
-def sweep_schema() -> Json:
-    """Schema of a spec file, with the fields of `trial` and the short forms that YAML may take."""
+def sweep_schema(registry: Registry = BUILT_IN) -> Json:
+    """Schema of a spec file, with the fields of `trial` of all kinds and the short forms that YAML may take."""
     schema = SweepSpec.model_json_schema(by_alias=True)
-    trial = TrialConfig.model_json_schema()
+    trial = trial_class(registry).model_json_schema()
+    del trial["properties"]["plugins"]  # it stands at the top of a sweep
     definitions = schema.setdefault("$defs", {}) | trial.pop("$defs")
     vary = definitions["Measure"]["properties"]["vary"]
     definitions["Measure"]["properties"]["vary"] = _vary() | {"description": vary["description"]}
+    plugins = schema["properties"]["plugins"]
+    plugins |= {"anyOf": [{"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Plugin"}]}}]}
     schema["$defs"] = _any_of(definitions)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["properties"]["trial"] = _any_of(trial) | {"description": schema["properties"]["trial"]["description"]}

@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lightning_modules.config import TrialConfig, flatten
+from lightning_modules.config import TrialConfig, dump_plugins, flatten, trial_class
 from lightning_modules.yaml_file import parse_yaml, read_yaml, reject_nulls, write_flow
 from rrm.config import fields_by_path
 from rrm.defaults import FIRST_DEFAULTS, parse_version
 from rrm.errors import UserError, from_validation, require_sections
 from rrm.files import expand_home, locate
 from rrm.format_version import STORE_FORMAT, check_format
+from rrm.plugins import parse_plugins, read_plugins
+from rrm.registry import registry_of
 from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.check_trials import check_trials
@@ -43,6 +45,10 @@ def load_spec(
     if "defaults" in sections:
         parse_version(sections["defaults"], "defaults")
     folder = path.parent.resolve()
+    if "plugins" in sections:
+        plugins = read_plugins(sections["plugins"], folder)
+        registry_of(plugins)  # a file that cannot be imported is refused before anything else
+        sections["plugins"] = dump_plugins(plugins)
     spec = _parse(sections, Origin(folder))
     version = begun_with(spec.location)  # refuses a store of a later version in any case
     if version is not None and "defaults" not in sections:
@@ -53,17 +59,21 @@ def load_spec(
     return spec
 
 
-def parse_stored_spec(text: str, where: str, files: Mapping[str, str]) -> SweepSpec:
+def parse_stored_spec(text: str, where: str, files: Mapping[str, str], imports_plugins: bool = True) -> SweepSpec:
     """The sweep in a store. Its data files may have been moved or removed since, and none of them is read.
 
     Args:
         files: the present paths of data files, by their digests.
+        imports_plugins: whether its plug-ins, whose files are held, are imported now; else with the first trial that is built.
 
     Raises:
-        UserError: the text is not a valid sweep; `where` names it.
+        UserError: the text is not a valid sweep, or a plug-in cannot be imported; `where` names the text.
     """
     sections = parse_yaml(text, where)
-    return _parse({"defaults": stored_defaults(sections, where)} | sections, Origin(moved_files=files))
+    spec = _parse({"defaults": stored_defaults(sections, where)} | sections, Origin(moved_files=files))
+    if imports_plugins:
+        _ = spec.registry
+    return spec
 
 
 def stored_defaults(sections: Any, where: str) -> int:
@@ -85,7 +95,8 @@ def _parse(sections: Sections, origin: Origin) -> SweepSpec:
     try:
         return SweepSpec.model_validate_json(json.dumps(sections), context=origin)
     except ValidationError as error:
-        known = [*fields_by_path(SweepSpec), *(f"trial.{path}" for path in fields_by_path(TrialConfig))]
+        kinds = registry_of(parse_plugins(sections.get("plugins")), is_stored=origin.moved_files is not None)
+        known = [*fields_by_path(SweepSpec), *(f"trial.{path}" for path in fields_by_path(trial_class(kinds)))]
         raise _as_written(from_validation(error, SweepSpec, known=known), sections) from None
 
 

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from lightning_modules.config import BudgetUnit, TrialConfig, flatten, validate_trial
+from lightning_modules.config import BudgetUnit, TrialConfig, flatten, trial_class, validate_trial
 from lightning_modules.record import step_flops, train_flops
-from rrm.config import ModelConfig, RuleError, StrictConfig
+from rrm.config import ModelConfig, Plugin, RuleError, StrictConfig
 from rrm.defaults import (
     FIRST_DEFAULTS,
     NESTED_SINCE,
@@ -23,6 +23,7 @@ from rrm.defaults import (
 )
 from rrm.errors import UserError
 from rrm.files import PLAIN_NAME, expand_home, join_location
+from rrm.registry import Registry, registry_of
 from sweeps.design.axes import TRAIN_EXAMPLES
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.measure import Block, Measure
@@ -55,6 +56,8 @@ class SweepSpec(StrictConfig):
     """Text for readers; it has no effect."""
     defaults: int = Field(NEWEST_DEFAULTS, ge=FIRST_DEFAULTS, le=NEWEST_DEFAULTS)
     """Version of the defaults of fields that are absent in `trial`; a sweep that was begun keeps the version of its store."""
+    plugins: list[Plugin] | None = None
+    """Files with a task or a model of your own, by paths that start at the file's folder: `[my_model.py]` (docs/extending.md)."""
     trial: dict[str, Any]
     """Fields that every trial shares; an absent field has its default."""
     measure: Measure | None = None
@@ -112,6 +115,29 @@ class SweepSpec(StrictConfig):
         return "measure" if self.measure else "search"
 
     @cached_property
+    def registry(self) -> Registry:
+        """The kinds that trials may have; the plug-ins are imported on first use.
+
+        Raises:
+            UserError: a plug-in cannot be imported.
+        """
+        return registry_of(tuple(self.plugins or ()), is_stored=self._origin.moved_files is not None)
+
+    @property
+    def trial_class(self) -> type[TrialConfig]:
+        """The class of the trials, with the kinds of the plug-ins."""
+        return trial_class(self.registry)
+
+    @property
+    def every_plugin(self) -> list[Plugin]:
+        """The plug-ins that the spec names, and the installed packages that its trials use."""
+        kinds: list[tuple[str, Any]] = [("task", self.base.task.kind), ("model", self.base.model.kind)]  # type: ignore[attr-defined]
+        for block in self.blocks.values():
+            kinds += [(section, value) for section in ("task", "model") for value in block.get(f"{section}.kind", [])]
+        used = [self.registry.plugins[kind] for kind in kinds if kind in self.registry.plugins]
+        return list(dict.fromkeys([*(self.plugins or ()), *used]))
+
+    @cached_property
     def blocks(self) -> dict[str, Block]:
         """Values of all varied paths by the place of their block in the file: all of a design, those to check of a search."""
         if self.search:
@@ -155,18 +181,18 @@ class SweepSpec(StrictConfig):
 
     def trial_with(self, values: Mapping[str, Scalar], prefix: str) -> TrialConfig:
         """The trial with fields at dotted paths replaced and ties solved; errors name the field below `prefix`."""
-        sections = with_defaults(with_values(self.trial, values), self.defaults)
+        sections = with_defaults(with_values(self.trial, values), self.defaults, self.registry)
         if self._varies_training_sets and self.defaults >= NESTED_SINCE:
-            sections = nest_training_sets(sections)
+            sections = nest_training_sets(sections, self.registry)
         for number, tie in enumerate(self.ties):
             where = f"{self.section}.tie.{number}"
             grain = int(sections.get("model", {}).get("head_size", HEAD_SIZE)) if tie.solve == "model.hidden_size" else 1
 
             def build(value: int, tie: Tie = tie, sections: Sections = sections) -> TrialConfig:
-                return self._locate(validate_trial(with_values(sections, {tie.solve: value}), prefix))
+                return self._locate(validate_trial(with_values(sections, {tie.solve: value}), prefix, self.registry))
 
             sections = with_values(sections, {tie.solve: solve_tie(tie, build, grain, where)})
-        return self._locate(validate_trial(sections, prefix))
+        return self._locate(validate_trial(sections, prefix, self.registry))
 
     @cached_property
     def _varies_training_sets(self) -> bool:

@@ -4,6 +4,7 @@
     identity.json                           which sweep this is, wherever its folder lies
     spec.yaml                               as last run
     design.json                             fingerprints that a measure spec asks for
+    plugins/<sha256>/<name>                 files with tasks and models of the user's own
     rows.jsonl                              every reported row, in the order in which it was judged
     trials/<fingerprint>/trial.yaml         the config
     trials/<fingerprint>/attempts.jsonl     one line each time that a worker began it

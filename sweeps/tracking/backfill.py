@@ -12,14 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.config import validate_trial
+from lightning_modules.config import dump_plugins
 from lightning_modules.record import FitResult
-from lightning_modules.trial_folder import TRIAL
-from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, SQLITE, Store
+from sweeps.store.stored_trials import read_config, recall_plugins
 from sweeps.tracking.delivery import Delivery
 from sweeps.tracking.mlflow.address import ARTIFACTS, DATABASE, local_root
 from sweeps.tracking.mlflow.destination import Destination, find_destination
@@ -78,11 +77,12 @@ def _fill(store: Store, spec: SweepSpec, destination: Destination, print_line: P
 def _restore(recorder: EventRecorder, spec: SweepSpec, store: Store, members: set[str]) -> None:
     """Spool what the copy of the spool lacks of the sweep and its finished trials."""
     if not recorder.spool.holds_sweep():
+        recall_plugins(store, dump_plugins(spec.plugins or ()))
         recorder.sweep(spec, store.spec() or "")
     absent = {fingerprint for fingerprint in members if not recorder.spool.holds_end(fingerprint)}
     for fingerprint, record in store.results().items() if absent else ():
         if fingerprint in absent:
-            config = validate_trial(parse_yaml(store.trial(fingerprint) or "", f"{store.where(fingerprint)}/{TRIAL}") or {})
+            config = read_config(store, fingerprint)
             result = FitResult({name: value for name, value in record.items() if name != "curves"}, record["curves"])
             recorder.restore(config, result, _began(store, fingerprint, record))
 
@@ -119,7 +119,7 @@ def _copy_spool(store: Store, folder: Path) -> Spool:
 def _stored_spec(store: Store) -> SweepSpec:
     """The spec of the last run, with the name and the storage that the store has now."""
     storage, _, name = store.location.rpartition("/")
-    spec = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {})
+    spec = parse_stored_spec(store.spec() or "", f"{store.location}/{SPEC}", {}, imports_plugins=False)
     return spec.model_copy(update={"storage": storage, "name": name})
 
 

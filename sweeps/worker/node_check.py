@@ -12,6 +12,7 @@ from pathlib import Path
 from platform import python_version
 
 from rrm.errors import UserError
+from rrm.plugins import installed_packages
 from sweeps.store.store import Store
 
 TOKEN = "token"  # file of the store that the driver writes and every node reads
@@ -63,8 +64,9 @@ def describe_node(location: str) -> dict[str, str]:
 
 @functools.cache  # a process keeps the code that it loaded when the files change
 def describe_code() -> dict[str, str]:
-    """The versions with which a trial runs in this process."""
-    return {"Python": python_version(), "the code": digest_code()} | {name: version(name) for name in COMPARED}
+    """The versions with which a trial runs in this process, those of installed plug-ins included."""
+    versions = {name: version(name) for name in COMPARED} | installed_packages()
+    return {"Python": python_version(), "the code": digest_code()} | versions
 
 
 def digest_code(root: Path = ROOT) -> str:
@@ -120,6 +122,6 @@ def find_misfit(theirs: dict[str, str], driver: dict[str, str], location: str) -
     if theirs["token"] != driver["token"]:
         return f"cannot see the storage {location}: take a folder that all nodes share, or a URI"
     for name, value in driver.items():
-        if theirs[name] != value:
-            return f"differs from this driver: {name} is {theirs[name]} there and {value} here"
+        if theirs.get(name) != value:
+            return f"differs from this driver: {name} is {theirs.get(name, 'absent')} there and {value} here"
     return None

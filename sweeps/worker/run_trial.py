@@ -17,17 +17,18 @@ import torch
 from ray import tune
 
 from lightning_modules.atomic_write import write_atomically
-from lightning_modules.config import TrialConfig, load_trial
+from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit, score_again
 from lightning_modules.module import CHECKPOINT_FORMAT
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import FitResult, Row, describe
-from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
+from lightning_modules.trial_folder import BEST, CHECKPOINT, ERROR, ITEMS, RESULT, THINKING, WEIGHTS
 from rrm.errors import UserError
 from rrm.format_version import check_format
 from rrm.weights import read_weights
 from sweeps.store.attempts import Attempt, begin_attempt, count_losses
 from sweeps.store.store import Store
+from sweeps.store.stored_trials import read_config
 from sweeps.worker.messages import ENDING, PROCESS_LOST, ROW, Ending, Failed, Job, Lost, NodeRefused, ending_of, write_ending
 from sweeps.worker.node_check import describe_node, find_misfit
 from sweeps.worker.system_metrics import SystemMetrics
@@ -78,12 +79,12 @@ def fetch_trial(store: Store, fingerprint: str, folder: Path) -> TrialConfig:
     Raises:
         UserError: this node does not see the store.
     """
-    if not store.fetch(fingerprint, TRIAL, folder):
+    if store.trial(fingerprint) is None:
         where = store.where(fingerprint)
         raise UserError(where, f"cannot be seen from {os.uname().nodename}: every node must see the storage")
     for name in (CHECKPOINT, BEST):
         store.fetch(fingerprint, name, folder)
-    return load_trial(folder / TRIAL)
+    return read_config(store, fingerprint).located(folder)
 
 
 def fetch_donor(store: Store, fingerprint: str, folder: Path) -> FitResult | None:

@@ -9,7 +9,7 @@ from lightning_modules.__main__ import main
 from lightning_modules.config import Budget, load_trial
 from lightning_modules.fit import fit
 from lightning_modules.yaml_file import write_yaml
-from rrm.tasks import TASKS
+from rrm.tasks import CONFIGS
 from tests.conftest import ROOT, tiny_sections
 
 
@@ -58,7 +58,7 @@ TRIALS = sorted((ROOT / "lightning_modules/trials").glob("*.yaml"))
 
 
 def test_every_task_has_a_trial_file() -> None:
-    assert {load_trial(path).task.kind for path in TRIALS} == set(TASKS)  # type: ignore[attr-defined]
+    assert {load_trial(path).task.kind for path in TRIALS} == set(CONFIGS)  # type: ignore[attr-defined]
 
 
 @pytest.mark.more

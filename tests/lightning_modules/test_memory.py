@@ -10,7 +10,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.datamodule import TrainingStream, load_splits
 from lightning_modules.memory import activation_bytes, training_bytes
 from lightning_modules.module import RecursiveModule
-from rrm.models import MODELS
+from rrm.models import find_models
 from rrm.models.trm import TRM, TRMConfig
 from tests.conftest import tiny_trial
 
@@ -78,8 +78,8 @@ class Twin(TRM):
 
 
 @pytest.mark.parametrize("changes", [{}, {"mixer": "mlp", "positions": "none"}, {"prefix_length": 8}], ids=str)
-def test_memory_without_closed_forms_is_measured_on_the_model(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "twin", Twin)
+def test_memory_without_closed_forms_is_measured_on_the_model(changes: dict[str, Any]) -> None:
+    find_models([Twin])
     config = tiny_trial(**{f"model__{name}": value for name, value in changes.items()})
     twin = config.model_copy(update={"model": TwinConfig(**config.model.model_dump(exclude={"kind"}, exclude_none=True))})
     assert activation_bytes(twin) == pytest.approx(activation_bytes(config), rel=0.05)

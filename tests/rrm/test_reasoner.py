@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from rrm.config import AnyModelConfig
 from rrm.losses import supervision_loss
-from rrm.models import CONFIGS, MODELS, build_model
+from rrm.models import CONFIGS, build_model
 from rrm.models import model_config as config_of
 from rrm.reasoner import Reasoner
 from rrm.tasks.task import PuzzleShape
@@ -43,11 +43,11 @@ def build(config: AnyModelConfig, seed: int = 0) -> Reasoner:
 
 
 def test_every_file_of_a_model_is_found() -> None:
-    assert set(MODELS) == {"trm", "hrm", "direct", "untied", "looped", "outer_loop"}
-    assert all(type(build(model_config(kind))).__name__ == model.__name__ for kind, model in MODELS.items())
+    assert set(CONFIGS) == {"trm", "hrm", "direct", "untied", "looped", "outer_loop"}
+    assert all(type(build(model_config(kind))).__name__ == config.built_class.__name__ for kind, config in CONFIGS.items())
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", CONFIGS)
 class TestReasonerContract:
     """What sweeps and evaluation rely on, for every model."""
 
@@ -134,7 +134,7 @@ def test_exploration_keeps_some_slots_that_would_halt() -> None:
     assert not carry.halted.any()  # the random minimum is at least 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MODELS if "state_init" in CONFIGS[kind].model_fields])
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if "state_init" in CONFIGS[kind].model_fields])
 class TestAxesOfTheState:
     """What happens to the state at its start and between two supervision steps, for every model that has one."""
 

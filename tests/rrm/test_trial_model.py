@@ -22,7 +22,7 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.compute import count_parameters, inference_flops, train_step_flops
 from rrm.config import Cycles, LossConfig
 from rrm.measure import measure_model
-from rrm.models import MODELS, build_model
+from rrm.models import build_model, find_models
 from rrm.trial_model import Batch, TrainingStep, TrialModel, puzzle_batch
 from sweeps.tracking.mlflow.pyfunc import ServedModel
 from tests.conftest import ROOT, tiny_sections, tiny_trial
@@ -31,9 +31,9 @@ from tests.rrm.decoder import Decoder, DecoderConfig
 
 
 @pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> TrialConfig:
+def plain() -> TrialConfig:
     """A trial of the decoder, as if its file were in `rrm/models`."""
-    monkeypatch.setitem(MODELS, "decoder", Decoder)
+    find_models([Decoder])
     return tiny_trial().model_copy(update={"model": DecoderConfig()})
 
 
@@ -119,7 +119,7 @@ class TestADecoderThroughATrial:
         assert train_step_flops(plain.model, shape, 4) == 4 * 3 * inference_flops(plain.model, shape)
         assert 0 < training_bytes(plain) < training_bytes(plain.model_copy(update={"fit": tiny_trial(fit__batch_size=512).fit}))
 
-    def test_a_model_that_reads_values_is_counted_too(self, plain: TrialConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_model_that_reads_values_is_counted_too(self, plain: TrialConfig) -> None:
         class Reading(Decoder):
             def training_step(
                 self, carry: None, batch: Batch, loss: LossConfig, cycles: Cycles | None = None
@@ -130,7 +130,7 @@ class TestADecoderThroughATrial:
         class ReadingConfig(DecoderConfig):
             kind: str = "reading"
 
-        monkeypatch.setitem(MODELS, "reading", Reading)
+        ReadingConfig.built_class = Reading
         assert measure_model(ReadingConfig(), plain.task.shape) == measure_model(plain.model, plain.task.shape)
 
     @pytest.mark.parametrize(("params", "message"), [

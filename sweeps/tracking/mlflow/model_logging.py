@@ -94,6 +94,7 @@ def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
     """Both flavours, signature and input example around our files."""
     if (folder / FILES / PROGRAM).exists():
         described.add_flavor("pytorch", model_data=f"data/{FILES}", pytorch_version=str(torch.__version__), code=None)
+    packages = [f"{plugin.package}=={plugin.version}" for plugin in config.plugins or () if plugin.package is not None]
     mlflow.pyfunc.save_model(
         str(folder / LOGGED),
         loader_module=SERVED,
@@ -101,7 +102,7 @@ def _describe(folder: Path, described: Model, config: TrialConfig) -> None:
         mlflow_model=described,
         signature=signature(config),
         input_example=pd.DataFrame(_example(config)),
-        pip_requirements=NEEDED,
+        pip_requirements=[*NEEDED, *packages],
         metadata={"fingerprint": config.fingerprint},
     )
 
