@@ -48,7 +48,7 @@ def test_models_and_trials_load_neither_ray_nor_mlflow() -> None:
 
 
 OPENERS = {"open", "read_text", "write_text", "fdopen", "TemporaryFile", "NamedTemporaryFile"}
-OTHER_OPENERS = {"os.open", "Image.open", "webbrowser.open", "self._generations.open"}  # of no text file
+OTHER_OPENERS = {"os.open", "archive.open", "Image.open", "webbrowser.open", "self._generations.open"}  # of no text file
 
 
 def test_every_text_file_states_its_encoding() -> None:

@@ -23,7 +23,7 @@ MISTYPED = {
     "unknown option": ("run a.yaml --nope", "error: No such option: --nope (rrm-sweep run --help)"),
     "misspelt option": ("run a.yaml --storag x", "error: No such option: --storag (Possible options: --storage) (rrm-sweep run"),
     "option without value": ("doctor --storage", "error: Option '--storage' requires an argument (rrm-sweep"),
-    "left over": ("schema a.yaml", "error: Got unexpected extra argument(s) (a.yaml) (rrm-sweep schema --help)"),
+    "left over": ("doctor a.yaml", "error: Got unexpected extra argument(s) (a.yaml) (rrm-sweep doctor --help)"),
     "missing spec": ("plan missing.yaml", "missing.yaml: cannot be read: No such file or directory"),
     "folder for a spec": ("plan .", ".: cannot be read: Is a directory"),
     "missing sweep": ("status runs/missing", "runs/missing: is not a sweep: there is no such file or folder; runs holds no sweeps"),

@@ -264,6 +264,7 @@ assert len(answer) == 12, answer
 """
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.ray
 @pytest.mark.more
 def test_a_sweep_over_both_files_runs_on_ray_and_is_reported(
