@@ -24,6 +24,7 @@ from analysis.report.readable import published_table, readable_cells
 from analysis.report.sentences import warn
 from benchmarks.coverage import compute_optimal
 from rrm.errors import UserError
+from sweeps.design.axes import TRAIN_EXAMPLES
 from sweeps.store.find_store import find_store
 from tests.analysis.conftest import made_tables
 
@@ -132,9 +133,14 @@ def test_lines_and_maps_hold_what_was_measured(tables: Tables) -> None:
 @pytest.mark.more
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.draw.__name__)
 def test_every_figure_is_drawn_by_both_renderers(rich: Tables, tmp_path: Path, recipe: Recipe) -> None:
-    figure = recipe.draw(rich)
+    figure = recipe.draw(over_puzzles(rich) if TRAIN_EXAMPLES in recipe.axes else rich)
     assert figure is not None
     check_drawn(figure, tmp_path)
+
+
+def over_puzzles(tables: Tables) -> Tables:
+    """The same trials after 500 and after 1,000 puzzles."""
+    return Tables(pd.concat([tables.trials.assign(**{TRAIN_EXAMPLES: puzzles}) for puzzles in (500, 1000)]), tables.curves)
 
 
 def check_drawn(figure: FigureData, folder: Path) -> None:
