@@ -118,8 +118,8 @@ def width_depth_map(tables: Tables) -> FigureData | None:
         "Exact accuracy by width and recursion",
         "Mean exact accuracy over seeds. Parameters are equal within a column, layers executed within a row; "
         "dashed lines: equal FLOPs of an answer.",
-        "width or layers (parameters)",
-        "recursion (layers executed)",
+        f"{', '.join(map(axis_name, capacity))} (parameters)",
+        f"{', '.join(map(axis_name, depth))} (layers executed)",
         heatmap=Heatmap(columns, rows, values, lines=_iso_flop_lines(completed, means.index, means.columns, depth, capacity)),
     )
 

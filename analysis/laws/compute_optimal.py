@@ -132,7 +132,7 @@ class ComputeOptimal(Law):
         return fits
 
     def sentence(self, fit: Fit) -> list[Sentence]:
-        """What to run at a budget."""
+        """What to run at a budget; where the budget is not one that was asked for, the headline has said whether recursion pays."""
         assert isinstance(fit, BudgetFit)
         unit = "FLOPs an answer" if fit.cost == "inference_flops" else "training FLOPs"
         text = f"{name_place(fit)}at {fit.budget_flops:.2g} {unit}, {_state_choice(fit)}"
@@ -142,7 +142,7 @@ class ComputeOptimal(Law):
         text += f". This budget lies outside of {known}: extrapolation" if is_beyond else f"; it holds for {known}"
         if "lack_of_fit" in fit.flags:
             text += "; the cells differ from the surface by more than seed noise"
-        return [Sentence(f"{text}.", fit.figure_name)]
+        return [Sentence(f"{text}.", fit.figure_name, is_detail=not fit.is_asked)]
 
     def figure(self, fit: Fit) -> FigureData | None:
         """The loss along lines of equal compute, and where it is least."""

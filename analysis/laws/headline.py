@@ -4,6 +4,7 @@ recursion is the better buy. docs/laws.md, "The headline", has the rule.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -30,7 +31,6 @@ NEEDED = {  # what would identify the rate, by the reason of a refusal
     Reason.CEILING: "shorter training or harder puzzles identify it",
     Reason.LACK_OF_FIT: "one rate does not describe them, and more cells would not; effects of single settings stand on their own",
 }
-UNIT = "differences of log loss, each for twice the recursion and fewer parameters at equal FLOPs, in the middle of the design"
 UNKNOWN_COST = "it is not known which is better, because these FLOPs do not follow from parameters and recursion"
 WITHOUT_PRICE = "the loss does not fall clearly with parameters"
 COST_NAMES = {"train_flops": "training FLOPs", "inference_flops": "FLOPs of an answer"}
@@ -47,6 +47,7 @@ class Headline:
     fit: Fit | None = None  # that has these rates; None for refusals
     reason: Reason | None = None  # why there is no rate
     equal_cost: str = ""  # whether width or recursion is the better buy; empty where no cost is known
+    is_cost_open: bool = False  # at equal cost neither is clearly better
 
     @property
     def sentences(self) -> list[Sentence]:
@@ -114,8 +115,8 @@ def _headline(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> 
     else:
         assert choice.axes is not None
         headline = _of_axes(choice, choice.axes, sorted(choice.axes.identified, key=lambda axis: ranks[axis]))
-    equal_cost = _compare_at_equal_cost(choice, ranks, fits)
-    return replace(headline, text=capitalize(headline.text), fit=choice.fit, equal_cost=equal_cost)
+    verdict = _compare_at_equal_cost(choice, ranks, fits)
+    return replace(headline, text=capitalize(headline.text), fit=choice.fit, equal_cost=verdict.text, is_cost_open=verdict.is_open)
 
 
 def _refusals(refused: Sequence[Fit]) -> list[Headline]:
@@ -254,50 +255,63 @@ def _sizes(fit: Fit) -> str:
 # -- at equal cost ------------------------------------------------------------------------------------------------
 
 
-def _compare_at_equal_cost(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> str:
+class Verdict(NamedTuple):
+    """Which is the better buy."""
+
+    text: str
+    is_open: bool  # neither is clearly better
+
+
+def _compare_at_equal_cost(choice: Choice, ranks: Mapping[str, int], fits: Sequence[Fit]) -> Verdict:
     """Whether size or recursion is the better buy at equal training FLOPs and at equal FLOPs of an answer."""
     wider = "more parameters" if choice.axes is not None and LAYERS in choice.axes.unidentified else "wider"
-    verdicts: dict[str, list[str]] = {}
+    costs: dict[Verdict, list[str]] = {}
     for cost, name in COST_NAMES.items():
-        verdict = _of_budgets(choice.fit, cost, fits, wider) if choice.is_of_recursion else ""
+        verdict = _of_budgets(choice.fit, cost, fits, wider) if choice.is_of_recursion else None
         verdict = verdict or _of_gains(choice.axes, cost, ranks, wider)
-        if verdict:
-            verdicts.setdefault(verdict, []).append(f"at equal {name}")
-    if not verdicts:
-        return ""
+        if verdict is not None:
+            costs.setdefault(verdict, []).append(f"at equal {name}")
+    if not costs:
+        return Verdict("", is_open=False)
     place = name_place(choice.fit).removesuffix(", ")
-    text = "; ".join(f"{' and '.join(costs)}, {verdict}" for verdict, costs in verdicts.items())
-    note = "" if set(verdicts) == {UNKNOWN_COST} else f" ({UNIT})"
-    return f"{place}{': w' if place else 'W'}ider, or more recursion? {capitalize(text)}{note}."
+    text = " ".join(capitalize(f"{' and '.join(names)}, {verdict.text}.") for verdict, names in costs.items())
+    question = f"{place}{': w' if place else 'W'}ider, or more recursion?"
+    return Verdict(f"{question} {text}", any(verdict.is_open for verdict in costs))
 
 
-def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> str:
-    """The verdict on R, by the law `compute_optimal` of the same trials; empty where that does not have this cost."""
+def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> Verdict | None:
+    """The verdict on R, by the law `compute_optimal` of the same trials; None where that does not have this cost."""
     for other in fits:
         if isinstance(other, BudgetFit) and other.cost == cost and other.is_fitted and fit.group.items() <= other.group.items():
+            assert other.choice is not None
             gain, best = other.estimates["gain_of_recursion_at_equal_cost"], other.estimates.get("best_recursion")
-            least = f", and the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else ""
-            return f"{_state_gain(gain, 'recursion', wider)}{least}"
-    return ""
+            pays = f"it pays where it is worth more than {other.choice.pays_above_exchange_rate:.2g} times the recursed parameters"
+            further = f"the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else pays
+            return Verdict(f"{_state_gain(gain, 'recursion', 'recursion', wider)}; {further}", not gain.is_clear)
+    return None
 
 
-def _of_gains(axes: AxesFit | None, cost: str, ranks: Mapping[str, int], wider: str) -> str:
+def _of_gains(axes: AxesFit | None, cost: str, ranks: Mapping[str, int], wider: str) -> Verdict | None:
     """The verdict on each axis of recursion."""
     if axes is None or not axes.is_fitted:
-        return ""
+        return None
     if cost in axes.unexplained_costs:
-        return UNKNOWN_COST
+        return Verdict(UNKNOWN_COST, is_open=False)
     gains = {axis: gain for axis in axes.identified if axis != LAYERS and (gain := axes.gain(axis, cost)) is not None}
+    if not gains:
+        return None
     is_single = len(axes.recursion_axes) == 1
-    return _listed([
-        _state_gain(gains[axis], "recursion" if is_single else axis_name(axis), wider)
-        for axis in sorted(gains, key=lambda axis: ranks[axis])
-    ]) if gains else ""  # fmt: skip
+    names = {axis: ("recursion", "recursion") if is_single else (axis_name(axis), value_name(axis)) for axis in gains}
+    texts = [_state_gain(gains[axis], *names[axis], wider) for axis in sorted(gains, key=lambda axis: ranks[axis])]
+    return Verdict("; ".join(texts), not all(gain.is_clear for gain in gains.values()))
 
 
-def _state_gain(gain: Interval, name: str, wider: str) -> str:
-    """The verdict on one axis, by the fall of log L a step in its log that parameters pay for."""
+def _state_gain(gain: Interval, name: str, value: str, wider: str) -> str:
+    """The verdict on one axis, by the fall of log L a step in the log of its value that parameters pay for."""
+    traded = f"a doubling of {value}, paid for with fewer parameters,"
     if not gain.is_clear:
-        return f"neither {wider} nor more {name} is clearly better (more {name} by {state_interval(gain, DOUBLING)})"
-    better, worse = (f"more {name}", wider) if gain.low > 0 else (wider, f"more {name}")
-    return f"{better} is better than {worse} by {state_interval(gain, DOUBLING if gain.low > 0 else -DOUBLING)}"
+        change = f"{traded} changes log loss by {state_interval(gain, -DOUBLING)}"
+        return f"neither {wider} nor more {name} is clearly better: {change}"
+    if gain.low > 0:
+        return f"more {name} is better than {wider}: {traded} lowers log loss by {state_interval(gain, DOUBLING)}"
+    return f"{wider} is better than more {name}: {traded} raises log loss by {state_interval(gain, -DOUBLING)}"

@@ -1,6 +1,7 @@
 """What a report, a terminal and a notebook show of fits: each law gives its own part."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from analysis.figures.data import FigureData
 from analysis.laws.drawing import draw_fits
@@ -44,7 +45,7 @@ def _leads(law: Law, rated: Sequence[Headline]) -> bool:
 
 
 def _capitalized(sentences: Sequence[Sentence]) -> list[Sentence]:
-    return [Sentence(capitalize(sentence.text), sentence.figure) for sentence in sentences]
+    return [replace(sentence, text=capitalize(sentence.text)) for sentence in sentences]
 
 
 def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:

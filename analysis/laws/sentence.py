@@ -19,6 +19,7 @@ class Sentence:
 
     text: str
     figure: str = ""
+    is_detail: bool = False  # no part of the answer, which says the same more shortly
 
     def __str__(self) -> str:
         return self.text

@@ -31,6 +31,7 @@ from analysis.report.sentences import (
     describe_word_effects,
     warn,
 )
+from analysis.report.terms import explain_terms
 from analysis.statistics.cells import summarise_cells, summarise_outcomes
 from analysis.statistics.confirmation import Confirmed, confirm_settings
 from analysis.statistics.effects import (
@@ -103,8 +104,13 @@ class Report:
     def answer(self) -> list[Sentence]:
         """What is missing, the first findings, and the first limit of the claims as the last sentence."""
         limits, missing = self._limits[:1], self.missing
-        claims = [sentence for sentence in self.findings if sentence not in self._limits]
+        claims = [sentence for sentence in self.findings if sentence not in self._limits and not sentence.is_detail]
         return [*missing, *claims[: MAX_ANSWERS - len(limits) - len(missing)], *limits]
+
+    @property
+    def terms(self) -> list[str]:
+        """An explanation of each term of the answer that a reader may not know."""
+        return explain_terms(self.answer, self.tables.completed, self.cells)
 
     @property
     def missing(self) -> list[Sentence]:

@@ -105,9 +105,16 @@ def _after(tables: Tables, headline: Headline) -> tuple[str, str | None]:
         axis = max(helping, key=lambda axis: helping[axis])
         text = suggestions.more_recursion(trials, None if axis == RECURSION else axis)
         if text is not None:
-            return capitalize(f"{place}the largest recursion still helps: one more doubling would show where that ends."), text
+            return capitalize(f"{place}{_why_more_recursion(headline)}"), text
     question = f"{place}does this hold with longer training? The same design at twice the budget answers that."
     return capitalize(question), suggestions.longer(trials)
+
+
+def _why_more_recursion(headline: Headline) -> str:
+    if headline.is_cost_open:
+        reason = "the largest recursion still helps, and at equal FLOPs neither width nor recursion is clearly better"
+        return f"{reason}: one more doubling would show where that ends, and narrows the interval at equal FLOPs."
+    return "the largest recursion still helps: one more doubling would show where that ends."
 
 
 def _seeds_factor(rate: Interval) -> int:

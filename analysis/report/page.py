@@ -71,6 +71,7 @@ def render_page(report: Report, title: str, commands: list[str], *, has_files: b
         shared=_shared_settings(report.tables),
         counts=report.tables.trials["outcome"].value_counts().to_dict(),
         answer=report.answer,
+        terms=report.terms,
         notes=report.tables.notes,
         leading=leading_figures(report.drawn),
         following=report.following,

@@ -42,7 +42,11 @@ def test_one_varied_axis_is_called_recursion_with_its_worth_and_the_better_buy()
     assert one.text.startswith("One doubling of recursion is worth 1.") and set(one.rates) == {"recursion"}
     assert "(95 % CI 1." in one.text and "over R 2 to 9 and 3,072 to 27,648 recursed parameters." in one.text
     question = "Wider, or more recursion? At equal training FLOPs and at equal FLOPs of an answer, wider is better than"
-    assert one.equal_cost.startswith(f"{question} more recursion by 0.") and "95 % CI" in one.equal_cost
+    traded = "a doubling of recursion, paid for with fewer parameters, raises log loss by 0."
+    assert one.equal_cost.startswith(f"{question} more recursion: {traded}") and "95 % CI" in one.equal_cost
+    assert (
+        one.equal_cost.endswith("; it pays where it is worth more than 2 times the recursed parameters.") and not one.is_cost_open
+    )
     assert [sentence.text for sentence in one.sentences] == [one.text, one.equal_cost]
 
 
@@ -66,7 +70,7 @@ def test_axes_that_differ_have_their_own_rates_in_the_order_of_the_spec() -> Non
     assert one.text.index("along N_sup") < one.text.index("along n + 1")
     assert "recursion as a whole has no rate" in one.text and "a factor below 1 means harm" in one.text
     assert list(headline(tables).rates) == ["l_cycles_plus_1", "supervision_steps"]
-    assert one.equal_cost.index("more N_sup") < one.equal_cost.index("more n ")
+    assert one.equal_cost.index("doubling of N_sup, paid for") < one.equal_cost.index("doubling of n + 1, paid for")
 
 
 def test_the_order_of_a_report_is_that_of_the_stored_spec() -> None:
@@ -77,17 +81,25 @@ def test_the_order_of_a_report_is_that_of_the_stored_spec() -> None:
     assert list(one.rates) == ["supervision_steps", "l_cycles_plus_1"] and report.answer[0].text == one.text
 
 
+def test_a_budget_belongs_to_the_answer_only_where_it_was_asked_for() -> None:
+    tables = draw(AxesDesign({LATENT_UPDATES: 0.15}, ALONE), PAID_STEPS)
+    usual = build_report(tables, fits_of(tables))
+    assert any(sentence.is_detail for sentence in usual.findings) and not any(sentence.is_detail for sentence in usual.answer)
+    asked = build_report(tables, fit_laws(tables, {"inference_flops": [1e5]}, laws=[Recurrence(), ComputeOptimal()]))
+    assert any(sentence.text.startswith("At 1e+05 FLOPs an answer") for sentence in asked.answer)
+
+
 def test_axes_that_may_be_alike_are_recursion_and_each_is_compared_where_flops_do_not_follow_from_r() -> None:
     one = headline(draw(AxesDesign({LATENT_UPDATES: 0.15, SUPERVISION_STEPS: 0.15}), FREE_STEPS))
     assert one.text.startswith("One doubling of recursion is worth") and set(one.rates) == {"recursion"}
-    training, answer = one.equal_cost.split("; ")
-    assert "At equal training FLOPs" in training and "more N_sup is better than wider by 0." in training
-    assert "at equal FLOPs of an answer, wider is better than more recursion" in answer
+    training, answer = one.equal_cost.split(" At equal FLOPs of an answer, ")
+    assert "At equal training FLOPs" in training and "more N_sup is better than wider: a doubling of N_sup" in training
+    assert answer.startswith("wider is better than more recursion: a doubling of recursion, paid for with fewer parameters, raises")
 
 
 def test_nothing_is_preferred_where_neither_is_clearly_better() -> None:
     one = headline(draw(AxesDesign({LATENT_UPDATES: 0.3}, ALONE), PAID_STEPS))
-    assert "neither wider nor more recursion is clearly better" in one.equal_cost
+    assert "neither wider nor more recursion is clearly better" in one.equal_cost and one.is_cost_open
 
 
 def test_flops_that_do_not_follow_from_size_and_recursion_give_no_answer() -> None:

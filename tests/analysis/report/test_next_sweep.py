@@ -98,6 +98,13 @@ def test_the_rates_of_a_real_headline_lead_to_a_suggestion(finished: Tables) -> 
     assert report.following.reason.startswith("On sudoku (trm), the largest recursion still helps")
 
 
+def test_a_doubling_is_also_suggested_for_the_open_question_at_equal_flops(finished: Tables) -> None:
+    undecided = Headline("", rates={"recursion": Interval(2.0, 1.5, 2.5)}, fit=recurrence(), is_cost_open=True)
+    following = plan_next_sweep(finished, [], [undecided])
+    assert following is not None
+    assert following.reason.endswith("where that ends, and narrows the interval at equal FLOPs.")
+
+
 def test_an_axis_whose_last_doubling_brings_nothing_is_not_doubled(finished: Tables) -> None:
     rates = {"h_cycles": Interval(3.0, 2.5, 3.5), "l_cycles_plus_1": Interval(2.0, 1.5, 2.5)}
     following = plan_next_sweep(finished, [], [Headline("", rates=rates, fit=recurrence(), ended={"h_cycles"})])
