@@ -1,27 +1,23 @@
 """`rrm-analyze`: from finished runs to tables, figures and a report."""
 
-import math
 import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from rrm.errors import UserError, usage_error
-from rrm.files import expand_home
+from analysis.report.into_mlflow import Place, place_of, put_into_mlflow
+from analysis.request import Request
+from rrm.errors import UserError
 from sweeps.cli.typer_app import STORAGE_HELP, SWEEP_HELP, run_app
 from sweeps.store.find_store import find_store
 from sweeps.store.store import Store
-from sweeps.tracking.mlflow.address import local_root
-from sweeps.tracking.mlflow.address import tracking_uri as default_tracking_uri
 
 MAX_LINES_OF_A_LAW = 4
-MAX_PORT = 65536
 
 if TYPE_CHECKING:
     from analysis.data.tables import Tables
@@ -80,52 +76,43 @@ def analyze(
     ] = False,
 ) -> None:
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print the answer and the cells."""
-    from analysis.data.csv_import import load_csv
+    request = Request(
+        sweeps or [], storage, out, tracking_uri, csv, curves, columns or [], settings or [], percent or [], inference_flops or [],
+        train_flops or [], fits_only, watch, port, verbose,
+    )  # fmt: skip
+    request.check()
+    if watch:
+        follow_results(find_store(request.sweeps[0], storage), request)
+    else:
+        write_results(request)
+
+
+def write_results(request: Request) -> None:
+    """Write what a request asks for into its folder, and print the answer."""
     from analysis.laws.fit import write_fits
     from analysis.laws.fit_all import fit_laws
 
-    budgets = {"inference_flops": inference_flops or [], "train_flops": train_flops or []}
-    others: dict[str, object] = {
-        "--fits-only": fits_only,
-        "--csv": csv,
-        "--tracking-uri": tracking_uri,
-        "--out": out,
-        "--verbose": verbose,
-    }
-    _check_watch(sweeps or [], others, watch, port)
-    _check(sweeps or [], out, tracking_uri, csv, storage, has_parts=curves is not None or any((columns, settings, percent)))
-    _check_budgets(budgets)
-    if watch:
-        follow_results(find_store((sweeps or [])[0], storage), budgets, port)
-        return
-    stores = [] if csv or tracking_uri else _select_stores(sweeps or [], storage)
-    if csv is not None:
-        tables = load_csv(csv, curves, columns or [], settings or [], percent or [])
-    else:
-        tables = _read_sweeps(stores, sweeps or [], tracking_uri, out)
-    if tables.completed.empty:
-        raise UserError(", ".join(sweeps or [str(csv)]), "has no completed trial yet: nothing to compare")
-    _check_costs(budgets, tables)
-    folder = Path(expand_home(out)) if out else stores[0].driver_folder / "report"
+    tables = request.read()
+    request.check_costs(tables)
+    folder = request.folder
     _make(folder)
-    fits = fit_laws(tables, budgets)
+    fits = fit_laws(tables, request.budgets)
     write_fits(folder / "fits.json", fits)
-    if verbose or fits_only:
+    if request.verbose or request.fits_only:
         _print_fits(fits)
-    for note in _notes(tables, fits, budgets, foreign=csv is not None):
+    for note in _notes(tables, fits, request):
         _say(note)
-    if fits_only:
+    if request.fits_only:
         _say(f"fits: {folder / 'fits.json'}")
         return
-    _report(tables, fits, folder, is_default_folder=out is None, verbose=verbose)
-    if csv is None:
-        places = (
-            [Place(tracking_uri, name) for name in dict.fromkeys(sweeps or [])] if tracking_uri else list(map(place_of, stores))
-        )
-        put_into_mlflow(places, folder)
+    _report(tables, fits, folder, is_default_folder=request.out is None, verbose=request.verbose)
+    if request.tracking_uri:
+        put_into_mlflow([Place(request.tracking_uri, name) for name in dict.fromkeys(request.sweeps)], folder)
+    elif request.csv is None:
+        put_into_mlflow(list(map(place_of, request.stores)), folder)
 
 
-def follow_results(store: Store, budgets: dict[str, list[float]], port: int | None) -> None:
+def follow_results(store: Store, request: Request) -> None:
     """Serve the report of a sweep, and print a line for each new page, until Ctrl-C."""
     from analysis.data.tables import load_store
     from analysis.laws.fit_all import fit_laws
@@ -137,15 +124,15 @@ def follow_results(store: Store, budgets: dict[str, list[float]], port: int | No
         tables = load_store(store)
         if tables.completed.empty:
             raise UserError(store.location, "has no completed trial yet")
-        _check_costs(budgets, tables)
-        report = build_report(tables, fit_laws(tables, budgets))
+        request.check_costs(tables)
+        report = build_report(tables, fit_laws(tables, request.budgets))
         shown = report.answer[: len(report.missing) + 1]  # what is missing, and the first claim
         _say(f"{time.strftime('%H:%M:%S')} {' '.join(map(str, shown))}")
         return render_page(
             report, str(tables.trials["sweep"].iloc[0]), [shlex.join(["rrm-analyze", *_without_watch()])], has_files=False
         )
 
-    watch(store, make_page, port, _say)
+    watch(store, make_page, request.port, _say)
 
 
 def _without_watch() -> list[str]:
@@ -153,19 +140,6 @@ def _without_watch() -> list[str]:
     arguments = [word for word in sys.argv[1:] if word != "--watch" and not word.startswith("--port=")]
     at = arguments.index("--port") if "--port" in arguments else len(arguments)
     return arguments[:at] + arguments[at + 2 :]
-
-
-def _read_sweeps(stores: list[Store], names: list[str], tracking_uri: str | None, out: Path | None) -> "Tables":
-    """The tables of several sweeps as one, from their stores, or by their names in MLflow.
-
-    Raises:
-        UserError: a sweep cannot be read, or several have no folder for their report.
-    """
-    from analysis.data.tables import load, load_store, merge
-
-    if len(stores) > 1 and out is None:
-        raise UserError("--out", "is needed for several sweeps: a folder for the report of all, such as --out report")
-    return merge([load(name, tracking_uri) for name in dict.fromkeys(names)] if tracking_uri else [*map(load_store, stores)])
 
 
 def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool, verbose: bool) -> None:
@@ -179,114 +153,13 @@ def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_fol
     _print(report, write_report(report, folder, titles, [command]), verbose=verbose)
 
 
-def _check(
-    sweeps: list[str], out: Path | None, tracking_uri: str | None, csv: Path | None, storage: str | None, *, has_parts: bool
-) -> None:
-    """Refuse options that do not go together."""
-    if not sweeps and csv is None:
-        raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
-    if sweeps and csv is not None:
-        raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
-    if csv is None and has_parts:
-        raise UserError("--curves, --columns, --settings and --percent", "have no effect without --csv")
-    if storage is not None and (tracking_uri is not None or csv is not None):
-        raise UserError("--storage", "has no effect with --tracking-uri and --csv: leave it out")
-    if out is None and (tracking_uri is not None or csv is not None):
-        raise UserError("--out", "is needed with --tracking-uri and --csv: a folder to write into")
-
-
-def _check_watch(sweeps: list[str], others: Mapping[str, object], watch: bool, port: int | None) -> None:
-    """Refuse what --watch has no use for, and --port without it."""
-    if not watch:
-        if port is not None:
-            raise UserError("--port", "has no effect without --watch: leave it out")
-        return
-    given = next((name for name, value in others.items() if value), None)
-    if given is not None:
-        raise UserError(
-            "--watch", f"serves the report of a sweep from its store, writes no file and prints a line a page: leave out {given}"
-        )
-    if len(sweeps) > 1:
-        raise UserError("--watch", f"follows one sweep, got {len(sweeps)}: {', '.join(sweeps)}")
-    if port is not None and not 0 < port < MAX_PORT:
-        raise UserError("--port", f"must be between 1 and {MAX_PORT - 1}, got {port}")
-
-
-def _check_budgets(budgets: dict[str, list[float]]) -> None:
-    for name, amounts in budgets.items():
-        if any(not 0 < amount < math.inf for amount in amounts):
-            raise UserError(f"--{name.replace('_', '-')}", f"must be a number of FLOPs above 0, got {min(amounts):g}")
-
-
-def _check_costs(budgets: dict[str, list[float]], tables: "Tables") -> None:
-    """A budget needs the cost that it is of."""
-    for name, amounts in budgets.items():
-        if amounts and name not in tables.completed:
-            raise UserError(f"--{name.replace('_', '-')}", f"needs the column {name}, which the table does not have")
-
-
-def _notes(tables: "Tables", fits: "list[Fit]", budgets: dict[str, list[float]], *, foreign: bool) -> list[str]:
+def _notes(tables: "Tables", fits: "list[Fit]", request: Request) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
     from analysis.data.csv_notes import notes_on
     from analysis.laws.fit_all import find_laws
     from analysis.laws.presentation import note_unanswered
 
-    return [*(notes_on(tables) if foreign else []), *note_unanswered(fits, budgets, find_laws())]
-
-
-def _select_stores(targets: list[str], storage: str | None) -> list[Store]:
-    """The stores of the sweeps, each once; among several targets, a path that holds no sweep (`runs/*`) is skipped with a line."""
-    from analysis.data.tables import NO_TRIALS
-
-    stores: dict[str, Store] = {}
-    skipped: dict[str, str] = {}
-    for target in targets:
-        try:
-            store = find_store(target, storage)
-        except UserError as error:
-            if len(targets) == 1 or error.where == "--storage" or not Path(expand_home(target)).exists():
-                raise  # a mistyped name or an option without effect is not skipped
-            skipped[target] = error.problem.partition("; ")[0]
-            continue
-        if len(targets) > 1 and not store.finished():
-            skipped[target] = NO_TRIALS
-        else:
-            stores.setdefault(store.location, store)
-    if not stores:
-        raise UserError(", ".join(targets), "none of these is a sweep with finished trials")
-    for target, reason in skipped.items():
-        _say(f"skipped {target}: {reason}")
-    return list(stores.values())
-
-
-class Place(NamedTuple):
-    """A sweep in MLflow."""
-
-    uri: str
-    name: str
-    identity: str | None = None  # of its store; None where only MLflow is read
-
-
-def place_of(store: Store) -> Place:
-    """The experiment of the sweep in a store."""
-    storage, _, name = store.location.rstrip("/").rpartition("/")
-    return Place(default_tracking_uri(local_root(storage)), name, store.identity())
-
-
-def put_into_mlflow(sweeps: list[Place], folder: Path) -> None:
-    """Put the report of one sweep into its MLflow run; print a line where that is not possible, since the report exists."""
-    first, *others = sweeps
-    if others:
-        _say("not in MLflow: a report of several sweeps belongs to no single run; the run of each sweep keeps its own report")
-        return
-    from sweeps.tracking.mlflow.reports import FOLDER, log_report  # mlflow takes seconds to import
-
-    try:
-        log_report(first.uri, first.name, folder, first.identity)
-    except UserError as error:
-        _say(f"not in MLflow: {error}")
-    else:
-        _say(f"in MLflow: {first.name}, artifacts of its sweep under {FOLDER}/")
+    return [*(notes_on(tables) if request.csv else []), *note_unanswered(fits, request.budgets, find_laws())]
 
 
 def _make(folder: Path) -> None:

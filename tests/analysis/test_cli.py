@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from analysis.cli import main, place_of, put_into_mlflow
+from analysis.cli import main
 from analysis.data.tables import Tables
 from analysis.report.build import build_report
+from analysis.report.into_mlflow import place_of, put_into_mlflow
 from analysis.report.readable import readable_cells
 from analysis.report.terminal import lay_out
 from rrm.errors import UserError

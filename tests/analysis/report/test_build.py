@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.cli import place_of
 from analysis.data.tables import Tables, load, merge, split_bins
 from analysis.figures import RECIPES, Recipe
 from analysis.figures.data import FigureData, chosen_cell
@@ -19,6 +18,7 @@ from analysis.figures.render import interactive, write_static
 from analysis.figures.scaling import accuracy_by_depth, accuracy_by_parameters, width_depth_map
 from analysis.laws.fit_all import fit_laws
 from analysis.report.build import Report, build_report
+from analysis.report.into_mlflow import place_of
 from analysis.report.page import write_report
 from analysis.report.readable import published_table, readable_cells
 from analysis.report.sentences import warn

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.cli import main as analyze
-from analysis.cli import place_of, put_into_mlflow
 from analysis.data.csv_import import load_csv
 from analysis.data.tables import load
 from analysis.report.build import build_report
+from analysis.report.into_mlflow import place_of, put_into_mlflow
 from analysis.report.page import write_report
 from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
