@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules.fit import fit
+from rrm.defaults import NEWEST_DEFAULTS
 from sweeps.spec.load_spec import load_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -74,6 +75,6 @@ def test_the_spec_in_the_readme_is_planned_run_and_goes_on_as_a_user_types_it(ty
     assert ran.returncode == 0, ran.stdout + ran.stderr
     store = Store(tmp_path / "runs/wider_or_deeper")
     assert [result["outcome"] for result in store.results().values()] == ["completed"] * trials
-    assert "defaults: 2\n" in (store.spec() or "")
+    assert f"defaults: {NEWEST_DEFAULTS}\n" in (store.spec() or "")
     again = typed("run", "my.yaml", *shorter)
     assert again.returncode == 0 and f"is finished: {trials} trials, nothing to run" in again.stdout
