@@ -194,7 +194,7 @@ def _print(report: "Report", path: Path, *, verbose: bool) -> None:
     for sentence in [*report.missing, *report.findings] if verbose else report.answer:
         _say(str(sentence))
     if report.terms:
-        _say("\n" + ". ".join(report.terms) + ".")
+        _say("\n".join(["", *(f"{term}." for term in report.terms)]))
     console = Console()
     shown = {
         "best cell for each task and budget": readable_records(report),

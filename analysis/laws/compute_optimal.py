@@ -34,14 +34,13 @@ from analysis.laws.drawing import LOSS_LABEL, R_LABEL, interval_columns
 from analysis.laws.fit import Fit, Quality, only_bounded
 from analysis.laws.groups import Budgets, Group
 from analysis.laws.law import Law
-from analysis.laws.sentence import Sentence, name_place, state_interval, state_range
+from analysis.laws.sentence import Sentence, name_place, state_change, state_range
 from analysis.statistics.interval import Interval
 from analysis.statistics.regression import Linear, fieller
 from sweeps.design.axes import DEPTH_AXES, RECURSION, SIZE
 
 CURVE_POINTS = 40
 SHOWN_BUDGETS = (0.25, 1.0, 4.0)  # factors of the budget whose lines a figure has
-DOUBLING = 0.693  # log 2, as sentences round it
 EDGE, NO_PREFERENCE, EXTRAPOLATION = "edge", "no_preference", "extrapolation"
 CURVATURE = 3  # place of q in the coefficients of the surface
 
@@ -176,7 +175,7 @@ def _state_choice(fit: BudgetFit) -> str:
     assert fit.choice is not None
     gain = fit.estimates["gain_of_recursion_at_equal_cost"]
     if NO_PREFERENCE in fit.flags:
-        falls = f"log loss falls by {state_interval(gain, DOUBLING)} a doubling of R at equal cost"
+        falls = f"a doubling of R at equal cost changes test NLL by {state_change(gain)}"
         return f"neither width nor recursion is clearly the better buy ({falls})"
     if EDGE in fit.flags:
         return _state_edge(fit.choice, fit.fitted_range[RECURSION][0])

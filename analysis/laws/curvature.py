@@ -135,15 +135,16 @@ def draw_local_rates(fit: CurvatureFit) -> FigureData | None:
     law, free = rates[rates["kind"] == "law"], rates[rates["kind"] == "model_free"]
     series = []
     if len(law):
-        series.append(Series("with curvature", *interval_columns(law, "recursion", "estimate"), style="curve"))
+        series.append(Series("at each R", *interval_columns(law, "recursion", "estimate"), style="curve"))
     if len(free):
         columns = interval_columns(free, "recursion", "estimate")
         series.append(Series("without a law, between two R", *columns, color=1, style="points"))
     ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
     series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
-    series.append(Series("pays where compute is N x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
+    series.append(Series("break-even where FLOPs grow as parameters x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
     return FigureData(
         f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
-        "Factor in recursed parameters; band and bars: 95 % CI. Below 1 more recursion harms.",
+        "Factor in recursed parameters; band and bars: 95 % CI. Below 1, more recursion harms. "
+        "The curve may change with R; the headline has one rate for all R unless that change is clear.",
         R_LABEL, "factor in recursed parameters", series, x_scale="log", y_scale="log",
     )  # fmt: skip

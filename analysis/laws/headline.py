@@ -14,14 +14,13 @@ from analysis.laws.compute_optimal import BudgetFit
 from analysis.laws.curvature import CurvatureFit
 from analysis.laws.fit import Fit
 from analysis.laws.recurrence import CURVATURE, ONE_EXPONENT, Recurrence
-from analysis.laws.sentence import Sentence, capitalize, name_place, state_interval, state_range, state_refusals
+from analysis.laws.sentence import Sentence, capitalize, name_place, state_change, state_interval, state_range, state_refusals
 from analysis.statistics.interval import Interval
 from sweeps.design.axes import LAYERS, RECURSION, SIZE
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
 from sweeps.design.short_names import axis_name
 
-DOUBLING = 0.693  # change of log L a doubling, for a slope of log L in a log
 NEEDED = {  # what would identify the rate, by the reason of a refusal
     Reason.TOO_FEW_SCALES: "at least three sizes, crossed with at least three values of each axis of recursion, identify it",
     Reason.TOO_FEW_SEEDS: "at least two seeds a cell, better three, identify it",
@@ -146,7 +145,7 @@ def _of_recursion(fit: Fit, axes: AxesFit | None) -> Headline:
     rate = fit.estimates.get("exchange_rate") if _has_price(fit) else None
     over = f"over {_range(fit, RECURSION, 'R')} and {_sizes(fit)}"
     if rate is None:
-        change = f"each doubling changes log loss by {state_interval(fit.estimates['slope_log_recursion'], -DOUBLING)}, {over}"
+        change = f"each doubling changes test NLL by {state_change(fit.estimates['slope_log_recursion'])}, {over}"
         text = f"{WITHOUT_PRICE}, so that what a doubling of recursion is worth cannot be stated in parameters; {change}."
         return Headline(f"{name_place(fit)}{text}", "law_one_exponent")
     local = pd.DataFrame()
@@ -169,9 +168,9 @@ def _of_axes(choice: Choice, fit: AxesFit, axes: Sequence[str]) -> Headline:
     ranges += [_range(fit, RATE_AXES[axis], value_name(axis)) for axis in axes if not is_single or axis == LAYERS]
     over = f"over {', '.join(ranges)} and {_sizes(fit)}{' (two values of R)' if is_single and choice.has_two_values else ''}"
     if not rates:
-        changes = _listed([f"{state_interval(fit.slope(axis), -DOUBLING)} along {names[axis]}" for axis in axes])
+        changes = _listed([f"{state_change(fit.slope(axis))} along {names[axis]}" for axis in axes])
         text = f"{name_place(fit)}{WITHOUT_PRICE}, so that what a doubling is worth cannot be stated in parameters"
-        return Headline(f"{text}; each doubling changes log loss by {changes}, {over}.", f"axis_rates{fit.suffix}")
+        return Headline(f"{text}; each doubling changes test NLL by {changes}, {over}.", f"axis_rates{fit.suffix}")
     parts = [f"{state_interval(rate)}{{}} along {names[axis]}{_ends_along(fit, axis)}" for axis, rate in rates.items()]
     first, *others = [part.format(" times the recursed parameters" if not place else "") for place, part in enumerate(parts)]
     worth = f"{name_place(fit)}one doubling is worth {_listed([first, *others])}, {over}"
@@ -285,7 +284,8 @@ def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> Verdict
         if isinstance(other, BudgetFit) and other.cost == cost and other.is_fitted and fit.group.items() <= other.group.items():
             assert other.choice is not None
             gain, best = other.estimates["gain_of_recursion_at_equal_cost"], other.estimates.get("best_recursion")
-            pays = f"it pays where it is worth more than {other.choice.pays_above_exchange_rate:.2g} times the recursed parameters"
+            even = other.choice.pays_above_exchange_rate
+            pays = f"recursion is the better buy where a doubling is worth more than {even:.2g} times the recursed parameters"
             further = f"the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else pays
             return Verdict(f"{_state_gain(gain, 'recursion', 'recursion', wider)}; {further}", not gain.is_clear)
     return None
@@ -308,10 +308,8 @@ def _of_gains(axes: AxesFit | None, cost: str, ranks: Mapping[str, int], wider: 
 
 def _state_gain(gain: Interval, name: str, value: str, wider: str) -> str:
     """The verdict on one axis, by the fall of log L a step in the log of its value that parameters pay for."""
-    traded = f"a doubling of {value}, paid for with fewer parameters,"
+    change = f"a doubling of {value}, paid for with fewer parameters, changes test NLL by {state_change(gain)}"
     if not gain.is_clear:
-        change = f"{traded} changes log loss by {state_interval(gain, -DOUBLING)}"
         return f"neither {wider} nor more {name} is clearly better: {change}"
-    if gain.low > 0:
-        return f"more {name} is better than {wider}: {traded} lowers log loss by {state_interval(gain, DOUBLING)}"
-    return f"{wider} is better than more {name}: {traded} raises log loss by {state_interval(gain, -DOUBLING)}"
+    better, worse = (f"more {name}", wider) if gain.low > 0 else (wider, f"more {name}")
+    return f"{better} is better than {worse}: {change}"

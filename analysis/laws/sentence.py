@@ -46,6 +46,17 @@ def state_interval(interval: Interval, scale: float = 1.0) -> str:
     return f"{scale * interval.estimate:.2f} (95 % CI {low:.2f} to {high:.2f})"
 
 
+def state_change(slope: Interval) -> str:
+    """`-7.0 % (95 % CI -12.1 % to -1.6 %)`: the change of a loss with a doubling.
+
+    Args:
+        slope: by how much log L falls a step in the log of what is doubled.
+    """
+    change = slope.map(lambda fall: 100 * (2**-fall - 1))
+    low, high = sorted((change.low, change.high))
+    return f"{change.estimate:+.1f} % (95 % CI {low:+.1f} % to {high:+.1f} %)"
+
+
 def state_range(interval: Interval) -> str:
     """`95 % CI 12,300 to 45,600`."""
     return f"95 % CI {interval.low:,.3g} to {interval.high:,.3g}"

@@ -26,7 +26,7 @@ from rrm.errors import UserError
 from sweeps.design.axes import AMOUNT, AXIS_SETTINGS, LAYERS, RECURSION
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
-from sweeps.design.short_names import axis_name
+from sweeps.design.short_names import axis_name, count_of
 from sweeps.spec.load_spec import parse_stored_spec
 
 UNIT = "fit.budget.unit"
@@ -135,7 +135,8 @@ def _cost(tables: Tables, text: str) -> str:
         return ""
     finished = set(tables.trials.loc[_has_ended(tables.trials), "fingerprint"])
     added = [trial for trial in spec.design if trial.fingerprint not in finished]
-    count = f"It adds {len(added)} trial{'s' if len(added) != 1 else ''}"
+    kept = len(spec.design) - len(added)
+    count = f"It adds {count_of(len(added), 'trial')}{f' to {kept} that have ended' if kept else ''}"
     seconds = _predict_seconds(tables.completed, added)
     return (
         f"{count}." if seconds is None else f"{count}: about {_duration(seconds)} of one worker, by the times of finished trials."

@@ -20,7 +20,9 @@ AXES = {
     SUPERVISION_STEPS: "N_sup: supervision steps",
 }
 RECURSED = "recursed parameters: those that recursion applies again, without embeddings and the output layer"
-LOG_LOSS = "log loss: natural logarithm of the NLL on test"
+NLL = "test NLL: mean negative log-likelihood of the unknown tokens on test; less is better"
+ACCURACY = "exact accuracy: share of items whose answer is right as a whole"
+CELL = "cell: one combination of settings; its trials differ in the seed"
 
 
 def explain_terms(sentences: Sequence[Sentence], completed: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
@@ -37,9 +39,11 @@ def explain_terms(sentences: Sequence[Sentence], completed: pd.DataFrame, cells:
     if terms != [R_OF_SETTINGS]:
         terms += [meaning for axis, meaning in AXES.items() if _has(text, axis_name(axis))]
     terms += [RECURSED] if _has(text, "recursed parameters") else []
-    terms += [LOG_LOSS] if _has(text, "log loss") else []
+    terms += [NLL] if _has(text, "test NLL") else []
+    terms += [ACCURACY] if _has(text, "exact accuracy") else []
     if _has(text, "95 % CI") and "seeds" in cells:
         fewest, most = int(cells["seeds"].min()), int(cells["seeds"].max())
+        terms.append(CELL)
         terms.append(f"95 % CI: over seeds, {count_of(most, 'seed') if fewest == most else f'{fewest} to {most} seeds'} a cell")
     return terms
 

@@ -42,11 +42,9 @@ def test_one_varied_axis_is_called_recursion_with_its_worth_and_the_better_buy()
     assert one.text.startswith("One doubling of recursion is worth 1.") and set(one.rates) == {"recursion"}
     assert "(95 % CI 1." in one.text and "over R 2 to 9 and 3,072 to 27,648 recursed parameters." in one.text
     question = "Wider, or more recursion? At equal training FLOPs and at equal FLOPs of an answer, wider is better than"
-    traded = "a doubling of recursion, paid for with fewer parameters, raises log loss by 0."
+    traded = "a doubling of recursion, paid for with fewer parameters, changes test NLL by +"
     assert one.equal_cost.startswith(f"{question} more recursion: {traded}") and "95 % CI" in one.equal_cost
-    assert (
-        one.equal_cost.endswith("; it pays where it is worth more than 2 times the recursed parameters.") and not one.is_cost_open
-    )
+    assert one.equal_cost.endswith("where a doubling is worth more than 2 times the recursed parameters.") and not one.is_cost_open
     assert [sentence.text for sentence in one.sentences] == [one.text, one.equal_cost]
 
 
@@ -94,7 +92,9 @@ def test_axes_that_may_be_alike_are_recursion_and_each_is_compared_where_flops_d
     assert one.text.startswith("One doubling of recursion is worth") and set(one.rates) == {"recursion"}
     training, answer = one.equal_cost.split(" At equal FLOPs of an answer, ")
     assert "At equal training FLOPs" in training and "more N_sup is better than wider: a doubling of N_sup" in training
-    assert answer.startswith("wider is better than more recursion: a doubling of recursion, paid for with fewer parameters, raises")
+    assert answer.startswith(
+        "wider is better than more recursion: a doubling of recursion, paid for with fewer parameters, changes test NLL by +"
+    )
 
 
 def test_nothing_is_preferred_where_neither_is_clearly_better() -> None:
@@ -139,7 +139,7 @@ def test_recursion_has_no_price_where_more_parameters_do_not_help(size_slope: fl
     assert (
         "what a doubling of recursion is worth cannot be stated in parameters" in one.text
         and not one.rates
-        and "each doubling changes log loss by -0." in one.text
+        and "each doubling changes test NLL by -" in one.text
     )
 
 

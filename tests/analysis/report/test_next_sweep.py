@@ -67,7 +67,8 @@ def test_recursion_that_still_helps_asks_for_one_more_doubling_and_its_time_foll
     spec = parse_yaml(following.spec, "next")
     assert spec["name"] == "small" and spec["measure"]["vary"]["model.l_cycles"] == [1, 2, 4, 8]
     seconds = sum(width / 16 * 8 for width in (16, 32, 64)) * 2
-    assert following.cost == f"It adds 6 trials: about {seconds / 60:.0f} minutes of one worker, by the times of finished trials."
+    minutes = f"about {seconds / 60:.0f} minutes of one worker, by the times of finished trials."
+    assert following.cost == f"It adds 6 trials to 18 that have ended: {minutes}"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,10 @@ def test_a_plateau_asks_for_the_same_design_at_twice_the_budget_at_twice_the_tim
 def test_a_refused_law_comes_with_the_design_that_would_identify_it(finished: Tables) -> None:
     following = plan_next_sweep(finished, [recurrence(reason=Reason.TOO_FEW_SCALES, suggestion=write_yaml(SPEC))], [])
     assert following is not None and following.spec == write_yaml(SPEC)
-    assert following.reason.startswith("The recurrence law is not fitted: ") and following.cost == "It adds 0 trials."
+    assert (
+        following.reason.startswith("The recurrence law is not fitted: ")
+        and following.cost == "It adds 0 trials to 18 that have ended."
+    )
 
 
 def test_a_law_that_does_not_describe_the_trials_has_no_design_that_would_identify_it(finished: Tables) -> None:
@@ -147,7 +151,7 @@ def test_without_the_spec_of_the_sweep_and_without_a_refusal_nothing_is_suggeste
 def test_a_table_without_times_gives_the_number_of_trials_alone(finished: Tables) -> None:
     untimed = replace(finished, trials=finished.trials.assign(wall_seconds=np.nan))
     following = plan_next_sweep(untimed, [], [headline(1.5, 2.0, 2.5)])
-    assert following is not None and following.cost == "It adds 6 trials."
+    assert following is not None and following.cost == "It adds 6 trials to 18 that have ended."
 
 
 def test_a_foreign_table_without_settings_has_no_time(finished: Tables) -> None:
@@ -161,7 +165,7 @@ def test_a_failed_trial_is_not_run_again_and_a_lost_one_is(finished: Tables) -> 
     outcomes = ["failed", "failed", *finished.trials["outcome"][2:]]
     trials = finished.trials.assign(outcome=outcomes, retryable=[True, *[np.nan] * (len(outcomes) - 1)])
     following = plan_next_sweep(replace(finished, trials=trials), [], [headline(1.5, 2.0, 2.5)])
-    assert following is not None and following.cost.startswith("It adds 7 trials: ")
+    assert following is not None and following.cost.startswith("It adds 7 trials to 17 that have ended: ")
 
 
 def test_a_loss_that_does_not_clearly_fall_with_size_asks_for_twice_the_seeds(finished: Tables) -> None:
