@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## run the demo sweep and write its report (about 4 minutes on 2 cores)
+demo: $(INSTALLED)  ## run the demo sweep and write its report (about 3 minutes on 2 cores)
 	@$(BIN)/rrm-sweep run sweeps/specs/demo.yaml
 	@$(BIN)/rrm-analyze runs/demo
 	@echo "compare in MLflow: make ui"
