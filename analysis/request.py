@@ -109,6 +109,8 @@ class Request:
             raise usage_error("Missing argument 'SWEEP...', or --csv FILE", "rrm-analyze")
         if self.sweeps and self.csv is not None:
             raise usage_error("needs either sweeps or --csv FILE, got both", "rrm-analyze")
+        if self.csv is not None and self.tracking_uri is not None:
+            raise UserError("--tracking-uri", "has no effect with --csv: leave one of them out")
         if self.csv is None and (self.curves or self.columns or self.settings or self.percent):
             raise UserError("--curves, --columns, --settings and --percent", "have no effect without --csv")
         if self.storage is not None and (self.tracking_uri is not None or self.csv is not None):

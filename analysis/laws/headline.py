@@ -284,9 +284,8 @@ def _of_budgets(fit: Fit, cost: str, fits: Sequence[Fit], wider: str) -> Verdict
         if isinstance(other, BudgetFit) and other.cost == cost and other.is_fitted and fit.group.items() <= other.group.items():
             assert other.choice is not None
             gain, best = other.estimates["gain_of_recursion_at_equal_cost"], other.estimates.get("best_recursion")
-            even = other.choice.pays_above_exchange_rate
-            pays = f"recursion is the better buy where a doubling is worth more than {even:.2g} times the recursed parameters"
-            further = f"the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else pays
+            even = f"break-even is a doubling worth {other.choice.pays_above_exchange_rate:.2g} times the recursed parameters"
+            further = f"the loss is least at R {best.estimate:.3g} ({state_range(best)})" if best else even
             return Verdict(f"{_state_gain(gain, 'recursion', 'recursion', wider)}; {further}", not gain.is_clear)
     return None
 

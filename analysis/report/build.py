@@ -110,7 +110,8 @@ class Report:
     @property
     def terms(self) -> list[str]:
         """An explanation of each term of the answer that a reader may not know."""
-        return explain_terms(self.answer, self.tables.completed, self.cells)
+        has_cells = self.tables.kind != "search"
+        return explain_terms(self.answer, self.tables.completed, self.cells if has_cells else pd.DataFrame())
 
     @property
     def missing(self) -> list[Sentence]:

@@ -19,10 +19,9 @@ AXES = {
     LATENT_UPDATES: "n: latent updates a cycle",
     SUPERVISION_STEPS: "N_sup: supervision steps",
 }
-RECURSED = "recursed parameters: those that recursion applies again, without embeddings and the output layer"
-NLL = "test NLL: mean negative log-likelihood of the unknown tokens on test; less is better"
+RECURSED = "recursed parameters: those that recursion applies R times; others, such as embeddings, are applied once"
+NLL = "test NLL: negative log-likelihood of the right answers on test; less is better"
 ACCURACY = "exact accuracy: share of items whose answer is right as a whole"
-CELL = "cell: one combination of settings; its trials differ in the seed"
 
 
 def explain_terms(sentences: Sequence[Sentence], completed: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
@@ -30,7 +29,7 @@ def explain_terms(sentences: Sequence[Sentence], completed: pd.DataFrame, cells:
 
     Args:
         completed: the trials that the sentences are about.
-        cells: one row per cell, with its `seeds`.
+        cells: one row per cell, with its `seeds`; empty where trials are not compared by cells.
     """
     text = " ".join(map(str, sentences))
     terms = []
@@ -43,8 +42,8 @@ def explain_terms(sentences: Sequence[Sentence], completed: pd.DataFrame, cells:
     terms += [ACCURACY] if _has(text, "exact accuracy") else []
     if _has(text, "95 % CI") and "seeds" in cells:
         fewest, most = int(cells["seeds"].min()), int(cells["seeds"].max())
-        terms.append(CELL)
-        terms.append(f"95 % CI: over seeds, {count_of(most, 'seed') if fewest == most else f'{fewest} to {most} seeds'} a cell")
+        seeds = count_of(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+        terms.append(f"cell: one combination of settings, run with {seeds}; 95 % CI of effects and rates are over seeds")
     return terms
 
 

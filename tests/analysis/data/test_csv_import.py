@@ -67,6 +67,7 @@ def test_csv_and_parquet_give_the_same_fits(analyze: Callable, tmp_path: Path) -
         (["--csv", "nowhere.csv", "--out", "out"], "nowhere.csv: does not exist"),
         (["--csv", "runs.csv"], "--out: is needed"),
         (["--csv", "runs.csv", "runs/demo", "--out", "out"], "needs either sweeps or --csv FILE"),
+        (["--csv", "runs.csv", "--tracking-uri", "sqlite:///m.db", "--out", "out"], "--tracking-uri: has no effect with --csv"),
         ([], "Missing argument 'SWEEP...', or --csv FILE"),
         (["runs/demo", "--columns", "a=b"], "have no effect without --csv"),
         (["--csv", "runs.csv", "--columns", "test/nll", "--out", "out"], "--columns: must be OURS=THEIRS"),

@@ -44,7 +44,7 @@ def test_one_varied_axis_is_called_recursion_with_its_worth_and_the_better_buy()
     question = "Wider, or more recursion? At equal training FLOPs and at equal FLOPs of an answer, wider is better than"
     traded = "a doubling of recursion, paid for with fewer parameters, changes test NLL by +"
     assert one.equal_cost.startswith(f"{question} more recursion: {traded}") and "95 % CI" in one.equal_cost
-    assert one.equal_cost.endswith("where a doubling is worth more than 2 times the recursed parameters.") and not one.is_cost_open
+    assert one.equal_cost.endswith("; break-even is a doubling worth 2 times the recursed parameters.") and not one.is_cost_open
     assert [sentence.text for sentence in one.sentences] == [one.text, one.equal_cost]
 
 

@@ -124,6 +124,11 @@ def test_a_search_without_a_spec_with_one_completed_trial_or_of_an_older_version
 # -- the confirm stage ---------------------------------------------------------------------------------------------
 
 
+def test_the_answer_of_a_search_explains_no_cells(confirmed: Report) -> None:
+    assert any("95 % CI" in sentence.text for sentence in confirmed.answer)
+    assert not any(term.startswith("cell") for term in confirmed.terms)
+
+
 def test_confirmed_settings_have_means_over_fresh_seeds_with_intervals_and_what_selected_them(confirmed: Report) -> None:
     tables = confirmed.tables
     repeats = tables.completed[tables.completed["stage"] == "confirm"]
