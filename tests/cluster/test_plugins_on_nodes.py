@@ -1,0 +1,62 @@
+"""A sweep of plug-in files on a head and two nodes that have never seen them. `make test-slow`"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_modules.record import read_result
+from lightning_modules.yaml_file import write_yaml
+from tests.cluster.three_hosts import Cluster
+from tests.conftest import ROOT, plugin_sections
+
+VALIDATIONS, STEPS = 40, 2000
+SCORES = ("test/nll", "val/nll", "test/exact_accuracy", "ood/exact_accuracy")
+
+
+def sweep_sections(storage: Path) -> dict[str, Any]:
+    trial = plugin_sections(fit={"batch_size": 16, "budget": {"unit": "steps", "amount": STEPS}})
+    trial["eval"] = trial["eval"] | {"validations": VALIDATIONS}
+    plugins = trial.pop("plugins")
+    measure = {"vary": {"model.rate": [0.25, 0.5]}, "seeds": 2}
+    return {"name": "tiny", "plugins": plugins, "trial": trial, "measure": measure, "storage": str(storage)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nodes_get_the_files_from_the_store_and_a_killed_node_changes_no_score(
+    cluster: Cluster, plugin_folder: Path, tmp_path: Path
+) -> None:
+    spec = plugin_folder / "sweep.yaml"
+    spec.write_text(write_yaml(sweep_sections(cluster.folder / "runs")))
+    cluster.drive(spec)
+    cluster.wait(lambda: len(cluster.store.begun()) > 0, 180)
+    for file in plugin_folder.iterdir():
+        file.unlink()
+
+    cluster.wait(lambda: cluster.running_on(cluster.left), 180)
+    lost = cluster.running_on(cluster.left)
+    assert lost is not None
+    cluster.left.kill()
+    cluster.driver.wait(600)
+    assert cluster.driver.returncode == 0, cluster.log.read_text()
+
+    results = cluster.store.results()
+    assert [record["outcome"] for record in results.values()] == ["completed"] * 4
+    assert {attempt["address"] for name in results for attempt in cluster.store.attempts(name)} >= {
+        cluster.left.address,
+        cluster.right.address,
+    }
+    assert cluster.store.attempts(lost)[-1]["from_checkpoint"] > 0
+    alone = train_alone(Path(cluster.store.location) / f"trials/{lost}/trial.yaml", tmp_path / "alone", results[lost]["threads"])
+    assert {name: alone[name] for name in SCORES} == {name: results[lost][name] for name in SCORES}
+
+
+def train_alone(trial: Path, folder: Path, threads: int) -> dict[str, Any]:
+    """The record of the trial, run by `rrm-trial` without an interruption."""
+    arguments = [str(trial), "--out", str(folder), "--threads", str(threads)]
+    ended = subprocess.run([sys.executable, "-m", "lightning_modules", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return dict(read_result(folder / "result.json").record)
