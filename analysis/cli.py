@@ -71,6 +71,9 @@ def analyze(
     port: Annotated[
         int | None, typer.Option("--port", metavar="PORT", help="With --watch: its port; default: any free one.")
     ] = None,
+    laws: Annotated[
+        list[Path] | None, typer.Option("--laws", metavar="FILE", help="A file with laws of your own; repeatable.")
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print all fits of laws and all sentences, not only the answer.", show_default=False)
     ] = False,
@@ -78,7 +81,7 @@ def analyze(
     """Write fits.json, report.html, PNG and SVG figures, and the tables as CSV and Parquet; print the answer and the cells."""
     request = Request(
         sweeps or [], storage, out, tracking_uri, csv, curves, columns or [], settings or [], percent or [], inference_flops or [],
-        train_flops or [], fits_only, watch, port, verbose,
+        train_flops or [], fits_only, watch, port, verbose, laws or [],
     )  # fmt: skip
     request.check()
     if watch:
@@ -121,7 +124,7 @@ def follow_results(store: Store, request: Request) -> None:
     from analysis.report.watch import watch
 
     def make_page() -> str:
-        tables = load_store(store)
+        tables = request.with_laws(load_store(store))
         if tables.completed.empty:
             raise UserError(store.location, "has no completed trial yet")
         request.check_costs(tables)
@@ -156,10 +159,10 @@ def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_fol
 def _notes(tables: "Tables", fits: "list[Fit]", request: Request) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
     from analysis.data.csv_notes import notes_on
-    from analysis.laws.fit_all import find_laws
+    from analysis.laws.fit_all import laws_of
     from analysis.laws.presentation import note_unanswered
 
-    return [*(notes_on(tables) if request.csv else []), *note_unanswered(fits, request.budgets, find_laws())]
+    return [*(notes_on(tables) if request.csv else []), *note_unanswered(fits, request.budgets, laws_of(tables))]
 
 
 def _make(folder: Path) -> None:

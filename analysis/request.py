@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import typer
 
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
+from rrm.plugins import read_file
 from sweeps.store.find_store import find_store
 from sweeps.store.store import Store
 
@@ -39,6 +40,7 @@ class Request:
     watch: bool
     port: int | None
     verbose: bool
+    laws: list[Path]
 
     @property
     def budgets(self) -> dict[str, list[float]]:
@@ -86,7 +88,16 @@ class Request:
         tables = self._read_table() if self.csv else self._read_sweeps()
         if tables.completed.empty:
             raise UserError(", ".join(self.sweeps or [str(self.csv)]), "has no completed trial yet: nothing to compare")
-        return tables
+        return self.with_laws(tables)
+
+    def with_laws(self, tables: "Tables") -> "Tables":
+        """The tables with the files of `--laws`.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        files = [read_file(Path(expand_home(path))) for path in self.laws]
+        return replace(tables, law_files=tuple(dict.fromkeys([*tables.law_files, *files])))
 
     def _read_table(self) -> "Tables":
         from analysis.data.csv_import import load_csv

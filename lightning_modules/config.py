@@ -276,7 +276,7 @@ def parse_trial(sections: dict[str, Any], folder: Path, prefix: str = "") -> Tri
     return validate_trial(sections, prefix, registry).located(folder)
 
 
-def dump_plugins(plugins: Iterable[Plugin]) -> list[dict[str, str]]:
+def dump_plugins(plugins: Iterable[Plugin]) -> list[dict[str, Any]]:
     """Plug-ins as a stored spec or trial names them."""
     return [plugin.model_dump(exclude_none=True) for plugin in plugins]
 

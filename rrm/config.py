@@ -113,20 +113,22 @@ def fields_by_path(section: type, prefix: str = "") -> dict[str, list[Any]]:
 
 
 class Plugin(StrictConfig):
-    """What defines kinds of tasks and models beside the built-in ones: a file, or an installed package."""
+    """What defines kinds beside the built-in ones: a file, or an installed package. Two are equal if their code is the same."""
 
     file: str | None = None
-    """Name of a file with a task or a model."""
+    """Name of a file with a task, a model, a sampler, a tracker or laws."""
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     """SHA-256 of the file. It is checked where it is given, and filled in when a sweep or a trial is loaded."""
     package: str | None = None
     """Name of an installed package with a task or a model."""
     version: str | None = None
     """Version of the package, which must be the installed one."""
+    holds: list[str] | None = None
+    """What the file defines: `task`, `model`, `sampler`, `tracker`, `law`. A store states it; a reader imports what it needs."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        given = {name for name, value in self if value is not None}
+        given = {name for name, value in self if value is not None and name != "holds"}
         if given not in ({"file", "sha256"}, {"package", "version"}):
             rule = f"must have file and sha256, or package and version, got {', '.join(sorted(given)) or 'none of them'}"
             raise RuleError(rule, *sorted(given))
@@ -141,6 +143,12 @@ class Plugin(StrictConfig):
     def code(self) -> str:
         """What identifies the code: the digest of the file, or name and version of the package."""
         return self.sha256 or f"{self.package} {self.version}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plugin) and (self.file, self.code) == (other.file, other.code)
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.code))
 
 
 class KindConfig(StrictConfig):

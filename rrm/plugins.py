@@ -1,10 +1,11 @@
-"""Plug-ins: files and installed packages that define tasks and models.
+"""Plug-ins: files and installed packages that define tasks and models, samplers, trackers and laws.
 
 The content of a file is held by its digest, and its module is named by the digest, so that one process can have two versions of a
 file. A file is imported once a process, on first use.
 """
 
 import hashlib
+import inspect
 import sys
 import threading
 import traceback
@@ -23,10 +24,12 @@ from pydantic import ValidationError
 
 from rrm.config import Plugin
 from rrm.errors import UserError, first_line, from_validation
+from rrm.extensions import Extension
 from rrm.files import expand_home
 
 FOLDER = "plugins"  # holds the files of a store, a trial or a saved model, each in a folder named by its digest
 GROUPS = ("rrm_sweeps.tasks", "rrm_sweeps.models")  # entry points of installed packages
+EXTENSION_GROUPS = {family: f"rrm_sweeps.{family}s" for family in ("sampler", "tracker", "law")}
 
 
 class Content(NamedTuple):
@@ -117,14 +120,14 @@ def _parse_entry(entry: Any, where: str) -> Plugin:
 def _read_entry(entry: Any, folder: Path, where: str) -> Plugin:
     """One plug-in of `read_plugins`."""
     if isinstance(entry, str):
-        return _read_file(_path_below(folder, entry, where))
+        return read_file(_path_below(folder, entry, where))
     expected = _parse_entry(entry, where)
     if is_held(expected):
         return expected
     name = stored_name(expected)
     # The folder of a store, of a saved model or of a trial of its own; the folder of a trial in a store.
     kept = [path for path in (folder / name, folder / "../.." / name) if path.is_file()]
-    plugin = _read_file(kept[0] if kept else _path_below(folder, expected.name, where))
+    plugin = read_file(kept[0] if kept else _path_below(folder, expected.name, where))
     if plugin.sha256 != expected.sha256:
         raise UserError(where, f"{plugin.file} has changed: its sha256 is {plugin.sha256}, expected {expected.sha256}")
     return plugin
@@ -137,7 +140,12 @@ def _path_below(folder: Path, given: str, where: str) -> Path:
     return path
 
 
-def _read_file(path: Path) -> Plugin:
+def read_file(path: Path) -> Plugin:
+    """A file, held under its digest and not imported.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return hold_file(str(path), path.read_bytes())
     except OSError as error:
@@ -186,6 +194,30 @@ def _import_error(path: str, error: BaseException) -> UserError:
 def installed_points() -> tuple[EntryPoint, ...]:
     """The entry points of all installed plug-ins; nothing is imported."""
     return tuple(point for group in GROUPS for point in sorted(entry_points(group=group), key=lambda point: point.name))
+
+
+@cache
+def extension_points(family: str) -> tuple[EntryPoint, ...]:
+    """The entry points of the installed samplers, trackers or laws; each has the name of its kind. Nothing is imported."""
+    return tuple(sorted(entry_points(group=EXTENSION_GROUPS[family]), key=lambda point: point.name))
+
+
+def load_extension(point: EntryPoint, family: str) -> type[Extension]:
+    """The sampler, tracker or law that an entry point names.
+
+    Raises:
+        UserError: it cannot be imported, is of another family, or has another kind than its entry point.
+    """
+    named = load_point(point)
+    where = f"package {package_of(point).code}"
+    if not issubclass(named, Extension) or named.family != family or inspect.isabstract(named):
+        raise UserError(
+            where, f"its entry point {point.value} must be a complete {family}, got {named.__name__}; repair the package"
+        )
+    if named.extension_kind() != point.name:
+        rule = f"its entry point of the {family} {named.extension_kind()!r} must have that name, got {point.name!r}"
+        raise UserError(where, f"{rule}; repair the package")
+    return named
 
 
 def package_of(point: EntryPoint) -> Plugin:

@@ -17,8 +17,10 @@ from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
 from lightning_modules.trial_folder import ITEMS
 from lightning_modules.yaml_file import parse_yaml
+from rrm.config import Plugin
 from rrm.errors import UserError
 from rrm.files import expand_home
+from rrm.plugins import parse_plugins
 from sweeps.design.axes import AXES, RECURSION, SIZE
 from sweeps.design.groups import name_rows
 from sweeps.design.short_names import axis_name
@@ -67,6 +69,7 @@ class Tables:
     is_foreign: bool = False  # made by another program
     lookalikes: Mapping[str, str] = field(default_factory=dict)  # columns of a foreign table, by the name that they seem to mean
     columns_option: str = ""  # options of `rrm-analyze` that give them these names
+    law_files: tuple[Plugin, ...] = ()  # plug-ins of the sweeps that hold laws; their contents are held
 
     @cached_property
     def items(self) -> pd.DataFrame:
@@ -217,6 +220,7 @@ def merge(tables: list[Tables]) -> Tables:
         unfinished=tuple(one for table in ordered for one in table.unfinished),
         objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,
         notes=tuple(note for table in ordered for note in table.notes),
+        law_files=tuple(dict.fromkeys(plugin for table in ordered for plugin in table.law_files)),
     )
 
 
@@ -277,6 +281,7 @@ def load_store(store: Store) -> Tables:
         unfinished=() if (unfinished := find_unfinished(store, spec, results)) is None else (unfinished,),
         specs=(_at(store, spec),) if {"measure", "search"} & spec.keys() else (),
         objective=read_objective(spec),
+        law_files=tuple(plugin for plugin in parse_plugins(spec.get("plugins")) if "law" in (plugin.holds or ())),
     )
 
 

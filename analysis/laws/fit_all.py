@@ -12,6 +12,7 @@ from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets, Group, groups_of, trials_with
 from analysis.laws.law import Law
+from analysis.laws.own_laws import own_laws
 from analysis.laws.suggest_design import Suggestions
 from lightning_modules.outcome import Outcome
 
@@ -21,6 +22,16 @@ def find_laws() -> list[Law]:
     modules = [importlib.import_module(f"analysis.laws.{module.name}") for module in pkgutil.iter_modules(analysis.laws.__path__)]
     laws = [kind() for module in modules for kind in vars(module).values() if _is_law_of(kind, module.__name__)]
     return sorted(laws, key=lambda law: (law.rank, law.name))
+
+
+def laws_of(tables: Tables) -> list[Law]:
+    """The built-in laws, then those of installed packages and of the plug-in files of the sweeps.
+
+    Raises:
+        UserError: a file or a package cannot be imported, loads torch, holds something else, or has a law of a known name.
+    """
+    built_in = find_laws()
+    return [*built_in, *own_laws(tables.law_files, built_in)]
 
 
 def _is_law_of(kind: object, module: str) -> bool:
@@ -35,11 +46,11 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law]
 
     Args:
         budgets: FLOPs by cost (`inference_flops`, `train_flops`) to recommend a size and a recursion for.
-        laws: all laws of `find_laws` where absent.
+        laws: all laws of `laws_of` where absent.
     """
     if tables.kind != "measure":
         return []
-    laws = find_laws() if laws is None else laws
+    laws = laws_of(tables) if laws is None else laws
     suggestions = Suggestions(tables.specs, set(map(str, tables.trials.get("sweep", []))))
     fits = []
     for spans in dict.fromkeys(law.spans for law in laws):

@@ -1,6 +1,6 @@
-"""`Law`: what the analysis requires of a law. A new law is a subclass in a file of this folder (docs/laws.md)."""
+"""`Law`: what the analysis requires of a law. A new law is a subclass in a file here, or a plug-in (docs/extending.md)."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -10,12 +10,14 @@ from analysis.laws.drawing import Drawing
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets, Group
 from analysis.laws.sentence import Sentence
+from rrm.extensions import Extension
 from sweeps.design.reasons import Reason
 
 
-class Law(ABC):
+class Law(Extension):
     """One law: its columns, its fit, and how a report states it, draws it, and suggests a design for it."""
 
+    family: ClassVar[str] = "law"
     name: ClassVar[str]
     """The word for it in fits.json and on a terminal."""
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
@@ -34,6 +36,10 @@ class Law(ABC):
     """Axes along which a suggested design has more values."""
     suggestion_note: ClassVar[str] = ""
     """A comment in YAML above each suggested spec."""
+
+    @classmethod
+    def extension_kind(cls) -> str | None:
+        return getattr(cls, "name", None)
 
     def drawing_of(self, form: str | None) -> Drawing | None:
         """How `Fit.points` of a form are drawn; by default all forms alike."""

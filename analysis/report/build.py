@@ -16,7 +16,7 @@ from analysis.figures.fronts import fronts_of_sweeps
 from analysis.figures.statistics import agreement_figure, effects_figure, importance_figure
 from analysis.figures.thinking import Thought, find_thought
 from analysis.laws.fit import Fit
-from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.fit_all import fit_laws, laws_of
 from analysis.laws.headline import Headline, find_headlines
 from analysis.laws.presentation import draw_laws, state_first, state_further
 from analysis.laws.sentence import Sentence
@@ -193,7 +193,7 @@ def build_report(tables: Tables, fits: list[Fit] | None = None) -> Report:
     outcomes = _outcomes(tables) if is_design and varied else pd.DataFrame()
     importances = _importances(tables)
     agreements = task_agreements(tables, ACCURACY) if is_design else []
-    figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in find_laws() if law.shows])
+    figures, left_out = draw_all(tables, [(law.shows, law.needs) for law in laws_of(tables) if law.shows])
     laws, laws_of_one_axis = draw_laws(fits)
     further = [effects_figure(effects), importance_figure(importances, _ranking_metric(tables)), agreement_figure(agreements)]
     further.append(fronts_of_sweeps(tables))

@@ -243,7 +243,11 @@ def _floor_and_ceiling(cells: pd.DataFrame) -> list[str]:
     low, high = int((cells["mean"] < FLOOR).sum()), int((cells["mean"] > CEILING).sum())
     if not low + high:
         return []
-    return [f"{low} of {len(cells)} cells lie below 5 % exact accuracy and {high} above 95 %, where an effect cannot show in full."]
+    if low and high:
+        which = f"{low} of {len(cells)} cells lie below 5 % exact accuracy and {high} above 95 %"
+    else:
+        which = f"{low + high} of {len(cells)} cells lie {'below 5' if low else 'above 95'} % exact accuracy"
+    return [f"{which}, where an effect cannot show in full."]
 
 
 def _failed(tables: Tables) -> list[str]:

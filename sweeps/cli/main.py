@@ -147,7 +147,7 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []
     spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
-    find_tracker(spec.tracking)
+    find_tracker(spec)
     if spec.kept_defaults:
         typer.echo(spec.kept_defaults)
     return spec

@@ -71,7 +71,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     warm_results(spec)  # refuses a wrong `search.warm_start` before anything is written
     store = Store(spec.location)
     with suppress(OSError):  # a storage that cannot be read has its own line
-        find_tracker(spec.tracking).check(spec, store)
+        find_tracker(spec).check(spec, store)
     store.create()
     try:
         with store.locked(), driver_log(store.driver_folder):

@@ -68,7 +68,7 @@ class Study:
         self._numbers = {t.user_attrs[FINGERPRINT]: database_id(t) for t in trials if FINGERPRINT in t.user_attrs}
 
     def _seed_samplers(self, trials_so_far: int) -> None:
-        self._sampler = self._study.sampler = build_sampler(self.search, trials_so_far)
+        self._sampler = self._study.sampler = build_sampler(self.spec, trials_so_far)
         self._random = Random(self.search.sampler.seed + trials_so_far)
 
     @property

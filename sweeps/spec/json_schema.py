@@ -3,15 +3,17 @@
 from typing import Any
 
 from lightning_modules.config import trial_class
+from rrm.plugins import extension_points
 from rrm.registry import BUILT_IN, Registry
-from sweeps.spec.sweep import SweepSpec
+from sweeps.spec.spec_class import samplers_of, spec_class
 
 Json = dict[str, Any]
 
 
 def sweep_schema(registry: Registry = BUILT_IN) -> Json:
     """Schema of a spec file, with the fields of `trial` of all kinds and the short forms that YAML may take."""
-    schema = SweepSpec.model_json_schema(by_alias=True)
+    installed = [point.name for point in extension_points("sampler")]
+    schema = spec_class(samplers_of(registry, installed)).model_json_schema(by_alias=True)
     trial = trial_class(registry).model_json_schema()
     del trial["properties"]["plugins"]  # it stands at the top of a sweep
     definitions = schema.setdefault("$defs", {}) | trial.pop("$defs")

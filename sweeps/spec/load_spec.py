@@ -20,6 +20,7 @@ from rrm.tasks.arc_sets import NAMED
 from sweeps.design.groups import FILE_PATHS
 from sweeps.spec.check_trials import check_trials
 from sweeps.spec.space import Sections, with_values
+from sweeps.spec.spec_class import STORED_SPEC, spec_class_for
 from sweeps.spec.sweep import Origin, SweepSpec
 
 
@@ -88,16 +89,19 @@ def stored_defaults(sections: Any, where: str) -> int:
 
 
 def _parse(sections: Sections, origin: Origin) -> SweepSpec:
-    require_sections(sections, SweepSpec)
+    is_stored = origin.moved_files is not None
+    kinds = None if is_stored else registry_of(parse_plugins(sections.get("plugins")))
+    spec_class = STORED_SPEC if kinds is None else spec_class_for(sections, kinds)
+    require_sections(sections, spec_class)
     if not isinstance(trial := sections.get("trial", {}), dict):
         raise UserError("trial", f"must be a section of key: value lines, got {trial!r}; write trial: {{task: {{kind: sudoku}}}}")
     require_sections(trial, TrialConfig, "trial")
     try:
-        return SweepSpec.model_validate_json(json.dumps(sections), context=origin)
+        return spec_class.model_validate_json(json.dumps(sections), context=origin)
     except ValidationError as error:
-        kinds = registry_of(parse_plugins(sections.get("plugins")), is_stored=origin.moved_files is not None)
-        known = [*fields_by_path(SweepSpec), *(f"trial.{path}" for path in fields_by_path(trial_class(kinds)))]
-        raise _as_written(from_validation(error, SweepSpec, known=known), sections) from None
+        kinds = kinds or registry_of(parse_plugins(sections.get("plugins")), is_stored=True)
+        known = [*fields_by_path(spec_class), *(f"trial.{path}" for path in fields_by_path(trial_class(kinds)))]
+        raise _as_written(from_validation(error, spec_class, known=known), sections) from None
 
 
 def _as_written(error: UserError, sections: Sections) -> UserError:

@@ -12,21 +12,12 @@ from lightning_modules.record import Record
 from rrm.config import RuleError, StrictConfig
 from rrm.errors import suggest
 from sweeps.spec.constraints import Constraint, find_conflict, parse_constraint
+from sweeps.spec.sampler import BuiltInSampler
 from sweeps.spec.space import Domain, Scalar, factorial
 from sweeps.spec.tied_parameters import Tie
 
 VALIDATION_METRICS = ("val/exact_accuracy", "val/token_accuracy", "val/nll")
 COST_METRICS = ("params", "params_recursed", "inference_flops", "train_flops", "layers_executed")
-SamplerKind = Literal["tpe", "gp", "nsga2", "nsga3", "cmaes", "qmc", "random"]
-
-
-class Sampler(StrictConfig):
-    """The sampler of Optuna that proposes candidates."""
-
-    kind: SamplerKind = "tpe"
-    """Optuna's sampler of that name; `cmaes` requires a space of numbers."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the sampler."""
 
 
 class Scheduler(StrictConfig):
@@ -105,7 +96,7 @@ class Confirm(StrictConfig):
 class Search(StrictConfig):
     """A sampler over a space: it finds good settings, and laws are not fitted on its trials."""
 
-    sampler: Sampler = Sampler()
+    sampler: BuiltInSampler = BuiltInSampler()
     """How candidates are proposed."""
     scheduler: Scheduler = Scheduler()
     """How trials are stopped early."""

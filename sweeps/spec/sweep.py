@@ -57,7 +57,8 @@ class SweepSpec(StrictConfig):
     defaults: int = Field(NEWEST_DEFAULTS, ge=FIRST_DEFAULTS, le=NEWEST_DEFAULTS)
     """Version of the defaults of fields that are absent in `trial`; a sweep that was begun keeps the version of its store."""
     plugins: list[Plugin] | None = None
-    """Files with a task or a model of your own, by paths that start at the file's folder: `[my_model.py]` (docs/extending.md)."""
+    """Files of your own with tasks, models, samplers, trackers or laws; paths start at the file's folder: `[my_model.py]`
+    (docs/extending.md)."""
     trial: dict[str, Any]
     """Fields that every trial shares; an absent field has its default."""
     measure: Measure | None = None
@@ -130,12 +131,16 @@ class SweepSpec(StrictConfig):
 
     @property
     def every_plugin(self) -> list[Plugin]:
-        """The plug-ins that the spec names, and the installed packages that its trials use."""
+        """The plug-ins that the spec names, with what each file holds, and the installed packages that its trials use."""
         kinds: list[tuple[str, Any]] = [("task", self.base.task.kind), ("model", self.base.model.kind)]  # type: ignore[attr-defined]
         for block in self.blocks.values():
             kinds += [(section, value) for section in ("task", "model") for value in block.get(f"{section}.kind", [])]
         used = [self.registry.plugins[kind] for kind in kinds if kind in self.registry.plugins]
-        return list(dict.fromkeys([*(self.plugins or ()), *used]))
+        named = dict.fromkeys([*(self.plugins or ()), *used])
+        return [plugin if plugin.file is None else self._with_families(plugin) for plugin in named]
+
+    def _with_families(self, plugin: Plugin) -> Plugin:
+        return plugin.model_copy(update={"holds": self.registry.families_of(plugin) or plugin.holds})
 
     @cached_property
     def blocks(self) -> dict[str, Block]:

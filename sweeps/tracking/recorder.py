@@ -58,7 +58,7 @@ class EventRecorder:
         self._diff = "" if tracker else read_diff()
         if tracker is None:
             settle_owner(spool, store)
-        self.delivery = Delivery(tracker or find_tracker(spec.tracking)(spec, store, spool), spool)
+        self.delivery = Delivery(tracker or find_tracker(spec)(spec, store, spool), spool)
 
     def sweep(self, spec: SweepSpec, text: str) -> None:
         """The sweep is being run; `text` is the spec as the store holds it."""

@@ -1,20 +1,19 @@
 """The interface of a tracker: the receiver of a sweep's events, such as MLflow."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
 from rrm.errors import UserError, first_line
+from rrm.extensions import Extension
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.tracking.events import Event
 from sweeps.tracking.secrets import blank_secrets
 from sweeps.tracking.spool import Spool
 
-KINDS: dict[str, type["Tracker"]] = {}  # every subclass that was imported, by its kind
 
-
-class Tracker(ABC):
+class Tracker(Extension):
     """Receives the events of one sweep. A subclass needs `kind` and `deliver`; a spec chooses it: `tracking: {kind: NAME}`.
 
     Threads: the driver constructs it and calls `check` and `result_line`. One thread, which nothing else waits for, calls
@@ -27,6 +26,7 @@ class Tracker(ABC):
     began anew, a `TrialBegun` with a higher `attempt` replaces them.
     """
 
+    family: ClassVar[str] = "tracker"
     kind: ClassVar[str]
     title: ClassVar[str]  # name in messages; the kind by default
     takes_models: ClassVar[bool] = True  # whether `BestChosen` has an effect; False refuses `tracking.models`
@@ -38,7 +38,6 @@ class Tracker(ABC):
     def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
             cls.title = vars(cls).get("title", cls.kind)
-            KINDS[cls.kind] = cls
 
     @property
     def address(self) -> str:
@@ -50,7 +49,7 @@ class Tracker(ABC):
         """Whether it is on this machine: it reads no credentials, and connecting to it ends."""
         return True
 
-    @classmethod  # noqa: B027 - optional, as `connect`, `catch_up` and `retry`
+    @classmethod
     def check(cls, spec: SweepSpec, store: Store) -> None:
         """Refuse a sweep before anything is spent; changes nothing and takes seconds at most.
 
@@ -58,14 +57,14 @@ class Tracker(ABC):
             UserError: the receiver cannot take this sweep.
         """
 
-    def connect(self) -> None:  # noqa: B027
+    def connect(self) -> None:
         """Reach the receiver; called again after every failure.
 
         Raises:
             Exception: it does not answer.
         """
 
-    def catch_up(self) -> None:  # noqa: B027
+    def catch_up(self) -> None:
         """Send again what the receiver lacks of `self.spool.sent()`; called after `connect`."""
 
     @abstractmethod
@@ -76,7 +75,7 @@ class Tracker(ABC):
             Exception: they have not all arrived; all of them come again.
         """
 
-    def retry(self) -> None:  # noqa: B027
+    def retry(self) -> None:
         """Send what was set aside (`self.spool.progress`); called while all events are delivered.
 
         Raises:

@@ -93,7 +93,7 @@ def check(write_spec: Callable, storage: Path) -> None:
     """What `run` asks before it makes a store."""
     spec = load_spec(write_spec(small_sections() | {"storage": str(storage)}))
     store = Store(spec.location)
-    find_tracker(spec.tracking).check(spec, store)
+    find_tracker(spec).check(spec, store)
 
 
 def test_a_local_database_that_takes_longer_than_a_server_may_is_waited_for(

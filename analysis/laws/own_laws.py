@@ -1,0 +1,53 @@
+"""Laws of plug-ins: of files beside a spec or named on the command line, and of installed packages."""
+
+import sys
+from collections.abc import Sequence
+
+from analysis.laws.law import Law
+from rrm.config import Plugin
+from rrm.errors import UserError
+from rrm.extensions import Extension, find_extensions
+from rrm.kinds import classes_of
+from rrm.plugins import extension_points, import_plugin, load_extension
+
+
+def own_laws(files: Sequence[Plugin], built_in: Sequence[Law]) -> list[Law]:
+    """A law of each class in installed packages and in files.
+
+    Args:
+        built_in: laws whose names are taken.
+
+    Raises:
+        UserError: one cannot be imported, loads torch, or holds no law or more than laws; or two laws have one name.
+    """
+    holders = {law.name: "is built in" for law in built_in}
+    laws = []
+    for point in extension_points("law"):
+        laws.append(_new_law(load_extension(point, "law"), f"entry point {point.value}", holders))
+    for file in files:
+        laws += [_new_law(law, file.name, holders) for law in _laws_in(file)]
+    return laws
+
+
+def _laws_in(file: Plugin) -> list[type[Extension]]:
+    has_torch = "torch" in sys.modules
+    classes = classes_of(import_plugin(file))
+    if "torch" in sys.modules and not has_torch:
+        raise UserError(file.name, "must not import torch, because rrm-analyze runs without it: remove the import")
+    try:
+        found = find_extensions(classes)
+    except TypeError as error:
+        raise UserError(file.name, f"cannot be used: {error}") from None
+    others = [one.__name__ for (family, _), one in found.items() if family != "law"]
+    if others or not found:
+        raise UserError(file.name, f"must hold laws alone, got {', '.join(others) or 'no law'}")
+    return list(found.values())
+
+
+def _new_law(kind: type[Extension], source: str, holders: dict[str, str]) -> Law:
+    """A law whose name no law before it has; `holders` has the names that are taken, and by what."""
+    assert issubclass(kind, Law)
+    if kind.name in holders:
+        raise UserError(source, f"defines the law {kind.name!r}, which {holders[kind.name]}: choose another name")
+    holders[kind.name] = f"{source} defines too"
+    return kind()
