@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 from packaging.requirements import Requirement
 
 from rrm.errors import UserError
+from rrm.plugins import EXTENSION_GROUPS, extension_points, load_extension, package_of
 from rrm.registry import registry_of
 from rrm.tasks.cache import cache_folder
 from sweeps.spec.resources import GIGABYTE
@@ -84,6 +85,18 @@ def _plugins() -> Iterator[Finding]:
     for plugin in dict.fromkeys(sources.values()):
         kinds = ", ".join(f"{section} {kind}" for (section, kind), source in sources.items() if source == plugin)
         yield Finding("ok", f"plug-in {plugin.code} ({kinds})")
+    for family in EXTENSION_GROUPS:
+        for point in extension_points(family):
+            yield _extension(point, family)
+
+
+def _extension(point: EntryPoint, family: str) -> Finding:
+    """Whether an installed sampler, tracker or law can be imported."""
+    try:
+        load_extension(point, family)
+    except UserError as error:
+        return Finding("bad", str(error))
+    return Finding("ok", f"plug-in {package_of(point).code} ({family} {point.name})")
 
 
 def _hardware() -> Iterator[Finding]:

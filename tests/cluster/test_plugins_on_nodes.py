@@ -1,4 +1,4 @@
-"""A sweep of plug-in files on a head and two nodes that have never seen them. `make test-slow`"""
+"""A search of three plug-in files on a head and two nodes that have never seen them. `make test-slow`"""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 from lightning_modules.record import read_result
 from lightning_modules.yaml_file import write_yaml
 from tests.cluster.three_hosts import Cluster
-from tests.conftest import ROOT, plugin_sections
+from tests.conftest import EXAMPLES, ROOT, plugin_sections
 
 VALIDATIONS, STEPS = 40, 2000
 SCORES = ("test/nll", "val/nll", "test/exact_accuracy", "ood/exact_accuracy")
@@ -19,9 +19,14 @@ SCORES = ("test/nll", "val/nll", "test/exact_accuracy", "ood/exact_accuracy")
 def sweep_sections(storage: Path) -> dict[str, Any]:
     trial = plugin_sections(fit={"batch_size": 16, "budget": {"unit": "steps", "amount": STEPS}})
     trial["eval"] = trial["eval"] | {"validations": VALIDATIONS}
-    plugins = trial.pop("plugins")
-    measure = {"vary": {"model.rate": [0.25, 0.5]}, "seeds": 2}
-    return {"name": "tiny", "plugins": plugins, "trial": trial, "measure": measure, "storage": str(storage)}
+    plugins = [*trial.pop("plugins"), "my_sampler.py"]
+    search = {
+        "sampler": {"kind": "halton"},
+        "space": {"model.rate": {"uniform": [0.1, 0.9]}},
+        "objectives": [{"metric": "val/nll", "goal": "minimize"}],
+        "num_trials": 4,
+    }
+    return {"name": "tiny", "plugins": plugins, "trial": trial, "search": search, "storage": str(storage)}
 
 
 @pytest.mark.slow
@@ -29,6 +34,7 @@ def sweep_sections(storage: Path) -> dict[str, Any]:
 def test_nodes_get_the_files_from_the_store_and_a_killed_node_changes_no_score(
     cluster: Cluster, plugin_folder: Path, tmp_path: Path
 ) -> None:
+    (plugin_folder / "my_sampler.py").write_text(EXAMPLES["my_sampler.py"])
     spec = plugin_folder / "sweep.yaml"
     spec.write_text(write_yaml(sweep_sections(cluster.folder / "runs")))
     cluster.drive(spec)
