@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from sweeps.store.store import LOCAL_STORAGE
 if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
 
+Size = Literal["small", "medium", "large"]  # of a preset of `rrm-sweep new`
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +38,24 @@ Address = Annotated[
     str | None,
     typer.Option(help="A running Ray cluster, such as head:6379 or auto; default: a new one on this machine.", show_default=False),
 ]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the sweep; the file is NAME.yaml in the current folder.")],
+    task: Annotated[str, typer.Option(metavar="KIND", help="Kind of the task; table for puzzles of your own.")] = "table",
+    train: Annotated[str | None, typer.Option(metavar="FILE", help="Rows of a table: Parquet, .npz or CSV.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE|SHARE", help="Test rows of a table; default: a share of 0.2.")] = None,
+    alphabet: Annotated[str | None, typer.Option(metavar="TEXT", help="Characters of a table whose cells are text.")] = None,
+    size: Annotated[Size, typer.Option(help="Preset of width, recursion and budget.")] = "small",
+) -> None:
+    """Write a commented spec with presets, and print its plan."""
+    from sweeps.cli.new import make_spec
+    from sweeps.planning.plan import print_plan
+
+    path, spec = make_spec(name, task, train, test, alphabet, size)
+    typer.echo(f"wrote {path}; the next commands are rrm-sweep run {path}, then rrm-analyze {name}")
+    print_plan(spec, Console())
 
 
 @app.command()

@@ -1,0 +1,152 @@
+"""`rrm-sweep new`: a commented spec for a task, with presets of width, recursion and budget."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from lightning_modules.atomic_write import write_atomically
+from lightning_modules.yaml_file import write_flow
+from rrm.defaults import NEWEST_DEFAULTS
+from rrm.errors import UserError, suggest
+from rrm.files import PLAIN_NAME
+from rrm.tasks import CONFIGS
+from sweeps.planning.load_sweep import load_sweep
+from sweeps.spec.data import check_data
+from sweeps.spec.sweep import SweepSpec
+
+Size = Literal["small", "medium", "large"]
+DEFAULT_TEST = 0.2  # share of the rows of a table
+MAX_DEPTH_FACTOR = 4  # answers are scored up to this many times the supervision steps of training
+
+
+class Preset(NamedTuple):
+    """Numbers of a spec; sizes differ in nothing else."""
+
+    widths: list[int]
+    head_size: int
+    latent_updates: list[int]
+    cycles: int
+    supervision_steps: int
+    learning_rate: str
+    batch_size: int
+    steps: int
+    takes: str
+
+
+PRESETS: dict[Size, Preset] = {
+    "small": Preset([16, 32, 48], 8, [1, 2, 4], 1, 1, "5e-3", 64, 500, "minutes on a laptop"),
+    "medium": Preset([64, 96, 128], 16, [1, 2, 4], 1, 1, "2e-3", 128, 4000, "hours on a few cores, or a GPU"),
+    "large": Preset([128, 256, 512], 64, [1, 2, 6], 3, 4, "3e-4", 256, 20000, "a GPU for each trial, or a cluster"),
+}
+
+TEMPLATE = """\
+# Commands  rrm-sweep plan {name}.yaml       the cost of each cell, and which differences the sweep can show
+#           rrm-sweep run {name}.yaml        trains what is missing; type it again after a stop or a change of seeds
+#           rrm-analyze {name}               the report: what one doubling of recursion is worth in parameters
+# Size      {size}: {takes}. Fields and defaults: docs/formats.md; models: docs/models.md; tasks: docs/tasks.md.
+name: {name}
+description: Wider, or more recursion, on {subject}?
+defaults: {defaults}  # the version of the defaults of absent fields
+
+trial:
+  task:  {section}
+  model: {model}
+  optim: {{lr: {learning_rate}}}
+  fit:   {{batch_size: {batch_size}, budget: {{unit: steps, amount: {steps}}}}}  # too few steps show nothing of recursion
+  eval:  {{max_depth: {max_depth}, validations: 4}}  # answers are scored after 1 to {max_depth} supervision steps
+
+measure:
+  vary:                                    # every combination
+    model.hidden_size: {widths}
+    model.l_cycles: {latent_updates}  # n: latent updates a cycle; R = T (n + 1) N_sup
+  seeds: 3                                 # intervals are over seeds
+  matching: steps                          # trials have equal numbers of optimizer steps
+
+resources: {{cpus: 1}}                       # of one trial; on a GPU box add gpus: 1, or a share of one
+storage: runs
+"""
+
+
+def make_spec(
+    name: str, task: str, train: str | None, test: str | None, alphabet: str | None, size: Size
+) -> tuple[Path, SweepSpec]:
+    """Write `NAME.yaml` into the current folder, unless the task's data or a trial is not valid.
+
+    Args:
+        train: file with the rows of a table.
+        test: a further file, or a share of `train`.
+        alphabet: the characters of the text in a table.
+
+    Returns:
+        The file and the sweep in it.
+
+    Raises:
+        UserError: the file exists, an option has no effect on this task, or the sweep is not valid.
+    """
+    if not PLAIN_NAME.fullmatch(name):
+        raise UserError("NAME", f"must be letters, digits, dots, dashes and underscores, a letter or digit first, got {name!r}")
+    path = Path(f"{name}.yaml")
+    if path.exists():
+        raise UserError(str(path), "exists: choose another name, or remove the file")
+    section = _task_section(task, train, test, alphabet)
+    draft = Path(f".{name}.draft.yaml")
+    text = _fill(name, task, section, size)
+    try:
+        write_atomically(draft, text)
+        spec = load_sweep(draft)
+        check_data(spec)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+    write_atomically(path, text)
+    return path, spec
+
+
+def _task_section(task: str, train: str | None, test: str | None, alphabet: str | None) -> dict[str, Any]:
+    """The section of the task, with the files of a table."""
+    if task not in CONFIGS:
+        raise UserError("--task", f"must be a kind of task, got {task!r}; {suggest(task, CONFIGS)}")
+    if task != "table":
+        given = next((f"--{name}" for name, value in (("train", train), ("test", test), ("alphabet", alphabet)) if value), None)
+        if given is not None:
+            raise UserError(given, f"has an effect on --task table alone, got the task {task}: leave it out")
+        return {"kind": task}
+    if train is None:
+        raise UserError("--train", "is required for --task table: a Parquet, .npz or CSV file with the columns input and label")
+    return {"kind": task, "train": train, "test": _as_share(test)} | ({"alphabet": alphabet} if alphabet else {})
+
+
+def _as_share(test: str | None) -> float | str:
+    """The share of the rows that `--test` gives, else a file."""
+    if test is None:
+        return DEFAULT_TEST
+    try:
+        return float(test)
+    except ValueError:
+        return test
+
+
+def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
+    preset = PRESETS[size]
+    model = {"kind": "trm", "head_size": preset.head_size, "num_layers": 1, "h_cycles": preset.cycles,
+             "supervision_steps": preset.supervision_steps, "halting": "fixed"}  # fmt: skip
+    return TEMPLATE.format(
+        name=name,
+        subject=Path(section["train"]).name if task == "table" else task,
+        size=size,
+        takes=preset.takes,
+        defaults=NEWEST_DEFAULTS,
+        section=_flow(section),
+        model=_flow(model),
+        learning_rate=preset.learning_rate,
+        batch_size=preset.batch_size,
+        steps=preset.steps,
+        max_depth=MAX_DEPTH_FACTOR * preset.supervision_steps,
+        widths=write_flow(preset.widths),
+        latent_updates=write_flow(preset.latent_updates),
+    )
+
+
+def _flow(section: dict[str, Any]) -> str:
+    """A section on one line, its fields in the order of the dictionary."""
+    return "{" + ", ".join(f"{field}: {write_flow([value])[1:-1]}" for field, value in section.items()) + "}"
