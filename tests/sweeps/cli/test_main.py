@@ -16,9 +16,9 @@ from sweeps.cli.typer_app import run_app
 from tests.sweeps.conftest import assert_refused, run_command
 
 MISTYPED = {
-    "no command": ("", "error: Missing command; commands: plan, run, "),
-    "unknown command": ("frobnicate", "error: No such command 'frobnicate'; commands: plan, run, "),
-    "misspelt command": ("rum a.yaml", "error: No such command 'rum'. Did you mean 'run'? commands: plan, run, "),
+    "no command": ("", "error: Missing command; commands: new, plan, run, "),
+    "unknown command": ("frobnicate", "error: No such command 'frobnicate'; commands: new, plan, run, "),
+    "misspelt command": ("rum a.yaml", "error: No such command 'rum'. Did you mean 'run'? commands: new, plan, run, "),
     "no spec": ("run", "error: Missing argument 'SPEC' (rrm-sweep run --help)"),
     "unknown option": ("run a.yaml --nope", "error: No such option: --nope (rrm-sweep run --help)"),
     "misspelt option": ("run a.yaml --storag x", "error: No such option: --storag (Possible options: --storage) (rrm-sweep run"),

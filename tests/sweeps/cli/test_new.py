@@ -77,12 +77,7 @@ def test_a_file_that_exists_is_kept(typed: Callable[..., Any], tmp_path: Path) -
 def test_three_commands_lead_from_a_table_to_a_report_and_each_format_gives_the_same_numbers(
     typed: Callable[..., Any], tmp_path: Path, table: dict[str, np.ndarray]
 ) -> None:
-    tiny = [
-        "trial.fit.budget.amount=12",
-        "measure.seeds=1",
-        "measure.vary.model.hidden_size=[16]",
-        "measure.vary.model.l_cycles=[1,2]",
-    ]
+    design = ["measure.vary.model.hidden_size=[16]", "measure.vary.model.l_cycles=[1,2]", "measure.seeds=1"]
     scores = {}
     for suffix in ("parquet", "npz", "csv"):
         name = f"mine_{suffix}"
