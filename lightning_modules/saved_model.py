@@ -21,6 +21,7 @@ from lightning_modules.config import TrialConfig, read_trial, write_trial
 from lightning_modules.evaluation import EVALUATION_SEED
 from lightning_modules.trial_folder import TRIAL
 from rrm.errors import UserError
+from rrm.export import export_program
 from rrm.format_version import check_format
 from rrm.models import build_model
 from rrm.trial_model import TrialModel, puzzle_batch
@@ -28,7 +29,6 @@ from rrm.weights import load_weights, read_weights, write_weights
 
 SAVED_WEIGHTS, PROGRAM, FORMAT = "weights.safetensors", "model.pt2", "format.json"
 SAVED_FORMAT = 1  # version of the folder's format
-EXAMPLE_ROWS = 2  # torch.export takes a dimension of size 1 for a constant
 
 
 class Answers(NamedTuple):
@@ -88,6 +88,9 @@ def save_model(folder: Path, config: TrialConfig, state: dict[str, Tensor]) -> N
 
     Args:
         state: the scored weights, as in `weights.pt`.
+
+    Raises:
+        NotExportable: torch.export refuses the model.
     """
     folder.mkdir(parents=True)
     write_trial(folder, config)
@@ -109,15 +112,3 @@ def _check_folder(folder: Path) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         raise UserError(str(path), "must state the format of the model's folder as JSON") from None
     check_format(stated, SAVED_FORMAT, str(path))
-
-
-@torch.no_grad()
-def export_program(model: TrialModel[Any]) -> torch.export.ExportedProgram:
-    """The model at its trained depth as a program for any number of puzzles; it needs torch alone."""
-    model.eval().requires_grad_(False)
-    example = [torch.ones(EXAMPLE_ROWS, model.shape.length, dtype=torch.int64)]
-    if model.config.has_puzzle_embedding:
-        example.append(torch.zeros(EXAMPLE_ROWS, dtype=torch.int64))
-    rows = torch.export.Dim("rows")
-    program = model.fixed_depth(model.config.trained_depth)
-    return torch.export.export(program, tuple(example), dynamic_shapes=tuple({0: rows} for _ in example))

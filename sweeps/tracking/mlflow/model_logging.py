@@ -23,6 +23,8 @@ from lightning_modules.config import TrialConfig, validate_trial
 from lightning_modules.saved_model import PROGRAM, save_model
 from lightning_modules.trial_folder import TRIAL, WEIGHTS
 from lightning_modules.yaml_file import parse_yaml
+from rrm.errors import first_line
+from rrm.export import NotExportable
 from sweeps.tracking.mlflow import FINGERPRINT
 from sweeps.tracking.mlflow.pyfunc import GRID, PUZZLE
 
@@ -40,18 +42,26 @@ class Unsavable(Exception):
 
 
 def log_best(client: MlflowClient, experiment_id: str, sweep: str, runs: dict[str, str], files: Files) -> None:
-    """Log the models of some trials, and register the first.
+    """Log the models of some trials, and register the first. A model that cannot be made keeps no other from being logged.
 
     Args:
         runs: run id by fingerprint, the best first.
         files: reads a file of a trial's folder.
 
     Raises:
-        Unsavable: a trial's weights are gone, or cannot be exported.
+        Unsavable: weights are gone, or a model cannot be exported; all others are logged.
     """
-    models = [_log(client, experiment_id, fingerprint, run_id, files) for fingerprint, run_id in runs.items()]
-    if models:
-        _register(client, sweep, next(iter(runs)), models[0])
+    problems = []
+    for place, (fingerprint, run_id) in enumerate(runs.items()):
+        try:
+            model = _log(client, experiment_id, fingerprint, run_id, files)
+        except Unsavable as error:
+            problems.append(str(error))
+            continue
+        if place == 0:
+            _register(client, sweep, fingerprint, model)
+    if problems:
+        raise Unsavable("; ".join(problems))
 
 
 def _log(client: MlflowClient, experiment_id: str, fingerprint: str, run_id: str, files: Files) -> LoggedModel:
@@ -67,7 +77,11 @@ def _log(client: MlflowClient, experiment_id: str, fingerprint: str, run_id: str
         )
     if model.status != LoggedModelStatus.READY:  # new, or begun by a driver that died
         with tempfile.TemporaryDirectory() as folder:
-            _save(Path(folder), model, fingerprint, run_id, files)
+            try:
+                _save(Path(folder), model, fingerprint, run_id, files)
+            except Unsavable:
+                client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+                raise
             client.log_model_artifacts(model.model_id, f"{folder}/{LOGGED}")
         model = client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     outputs = client.get_run(run_id).outputs
@@ -87,7 +101,10 @@ def _save(folder: Path, model: LoggedModel, fingerprint: str, run_id: str, files
         save_model(folder / FILES, config, torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True))
         _describe(folder, described, config)
     except Exception as error:  # torch.export has many ways to refuse a model, and would refuse it again
-        raise Unsavable(f"trial {fingerprint} cannot be exported: {type(error).__name__}: {error}"[:1000]) from error
+        reason = str(error) if isinstance(error, NotExportable) else f"{type(error).__name__}: {first_line(error)}"
+        raise Unsavable(
+            f"the model of trial {fingerprint} is not logged, because it cannot be exported: {reason}"[:1000]
+        ) from error
 
 
 def _describe(folder: Path, described: Model, config: TrialConfig) -> None:

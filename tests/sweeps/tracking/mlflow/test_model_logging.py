@@ -91,6 +91,17 @@ def test_a_trial_whose_weights_are_gone_is_said_and_not_tried_for_ever(tracked: 
     client.delete_run(run.info.run_id)
 
 
+def test_a_model_that_cannot_be_logged_keeps_no_other_from_being_logged(tracked: Ledger, client: MlflowClient) -> None:
+    best, second = (record["fingerprint"] for record in tracked.best(2))
+    other = client.create_experiment("partly")
+    copies = {name: client.create_run(other, run_name=name).info.run_id for name in (best, second)}
+    with pytest.raises(Unsavable, match=f"^the weights of trial {best} are gone$"):
+        log_best(client, other, "partly", copies, lambda name, file: None if name == best else tracked.store.file(name, file))
+    logged = {model.tags[FINGERPRINT]: model.status.value for model in client.search_logged_models([other])}
+    assert logged == {best: "FAILED", second: "READY"}
+    assert not client.search_model_versions("name = 'partly'")  # the alias names the best trial alone
+
+
 def test_a_trial_run_again_from_its_artifact_repeats_every_metric(
     client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
