@@ -16,6 +16,7 @@ from lightning_modules.trial_folder import RESULT, TRIAL
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults
 from rrm.errors import UserError, usage_error
 from rrm.files import expand_home
+from rrm.plugins import fault_of_plugin
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
         record = _run(config, folder, options.threads)
     except UserError as error:
         print(error, file=sys.stderr)
+        return 2
+    except Exception as error:
+        fault = fault_of_plugin(error)
+        if fault is None:
+            raise
+        print(fault, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"stopped; continue with: {shlex.join(['rrm-trial', *(arguments or sys.argv[1:])])}", file=sys.stderr)
@@ -91,7 +98,8 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
             raise UserError(str(folder), f"holds another trial ({record['fingerprint']}, not {config.fingerprint})")
         print(f"already finished: {result_file}")
     else:
-        load_splits(config.task)  # a bad row is refused before any file is written
+        load_splits(config.task)  # a bad row, or a fault of a plug-in, is found before any file is written
+        _ = config.task.shape
         result = fit(config, _prepare(folder, config), _print_row)
         write_atomically(result_file, result.to_json())
         record = result.record

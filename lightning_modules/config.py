@@ -295,6 +295,7 @@ def validate_trial(sections: dict[str, Any], prefix: str = "", registry: Registr
     if registry is None:
         sections = dict(sections)
         registry = registry_of(parse_plugins(sections.pop("plugins", None)), is_stored=True)
+    registry.require_sound(sections)
     config_class = trial_class(registry)
     require_sections(sections, config_class, prefix)
     try:

@@ -187,6 +187,19 @@ def _import_error(path: str, error: BaseException) -> UserError:
     return UserError(where, f"cannot be imported: {type(error).__name__}: {first_line(error)}")
 
 
+def fault_of_plugin(error: BaseException) -> UserError | None:
+    """One line for an exception that code of a plug-in file raised, with the last line of the file that was reached.
+
+    None where no file of a plug-in took part.
+    """
+    files = {content.path for content in _contents.values()}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not frames:
+        return None
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}"
+    return UserError(where, f"{frames[-1].name} raised {type(error).__name__}: {first_line(error)}")
+
+
 # -- installed packages -----------------------------------------------------------------------------------------------
 
 

@@ -77,11 +77,9 @@ def _versions() -> Iterator[Finding]:
 
 def _plugins() -> Iterator[Finding]:
     """The kinds of each installed package with plug-ins; nothing where there is none."""
-    try:
-        sources = registry_of(()).plugins
-    except UserError as error:
-        yield Finding("bad", str(error))
-        return
+    registry = registry_of(())
+    sources = registry.plugins
+    yield from (Finding("bad", str(error)) for error in registry.broken.values())
     for plugin in dict.fromkeys(sources.values()):
         kinds = ", ".join(f"{section} {kind}" for (section, kind), source in sources.items() if source == plugin)
         yield Finding("ok", f"plug-in {plugin.code} ({kinds})")

@@ -6,6 +6,7 @@ import typer
 from typer.main import get_command
 
 from rrm.errors import UserError, exit_on_user_error, usage_error
+from rrm.plugins import fault_of_plugin
 
 SWEEP_HELP = "A sweep: its folder (runs/demo), its URI, its spec, or its name in the storage (demo)."
 STORAGE_HELP = "Folder or URI that holds sweeps. Default: RRM_STORAGE, else `storage` in the spec, else runs."
@@ -26,6 +27,13 @@ def _run(app: typer.Typer, name: str) -> None:
         sys.exit(end.exit_code)
     except typer.TyperException as error:
         raise _in_one_line(error, name) from None
+    except UserError:
+        raise
+    except Exception as error:
+        fault = fault_of_plugin(error)
+        if fault is None:
+            raise
+        raise fault from error
 
 
 def _in_one_line(error: typer.TyperException, name: str) -> UserError:

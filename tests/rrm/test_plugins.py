@@ -1,5 +1,6 @@
 """Plug-ins: files and installed packages that define tasks and models; the examples are those of docs/extending.md."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from lightning_modules.config import TrialConfig, parse_trial
+from lightning_modules.yaml_file import write_yaml
 from rrm.compute import count_parameters
 from rrm.config import Plugin
 from rrm.errors import UserError
@@ -161,13 +163,15 @@ def test_kinds_of_an_installed_package_need_no_line(install: Install) -> None:
 @pytest.mark.parametrize(("points", "line"), [
     ({"tasks": "reverse = my_puzzles:Absent"}, "package my-puzzles 1.0: its entry point my_puzzles:Absent cannot be imported"),
     ({"tasks": "reverse = my_puzzles"}, "its entry point my_puzzles must be a class, such as my_package.puzzles:Reverse"),
-    ({"models": "reverse = my_puzzles:ReverseConfig"}, "package my-puzzles 1.0: must define a task"),
+    ({"models": "reverse = my_puzzles:ReverseConfig"}, "must define a task or a model by its entry point, got ReverseConfig"),
 ])  # fmt: skip
 def test_an_installed_package_that_cannot_be_used_is_one_line(install: Install, points: dict[str, str], line: str) -> None:
     install(**points)
+    (problem,) = registry_of(()).broken.values()
+    assert line in str(problem)
     with pytest.raises(UserError) as refused:
-        registry_of(())
-    assert line in str(refused.value)
+        parse_trial(plugin_sections(plugins=[]), Path())
+    assert str(refused.value) == str(problem)
 
 
 def test_a_file_and_a_package_with_one_kind_are_refused(install: Install, parse: Callable[..., TrialConfig]) -> None:
@@ -187,3 +191,38 @@ def test_the_public_names_are_loaded_on_first_use() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0 and "'Reasoner'" in ended.stdout, ended.stderr
+
+
+def test_a_broken_package_refuses_a_trial_of_its_kind_and_no_other(install: Install) -> None:
+    install(tasks="reverse = my_puzzles:Absent")
+    plain = tiny_trial()
+    assert parse_trial(plain.resolved(), Path()).fingerprint == plain.fingerprint
+    with pytest.raises(UserError, match=r"package my-puzzles 1.0: its entry point my_puzzles:Absent cannot be imported"):
+        parse_trial(plugin_sections(plugins=[]), Path())
+
+
+FAULT = "{}['absent']"
+RAISING = {
+    "a validator": PUZZLE.replace(
+        "    @property\n", f"    def model_post_init(self, context):\n        {FAULT}\n\n    @property\n", 1
+    ),
+    "the shape": PUZZLE.replace("        return self.shaped(", f"        {FAULT}\n        return self.shaped("),
+    "the puzzles": PUZZLE.replace("        source = k", f"        {FAULT}\n        source = k"),
+}
+
+
+@pytest.mark.parametrize("code", RAISING.values(), ids=RAISING)
+@pytest.mark.parametrize("program", ["sweeps.cli.main", "lightning_modules"])
+def test_an_exception_in_a_file_is_one_line_with_its_place(plugin_folder: Path, code: str, program: str) -> None:
+    (plugin_folder / "my_puzzle.py").write_text(code)
+    trial = plugin_sections()
+    sweep = {"name": "tiny", "plugins": trial["plugins"], "trial": {name: trial[name] for name in trial if name != "plugins"}}
+    sections = trial if program == "lightning_modules" else sweep | {"measure": {"vary": {"model.rate": [0.5]}}}
+    (plugin_folder / "given.yaml").write_text(write_yaml(sections))
+    command = [program, "given.yaml"] if program == "lightning_modules" else [program, "plan", "given.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RRM_DATA_CACHE": str(plugin_folder / "cache")}
+    ended = subprocess.run([sys.executable, "-m", *command], cwd=plugin_folder, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
+    place = code[: code.index(FAULT)].count("\n") + 1
+    assert f"my_puzzle.py, line {place}: " in ended.stderr and "raised KeyError: 'absent'" in ended.stderr
+    assert not (plugin_folder / "runs").exists()
