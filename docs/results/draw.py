@@ -19,9 +19,10 @@ from sweeps.design.axes import RECURSION, WIDTH
 NAME = "01_width_or_recursion"
 FIGURE = Path(__file__).parent / f"{NAME}.png"
 PANELS = {
-    "sudoku6": "6x6 Sudoku (search)",
-    "automaton": "rule 110, k steps (serial)",
-    "neighbours": "control: one local step",
+    "sudoku6": "6x6 Sudoku (search), 1,000 steps",
+    "sudoku6_500_steps": "6x6 Sudoku (search), 500 steps",
+    "automaton": "rule 110 (serial), 1,500 steps",
+    "neighbours": "control (one step), 1,000 steps",
 }
 
 
