@@ -27,7 +27,8 @@ class View:
         """The grid of the puzzle as it is."""
         if self.colours is None:
             return grid
-        return np.argsort(self.colours).astype(np.uint8)[dihedral(grid, INVERSE[self.symmetry])]
+        original: np.ndarray = np.argsort(self.colours).astype(np.uint8)[dihedral(grid, INVERSE[self.symmetry])]
+        return original
 
 
 def read_view(identifier: str) -> View:

@@ -32,9 +32,9 @@ class TokenMap:
     def _images(self) -> np.ndarray:
         """The image of each token of the vocabulary."""
         images = np.arange(self.vocab_size, dtype=token_type(self.vocabulary))
-        if not self._is_token:
-            return images + images.dtype.type(1)
-        images[[PAD, self.ignored]] = images[[self.ignored, PAD]]
+        if self.ignored is None or not self._is_token:
+            return np.arange(1, self.vocabulary, dtype=images.dtype)
+        images[[PAD, self.ignored]] = self.ignored, PAD
         return images
 
     def inputs(self, values: np.ndarray) -> np.ndarray:
@@ -122,25 +122,27 @@ class MappedExamples(Examples):
         return self._files.take(self._rows[rows])
 
     @property
-    def inputs(self) -> np.ndarray:  # type: ignore[override]
+    def inputs(self) -> np.ndarray:
         return self.take(slice(None)).inputs
 
     @property
-    def labels(self) -> np.ndarray:  # type: ignore[override]
+    def labels(self) -> np.ndarray:
         return self.take(slice(None)).labels
 
     @property
-    def unknown(self) -> np.ndarray:  # type: ignore[override]
+    def unknown(self) -> np.ndarray:
         return self.take(slice(None)).unknown
 
     @property
-    def puzzle_identifiers(self) -> np.ndarray:  # type: ignore[override]
-        return self._files.identifiers[self._rows]
+    def puzzle_identifiers(self) -> np.ndarray:
+        identifiers: np.ndarray = self._files.identifiers[self._rows]
+        return identifiers
 
     @property
-    def items(self) -> np.ndarray:  # type: ignore[override]
-        return self._files.items[self._rows]
+    def items(self) -> np.ndarray:
+        items: np.ndarray = self._files.items[self._rows]
+        return items
 
     @property
-    def difficulty(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def difficulty(self) -> dict[str, np.ndarray]:
         return {}
