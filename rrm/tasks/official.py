@@ -72,22 +72,21 @@ class OfficialConfig(BaseTaskConfig):
         for name, value in found.items():
             if getattr(self, name) not in (None, value):
                 raise UserError(f"task.{name}", f"must be {value} as in {path}, got {getattr(self, name)}: leave it out")
-        located = self.model_copy(update={"path": path, "sha256": self.sha256 or opened.digest()} | found)
+        located = self.model_copy(update={"path": path, "sha256": self.compared_digest(opened)} | found)
         load_splits(located)
         return located
 
-    def open(self) -> Folder:
-        """The folder of a located config.
+    def compared_digest(self, folder: Folder) -> str:
+        """The digest of the folder.
 
         Raises:
-            UserError: it is not the one whose digest the config has, or cannot be read.
+            UserError: it is not the one that the config has, or a file cannot be read.
         """
-        folder = open_folder(self.path, self.sets)
         digest = folder.digest()
         if self.sha256 not in (None, digest):
             problem = f"is not the folder of this trial: its sha256 is {digest}, expected {self.sha256}"
-            raise UserError(str(self.path), f"{problem}: name the folder that it was, or leave sha256 out")
-        return folder
+            raise UserError(str(folder.path), f"{problem}: name the folder that it was, or leave sha256 out")
+        return digest
 
     @property
     def files_by_digest(self) -> dict[str, str]:
@@ -108,9 +107,14 @@ def load_splits(config: OfficialConfig) -> OfficialSplits:
     Raises:
         UserError: a file is absent, damaged or breaks a rule, or the folder has changed.
     """
-    folder = config.open()
-    shares = {"validation": config.validation, "test_groups": config.test_groups, "seed": config.seed}
-    return split_folder(folder, folder.digest(), **shares)  # type: ignore[arg-type]
+    folder = open_folder(config.path, config.sets)
+    return split_folder(
+        folder,
+        config.compared_digest(folder),
+        validation=config.validation,
+        test_groups=config.test_groups,
+        seed=config.seed,
+    )
 
 
 class Official(Task):
@@ -174,7 +178,7 @@ class Official(Task):
 
     @cached_property
     def _folder(self) -> Folder:
-        return self.config.open()
+        return open_folder(self.config.path, self.config.sets)
 
     @cached_property
     def _is_arc(self) -> bool:

@@ -262,13 +262,18 @@ def _read_indices(path: Path, count: int, of: str) -> np.ndarray:
     return steps
 
 
-def check_tokens(folder: Folder, sha256: str) -> None:
-    """Check every token of a folder, once for each digest on a machine.
+def check_content(folder: Folder, sha256: str) -> None:
+    """Check every token and the names of a folder, once for each digest on a machine.
 
     Raises:
-        UserError: a token is no token of the vocabulary, or a row has no token that is scored.
+        UserError: a token is no token of the vocabulary, a row has no token that is scored, or the names are damaged.
     """
-    keep_facts({"official tokens": sha256}, lambda: {"rows": sum(_check_half(folder, half) for half in HALVES)})
+
+    def check() -> dict[str, int]:
+        rows = {half: _check_half(folder, half) for half in HALVES}
+        return {"names": len(folder.identifiers()), **rows}
+
+    keep_facts({"official folder": sha256}, check)
 
 
 def _check_half(folder: Folder, half: Half) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.tasks.official_files import Folder, check_tokens, open_sets
+from rrm.tasks.official_files import Folder, check_content, open_sets
 from rrm.tasks.official_rows import MappedExamples, Rows, TokenMap, first_of, join_sets
 from rrm.tasks.task import PAD, Examples, Split
 
@@ -44,7 +44,7 @@ def split_folder(folder: Folder, sha256: str, *, validation: float, test_groups:
         UserError: a file is damaged or breaks a rule, or nothing is left for training.
     """
     train, test = (join_sets(open_sets(folder, half), tokens_of(folder), scores_all=is_arc(folder)) for half in ("train", "test"))
-    check_tokens(folder, sha256)
+    check_content(folder, sha256)
     held = _draw_held_out(train, np.unique(test.puzzle_identifiers), validation, np.random.default_rng([seed, 0]))
     if held.whole.all():
         problem = f"must have training groups beside those held out for validation, got {len(train.groups)}: add groups"
