@@ -1,4 +1,4 @@
-"""Votes over augmentations; benchmarks against the official evaluator are described in docs/tasks.md."""
+"""Votes over augmentations: what an identifier states, and how votes are counted."""
 
 import numpy as np
 import pytest
