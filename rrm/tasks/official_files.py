@@ -228,15 +228,16 @@ def _open_set(folder: Folder, half: Half, name: str) -> OfficialSet:
 def _open_array(path: Path, dimensions: int) -> np.ndarray:
     """An array of whole numbers, mapped where it holds rows of tokens."""
     try:
-        array = np.load(path, mmap_mode="r" if dimensions == 2 else None, allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r") if dimensions == 2 else _read_array(path)
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or first_line(error)}") from None
     except MemoryError:
         raise
     except Exception as error:  # the bytes of a damaged file can make numpy raise any error
+        if "Python objects" in str(error) or "Object arrays" in str(error):
+            problem = "must hold whole numbers, got Python objects: save it with an integer dtype"
+            raise UserError(str(path), problem) from None
         raise UserError(str(path), f"cannot be read as .npy, it is cut or damaged: save it again ({first_line(error)})") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(str(path), "must be a single array (.npy), got an archive: save it with numpy.save")
     if array.dtype.kind not in "iu":
         raise UserError(str(path), f"must hold whole numbers, got {array.dtype}: save it with an integer dtype")
     if array.ndim != dimensions:
@@ -245,6 +246,12 @@ def _open_array(path: Path, dimensions: int) -> np.ndarray:
     if not array.size:
         raise UserError(str(path), f"must hold at least one value, got the shape {list(array.shape)}: leave the set out")
     return array.view(np.ndarray)  # a plain view of a memory map is faster than numpy's class `memmap`
+
+
+def _read_array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def _read_indices(path: Path, count: int, of: str) -> np.ndarray:
@@ -270,8 +277,7 @@ def check_content(folder: Folder, sha256: str) -> None:
     """
 
     def check() -> dict[str, int]:
-        rows = {half: _check_half(folder, half) for half in HALVES}
-        return {"names": len(folder.identifiers()), **rows}
+        return {"names": len(folder.identifiers()), "rows": sum(_check_half(folder, half) for half in HALVES)}
 
     keep_facts({"official folder": sha256}, check)
 

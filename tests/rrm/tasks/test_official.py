@@ -253,7 +253,11 @@ BROKEN: dict[str, tuple[Damage, str]] = {
     "cut header": (content(INPUTS, lambda data: data[:20]), "cannot be read as .npy, it is cut or damaged"),
     "no npy": (content(INPUTS, lambda data: b"1,2,3"), "cannot be read as .npy, it is cut or damaged"),
     "empty file": (content(INPUTS, lambda data: b""), "all__inputs.npy: cannot be read as .npy, it is cut or damaged"),
-    "objects": (array("inputs", lambda a: a.astype(object)), "cannot be read as .npy, it is cut or damaged"),
+    "objects": (array("inputs", lambda a: a.astype(object)), "inputs.npy: must hold whole numbers, got Python objects"),
+    "objects in indices": (
+        array("group_indices", lambda a: a.astype(object)),
+        "indices.npy: must hold whole numbers, got Python objects",
+    ),
     "floats": (array("labels", lambda a: a.astype(np.float32)), "labels.npy: must hold whole numbers, got float32"),
     "booleans": (array("inputs", lambda a: a > 2), "inputs.npy: must hold whole numbers, got bool"),
     "text": (array("inputs", lambda a: a.astype(str)), "inputs.npy: must hold whole numbers, got <U"),
