@@ -73,7 +73,7 @@ class OfficialConfig(BaseTaskConfig):
             if getattr(self, name) not in (None, value):
                 raise UserError(f"task.{name}", f"must be {value} as in {path}, got {getattr(self, name)}: leave it out")
         located = self.model_copy(update={"path": path, "sha256": self.compared_digest(opened)} | found)
-        load_splits(located)
+        read_splits(located)
         return located
 
     def compared_digest(self, folder: Folder) -> str:
@@ -101,7 +101,7 @@ class OfficialConfig(BaseTaskConfig):
 
 
 @lru_cache(maxsize=4)  # indices of large folders take a second to read
-def load_splits(config: OfficialConfig) -> OfficialSplits:
+def read_splits(config: OfficialConfig) -> OfficialSplits:
     """The splits of a located config.
 
     Raises:
@@ -140,7 +140,7 @@ class Official(Task):
         return {}
 
     def mapped_splits(self) -> dict[Split, Examples]:
-        return load_splits(self.config).splits
+        return read_splits(self.config).splits
 
     def make(self, split: Split, count: int, seed: int) -> Examples:
         """The first `count` rows of a split. Nothing is drawn here: the seed of the config determines what is held out."""
@@ -148,7 +148,7 @@ class Official(Task):
 
     def training_order(self, examples: Examples, seed: int) -> RowOrder:
         """In a pass one puzzle of every group, with all its rows, as in the official code."""
-        splits = load_splits(self.config)
+        splits = read_splits(self.config)
         return GroupedRows(splits.sizes, splits.groups, seed)
 
     def score(self, examples: Examples, answers: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ TOKENS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 MAX_VOCABULARY = 65_535  # 16-bit tokens, with room for a token that the files do not have
 CHUNK_ROWS = 4096
+BUILT = "name a folder that a dataset builder of HRM or TRM wrote"
 
 Version = tuple[str, int, int]  # path, bytes and time of change of a file
 
@@ -121,9 +123,12 @@ def open_folder(path: Path, wanted: tuple[str, ...] | None) -> Folder:
     Raises:
         UserError: a file is absent, damaged or breaks a rule, the splits do not fit each other, or a set is absent.
     """
-    if not path.is_dir():
-        problem = "must be a folder, got a file" if path.exists() else "cannot be read: No such folder"
-        raise UserError(str(path), f"{problem}: name a folder that a dataset builder of HRM or TRM wrote")
+    try:
+        is_folder = S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}: {BUILT}") from None
+    if not is_folder:
+        raise UserError(str(path), f"must be a folder, got a file: {BUILT}")
     train, test = (_read_metadata(path / half / METADATA) for half in HALVES)
     for name in Metadata.model_fields:
         here, there = getattr(train, name), getattr(test, name)

@@ -348,8 +348,9 @@ def test_a_broken_folder_is_one_line_and_nothing_is_written(
     ("settings", "problem"),
     [
         ({}, "task.path: is required, and absent"),
-        ({"path": "absent"}, "absent: cannot be read: No such folder"),
+        ({"path": "absent"}, "absent: cannot be read: No such file or directory: name a folder"),
         ({"path": "f/identifiers.json"}, "identifiers.json: must be a folder, got a file"),
+        ({"path": "a" * 300}, "a: cannot be read: File name too long"),
         ({"path": "f/train"}, "train/train/dataset.json: cannot be read: No such file"),
         ({"path": "f", "length": 9}, "task.length: must be 16 as in .*f, got 9: leave it out"),
         ({"path": "f", "vocabulary": 9}, "task.vocabulary: must be 6 as in .*f, got 9: leave it out"),
