@@ -6,9 +6,8 @@ TEXTS = ("fingerprint", "sweep", "outcome", "reason", "matching", "stage", "devi
 CONFIRM = "confirm"  # `stage` of a trial that repeats one of a search's best under another seed
 RECORD_METRICS = ("exact_accuracy", "token_accuracy", "nll")  # scores of every split at D = N_sup
 SPLITS = ("val", "test", "ood")
-SCORES = tuple(
-    f"{split}/{score}" for split in SPLITS for score in (*RECORD_METRICS, "valid_accuracy", "examples", "pass_at_1", "pass_at_2")
-)
+PASS_AT = tuple(f"pass_at_{k}" for k in (1, 2, 5, 10, 100, 1000))  # ARC; votes are counted to the last K for official folders alone
+SCORES = tuple(f"{split}/{score}" for split in SPLITS for score in (*RECORD_METRICS, "valid_accuracy", "examples", *PASS_AT))
 COUNTS = ("params", "params_once", "params_recursed", "layers_per_step", "layers_executed", "train_flops", "inference_flops",
           "steps", "fresh_examples")  # fmt: skip
 COSTS = (*COUNTS, "recursion", "mean_supervision_steps", "train_seconds", "wall_seconds", "examples_per_second",

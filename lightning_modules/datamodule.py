@@ -1,7 +1,6 @@
 """Data of one trial: its splits, and an endless stream of training batches whose order is a function of (seed, step)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -40,14 +39,14 @@ def to_batch(examples: Examples) -> Batch:
 
 
 class TrainingStream(IterableDataset[Batch]):
-    """Batches from `first_step` on, without end: one permutation of the training rows after another, each augmented anew.
+    """Batches from `first_step` on, without end: the training rows in the order of the task, each augmented anew.
 
     Every batch is a function of the seed and its step alone, so that a resumed trial gets the batches of an uninterrupted one.
     """
 
     def __init__(self, task: Task, examples: Examples, config: TrialConfig, first_step: int) -> None:
         self.task, self.config, self.first_step = task, config, first_step
-        self.examples = replace(examples, difficulty={})  # training does not use difficulty
+        self.examples, self.order = examples, task.training_order(examples, config.seed)
 
     def __iter__(self) -> Iterator[Batch]:
         step = self.first_step
@@ -57,26 +56,11 @@ class TrainingStream(IterableDataset[Batch]):
 
     def batch(self, step: int) -> Batch:
         """The batch of optimizer step `step` (from 0)."""
-        examples = self.examples.take(self._rows(step))
+        size = self.config.fit.batch_size
+        examples = self.examples.take(self.order.rows(step * size, size))
         if self.config.task.augments:
             examples = self.task.augment(examples, np.random.default_rng([self.config.seed, step]))
         return to_batch(examples)
-
-    def _rows(self, step: int) -> np.ndarray:
-        size = self.config.fit.batch_size
-        positions = np.arange(step * size, (step + 1) * size)
-        passes, offsets = np.divmod(positions, len(self.examples))
-        rows = np.empty(size, dtype=np.int64)
-        for number in range(int(passes[0]), int(passes[-1]) + 1):
-            order = _permutation(self.config.seed, number, len(self.examples))
-            rows[passes == number] = order[offsets[passes == number]]
-        return rows
-
-
-@lru_cache(maxsize=8)
-def _permutation(seed: int, number: int, count: int) -> np.ndarray:
-    """Order of the rows in pass `number` over the training split."""
-    return np.random.default_rng([seed, number, count]).permutation(count)
 
 
 class TaskData(pl.LightningDataModule):

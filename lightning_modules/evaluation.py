@@ -219,12 +219,12 @@ def thinking_arrays(scores: Scores, examples: Examples, task: Task) -> dict[str,
         first step none is right.
     """
     shown = scores.rollouts[0].shown_answers.numpy()
-    rows = slice(0, shown.shape[1])
+    rows = examples.take(slice(0, shown.shape[1]))
     return {
         "answers": shown.swapaxes(0, 1),
-        "inputs": examples.inputs[rows],
-        "labels": examples.labels[rows],
-        "unknown": examples.unknown[rows],
+        "inputs": rows.inputs,
+        "labels": rows.labels,
+        "unknown": rows.unknown,
         "grid": np.array(task.grid),
         "kind": np.array(task.config.identity()["kind"]),
         "fixed": scores.rows.fixed_tokens.sum(1).numpy(),

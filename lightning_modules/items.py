@@ -27,17 +27,18 @@ def item_columns(scores: Scores, examples: Examples, depths: tuple[int, ...]) ->
         of the answer state in this step), `token_changes` (tokens whose answer changed in this step; all of them at depth 1).
     """
     deepest, count = len(scores.rows.solved), min(MAX_ROWS, len(examples))
+    examples = examples.take(slice(0, count))
     powers = {2**power for power in range(deepest.bit_length())}
     chosen = sorted(depth for depth in powers.union(depths) if depth <= deepest)
-    difficulty = next(iter(examples.difficulty.values()), np.zeros(len(examples), dtype=np.int32))
+    difficulty = next(iter(examples.difficulty.values()), np.zeros(count, dtype=np.int32))
     length = examples.inputs.shape[1]
     parts: dict[str, list[np.ndarray]] = {}
     for number, rollout in enumerate(scores.rollouts):
         for depth in chosen:
             at = {name: values[depth - 1, :count].numpy() for name, values in vars(rollout.rows).items()}
             columns = {
-                "item": examples.items[:count],
-                "difficulty": difficulty[:count],
+                "item": examples.items,
+                "difficulty": difficulty,
                 "depth": np.full(count, depth, dtype=np.int32),
                 "rollout": np.full(count, number, dtype=np.int32),
                 "correct": at["solved"].astype(bool),

@@ -19,13 +19,13 @@ from rrm.errors import UserError
 from rrm.files import locate
 from rrm.tasks.arc_grids import SIDE, VOCABULARY, Augmentations, decode, draw_augmentations, encode
 from rrm.tasks.arc_sets import NAMED, ArcTask, Pair, digest, read_set
+from rrm.tasks.arc_votes import Key, key_of, mean_over_puzzles, rank
 from rrm.tasks.task import BaseTaskConfig, Examples, PuzzleShape, Split, Task
 
 CELL_BINS = (1, 10, 26, 101, 226, 401)  # cells of the output
 TRIES = (1, 2)  # pass@1, pass@2
 MAX_SEEN = 0.01  # largest share of the evaluated pairs that may occur in training; ARC-AGI-1 has one of 419
 
-Key = tuple[tuple[int, ...], bytes]  # shape and cells of a grid
 Sources = Annotated[tuple[str, ...], Strict(False)]
 
 
@@ -274,25 +274,5 @@ class Arc(Task):
         return np.divmod(identifiers - 1, 1 + self.config.augmentations)
 
 
-def rank(votes: list[tuple[np.ndarray, float]]) -> list[np.ndarray]:
-    """Distinct answers, best first: by the number of votes, then by the mean halting probability (official `arc.py`)."""
-    confidences: dict[Key, list[float]] = defaultdict(list)
-    grids: dict[Key, np.ndarray] = {}
-    for grid, confidence in votes:
-        key = (grid.shape, grid.tobytes())
-        confidences[key].append(confidence)
-        grids[key] = grid
-    order = sorted(grids, key=lambda key: (len(confidences[key]), np.mean(confidences[key])), reverse=True)
-    return [grids[key] for key in order]
-
-
-def mean_over_puzzles(solved: dict[int, bool], owner: dict[int, int]) -> float:
-    """Share of solved inputs of each puzzle, averaged over puzzles."""
-    by_puzzle: dict[int, list[bool]] = defaultdict(list)
-    for item, right in solved.items():
-        by_puzzle[owner[item]].append(right)
-    return float(np.mean([np.mean(inputs) for inputs in by_puzzle.values()]))
-
-
 def _key(pair: Pair) -> tuple[Key, ...]:
-    return tuple((grid.shape, grid.astype(np.uint8).tobytes()) for grid in pair)
+    return tuple(map(key_of, pair))

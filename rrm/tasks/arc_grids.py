@@ -85,11 +85,11 @@ def encode(grid: np.ndarray, offset: tuple[int, int] = (0, 0)) -> np.ndarray:
 
 
 def decode(canvas: np.ndarray) -> np.ndarray:
-    """The largest rectangle of colours at the upper left corner of a canvas [900], as a grid [H, W]; empty where there is none."""
+    """The largest rectangle of colours at the upper left corner of a canvas [900], as a grid [H, W]; [0, 0] where there is none."""
     cells = canvas.reshape(SIDE, SIDE)
     is_colour = cells >= FIRST_COLOUR
     run = is_colour.argmin(axis=1)  # number of colours at the start of each row
     run[is_colour.all(axis=1)] = SIDE
     width = np.minimum.accumulate(run)  # the smallest such number in this row and those above
-    height = int((width * np.arange(1, SIDE + 1)).argmax()) + 1
+    height = int((width * np.arange(1, SIDE + 1)).argmax()) + 1 if width[0] else 0
     return cells[:height, : width[height - 1]] - FIRST_COLOUR

@@ -33,7 +33,7 @@ class Data:
 
     task: Task
     splits: dict[Split, Examples]
-    fingerprint: str  # 16 hex digits over all arrays
+    fingerprint: str  # 16 hex digits over all arrays, or over the identity of a task whose splits lie in files
     facts: dict[str, int]  # see `Task.facts`
 
 
@@ -44,11 +44,15 @@ def cache_folder() -> Path:
 
 
 def load_data(task: Task) -> Data:
-    """The splits of a task, built where this machine does not have them.
+    """The splits of a task, built where this machine does not have them; those that lie in files are used from there.
 
     Raises:
         UserError: a data file has a bad row, or the cache cannot be read or written.
     """
+    mapped = task.mapped_splits()
+    if mapped is not None:
+        identity = task.config.identity()
+        return Data(task, mapped, _digest_of(identity)[:16], keep_facts({"facts of": identity}, task.facts))
     folder = cache_folder() / _key(task.config)
     data = _read(task, folder)
     if data is None:

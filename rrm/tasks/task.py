@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from rrm.config import KindConfig
+from rrm.tasks.row_order import RowOrder, ShuffledRows
 
 PAD = 0  # a token of every task: attended to, and as a label not scored
 IGNORED = -100  # PAD among the labels, as losses see it
@@ -158,6 +159,14 @@ class Task(ABC):
     def augment(self, examples: Examples, rng: np.random.Generator) -> Examples:
         """A random symmetry of the task applied to every row; used in training where the config `augments`."""
         return examples
+
+    def training_order(self, examples: Examples, seed: int) -> RowOrder:
+        """The order in which the rows of the training split are trained on, by the seed of a trial."""
+        return ShuffledRows(len(examples), seed)
+
+    def mapped_splits(self) -> dict[Split, Examples] | None:
+        """The splits where they lie in files already; None where `make` makes them and the data cache keeps them."""
+        return None
 
     def judge(self, examples: Examples, answers: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
         """Scores of whole answers [N, L] with their halting probabilities [N]; they become columns `test/...` of the record."""

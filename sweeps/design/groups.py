@@ -10,9 +10,11 @@ FILE_PATHS = {  # paths of files among the settings, each with the digests that 
     "task.test": {"task.test_sha256", "task.sources_sha256"},
     "task.validation": {"task.validation_sha256"},
     "task.ood": {"task.ood_sha256"},
+    "task.path": {"task.sha256"},
     "fit.start_from": {"fit.start_from_sha256"},
 }
-FILE_FACTS = {"task.length", "task.vocabulary", "task.puzzles"}  # settings that are filled in from all data files together
+# Settings that are filled in from all data files together.
+FILE_FACTS = {"task.length", "task.vocabulary", "task.puzzles", "task.identifiers"}
 Columns = Mapping[str, Sequence[Any]]  # values by name, all of equal length; None, NaN and "" stand for an absent value
 
 

@@ -38,11 +38,12 @@ TASKS: dict[str, Changes] = {
         "alphabet": "0123456789",
         "train_examples": 60,
     },
+    "official": {"path": str(ROOT / "lightning_modules/trials/official"), "validation": 0.05},
     "prefix_sum": SERIAL | {"serial_steps": 7, "ood_serial_steps": 9},
     **{kind: SERIAL for kind in ("pointer_chasing", "permutations", "automaton", "addition", "reachability", "neighbours")},
 }
 AUTOMATON, MAZE, POINTERS, ARC = ({"kind": kind, **TASKS[kind]} for kind in ("automaton", "maze", "pointer_chasing", "arc"))
-TABLE = {"kind": "table", **TASKS["table"]}
+TABLE, FOLDER = ({"kind": kind, **TASKS[kind]} for kind in ("table", "official"))
 ON_ARC: Changes = {"task": ARC, "fit__batch_size": 2}  # its grids are large
 FEW = {"train_examples": 16, "validation_examples": 4, "test_examples": 8}
 MINIMAL = {"size": 9, "minimal": True, "fewest_guesses": 1, **FEW}
@@ -69,6 +70,7 @@ NUMERIC: dict[str, tuple[Changes, Any]] = {
     "task.difficulty": ({"task": TABLE}, {"swaps": [1, 9]}),
     "task.grid": ({"task": TABLE}, [2, 3]),
     "task.vocabulary": ({"task": TABLE}, 20),
+    "task.test_groups": ({"task": FOLDER}, 20),
     "task.operand_digits": ({"task": {"kind": "addition", **SERIAL}}, 2),
     "task.tasks": (ON_ARC, 5),
     "task.validation_tasks": (ON_ARC, 1),
@@ -180,7 +182,7 @@ def outcome(result: FitResult, without: str) -> tuple[dict, list]:
 
 
 def test_every_numeric_field_is_in_the_table() -> None:
-    checked = {"task.length", "task.puzzles"}  # they must be as in the files
+    checked = {"task.length", "task.puzzles", "task.identifiers"}  # they must be as in the files
     numeric = {path for path, annotations in fields().items() if is_numeric(annotations)}
     assert numeric == set(NUMERIC) | {"task.validation"} | checked
 

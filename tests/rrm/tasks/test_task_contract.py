@@ -15,6 +15,7 @@ from rrm.tasks.arc import ArcConfig
 from rrm.tasks.automaton import AutomatonConfig
 from rrm.tasks.maze import MazeConfig
 from rrm.tasks.neighbours import NeighboursConfig
+from rrm.tasks.official import OfficialConfig
 from rrm.tasks.permutations import PermutationsConfig
 from rrm.tasks.pointer_chasing import PointerChasingConfig
 from rrm.tasks.prefix_sum import PrefixSumConfig
@@ -22,6 +23,7 @@ from rrm.tasks.reachability import ReachabilityConfig
 from rrm.tasks.sudoku import SudokuConfig
 from rrm.tasks.table import TableConfig
 from rrm.testing.task_checks import TASK_CHECKS, MadeTask, make_task
+from tests.rrm.tasks.official_folders import write_arc, write_sudoku
 
 CONFIGS: list[BaseTaskConfig] = [
     SudokuConfig(size=4),
@@ -42,6 +44,8 @@ CONFIGS: list[BaseTaskConfig] = [
         train=Path("train.parquet"), test=Path("test.parquet"), ood=Path("ood.parquet"), grid=(2, 4),
         difficulty={"steps": (0, 3, 6)}, length=8, vocabulary=300, puzzles=2400,
     ),
+    OfficialConfig(path=Path("sudoku"), length=16, vocabulary=6, identifiers=1),
+    OfficialConfig(path=Path("arc"), length=900, vocabulary=12, identifiers=91),
 ]  # fmt: skip
 NOT_OF_ARC = {
     "check_disjoint_splits": "an input may occur in two puzzles; pairs are compared in test_arc",
@@ -56,6 +60,15 @@ def test_every_family_is_tested() -> None:
 
 TAKE_LONG = [config for config in CONFIGS if isinstance(config, SudokuConfig) and config.minimal]
 PARAMETERS = [pytest.param(config, marks=pytest.mark.more if config in TAKE_LONG else ()) for config in CONFIGS]
+
+
+def write_files(config: BaseTaskConfig, folder: Path) -> None:
+    """The files that a config names."""
+    if isinstance(config, TableConfig):
+        write_tables(folder)
+    if isinstance(config, OfficialConfig):
+        write_sudoku(folder / "sudoku", groups=200)
+        write_arc(folder / "arc", trained=20, tested=10)
 
 
 def write_tables(folder: Path) -> None:
@@ -73,9 +86,7 @@ def write_tables(folder: Path) -> None:
 @pytest.fixture(params=PARAMETERS, ids=lambda config: f"{config.kind}-{config.shape.length}", scope="module")
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeTask:
     count = FEWER if request.param in TAKE_LONG else COUNT
-    if not isinstance(request.param, TableConfig):
-        return make_task(build_task(request.param), count)
-    write_tables(folder := tmp_path_factory.mktemp("table"))
+    write_files(request.param, folder := tmp_path_factory.mktemp(request.param.kind))
     return make_task(build_task(request.param.located(folder)), count)
 
 

@@ -20,6 +20,7 @@ from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
 from tests.conftest import tiny_sections, tiny_trial
+from tests.rrm.tasks.official_folders import write_sudoku
 from tests.rrm.tasks.test_arc import task_file
 from tests.sweeps.conftest import Sections, ending, measure_sections, run_here, search_sections, stored_trial
 
@@ -28,10 +29,11 @@ ARC = {"kind": "arc", "train": ["arc"], "test": "arc", "augmentations": 1, "vali
 
 
 TABLE = {"kind": "table", "train": "data/rows.csv", "test": "data/more.csv", "ood": "data/more.csv"}
+FOLDER = {"kind": "official", "path": "data/folder"}
 
 
 def write_data(folder: Path) -> None:
-    """Puzzles, tables, ARC tasks and weights, as the specs below name them."""
+    """Puzzles, tables, ARC tasks, an official folder and weights, as the specs below name them."""
     (folder / "data").mkdir(parents=True)
     rows = "".join(f"t,{puzzle},0\n" for puzzle in PUZZLES)
     for name in ("train", "test"):
@@ -40,6 +42,8 @@ def write_data(folder: Path) -> None:
         (folder / f"data/{name}.csv").write_text("input,label\n" + f"1 2 3,2 3 {last}\n" * 12)
     for name in ("a", "b", "c"):
         task_file(folder / "arc", name)
+    write_sudoku(folder / "data/folder")
+    write_sudoku(folder / "data/larger", copies=3)
     trial = tiny_trial()
     torch.save(build_model(trial.model, trial.task.shape).state_dict(), folder / "weights.pt")
 
@@ -72,6 +76,10 @@ SWEEPS = {
     "search of ARC": search_sections(task=ARC),
     "table": measure_sections(task=TABLE),
     "search of a table": search_sections(task=TABLE),
+    "official folder": measure_sections(task=FOLDER),
+    "several official folders": measure_sections(task={"kind": "official"})
+    | {"measure": {"vary": {"task.path": ["data/folder", "data/larger"]}, "seeds": 1}},
+    "search of an official folder": search_sections(task=FOLDER),
     "several tables": measure_sections(task={"kind": "table", "test": 0.2})
     | {"measure": {"vary": {"task.train": ["data/rows.csv", "data/more.csv"]}, "seeds": 1}},
     "tied to ARC": measure_sections(task=ARC)
