@@ -19,7 +19,7 @@ from sweeps.store.store import LOCAL_STORAGE
 if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
 
-Size = Literal["small", "medium", "large"]  # of a preset of `rrm-sweep new`
+Size = Literal["small", "medium", "large"]  # presets of `rrm-sweep new`
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,7 +44,7 @@ Address = Annotated[
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the sweep; the file is NAME.yaml in the current folder.")],
     task: Annotated[str, typer.Option(metavar="KIND", help="Kind of the task; table for puzzles of your own.")] = "table",
-    train: Annotated[str | None, typer.Option(metavar="FILE", help="Rows of a table: Parquet, .npz or CSV.")] = None,
+    train: Annotated[str | None, typer.Option(metavar="FILE", help="Rows of a table; with --task official a folder.")] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE|SHARE", help="Test rows of a table; default: a share of 0.2.")] = None,
     alphabet: Annotated[str | None, typer.Option(metavar="TEXT", help="Characters of a table whose cells are text.")] = None,
     size: Annotated[Size, typer.Option(help="Preset of width, recursion and budget.")] = "small",

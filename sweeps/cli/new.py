@@ -16,6 +16,7 @@ from sweeps.spec.sweep import SweepSpec
 
 Size = Literal["small", "medium", "large"]
 DEFAULT_TEST = 0.2  # share of the rows of a table
+OPTIONS = {"table": ("--train", "--test", "--alphabet"), "official": ("--train",)}  # by kind of task
 MAX_DEPTH_FACTOR = 4  # answers are scored up to this many times the supervision steps of training
 
 
@@ -73,7 +74,7 @@ def make_spec(
     """Write `NAME.yaml` into the current folder, unless the task's data or a trial is not valid.
 
     Args:
-        train: file with the rows of a table.
+        train: file with the rows of a table, or folder of an official builder.
         test: a further file, or a share of `train`.
         alphabet: the characters of the text in a table.
 
@@ -106,13 +107,18 @@ def _task_section(task: str, train: str | None, test: str | None, alphabet: str 
     """The section of the task, with the files of a table."""
     if task not in CONFIGS:
         raise UserError("--task", f"must be a kind of task, got {task!r}; {suggest(task, CONFIGS)}")
-    if task != "table":
-        given = next((f"--{name}" for name, value in (("train", train), ("test", test), ("alphabet", alphabet)) if value), None)
-        if given is not None:
-            raise UserError(given, f"has an effect on --task table alone, got the task {task}: leave it out")
+    given = {"--train": train, "--test": test, "--alphabet": alphabet}
+    ineffective = next((option for option, value in given.items() if value and option not in OPTIONS.get(task, ())), None)
+    if ineffective is not None:
+        known = " and ".join(kind for kind, options in OPTIONS.items() if ineffective in options)
+        raise UserError(ineffective, f"has an effect on --task {known} alone, got the task {task}: leave it out")
+    if task not in OPTIONS:
         return {"kind": task}
     if train is None:
-        raise UserError("--train", "is required for --task table: a Parquet, .npz or CSV file with the columns input and label")
+        what = "a folder of the official builders" if task == "official" else "a Parquet, .npz or CSV file with input and label"
+        raise UserError("--train", f"is required for --task {task}: {what}")
+    if task == "official":
+        return {"kind": task, "path": train}
     return {"kind": task, "train": train, "test": _as_share(test)} | ({"alphabet": alphabet} if alphabet else {})
 
 
@@ -132,7 +138,7 @@ def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
              "supervision_steps": preset.supervision_steps, "halting": "fixed"}  # fmt: skip
     return TEMPLATE.format(
         name=name,
-        subject=Path(section["train"]).name if task == "table" else task,
+        subject=Path(section.get("train") or section.get("path") or task).name,
         size=size,
         takes=preset.takes,
         defaults=NEWEST_DEFAULTS,

@@ -13,6 +13,7 @@ import pytest
 import analysis.cli
 from sweeps.cli.new import PRESETS
 from sweeps.spec.load_spec import load_spec
+from tests.conftest import ROOT
 
 ROWS, LENGTH = 1000, 6
 
@@ -46,13 +47,22 @@ def test_a_puzzle_of_a_built_in_kind_needs_no_file(typed: Callable[..., Any], tm
     assert load_spec(tmp_path / "cups.yaml").base.flat()["task.kind"] == "permutations"
 
 
+def test_an_official_folder_needs_its_path_alone(typed: Callable[..., Any], tmp_path: Path) -> None:
+    ended = typed("new", "mine", "--task", "official", "--train", str(ROOT / "lightning_modules/trials/official"))
+    assert ended.returncode == 0, ended.stderr
+    assert load_spec(tmp_path / "mine.yaml").base.flat()["task.kind"] == "official"
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["mine"], "--train: is required for --task table"),
     (["mine", "--train", "absent.csv"], "absent.csv: cannot be read"),
     (["mine", "--train", "rows.parquet", "--test", "2"], "task.test: "),
     (["mine", "--train", "rows.parquet", "--alphabet", "01"], "input must hold text, because alphabet is given"),
     (["mine", "--task", "sudok"], "--task: must be a kind of task, got 'sudok'; did you mean 'sudoku'?"),
-    (["mine", "--task", "sudoku", "--train", "rows.parquet"], "--train: has an effect on --task table alone"),
+    (["mine", "--task", "sudoku", "--train", "rows.parquet"], "--train: has an effect on --task table and official alone"),
+    (["mine", "--task", "official"], "--train: is required for --task official: a folder of the official builders"),
+    (["mine", "--task", "official", "--train", "absent"], "absent"),
+    (["mine", "--task", "official", "--train", "absent", "--alphabet", "01"], "--alphabet: has an effect on --task table alone"),
     (["a/b", "--task", "sudoku"], "NAME: must be letters, digits, dots"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_and_writes_nothing(
