@@ -10,6 +10,7 @@ from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger, stored_sections
 from sweeps.driver.queues import MeasureQueue, Queue, ReadTrial, SearchQueue
 from sweeps.driver.study import Study
+from sweeps.driver.take_over import take_over
 from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.warm_start import warm_results
@@ -31,8 +32,12 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     """
     results = store.results()
     refuse_changed_meaning(spec, store, results)
+    taken = take_over(spec, store)
+    if taken:
+        results = store.results()
     begun, read_trial = store.begun(), partial(read_stored_trial, store, spec.files_by_digest)
     queue = _open_queue(spec, store, begun, read_trial)
+    queue.notes = [*taken, *queue.notes] if taken else queue.notes
     text = write_yaml(stored_sections(spec))
     store_plugins(store, spec.every_plugin)
     store.write_spec(text)

@@ -17,6 +17,7 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.live_table import LiveTable, best_record, describe_score, failures, starting
 from sweeps.driver.reconcile import reconcile
 from sweeps.planning.machine import check_resources
+from sweeps.planning.reuse import find_reusable
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.backend import driver_name
@@ -69,6 +70,7 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     else:
         check_address(address)
     warm_results(spec)  # refuses a wrong `search.warm_start` before anything is written
+    find_reusable(spec)  # and a wrong `measure.reuse`
     store = Store(spec.location)
     with suppress(OSError):  # a storage that cannot be read has its own line
         find_tracker(spec).check(spec, store)

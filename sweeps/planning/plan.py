@@ -21,6 +21,7 @@ from sweeps.planning.donors import Donors, Remaining, sort_remaining
 from sweeps.planning.finished import Records
 from sweeps.planning.forecast import forecast_lines
 from sweeps.planning.machine import check_resources, concurrent_trials
+from sweeps.planning.reuse import find_reusable
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.planning.warm_start import warm_results
@@ -43,10 +44,12 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     trials = list(spec.design) or corners(spec)
     store = Store(spec.location)
     results = store.results()
+    reusable = find_reusable(spec, results)
     refusals = [
         _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
         too_large := _find_refusal(lambda: check_resources(spec.resources)),
     ]
+    results |= {name: one.record for name, one in reusable.items()}
     missing = count_missing_trials(spec)
     done, total = _done_of(spec, results), spec.total - missing
     costs = measure_costs(trials, spec.resources) if len(done) < total and too_large is None else None
@@ -56,6 +59,7 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     left = [trial for trial in spec.design if trial.fingerprint not in done]
     remaining = sort_remaining(left, Donors(store, results))
     lines = [_left(spec, trials, costs, results, done, total, remaining)]
+    lines += [f"{count_of(len(reusable), 'trial')} of these come from the sweeps in measure.reuse"] if reusable else []
     lines += _missing_weights(store, remaining)
     lines += [f"warning: rrm-sweep run refuses this sweep: {refusal}" for refusal in refusals if refusal is not None]
     lines += [f"warning: {describe_shortfall(spec, missing)}"] if missing else []

@@ -26,6 +26,8 @@ class Measure(StrictConfig):
     """Unit of the budgets, by which trials are equal unless `fit.budget.amount` is varied; it must be `trial.fit.budget.unit`."""
     tie: list[Tie] = Field([])
     """Fields that are solved for in every cell."""
+    reuse: list[str] = Field([])
+    """Other measure sweeps, by name in this storage, folder or URI. Completed trials of equal fingerprint are copied, not run."""
 
     @property
     def seed_numbers(self) -> range:

@@ -1,0 +1,29 @@
+"""Copies trials of other sweeps into the store of this one (`measure.reuse`)."""
+
+from collections import Counter
+
+from lightning_modules.trial_folder import ATTEMPTS, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
+from sweeps.planning.reuse import find_reusable
+from sweeps.spec.sweep import SweepSpec
+from sweeps.store.store import Store, trial_file
+
+COPIED = (TRIAL, ATTEMPTS, WEIGHTS, ITEMS, THINKING, RESULT)  # the end marker last
+
+
+def take_over(spec: SweepSpec, store: Store) -> list[str]:
+    """Copy the completed trials of `measure.reuse` that this sweep lacks; a copy that was interrupted is made again.
+
+    Returns:
+        A line for each sweep that trials came from.
+
+    Raises:
+        UserError: as `find_reusable`.
+    """
+    counts: Counter[str] = Counter()
+    for fingerprint, reusable in find_reusable(spec, store.finished()).items():
+        for name in COPIED:
+            content = reusable.store.file(fingerprint, name)
+            if content is not None:
+                store.backend.write(trial_file(fingerprint, name), content)
+        counts[reusable.store.location] += 1
+    return [f"{count} finished trial{'' if count == 1 else 's'} taken over from {place}" for place, count in counts.items()]

@@ -1,0 +1,94 @@
+"""`measure.reuse`: completed trials of other sweeps are copied instead of run."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from analysis.data.tables import load_store
+from lightning_modules.outcome import Outcome
+from rrm.errors import UserError
+from sweeps.driver.ledger import Ledger
+from sweeps.planning.plan import print_plan
+from sweeps.spec.load_spec import load_spec
+from tests.sweeps.conftest import assert_refused, ending, measure_sections, run_here, search_sections
+
+FIRST = {"vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1]}, "seeds": 1}
+WIDER = {"vary": {"model.hidden_size": [16, 24, 32], "model.l_cycles": [1]}, "seeds": 1}
+
+
+def sections(name: str, **measure: Any) -> dict[str, Any]:
+    return measure_sections() | {"name": name, "measure": measure, "tracking": {"kind": "memory"}}
+
+
+@pytest.fixture
+def first(open_ledger: Callable[..., Ledger]) -> Ledger:
+    """A sweep of two trained trials."""
+    ledger = open_ledger(sections("first", **FIRST))
+    run_here(ledger)
+    return ledger
+
+
+def test_equal_trials_of_another_sweep_are_not_run_again(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
+    ledger = open_ledger(sections("second", **WIDER, reuse=["first"]))
+    assert ledger.results.keys() == first.results.keys()
+    assert ledger.queue.notes == [f"2 finished trials taken over from {first.store.location}"]
+    begun = ledger.ask()
+    assert begun is not None and begun.fingerprint not in first.results
+    for name in first.results:
+        for file in ("result.json", "weights.pt", "trial.yaml", "items.parquet"):
+            assert ledger.store.file(name, file) == first.store.file(name, file) is not None
+    ledger.end(begun.fingerprint, ending(begun))
+    assert ledger.ask() is None and len(load_store(ledger.store).completed) == 3
+
+
+def test_a_second_driver_takes_nothing_over_again(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
+    open_ledger(sections("second", **WIDER, reuse=["first"]))
+    assert list(open_ledger(sections("second", **WIDER, reuse=["first"])).queue.notes) == []
+
+
+def test_a_failed_trial_is_not_taken_over(open_ledger: Callable[..., Ledger]) -> None:
+    ledger = open_ledger(sections("first", **FIRST))
+    failed, completed = ledger.ask(), ledger.ask()
+    assert failed is not None and completed is not None
+    ledger.end(failed.fingerprint, ending(failed, outcome=Outcome.FAILED, reason="diverged"))
+    ledger.end(completed.fingerprint, ending(completed))
+    assert open_ledger(sections("second", **WIDER, reuse=["first"])).results.keys() == {completed.fingerprint}
+
+
+def test_reuse_is_no_part_of_a_trial_and_may_be_added_later(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
+    plain = open_ledger(sections("second", **WIDER))
+    one = plain.ask()
+    assert one is not None
+    plain.end(one.fingerprint, ending(one))
+    later = open_ledger(sections("second", **WIDER, reuse=["first"]))
+    assert [trial.fingerprint for trial in later.spec.design] == [trial.fingerprint for trial in plain.spec.design]
+    assert later.results.keys() == {one.fingerprint, *first.results}
+
+
+def test_a_plan_counts_what_is_taken_over(first: Ledger, write_spec: Callable, tmp_path: Path) -> None:
+    given = sections("second", **WIDER, reuse=["first"]) | {"storage": str(tmp_path / "runs")}
+    printed = io.StringIO()
+    print_plan(load_spec(write_spec(given)), Console(file=printed))
+    assert "2 trials of these come from the sweeps in measure.reuse" in printed.getvalue()
+    assert "2 of 3 trials" in printed.getvalue()
+
+
+@pytest.mark.parametrize(("reuse", "line"), [
+    (["absent"], "measure.reuse.0: must name a sweep that was run, got 'absent'"),
+    (["first", "second"], "measure.reuse.1: must name other sweeps, got 'second', this one"),
+    (["searched"], "measure.reuse.0: must name measure sweeps, got the search 'searched'"),
+])  # fmt: skip
+def test_a_wrong_sweep_is_one_line(first: Ledger, open_ledger: Callable[..., Ledger], reuse: list[str], line: str) -> None:
+    open_ledger(search_sections() | {"name": "searched", "tracking": {"kind": "memory"}})
+    with pytest.raises(UserError) as refused:
+        open_ledger(sections("second", **WIDER, reuse=reuse))
+    assert line in str(refused.value)
+
+
+def test_a_run_with_a_wrong_sweep_writes_nothing(typed: Callable[..., Any], write_spec: Callable, tmp_path: Path) -> None:
+    write_spec(sections("second", **WIDER, reuse=["absent"]))
+    assert_refused(typed("run", "sweep.yaml"), "measure.reuse.0: must name a sweep that was run, got 'absent'", tmp_path)
