@@ -244,10 +244,14 @@ def _floor_and_ceiling(cells: pd.DataFrame) -> list[str]:
     if not low + high:
         return []
     if low and high:
-        which = f"{low} of {len(cells)} cells lie below 5 % exact accuracy and {high} above 95 %"
+        which = f"{low} of {len(cells)} cells {_lie(low)} below 5 % exact accuracy and {high} above 95 %"
     else:
-        which = f"{low + high} of {len(cells)} cells lie {'below 5' if low else 'above 95'} % exact accuracy"
+        which = f"{low + high} of {len(cells)} cells {_lie(low + high)} {'below 5' if low else 'above 95'} % exact accuracy"
     return [f"{which}, where an effect cannot show in full."]
+
+
+def _lie(count: int) -> str:
+    return "lies" if count == 1 else "lie"
 
 
 def _failed(tables: Tables) -> list[str]:
