@@ -60,7 +60,7 @@ def make(runs: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     )  # fmt: skip
     at = np.arange(1, 17)
     error = (1 - accuracy)[:, None] + 0.3 * np.exp(-(at - 1) / 2.0)[None]
-    parts = [_points("depth/exact_accuracy", "depth", at, 1 - error), _points("depth/nll", "depth", at, error)]
+    parts = [_points("depth/exact_accuracy", "depth", at, np.clip(1 - error, 0, 1)), _points("depth/nll", "depth", at, error)]
     steps = np.arange(1, 19)
     parts.append(_points("val_curve/nll", "step", 100 * steps, loss[:, None] * (1 + 1 / steps)[None]))
     return trials, pd.concat(parts, ignore_index=True)
