@@ -20,8 +20,8 @@ def test_the_config_of_a_trial_is_read_without_torch() -> None:
     assert _loads("lightning_modules.config", {"torch", "lightning", "ray", "mlflow", "pandas"}) == "[]"
 
 
-def test_help_and_status_load_no_torch() -> None:
-    assert _loads("sweeps.cli.main, sweeps.cli.status", {"torch", "lightning", "ray", "mlflow"}) == "[]"
+def test_help_status_and_list_load_no_torch() -> None:
+    assert _loads("sweeps.cli.main, sweeps.cli.status, sweeps.cli.listing", {"torch", "lightning", "ray", "mlflow"}) == "[]"
 
 
 def test_a_spec_is_read_without_torch() -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sweeps.spec.sweep import SweepSpec
 
 Size = Literal["small", "medium", "large"]  # presets of `rrm-sweep new`
+FILE_WIDTH = 400  # characters in a line of a table in a file or a pipe, so that no cell is cut
+
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -107,6 +109,42 @@ def status(target: Target, storage: Storage = None) -> None:
 
     for line in read_status(find_store(target, storage)).lines():
         typer.echo(line)
+
+
+@app.command("list")
+def list_sweeps(storage: Storage = None) -> None:
+    """Print the sweeps of a storage, newest first: state, trials, best score, size and time of the last change."""
+    from sweeps.cli.listing import list_entries, list_table
+
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(list_table(list_entries(choose_storage(storage) or str(LOCAL_STORAGE))))
+
+
+@app.command()
+def export(
+    target: Target,
+    to: Annotated[Literal["parquet"], typer.Option("--to", help="Kind of the file.")],
+    out: Annotated[Path | None, typer.Option(help="The file; default: SWEEP.parquet here.", show_default=False)] = None,
+    storage: Storage = None,
+) -> None:
+    """Write a sweep into one file, without weights, checkpoints and data. `rrm-sweep import` makes a sweep of it elsewhere."""
+    from sweeps.moving.export_sweep import export_sweep
+
+    typer.echo(export_sweep(find_store(target, storage), out))
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `rrm-sweep export --to parquet` wrote.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[name=NEW]", help="Another name for the sweep.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Make a sweep of an exported one. `run` of its spec.yaml continues it; what is finished is not run again."""
+    from sweeps.moving.import_sweep import import_sweep
+
+    typer.echo(import_sweep(file, choose_storage(storage) or str(LOCAL_STORAGE), overrides or []))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, value_of
 from rrm.errors import UserError
 from sweeps.planning.space_size import count_missing_trials, describe_shortfall
+from sweeps.spec.best import best_trials, describe_score
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, AttemptLine, Store
@@ -28,11 +29,20 @@ class Status:
     driver: str | None  # the process that runs the sweep now
     scored: int = 0  # completed trials that were scored from the weights of another one and not trained
     stages: str = ""  # ended and asked trials of each stage, for a search with a confirm stage
+    best: str = ""  # fingerprint, score and size of the best trial
+    score: str = ""  # the best trial and its score
     shortfall: str = ""  # why a search that has ended has fewer trials than its spec asks for
     begun: dict[str, str] = field(default_factory=dict)  # progress and host of begun trials that have not ended, by fingerprint
     queued: list[str] = field(default_factory=list)  # trials that the driver handed out and that no worker has begun
     failed: dict[str, str] = field(default_factory=dict)  # reasons of failed trials, by fingerprint
     tracking: list[str] = field(default_factory=list)  # lines about events that the tracker lacks
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished` or `stopped`."""
+        if self.driver:
+            return "running"
+        return "finished" if self.outcomes.total() >= self.asked or self.shortfall else "stopped"
 
     def lines(self) -> list[str]:
         """The status in lines of text."""
@@ -41,6 +51,7 @@ class Status:
         counts += f"; {self.scored} scored from the weights of other trials" if self.scored else ""
         ended = f"{self.outcomes.total()} of {self.asked} trials have ended ({counts}{self.stages})"
         lines = [f"{self.name}: {ended}; {driver}"]
+        lines += [f"  best: {self.best}"] if self.best else []
         state = "running" if self.driver else "interrupted"
         lines += [f"  {state}: {fingerprint}, {progress}" for fingerprint, progress in self.begun.items()]
         lines += [f"  queued: {fingerprint}" for fingerprint in self.queued]
@@ -60,6 +71,8 @@ def read_status(store: Store) -> Status:
     design, driver = store.design(), store.holder()
     open_trials = {name: store.attempts(name) for name in sorted(store.begun() - results.keys()) if not design or name in design}
     members = {name: result for name, result in results.items() if not design or name in design}
+    best = next(iter(best_trials(spec, members.values(), 1)), None)
+    score = "" if best is None else describe_score(spec, best)
     return Status(
         name=spec.name,
         asked=len(design) or spec.total,
@@ -67,6 +80,8 @@ def read_status(store: Store) -> Status:
         driver=driver,
         scored=sum("scored_from" in result for result in members.values()),
         stages=_describe_stages(spec, members),
+        best="" if best is None else f"{best['fingerprint']}, {score}, params {best['params']:,}",
+        score=score,
         shortfall="" if driver or open_trials else _find_shortfall(spec, members),
         begun=_progress(store, {name: attempts[-1] for name, attempts in open_trials.items() if attempts}),
         queued=[name for name, attempts in open_trials.items() if not attempts],

@@ -19,6 +19,7 @@ from sweeps.design.groups import FILE_FACTS, FILE_PATHS
 from sweeps.driver.queues import Members, Queue
 from sweeps.planning.donors import Donors
 from sweeps.planning.same_meaning import varied_fields
+from sweeps.spec.best import best_trials
 from sweeps.spec.space import with_values
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import count_losses
@@ -172,7 +173,7 @@ class Ledger:
 
     def best(self, count: int) -> list[Record]:
         """The best completed trials on validation, the best first."""
-        return self.queue.best(list(self.results.values()), count)
+        return best_trials(self.spec, list(self.results.values()), count)
 
     @property
     def running(self) -> int:

@@ -16,6 +16,7 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, train_flops, used_of, value_of
 from sweeps.driver.ledger import Ledger, LiveTrial
 from sweeps.planning.donors import sort_remaining
+from sweeps.spec.best import describe_score
 from sweeps.spec.search import Search
 
 REFRESH_SECONDS = 1.0
@@ -95,7 +96,7 @@ class LiveTable:
         parts += [f"{scored} scored from weights of other trials"] if scored else []
         best = best_record(self.ledger)
         if best is not None:
-            parts.append(f"best so far: {describe_score(self.ledger, best)}")
+            parts.append(f"best so far: {describe_score(self.ledger.spec, best)}")
         if self.ledger.spec.search and len(self.ledger.spec.search.objectives) > 1:
             parts.append(f"{len(pareto_front(self.ledger.spec.search, results))} on the Pareto front")
         if self.ledger.tracker.delivery.problem:
@@ -203,15 +204,6 @@ def pareto_front(search: Search, records: list[Record]) -> list[Record]:
 def best_record(ledger: Ledger) -> Record | None:
     """The best completed trial, as `Ledger.best` has it."""
     return next(iter(ledger.best(1)), None)
-
-
-def describe_score(ledger: Ledger, record: Record) -> str:
-    """`val exact accuracy 0.813`, after the first objective of a search that has another one."""
-    accuracy, search = f"val exact accuracy {record['val/exact_accuracy']:.3f}", ledger.spec.search
-    if search is None or search.objectives[0].metric == "val/exact_accuracy":
-        return accuracy
-    metric = search.objectives[0].metric
-    return f"{metric} {record[metric]:.4g}, {accuracy}"
 
 
 def failures(ledger: Ledger) -> list[str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lightning_modules.columns import CONFIRM
 from lightning_modules.config import TrialConfig
-from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record, Row
 from sweeps.driver.early_stopping import build_judge, objective_value
 from sweeps.driver.study import Study
@@ -57,10 +56,6 @@ class Queue(ABC):
     @abstractmethod
     def is_used_up(self) -> bool:
         """Whether `next` returns None from now on."""
-
-    @abstractmethod
-    def best(self, records: list[Record], count: int) -> list[Record]:
-        """The best completed trials on validation, the best first."""
 
     def stops(self, fingerprint: str, row: Row) -> bool:
         """Judge a row; True stops its trial. Every row is passed once, in order, also after a restart."""
@@ -116,15 +111,6 @@ class MeasureQueue(Queue):
     @property
     def is_used_up(self) -> bool:
         return not self._waiting
-
-    def best(self, records: list[Record], count: int) -> list[Record]:
-        completed = [record for record in records if record["outcome"] == Outcome.COMPLETED]
-        # Among equals the smaller model, then the order of fingerprints, so that two runs name the same one.
-        ranked = sorted(completed, key=lambda r: (-r["val/exact_accuracy"], r["params"], r["fingerprint"]))
-        models: dict[str, Record] = {}  # a model that is scored in several ways counts once
-        for record in ranked:
-            models.setdefault(str(record.get("training_fingerprint") or record["fingerprint"]), record)
-        return list(models.values())[:count]
 
 
 class SearchQueue(Queue):
@@ -184,9 +170,6 @@ class SearchQueue(Queue):
     @property
     def is_used_up(self) -> bool:
         return self._to_confirm is not None and not self._to_confirm
-
-    def best(self, records: list[Record], count: int) -> list[Record]:
-        return self.search.best(records, count)
 
     def stops(self, fingerprint: str, row: Row) -> bool:
         return self.judge is not None and self.study.knows(fingerprint) and self.judge.stops(fingerprint, row)

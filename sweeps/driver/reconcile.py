@@ -12,6 +12,7 @@ from sweeps.driver.queues import MeasureQueue, Queue, ReadTrial, SearchQueue
 from sweeps.driver.study import Study
 from sweeps.driver.take_over import take_over
 from sweeps.planning.donors import Donors
+from sweeps.planning.imported import refuse_missing_parts
 from sweeps.planning.same_meaning import refuse_changed_meaning
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
@@ -27,14 +28,15 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     The tracker is told every finished trial again, and leaves out what it has.
 
     Raises:
-        UserError: the spec gives another meaning to a sweep that has finished trials, the store is a copy of another one, or the
-            file of a trial was edited.
+        UserError: the spec gives another meaning to a sweep that has finished trials, the store is a copy of another one, the
+            file of a trial was edited, or an import has left out what new trials need.
     """
     results = store.results()
     refuse_changed_meaning(spec, store, results)
     taken = take_over(spec, store)
     if taken:
         results = store.results()
+    refuse_missing_parts(spec, store, results)
     begun, read_trial = store.begun(), partial(read_stored_trial, store, spec.files_by_digest)
     queue = _open_queue(spec, store, begun, read_trial)
     queue.notes = [*taken, *queue.notes] if taken else queue.notes

@@ -14,11 +14,12 @@ from rich.console import Console
 from rrm.errors import UserError, first_line
 from sweeps.driver.driver_log import DRIVER_LOG, driver_log
 from sweeps.driver.ledger import Ledger
-from sweeps.driver.live_table import LiveTable, best_record, describe_score, failures, starting
+from sweeps.driver.live_table import LiveTable, best_record, failures, starting
 from sweeps.driver.reconcile import reconcile
 from sweeps.planning.machine import check_resources
 from sweeps.planning.reuse import find_reusable
 from sweeps.planning.warm_start import warm_results
+from sweeps.spec.best import describe_score
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.backend import driver_name
 from sweeps.store.store import Store
@@ -251,7 +252,7 @@ def _print_results(ledger: Ledger, console: Console) -> None:
         _print(console, ledger.queue.shortfall)
     best = best_record(ledger)
     if best is not None:
-        score = f"{describe_score(ledger, best)}, params {best['params']:,}"
+        score = f"{describe_score(ledger.spec, best)}, params {best['params']:,}"
         name = ledger.tracker.name_of_record(best)
         _print(console, f"best trial: {name}, {score} ({ledger.store.where(best['fingerprint'])})")
     for line in failures(ledger):

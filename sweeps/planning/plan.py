@@ -20,6 +20,7 @@ from sweeps.planning.differences import difference_lines
 from sweeps.planning.donors import Donors, Remaining, sort_remaining
 from sweeps.planning.finished import Records
 from sweeps.planning.forecast import forecast_lines
+from sweeps.planning.imported import refuse_missing_parts
 from sweeps.planning.machine import check_resources, concurrent_trials
 from sweeps.planning.reuse import find_reusable
 from sweeps.planning.same_meaning import refuse_changed_meaning
@@ -47,6 +48,7 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     reusable = find_reusable(spec, results)
     refusals = [
         _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
+        _find_refusal(lambda: refuse_missing_parts(spec, store, results)),
         too_large := _find_refusal(lambda: check_resources(spec.resources)),
     ]
     results |= {name: one.record for name, one in reusable.items()}

@@ -4,11 +4,18 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 from rrm.errors import UserError
 
 LOCK = "lock"
+
+
+class Extent(NamedTuple):
+    """How much a store holds, and when it changed last."""
+
+    size: int  # bytes of all files
+    modified: float  # seconds since 1970; 0 where it is empty
 
 
 class Backend(ABC):
@@ -43,6 +50,10 @@ class Backend(ABC):
     @abstractmethod
     def folders(self) -> list[str]:
         """Names of the folders directly in it, sorted."""
+
+    @abstractmethod
+    def extent(self) -> Extent:
+        """Size of all files, those of the driver in the same place included, and time of the last change."""
 
     @abstractmethod
     def append(self, name: str, value: dict[str, Any]) -> None:

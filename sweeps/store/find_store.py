@@ -74,22 +74,31 @@ def _opened(store: Store, target: str) -> Store:
         return store
     is_absent = "://" not in store.location and not Path(store.location).exists()
     problem = "there is no such file or folder" if is_absent else f"there is no {SPEC} in it"
-    sweeps = ", ".join(_list_sweeps(target))
+    sweeps = ", ".join(_first_sweeps(target))
     raise UserError(target, f"is not a sweep: {problem}" + (f"; sweeps in it: {sweeps}" if sweeps else _describe_sweeps(target)))
 
 
 def _describe_sweeps(location: str, remedy: str = "") -> str:
     """The end of an error: the sweeps in the storage of a location; the remedy where it holds none."""
     storage = location.rstrip("/").rpartition("/")[0] or "."
-    sweeps = [] if storage.endswith(":/") else _list_sweeps(storage)
+    sweeps = [] if storage.endswith(":/") else _first_sweeps(storage)
     if sweeps:
         return f"; sweeps in {storage}: {', '.join(sweeps)}"
     return f"; {storage} holds no sweeps{remedy}"
 
 
-def _list_sweeps(storage: str) -> list[str]:
+def list_sweeps(storage: str, count: int | None = None) -> list[str]:
+    """Names of the sweeps in a storage, at most `count` of them.
+
+    Raises:
+        UserError: the storage cannot be read.
+    """
+    backend = open_backend(storage)
+    return list(islice((name for name in backend.folders() if backend.read(f"{name}/{SPEC}") is not None), count))
+
+
+def _first_sweeps(storage: str) -> list[str]:
     """Names of the first sweeps in a storage; empty where it cannot be listed."""
     with suppress(UserError):
-        backend = open_backend(storage)
-        return list(islice((name for name in backend.folders() if backend.read(f"{name}/{SPEC}") is not None), MAX_LISTED_SWEEPS))
+        return list_sweeps(storage, MAX_LISTED_SWEEPS)
     return []

@@ -2,13 +2,14 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from lightning_modules.atomic_write import write_atomically
 from rrm.errors import UserError
-from sweeps.store.backend import LOCK, Backend, driver_name
+from sweeps.store.backend import LOCK, Backend, Extent, driver_name
 from sweeps.store.json_lines import append_line, read_lines
 
 
@@ -47,6 +48,15 @@ class Folder(Backend):
 
     def folders(self) -> list[str]:
         return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir()) if self.path.is_dir() else []
+
+    def extent(self) -> Extent:
+        size, modified = 0, 0.0
+        for file in self.path.glob("**/*"):
+            with suppress(FileNotFoundError):  # a file that a driver has replaced or removed meanwhile
+                stat = file.stat()
+                size += stat.st_size if S_ISREG(stat.st_mode) else 0
+                modified = max(modified, stat.st_mtime)
+        return Extent(size, modified)
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         path = self.path / name

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rrm.errors import UserError, first_line
-from sweeps.store.backend import LOCK, Backend, driver_name
+from sweeps.store.backend import LOCK, Backend, Extent, driver_name
 from sweeps.store.json_lines import parse_json
 
 LEASE_SECONDS = 60.0  # a driver that has not renewed its lock for this long counts as dead
@@ -149,6 +149,12 @@ class ObjectStore(Backend):
     def folders(self) -> list[str]:
         with one_line(self.location, "cannot be read"):
             return sorted(self._objects.list_with_delimiter()["common_prefixes"])
+
+    def extent(self) -> Extent:
+        with one_line(self.location, "cannot be read"):
+            entries = self._objects.list().collect()
+        modified = max((entry["last_modified"].timestamp() for entry in entries), default=0.0)
+        return Extent(sum(entry["size"] for entry in entries), modified)
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         """Objects cannot grow: lines go up together, in numbered parts."""

@@ -3,6 +3,7 @@
 <storage>/<sweep>/                          a folder, or a URI such as s3://bucket/sweeps
     identity.json                           which sweep this is, wherever its folder lies
     spec.yaml                               as last run
+    imported.json                           trials that came from an exported sweep, without weights
     design.json                             fingerprints that a measure spec asks for
     plugins/<sha256>/<name>                 files with tasks and models of the user's own
     rows.jsonl                              every reported row, in the order in which it was judged
@@ -38,7 +39,7 @@ from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
 from sweeps.store.open_backend import open_backend
 
-IDENTITY, SPEC, DESIGN, ROWS = "identity.json", "spec.yaml", "design.json", "rows.jsonl"
+IDENTITY, SPEC, DESIGN, ROWS, IMPORTED = "identity.json", "spec.yaml", "design.json", "rows.jsonl", "imported.json"
 FORMAT_LINE = re.compile(r"^format:[ ]*(.*)\n?", re.MULTILINE)  # of spec.yaml; keys of its sections are indented
 IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
@@ -51,6 +52,14 @@ class StoredRow(TypedDict):
 
     fingerprint: str
     row: Row
+
+
+class Imported(TypedDict):
+    """The origin of a store that was made by an import."""
+
+    sweep: str  # name of the exported sweep
+    identity: str | None  # of its store
+    trials: list[str]  # fingerprints of the trials that were imported
 
 
 class AttemptLine(TypedDict):
@@ -146,6 +155,14 @@ class Store:
 
     def write_design(self, fingerprints: list[str]) -> None:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
+
+    def imported(self) -> set[str]:
+        """Fingerprints of the trials that were imported, without weights."""
+        text = self.backend.read(IMPORTED)
+        return set() if text is None else set(parse_json(text, f"{self.location}/{IMPORTED}")["trials"])
+
+    def write_imported(self, origin: Imported) -> None:
+        self.backend.write(IMPORTED, json.dumps(origin).encode())
 
     def rows(self) -> list[StoredRow]:
         """Every reported row in the order in which it was judged. For a trial that was run anew, the rows of its last run."""

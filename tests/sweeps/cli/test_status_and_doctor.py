@@ -96,7 +96,7 @@ def test_a_search_that_has_tried_its_whole_space_states_why_it_has_fewer_trials(
     while (config := ledger.ask()) is not None:
         ledger.end(config.fingerprint, ending(config))
     held = len(ledger.results)
-    assert 0 < held < 3 and read_status(ledger.store).lines()[:2] == [
+    assert 0 < held < 3 and [line for line in read_status(ledger.store).lines() if "best:" not in line][:2] == [
         f"tiny: {held} of 6 trials have ended ({held} completed); no driver runs the sweep",
         f"  complete: the search space holds {held} different trials within the constraints, search.num_trials asks for 6",
     ]

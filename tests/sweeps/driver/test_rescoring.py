@@ -176,7 +176,7 @@ def test_a_model_that_is_scored_in_several_ways_is_logged_once(open_ledger: Call
     chosen["measure"]["vary"] = {"model.hidden_size": [16, 24], "eval.max_depth": [4, 6]}
     ledger: Ledger = open_ledger(chosen)
     run_here(ledger)
-    best = ledger.queue.best(list(ledger.results.values()), 4)
+    best = ledger.best(4)
     assert len(ledger.results) == 4 and sorted(record["model.hidden_size"] for record in best) == [16, 24]
 
 

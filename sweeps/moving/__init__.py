@@ -1,0 +1,1 @@
+"""Sweeps as files that other machines and programs read: export and import."""

@@ -1,0 +1,240 @@
+"""A sweep is exported to one file, imported elsewhere, continued and extended; finished trials are not run again."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.data.tables import load_store
+from analysis.laws.fit_all import fit_laws
+from analysis.report.build import build_report
+from lightning_modules.yaml_file import parse_yaml
+from rrm.errors import UserError
+from sweeps.driver.ledger import Ledger
+from sweeps.driver.reconcile import reconcile
+from sweeps.moving.export_sweep import export_sweep
+from sweeps.moving.import_sweep import import_sweep
+from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST
+from sweeps.planning.load_sweep import load_sweep
+from sweeps.store.store import Store
+from sweeps.tracking.recorder import EventRecorder
+from sweeps.tracking.spool import Spool
+from tests.conftest import EXAMPLES
+from tests.sweeps.conftest import ending, measure_sections, run_here, search_sections
+
+DESIGN = {"vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1]}, "seeds": 1}
+UNTRACKED = {"tracking": {"kind": "memory"}}
+MACHINE = ("train_seconds", "wall_seconds", "examples_per_second", "peak_memory_bytes", "sweep")
+
+
+def continued(store: Store, *overrides: str) -> Ledger:
+    """The ledger of the sweep in a store, as `rrm-sweep run STORE/spec.yaml` makes it."""
+    spec = load_sweep(Path(store.location) / "spec.yaml", list(overrides))
+    store.create()
+    return reconcile(spec, store, EventRecorder(spec, Spool(store.driver_folder / "spool"), store))
+
+
+@pytest.fixture
+def trained(open_ledger: Callable[..., Ledger]) -> Ledger:
+    """Two trained trials."""
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN} | UNTRACKED)
+    run_here(ledger)
+    return ledger
+
+
+@pytest.fixture
+def file(trained: Ledger, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.parquet"
+    assert export_sweep(trained.store, path) == f"{path}: 2 finished trials of tiny, without weights"
+    return path
+
+
+def answers(store: Store) -> list[str]:
+    tables = load_store(store)
+    return [str(sentence) for sentence in build_report(tables, fit_laws(tables)).findings]
+
+
+def test_an_imported_sweep_trains_the_new_seed_alone_and_has_the_report_of_the_original(
+    trained: Ledger, file: Path, tmp_path: Path
+) -> None:
+    line = import_sweep(file, str(tmp_path / "elsewhere"), [])
+    store = Store(tmp_path / "elsewhere/tiny")
+    assert line == f"{store.location}: 2 finished trials of tiny; continue with rrm-sweep run {store.location}/spec.yaml"
+    imported = continued(store, "measure.seeds=2")
+    assert imported.results.keys() == trained.results.keys()
+    run_here(imported)
+    assert {record["seed"] for name, record in imported.results.items() if name not in trained.results} == {1}
+    original = continued(trained.store, "measure.seeds=2")
+    run_here(original)
+    for name, record in original.results.items():
+        assert {key: value for key, value in imported.results[name].items() if key not in MACHINE} == {
+            key: value for key, value in record.items() if key not in MACHINE
+        }
+    assert answers(store) == answers(trained.store)
+
+
+def test_the_new_store_has_an_identity_of_its_own_and_holds_what_the_file_holds(
+    trained: Ledger, file: Path, tmp_path: Path
+) -> None:
+    import_sweep(file, str(tmp_path / "elsewhere"), [])
+    store = Store(tmp_path / "elsewhere/tiny")
+    assert store.identity() not in (None, trained.store.identity())
+    assert store.results() == trained.store.results() and store.rows() == trained.store.rows()
+    for name in trained.results:
+        assert parse_yaml(store.trial(name) or "", "") == parse_yaml(trained.store.trial(name) or "", "")
+        assert store.file(name, "items.parquet") == trained.store.file(name, "items.parquet") is not None
+        assert store.file(name, "weights.pt") is None
+    pd.testing.assert_frame_equal(load_store(store).trials, load_store(trained.store).trials)
+
+
+def test_the_columns_of_the_records_are_read_by_pandas(trained: Ledger, file: Path) -> None:
+    table = pd.read_parquet(file)
+    record = trained.results[table["fingerprint"].iloc[0]]
+    assert table["test/nll"].iloc[0] == record["test/nll"] and table["model.hidden_size"].dtype.kind in "if"
+
+
+def test_a_name_that_is_taken_needs_another_one(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a sweep already: give the imported one another name: name=NEW"):
+        import_sweep(file, str(tmp_path / "runs"), [])
+    import_sweep(file, str(tmp_path / "runs"), ["name=other"])
+    tables = load_store(Store(tmp_path / "runs/other"))
+    assert set(tables.trials["sweep"]) == {"other"} and len(continued(Store(tmp_path / "runs/other")).results) == 2
+
+
+def test_the_same_export_replaces_itself_and_no_other_file(trained: Ledger, file: Path, tmp_path: Path) -> None:
+    export_sweep(trained.store, file)
+    other = tmp_path / "notes.parquet"
+    other.write_text("mine")
+    with pytest.raises(UserError, match=r"notes.parquet: exists, and is no export of tiny: name another file with --out"):
+        export_sweep(trained.store, other)
+    assert other.read_text() == "mine"
+
+
+def test_a_search_is_continued_after_an_import(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    ledger = open_ledger(search_sections() | UNTRACKED)
+    for nll in (0.5, 0.4, 0.3):
+        config = ledger.ask()
+        assert config is not None
+        ledger.end(config.fingerprint, ending(config, nll))
+    export_sweep(ledger.store, tmp_path / "searched.parquet")
+    import_sweep(tmp_path / "searched.parquet", str(tmp_path / "elsewhere"), [])
+    imported = continued(Store(tmp_path / "elsewhere/tiny"))
+    assert imported.results.keys() == ledger.results.keys()
+    while (config := imported.ask()) is not None:
+        imported.end(config.fingerprint, ending(config))
+    assert len(imported.results) == 6
+
+
+def test_files_of_plug_ins_go_with_the_sweep(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    (tmp_path / "my_law.py").write_text(EXAMPLES["my_law.py"])
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN, "plugins": ["my_law.py"]} | UNTRACKED)
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config, **{"test/exact_accuracy": 0.5}))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    (tmp_path / "my_law.py").unlink()
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    tables = load_store(Store(tmp_path / "elsewhere/tiny"))
+    assert "logistic" in {fit.law for fit in fit_laws(tables)}
+
+
+def test_another_scoring_of_an_imported_trial_is_refused_because_its_weights_are_absent(file: Path, tmp_path: Path) -> None:
+    import_sweep(file, str(tmp_path / "elsewhere"), [])
+    with pytest.raises(UserError, match=r"weights.pt: was not imported, so that the trial cannot be scored in another way"):
+        continued(Store(tmp_path / "elsewhere/tiny"), "trial.eval.max_depth=8")
+
+
+def test_new_trials_on_other_data_are_refused(file: Path, tmp_path: Path) -> None:
+    import_sweep(file, str(tmp_path / "elsewhere"), [])
+    store = Store(tmp_path / "elsewhere/tiny")
+    for name in store.finished():
+        result = json.loads(store.file(name, "result.json") or b"")
+        result["data_fingerprint"] = "f" * 16
+        store.write_result(name, json.dumps(result))
+    with pytest.raises(UserError, match=r"trial.task: is other data here than that of the imported trials"):
+        continued(store, "measure.seeds=2")
+
+
+def test_a_sweep_without_results_is_not_exported(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    ledger = open_ledger(measure_sections() | UNTRACKED)
+    with pytest.raises(UserError, match="has no finished trials: there is nothing to export"):
+        export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    assert not (tmp_path / "tiny.parquet").exists()
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def with_header(file: Path, **changes: Any) -> None:
+    """Change fields of the header of a file, and its digest with it."""
+    table = pq.read_table(file)
+    metadata = dict(table.schema.metadata)
+    text = json.dumps(json.loads(metadata[HEADER]) | changes).encode()
+    digest = hashlib.sha256(text).hexdigest().encode()
+    pq.write_table(table.replace_schema_metadata({HEADER: text, HEADER_DIGEST: digest}), file)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-200])
+
+
+def without_a_row(file: Path) -> None:
+    pq.write_table(pq.read_table(file).slice(0, 1), file)
+
+
+def with_another_record(file: Path) -> None:
+    table = pq.read_table(file)
+    records = [json.dumps(json.loads(text) | {"test/nll": 0.0}) for text in table["record"].to_pylist()]
+    place = table.schema.get_field_index("record")
+    pq.write_table(table.set_column(place, "record", pa.array(records)), file)
+
+
+def of_pandas(file: Path) -> None:
+    pd.DataFrame({"x": np.arange(3)}).to_parquet(file)
+
+
+def of_text(file: Path) -> None:
+    file.write_text("fingerprint,test/nll\n")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "cut": (cut, "is no Parquet file, or a damaged one"),
+    "a row is absent": (without_a_row, "is damaged (trial "),
+    "a record was edited": (with_another_record, "has another digest than the header states): export the sweep again"),
+    "another table": (of_pandas, "is no exported sweep: rrm-sweep export SWEEP --to parquet writes one"),
+    "text": (of_text, "is no Parquet file"),
+    "absent": (Path.unlink, "cannot be read"),
+    "a later format": (lambda file: with_header(file, format=2), "newer"),
+    "a later store": (lambda file: with_header(file, store_format=99), "newer"),
+    "a bad name": (lambda file: with_header(file, sweep="a/b"), "name: must be up to 100 letters"),
+    "a bad fingerprint": (lambda file: with_header(file, trials={"../../x": "0" * 64}), "is damaged ("),
+    "a bad spec": (lambda file: with_header(file, spec="name: [1"), "spec.yaml"),
+}
+
+
+@pytest.mark.parametrize(("damage", "line"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
+    file: Path, tmp_path: Path, damage: Callable[[Path], None], line: str
+) -> None:
+    damage(file)
+    with pytest.raises(UserError) as refused:
+        import_sweep(file, str(tmp_path / "elsewhere"), [])
+    assert line in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_commands_are_one_line_each(trained: Ledger, typed: Callable[..., Any], tmp_path: Path) -> None:
+    exported = typed("export", "tiny", "--to", "parquet")
+    assert exported.returncode == 0 and exported.stdout == "tiny.parquet: 2 finished trials of tiny, without weights\n"
+    imported = typed("import", "tiny.parquet", "name=second")
+    assert imported.returncode == 0 and "2 finished trials of tiny" in imported.stdout
+    listed = typed("list")
+    assert "second" in listed.stdout and "2/2" in listed.stdout
+    wrong, line = typed("import", "tiny.parquet", "storage=other"), "override: must be name=NEW, got 'storage=other'"
+    assert (wrong.returncode, wrong.stderr) == (2, f"{line}: an import changes nothing else\n")
