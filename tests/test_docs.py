@@ -90,7 +90,7 @@ def test_every_folder_with_modules_is_in_the_layout() -> None:
 
 
 OTHERS = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/golden/README.md")
-GUIDES = [*(ROOT / name for name in OTHERS), *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [*(ROOT / name for name in OTHERS), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [*GUIDES, *sorted((ROOT / "docker").rglob("*.md"))]
 
 
