@@ -125,13 +125,19 @@ def list_sweeps(storage: Storage = None) -> None:
 @app.command()
 def export(
     target: Target,
-    to: Annotated[Literal["parquet"], typer.Option("--to", help="Kind of the file.")],
+    to: Annotated[Literal["parquet", "wandb"], typer.Option("--to", help="One file, or runs of Weights & Biases.")],
     out: Annotated[Path | None, typer.Option(help="The file; default: SWEEP.parquet here.", show_default=False)] = None,
     storage: Storage = None,
 ) -> None:
-    """Write a sweep into one file, without weights, checkpoints and data. `rrm-sweep import` makes a sweep of it elsewhere."""
+    """Write a sweep into one file, without weights and data, of which `rrm-sweep import` makes a sweep; or into wandb."""
     from sweeps.moving.export_sweep import export_sweep
+    from sweeps.moving.export_wandb import export_to_wandb
 
+    if to == "wandb":
+        if out is not None:
+            raise UserError("--out", "has no effect with --to wandb: leave it out")
+        typer.echo(export_to_wandb(find_store(target, storage)))
+        return
     typer.echo(export_sweep(find_store(target, storage), out))
 
 

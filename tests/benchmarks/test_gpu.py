@@ -33,7 +33,8 @@ def test_two_parts_print_a_table_and_write_their_figures(tmp_path: Path) -> None
     assert {"card", "driver", "cuda", "lightning", "python", "commit", "date"} <= report.keys()
     assert {name: part["outcome"] for name, part in report["parts"].items()} == {"goldens": "completed", "syncs": "completed"}
     errors = [figure["value"] for figure in report["parts"]["goldens"]["figures"]]
-    assert len(errors) == 9 and all(0 < error < 0.15 for error in errors)
+    assert len(errors) == 9 and all(0 <= error < 0.15 for error in errors)  # float32 may agree to the last bit
+    assert any(errors)  # bfloat16 does not
     assert report["parts"]["syncs"]["figures"][0]["value"] == "not counted on a CPU"
     rows = [line for line in ended.stdout.splitlines() if line.startswith(("| goldens |", "| syncs |"))]
     assert len(rows) == 10
