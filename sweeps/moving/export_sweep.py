@@ -3,9 +3,8 @@
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import cast
 
-from lightning_modules.record import CurvePoint, Record
+from lightning_modules.record import Record
 from lightning_modules.trial_folder import ERROR, ITEMS, KILLED, THINKING, TRIAL
 from lightning_modules.yaml_file import parse_yaml
 from rrm.errors import UserError
@@ -97,7 +96,7 @@ def _part(store: Store, fingerprint: str, result: Record, rows: list[NumberedRow
         fingerprint=fingerprint,
         trial=json.dumps(parse_yaml(trial, f"{store.where(fingerprint)}/{TRIAL}")),
         record=json.dumps(_without_curves(result)),
-        curves=[cast(CurvePoint, {**point, "value": float(point["value"])}) for point in result["curves"]],
+        curves=result["curves"],
         rows=rows,
         attempts=[json.dumps(line) for line in store.attempts(fingerprint)],
         files=[SmallFile(name=name, data=data) for name, data in files if data is not None],

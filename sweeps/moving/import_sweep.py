@@ -17,7 +17,7 @@ RENAME = "name="  # the one override of an import
 
 
 def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
-    """Make a store of an exported sweep. Its spec is written last: an interrupted import leaves no sweep, and can be repeated.
+    """Make a store of an exported sweep. Its spec is written last: an interrupted import leaves no sweep.
 
     Args:
         storage: folder or URI that receives the sweep.
@@ -27,7 +27,8 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
         A line on what was written.
 
     Raises:
-        UserError: the file is damaged or no exported sweep, or the storage has a sweep of this name. Nothing was written.
+        UserError: the file is damaged or no exported sweep, or the storage has a sweep of this name, or what an
+            interrupted import has left. Nothing was written.
     """
     path = Path(expand_home(path))
     header = read_header(path)
@@ -36,6 +37,11 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     spec = _spec_of(header, path, name, store)
     if store.spec() is not None:
         raise UserError(store.location, f"is a sweep already: give the imported one another name: {RENAME}NEW")
+    if store.backend.names("trials"):
+        raise UserError(
+            store.location,
+            f"holds trials without a spec, as an interrupted import leaves them: remove it, or give another name: {RENAME}NEW",
+        )
     for part in read_parts(path, header):
         _check_part(path, part)
     store.create()
@@ -43,7 +49,9 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
         with store.locked():
             _write_store(store, path, header, name, spec)
     except OSError as error:
-        raise UserError(store.location, f"cannot be written: {first_line(error)}; free space, then import it again") from None
+        raise UserError(
+            store.location, f"cannot be written: {first_line(error)}; free space, remove it, then import again"
+        ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
     return f"{done}; continue with rrm-sweep run {store.location}/{SPEC}"
 

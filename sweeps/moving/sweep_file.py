@@ -20,7 +20,11 @@ from rrm.files import PLAIN_NAME, draft_of
 from rrm.format_version import STORE_FORMAT, check_format
 
 FILE_FORMAT = 1  # version of the file, which its header states
-FORMATS = {"format": FILE_FORMAT, "store_format": STORE_FORMAT, "result_format": RESULT_FORMAT}  # fields of the header
+FORMATS = {
+    "format": FILE_FORMAT,
+    "store_format": STORE_FORMAT,
+    "result_format": RESULT_FORMAT,
+}  # versions that a header states, and the newest ones read here
 HEADER, HEADER_DIGEST = b"rrm_sweeps", b"rrm_sweeps_sha256"  # keys of the metadata
 MAX_ROWS_READ = 16  # trials in memory at a time
 
@@ -94,7 +98,7 @@ class Header(BaseModel):
     spec: str  # YAML, as the store holds it
     design: list[str]
     plugins: list[PluginFile]
-    trials: dict[Fingerprint, Digest]  # of each part, by fingerprint
+    trials: dict[Fingerprint, Digest]  # digests of the parts, by fingerprint
 
     def is_of(self, sweep: str, identity: str | None) -> bool:
         """Whether it is of this sweep."""
@@ -167,7 +171,10 @@ def read_parts(path: Path, header: Header) -> Iterator[TrialPart]:
 def digest_of(part: TrialPart) -> str:
     """SHA-256 of a part."""
     files = [(file["name"], hashlib.sha256(file["data"]).hexdigest()) for file in part["files"]]
-    return hashlib.sha256(json.dumps({**part, "files": files}, sort_keys=True).encode()).hexdigest()
+    curves = [
+        (p["metric"], p["axis"], p["at"], float(p["value"]), p["time"]) for p in part["curves"]
+    ]  # a file holds no whole values
+    return hashlib.sha256(json.dumps({**part, "files": files, "curves": curves}, sort_keys=True).encode()).hexdigest()
 
 
 def damaged(path: Path, problem: str) -> UserError:

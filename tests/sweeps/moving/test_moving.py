@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis.data.tables import load_store
 from analysis.laws.fit_all import fit_laws
@@ -21,14 +24,15 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.moving.export_sweep import export_sweep
 from sweeps.moving.import_sweep import import_sweep
-from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST
+from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, read_header, read_parts
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
-from tests.conftest import EXAMPLES
+from tests.conftest import EXAMPLES, ROOT
 from tests.sweeps.conftest import ending, measure_sections, run_here, search_sections
 
+FIXTURES = ROOT / "tests/fixtures/stores_e399d62"
 DESIGN = {"vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1]}, "seeds": 1}
 UNTRACKED = {"tracking": {"kind": "memory"}}
 MACHINE = ("train_seconds", "wall_seconds", "examples_per_second", "peak_memory_bytes", "sweep")
@@ -168,6 +172,23 @@ def test_a_sweep_without_results_is_not_exported(open_ledger: Callable[..., Ledg
     assert not (tmp_path / "tiny.parquet").exists()
 
 
+@pytest.mark.parametrize("kind", ["measure", "search"])
+def test_a_store_of_an_earlier_version_is_exported_without_its_unfinished_trial(kind: str, tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / kind, tmp_path / kind)
+    store = Store(tmp_path / kind)
+    assert export_sweep(store, tmp_path / "old.parquet").endswith("; 1 unfinished left out")
+    import_sweep(tmp_path / "old.parquet", str(tmp_path / "new"), [])
+    imported = Store(tmp_path / "new" / kind).results()
+    assert imported == {name: record | {"sweep": kind} for name, record in store.results().items()}
+
+
+def test_what_an_interrupted_import_left_is_refused(file: Path, tmp_path: Path) -> None:
+    import_sweep(file, str(tmp_path / "new"), [])
+    (tmp_path / "new/tiny/spec.yaml").unlink()
+    with pytest.raises(UserError, match="holds trials without a spec, as an interrupted import leaves them: remove it"):
+        import_sweep(file, str(tmp_path / "new"), [])
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +248,32 @@ def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
         import_sweep(file, str(tmp_path / "elsewhere"), [])
     assert line in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.fixture(scope="module")
+def old_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The export of a store of an earlier version."""
+    folder = tmp_path_factory.mktemp("old")
+    shutil.copytree(FIXTURES / "measure", folder / "measure")
+    export_sweep(Store(folder / "measure"), folder / "old.parquet")
+    return (folder / "old.parquet").read_bytes()
+
+
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None)
+def test_a_changed_bit_is_refused_or_changes_nothing(
+    old_file: bytes, tmp_path_factory: pytest.TempPathFactory, share: float, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("bit")
+    (folder / "whole.parquet").write_bytes(old_file)
+    data = bytearray(old_file)
+    data[int(share * len(data))] ^= 1 << bit
+    (folder / "bad.parquet").write_bytes(data)
+    whole = list(read_parts(folder / "whole.parquet", read_header(folder / "whole.parquet")))
+    try:
+        assert list(read_parts(folder / "bad.parquet", read_header(folder / "bad.parquet"))) == whole
+    except UserError as error:
+        assert "\n" not in str(error)
 
 
 def test_the_commands_are_one_line_each(trained: Ledger, typed: Callable[..., Any], tmp_path: Path) -> None:
