@@ -39,7 +39,7 @@ def export_to_wandb(store: Store) -> str:
     if not results:
         raise UserError(store.location, "has no finished trials: there is nothing to export")
     path = store.driver_folder / SENT
-    sent: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
+    sent: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     destination = _destination(project)
     missing = [name for name in results if name not in sent.get(destination, [])]
     for fingerprint in missing:
