@@ -45,8 +45,8 @@ TEMPLATE = """\
 #           rrm-sweep run {name}.yaml        trains what is missing; type it again after a stop or a change of seeds
 #           rrm-analyze {name}               the report: what one doubling of recursion is worth in parameters
 # Size      {size}: {takes}. Fields and defaults: docs/formats.md; models: docs/models.md; tasks: docs/tasks.md.
-name: {name}
-description: Wider, or more recursion, on {subject}?
+name: {quoted_name}
+description: {description}
 defaults: {defaults}  # the version of the defaults of absent fields
 
 trial:
@@ -134,11 +134,13 @@ def _as_share(test: str | None) -> float | str:
 
 def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
     preset = PRESETS[size]
+    subject = Path(section.get("train") or section.get("path") or task).name
     model = {"kind": "trm", "head_size": preset.head_size, "num_layers": 1, "h_cycles": preset.cycles,
              "supervision_steps": preset.supervision_steps, "halting": "fixed"}  # fmt: skip
     return TEMPLATE.format(
         name=name,
-        subject=Path(section.get("train") or section.get("path") or task).name,
+        quoted_name=_scalar(name),
+        description=_scalar(f"Wider, or more recursion, on {subject}?"),
         size=size,
         takes=preset.takes,
         defaults=NEWEST_DEFAULTS,
@@ -155,4 +157,9 @@ def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
 
 def _flow(section: dict[str, Any]) -> str:
     """A section on one line, its fields in the order of the dictionary."""
-    return "{" + ", ".join(f"{field}: {write_flow([value])[1:-1]}" for field, value in section.items()) + "}"
+    return "{" + ", ".join(f"{field}: {_scalar(value)}" for field, value in section.items()) + "}"
+
+
+def _scalar(value: Any) -> str:
+    """YAML text of one value, quoted where it would be read as another type."""
+    return write_flow([value])[1:-1]

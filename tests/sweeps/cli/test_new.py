@@ -47,6 +47,23 @@ def test_a_puzzle_of_a_built_in_kind_needs_no_file(typed: Callable[..., Any], tm
     assert load_spec(tmp_path / "cups.yaml").base.flat()["task.kind"] == "permutations"
 
 
+@pytest.mark.parametrize("name", ["2024", "null", "1e3", "off"])
+def test_a_name_that_yaml_reads_as_another_type_is_quoted(typed: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    ended = typed("new", name, "--task", "permutations")
+    assert ended.returncode == 0, ended.stderr
+    assert load_spec(tmp_path / f"{name}.yaml").name == name
+
+
+@pytest.mark.parametrize("file", ["a: b #c's {x}.csv", 'it"s, [q].csv', "- rows.csv", "*rows.csv"])
+def test_a_file_may_have_any_name(typed: Callable[..., Any], tmp_path: Path, table: dict[str, np.ndarray], file: str) -> None:
+    (tmp_path / "rows.csv").rename(tmp_path / file)
+    ended = typed("new", "mine", "--train", file)
+    assert ended.returncode == 0, ended.stderr
+    spec = load_spec(tmp_path / "mine.yaml")
+    assert spec.description == f"Wider, or more recursion, on {file}?"
+    assert spec.base.flat()["task.train"] == str(tmp_path / file)
+
+
 def test_an_official_folder_needs_its_path_alone(typed: Callable[..., Any], tmp_path: Path) -> None:
     ended = typed("new", "mine", "--task", "official", "--train", str(ROOT / "lightning_modules/trials/official"))
     assert ended.returncode == 0, ended.stderr
