@@ -59,7 +59,8 @@ def _with_kind(options: type[SamplerOptions], kind: str) -> type[SamplerOptions]
     """The settings of a sampler with its kind as the only one."""
     description = SamplerOptions.model_fields["kind"].description
     fields: dict[str, Any] = {"kind": (Literal[kind], Field(kind, description=description))}
-    return create_model(options.__name__, __base__=options, __doc__=options.__doc__, **fields)
+    name = options.__qualname__.replace(".", "")  # `Options` within the class of a sampler is the usual name of several
+    return create_model(name, __base__=options, __doc__=options.__doc__, **fields)
 
 
 def _with_sampler(annotation: Any, default: SamplerOptions) -> type[SweepSpec]:
