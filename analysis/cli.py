@@ -22,6 +22,7 @@ MAX_LINES_OF_A_LAW = 4
 if TYPE_CHECKING:
     from analysis.data.tables import Tables
     from analysis.laws.fit import Fit
+    from analysis.laws.law import Law
     from analysis.report.build import Report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -93,17 +94,18 @@ def analyze(
 def write_results(request: Request) -> None:
     """Write what a request asks for into its folder, and print the answer."""
     from analysis.laws.fit import write_fits
-    from analysis.laws.fit_all import fit_laws
+    from analysis.laws.fit_all import fit_laws, laws_of
 
     tables = request.read()
     request.check_costs(tables)
+    laws = laws_of(tables)
+    fits = fit_laws(tables, request.budgets, laws)
     folder = request.folder
     _make(folder)
-    fits = fit_laws(tables, request.budgets)
     write_fits(folder / "fits.json", fits)
     if request.verbose or request.fits_only:
         _print_fits(fits)
-    for note in _notes(tables, fits, request):
+    for note in _notes(tables, fits, laws, request):
         _say(note)
     if request.fits_only:
         _say(f"fits: {folder / 'fits.json'}")
@@ -156,13 +158,12 @@ def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_fol
     _print(report, write_report(report, folder, titles, [command]), verbose=verbose)
 
 
-def _notes(tables: "Tables", fits: "list[Fit]", request: Request) -> list[str]:
+def _notes(tables: "Tables", fits: "list[Fit]", laws: "list[Law]", request: Request) -> list[str]:
     """What was asked for or is usual, and cannot be said of this table."""
     from analysis.data.csv_notes import notes_on
-    from analysis.laws.fit_all import laws_of
     from analysis.laws.presentation import note_unanswered
 
-    return [*(notes_on(tables) if request.csv else []), *note_unanswered(fits, request.budgets, laws_of(tables))]
+    return [*(notes_on(tables) if request.csv else []), *note_unanswered(fits, request.budgets, laws)]
 
 
 def _make(folder: Path) -> None:

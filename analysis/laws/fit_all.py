@@ -11,7 +11,7 @@ import analysis.laws
 from analysis.data.tables import Tables
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets, Group, groups_of, trials_with
-from analysis.laws.law import Law
+from analysis.laws.law import Law, require_list
 from analysis.laws.own_laws import own_laws
 from analysis.laws.suggest_design import Suggestions
 from lightning_modules.outcome import Outcome
@@ -47,6 +47,9 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law]
     Args:
         budgets: FLOPs by cost (`inference_flops`, `train_flops`) to recommend a size and a recursion for.
         laws: all laws of `laws_of` where absent.
+
+    Raises:
+        UserError: a law returns something else than a list of fits.
     """
     if tables.kind != "measure":
         return []
@@ -67,7 +70,7 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law]
 def _fit_group(group: Group, laws: Sequence[Law]) -> Iterator[Fit]:
     for law in laws:
         if group.has(law.needs):
-            yield from law.fit(group)
+            yield from require_list(law, "fit", law.fit(group), Fit)
 
 
 def any_failed(trials: pd.DataFrame, group: Group) -> bool:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from analysis.figures.data import FigureData
 from analysis.laws.draft import SCALES, Draft
@@ -10,8 +10,11 @@ from analysis.laws.drawing import Drawing
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets, Group
 from analysis.laws.sentence import Sentence
+from rrm.errors import UserError
 from rrm.extensions import Extension
 from sweeps.design.reasons import Reason
+
+ItemT = TypeVar("ItemT")
 
 
 class Law(Extension):
@@ -51,7 +54,8 @@ class Law(Extension):
 
     def sentences(self, fits: Sequence[Fit]) -> list[Sentence]:
         """What a report states about all fits of this law."""
-        return [sentence for fit in fits if fit.is_fitted for sentence in self.sentence(fit)]
+        fitted = [fit for fit in fits if fit.is_fitted]
+        return [one for fit in fitted for one in require_list(self, "sentence", self.sentence(fit), Sentence)]
 
     def sentence(self, fit: Fit) -> list[Sentence]:
         """What a report states about one fit that is not refused."""
@@ -89,3 +93,16 @@ class Law(Extension):
     def unanswered(self, fits: Sequence[Fit], budgets: Budgets) -> list[str]:
         """A note for each budget that the user gave and that no fit of this law answers."""
         return []
+
+
+def require_list(law: Law, method: str, returned: list[ItemT], item: type[ItemT]) -> list[ItemT]:
+    """What a method of a law returned.
+
+    Raises:
+        UserError: it is no list of such items.
+    """
+    given: object = returned
+    if isinstance(given, list) and all(isinstance(one, item) for one in given):
+        return given
+    got = f"a list with {given!r}" if isinstance(given, list) else type(given).__name__
+    raise UserError(f"law {law.name}", f"{method} must return a list of {item.__name__}, got {got}")

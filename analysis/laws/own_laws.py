@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from analysis.laws.law import Law
 from rrm.config import Plugin
-from rrm.errors import UserError
+from rrm.errors import UserError, first_line
 from rrm.extensions import Extension, find_extensions
 from rrm.kinds import classes_of
 from rrm.plugins import extension_points, import_plugin, load_extension
@@ -18,7 +18,8 @@ def own_laws(files: Sequence[Plugin], built_in: Sequence[Law]) -> list[Law]:
         built_in: laws whose names are taken.
 
     Raises:
-        UserError: one cannot be imported, loads torch, or holds no law or more than laws; or two laws have one name.
+        UserError: one cannot be imported, loads torch, holds no law or more than laws, or has a law that is not made without
+            arguments; or two laws have one name.
     """
     holders = {law.name: "is built in" for law in built_in}
     laws = []
@@ -50,4 +51,7 @@ def _new_law(kind: type[Extension], source: str, holders: dict[str, str]) -> Law
     if kind.name in holders:
         raise UserError(source, f"defines the law {kind.name!r}, which {holders[kind.name]}: choose another name")
     holders[kind.name] = f"{source} defines too"
-    return kind()
+    try:
+        return kind()
+    except Exception as error:
+        raise UserError(source, f"cannot be used: {kind.__name__}(): {type(error).__name__}: {first_line(error)}") from error
