@@ -1,6 +1,7 @@
 """Samplers and laws of a user's own, as files and as installed packages; trackers are in test_trackers.py."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ import pytest
 from optuna.samplers import QMCSampler
 
 import analysis.cli
+from analysis.data.tables import load
+from analysis.laws.fit_all import fit_laws
+from analysis.laws.own_laws import own_laws
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError
-from rrm.plugins import extension_points
+from rrm.plugins import extension_points, read_file
 from sweeps.cli.doctor import examine
 from sweeps.driver.samplers import build_sampler
 from sweeps.planning.load_sweep import load_sweep
@@ -21,6 +25,7 @@ from sweeps.spec.json_schema import sweep_schema
 from sweeps.spec.load_spec import load_spec, parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
+from sweeps.tracking.trackers import find_tracker
 from tests.conftest import EXAMPLES, ROOT
 from tests.sweeps.conftest import ending, measure_sections, search_sections
 from tests.sweeps.driver.test_plugins import end_all, open_ledger
@@ -161,6 +166,32 @@ def test_the_schema_has_the_options_of_a_sampler(folder: Path) -> None:
     assert options["kind"]["const"] == "halton" and options["scramble"]["type"] == "boolean"
 
 
+NESTED = """
+from optuna.samplers import RandomSampler
+
+from sweeps import Sampler
+
+
+class {name}(Sampler):
+    kind = "{kind}"
+
+    class Options(Sampler.Options):
+        {option}: int = 3
+
+    def build(self, seed):
+        return RandomSampler(seed=seed + self.options.{option})
+"""
+
+
+def test_options_may_be_a_class_within_the_sampler_and_the_schema_names_each_after_its_sampler(folder: Path) -> None:
+    for name, option in (("First", "width"), ("Second", "depth")):
+        (folder / f"{name.lower()}.py").write_text(NESTED.format(name=name, kind=name.lower(), option=option))
+    spec = load_from(folder, search_of_own(kind="second", depth=5) | {"plugins": ["first.py", "second.py"]})
+    assert spec.search is not None and spec.search.sampler.model_dump() == {"kind": "second", "seed": 0, "depth": 5}
+    definitions = sweep_schema(spec.registry)["$defs"]
+    assert "width" in definitions["FirstOptions"]["properties"] and "depth" in definitions["SecondOptions"]["properties"]
+
+
 def test_a_sampler_of_an_installed_package_is_imported_where_a_spec_chooses_it(
     folder: Path, install: Callable[[str, str, str], None]
 ) -> None:
@@ -252,13 +283,26 @@ def test_an_edited_law_refuses_no_run_and_is_taken_into_the_store(folder: Path, 
     (LAW.replace('"logistic"', '"recurrence"'), "my_law.py: defines the law 'recurrence', which is built in"),
     ("VALUE = 3\n", "my_law.py: must hold laws alone, got no law"),
     ("1 / 0\n", "line 1: cannot be imported: ZeroDivisionError"),
+    (LAW.replace("    def fit", "    def __init__(self, b): ...\n\n    def fit"), "my_law.py: cannot be used: Logistic(): TypeError"),
+    (LAW.replace("    fit = Fit(", "    return 3\n        fit = Fit("), "law logistic: fit must return a list of Fit, got int"),
 ])  # fmt: skip
-def test_a_law_that_cannot_be_used_is_one_line(folder: Path, tmp_path: Path, source: str, line: str) -> None:
+def test_a_law_that_cannot_be_used_is_one_line_and_leaves_no_folder(folder: Path, tmp_path: Path, source: str, line: str) -> None:
     store = measured(folder)
     (folder / "my_law.py").write_text(source)
     command = ["analysis.cli", store.location, "--out", str(tmp_path / "out"), "--laws", str(folder / "my_law.py")]
     ended = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 2 and line in ended.stderr and len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("returned", "got"), [("3", "int"), ("['3']", "a list with ['3']")])
+def test_a_sentence_that_is_none_is_refused_by_the_name_of_its_law(folder: Path, returned: str, got: str) -> None:
+    start = LAW.index("        return [Sentence")
+    store = measured(folder, measure={"vary": {"model.l_cycles": [1, 2, 4]}, "seeds": 2})
+    (folder / "my_law.py").write_text(f"{LAW[:start]}        return {returned}\n")
+    (law,) = own_laws([read_file(folder / "my_law.py")], [])
+    with pytest.raises(UserError, match=re.escape(f"law logistic: sentence must return a list of Sentence, got {got}")):
+        law.sentences(fit_laws(load(store.location), laws=[law]))
 
 
 def test_a_law_of_an_installed_package_is_fitted(folder: Path, tmp_path: Path, install: Callable[[str, str, str], None]) -> None:
@@ -275,6 +319,16 @@ def test_a_trial_names_no_file_without_its_task_or_model(folder: Path) -> None:
     assert config is not None and config.plugins is None
     entries = parse_yaml(ledger.store.spec() or "", "spec.yaml")["plugins"]
     assert [entry["holds"] for entry in entries] == [["law"], ["tracker"]]
+
+
+def test_a_tracker_of_an_installed_package_is_imported_where_a_spec_chooses_it(
+    folder: Path, install: Callable[[str, str, str], None]
+) -> None:
+    install("rrm_sweeps.trackers", "json_lines = own_parts:JsonLines", EXAMPLES["my_tracker.py"])
+    load_from(folder, measure_sections())
+    assert "own_parts" not in sys.modules
+    spec = load_from(folder, measure_sections() | {"tracking": {"kind": "json_lines"}})
+    assert find_tracker(spec).__module__ == "own_parts"
 
 
 def test_doctor_lists_installed_samplers_and_refuses_a_broken_one(tmp_path: Path, install: Callable[[str, str, str], None]) -> None:
