@@ -2,16 +2,19 @@
 
 from collections import Counter
 
-from lightning_modules.trial_folder import ATTEMPTS, ITEMS, RESULT, THINKING, TRIAL, WEIGHTS
+from lightning_modules.record import FitResult
+from lightning_modules.trial_folder import ATTEMPTS, ITEMS, THINKING, TRIAL, WEIGHTS
 from sweeps.planning.reuse import find_reusable
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, trial_file
 
-COPIED = (TRIAL, ATTEMPTS, WEIGHTS, ITEMS, THINKING, RESULT)  # the end marker last
+COPIED = (TRIAL, ATTEMPTS, WEIGHTS, ITEMS, THINKING)
 
 
 def take_over(spec: SweepSpec, store: Store) -> list[str]:
     """Copy the completed trials of `measure.reuse` that this sweep lacks; a copy that was interrupted is made again.
+
+    The records of the copies have the name of this sweep.
 
     Returns:
         A line for each sweep that trials came from.
@@ -25,5 +28,8 @@ def take_over(spec: SweepSpec, store: Store) -> list[str]:
             content = reusable.store.file(fingerprint, name)
             if content is not None:
                 store.backend.write(trial_file(fingerprint, name), content)
+        record = {name: value for name, value in reusable.record.items() if name != "curves"}
+        result = FitResult(record | {"sweep": spec.name}, reusable.record["curves"])
+        store.write_result(fingerprint, result.to_json())  # the end marker, last
         counts[reusable.store.location] += 1
     return [f"{count} finished trial{'' if count == 1 else 's'} taken over from {place}" for place, count in counts.items()]

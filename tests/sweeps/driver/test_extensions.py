@@ -283,7 +283,7 @@ def test_an_edited_law_refuses_no_run_and_is_taken_into_the_store(folder: Path, 
     (LAW.replace('"logistic"', '"recurrence"'), "my_law.py: defines the law 'recurrence', which is built in"),
     ("VALUE = 3\n", "my_law.py: must hold laws alone, got no law"),
     ("1 / 0\n", "line 1: cannot be imported: ZeroDivisionError"),
-    (LAW.replace("    def fit", "    def __init__(self, b): ...\n\n    def fit"), "my_law.py: cannot be used: Logistic(): TypeError"),
+    (LAW.replace("    def fit", "    def __init__(self, b): ...\n\n    def fit"), "cannot be used: Logistic(): TypeError"),
     (LAW.replace("    fit = Fit(", "    return 3\n        fit = Fit("), "law logistic: fit must return a list of Fit, got int"),
 ])  # fmt: skip
 def test_a_law_that_cannot_be_used_is_one_line_and_leaves_no_folder(folder: Path, tmp_path: Path, source: str, line: str) -> None:

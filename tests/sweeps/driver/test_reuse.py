@@ -39,10 +39,14 @@ def test_equal_trials_of_another_sweep_are_not_run_again(first: Ledger, open_led
     begun = ledger.ask()
     assert begun is not None and begun.fingerprint not in first.results
     for name in first.results:
-        for file in ("result.json", "weights.pt", "trial.yaml", "items.parquet"):
+        for file in ("weights.pt", "trial.yaml", "items.parquet"):
             assert ledger.store.file(name, file) == first.store.file(name, file) is not None
     ledger.end(begun.fingerprint, ending(begun))
-    assert ledger.ask() is None and len(load_store(ledger.store).completed) == 3
+    assert ledger.ask() is None
+    tables = load_store(ledger.store)
+    assert len(tables.completed) == 3 and set(tables.trials["sweep"]) == {"second"}
+    taken, original = ledger.store.results(), first.store.results()
+    assert {name: taken[name] | {"sweep": "first"} for name in original} == original
 
 
 def test_a_second_driver_takes_nothing_over_again(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
