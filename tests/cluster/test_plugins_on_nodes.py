@@ -1,16 +1,14 @@
 """A search of three plug-in files on a head and two nodes that have never seen them. `make test-slow`"""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_modules.record import read_result
 from lightning_modules.yaml_file import write_yaml
 from tests.cluster.three_hosts import Cluster
-from tests.conftest import EXAMPLES, ROOT, plugin_sections
+from tests.conftest import EXAMPLES, plugin_sections
+from tests.sweeps.conftest import train_alone
 
 VALIDATIONS, STEPS = 40, 2000
 SCORES = ("test/nll", "val/nll", "test/exact_accuracy", "ood/exact_accuracy")
@@ -58,11 +56,3 @@ def test_nodes_get_the_files_from_the_store_and_a_killed_node_changes_no_score(
     assert cluster.store.attempts(lost)[-1]["from_checkpoint"] > 0
     alone = train_alone(Path(cluster.store.location) / f"trials/{lost}/trial.yaml", tmp_path / "alone", results[lost]["threads"])
     assert {name: alone[name] for name in SCORES} == {name: results[lost][name] for name in SCORES}
-
-
-def train_alone(trial: Path, folder: Path, threads: int) -> dict[str, Any]:
-    """The record of the trial, run by `rrm-trial` without an interruption."""
-    arguments = [str(trial), "--out", str(folder), "--threads", str(threads)]
-    ended = subprocess.run([sys.executable, "-m", "lightning_modules", *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    return dict(read_result(folder / "result.json").record)

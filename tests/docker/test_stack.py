@@ -13,6 +13,7 @@ import pytest
 
 from lightning_modules.yaml_file import write_yaml
 from sweeps.store.store import Store
+from tests.conftest import EXAMPLES
 from tests.docker.engine import Engine, find_engine
 from tests.docker.stack import SECRETS, Stack, Sweep
 from tests.sweeps.conftest import measure_sections
@@ -46,6 +47,8 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     sections = measure_sections(fit__budget__amount=STEPS, eval__validations=VALIDATIONS)
     # Enough that work is left when the worker that was cut off is back.
     sections["measure"]["vary"] |= {"model.hidden_size": [16, 24, 32], "model.l_cycles": [1, 2]}
+    sections["plugins"], sections["trial"]["model"]["kind"] = ["my_model.py"], "damped"
+    (stack.specs / "my_model.py").write_text(EXAMPLES["my_model.py"])  # `submit` takes it along
     (stack.specs / "tiny.yaml").write_text(write_yaml(sections))
     try:
         started = time.monotonic()

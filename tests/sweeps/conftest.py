@@ -19,7 +19,7 @@ import pytest
 import sweeps.cli.main
 from lightning_modules.config import TrialConfig
 from lightning_modules.fit import fit, score_again
-from lightning_modules.record import FitResult, Record, describe
+from lightning_modules.record import FitResult, Record, describe, read_result
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
@@ -140,6 +140,14 @@ def record_of(config: TrialConfig, nll: float = 0.5, **changes: Any) -> Record:
     """The record of a trial that has completed."""
     scores = {"val/nll": nll, "test/nll": nll, "val/exact_accuracy": 0.1, "steps": 12}
     return {**describe(config), "outcome": "completed", **scores, **changes}
+
+
+def train_alone(trial: Path, folder: Path, threads: int) -> Record:
+    """The record of the trial, run by `rrm-trial` without an interruption."""
+    arguments = [str(trial), "--out", str(folder), "--threads", str(threads)]
+    ended = subprocess.run([sys.executable, "-m", "lightning_modules", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return read_result(folder / "result.json").record
 
 
 def command(*arguments: str) -> list[str]:

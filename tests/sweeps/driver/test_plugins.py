@@ -1,9 +1,12 @@
 """A sweep whose task and model are two files beside its spec, in a folder with a space in its name."""
 
 import io
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
 from sweeps.worker.node_check import describe_code, find_misfit
 from tests.conftest import EXAMPLES, ROOT, plugin_sections
-from tests.sweeps.conftest import ending, run_here
+from tests.sweeps.conftest import command, ending, run_here, train_alone
 
 MODEL = EXAMPLES["my_model.py"]
 CHANGED = MODEL.replace("self.config.rate *", "self.config.rate**2 *")
@@ -267,23 +270,60 @@ assert len(answer) == 12, answer
 @pytest.mark.timeout(900)
 @pytest.mark.ray
 @pytest.mark.more
-def test_a_sweep_over_both_files_runs_on_ray_and_is_reported(
+def test_a_killed_search_of_three_files_goes_on_bit_for_bit_is_reported_and_served(
     plugin_folder: Path, typed: Callable[..., Any], tmp_path: Path
 ) -> None:
+    """The task, the model and the sampler are files; the driver is killed in the middle of training."""
     path = plugin_folder / "sweep.yaml"
-    path.write_text(write_yaml(sweep_sections(storage=str(tmp_path / "runs"), tracking={"models": 1})))
+    path.write_text(write_yaml(search_sections_of_files(plugin_folder, tmp_path / "runs")))
+    store = Store(tmp_path / "runs/tiny")
+    kill_driver(path, store)
     ended = typed("run", str(path))
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    results = Store(tmp_path / "runs/tiny").results()
-    assert [record["outcome"] for record in results.values()] == ["completed"] * 2
-    assert {record["model.kind"] for record in results.values()} == {"damped", "trm"}
+    results = store.results()
+    assert [record["outcome"] for record in results.values()] == ["completed"] * 4
+    assert len({record["model.rate"] for record in results.values()}) == 4
+    continued = next(name for name in results if store.attempts(name)[-1]["from_checkpoint"] > 0)
     assert "nothing to run" in typed("run", str(path)).stdout
-    for name in ("my_puzzle.py", "my_model.py"):
-        (plugin_folder / name).unlink()
+    for file in plugin_folder.glob("*.py"):
+        file.unlink()
+    stored = Path(store.location) / f"trials/{continued}/trial.yaml"
+    alone = train_alone(stored, tmp_path / "alone", results[continued]["threads"])
+    scores = [name for name in alone if name.split("/")[0] in {"val", "test", "ood"}]
+    assert len(scores) > 6 and [alone[name] for name in scores] == [results[continued][name] for name in scores]
     (saved,) = (tmp_path / "runs/mlartifacts").glob("**/data/model")
     named = [entry["file"] for entry in read_yaml(saved / "trial.yaml")["plugins"]]
-    assert sorted(file.name for file in saved.glob("plugins/*/*")) == sorted(named)
+    assert named == ["my_puzzle.py", "my_model.py"] and sorted(file.name for file in saved.glob("plugins/*/*")) == sorted(named)
     served = subprocess.run([sys.executable, "-c", SERVED, saved.parent.parent], cwd=ROOT, capture_output=True, text=True)
     assert served.returncode == 0, served.stderr
     reported = typed(str(tmp_path / "runs/tiny"), main=analysis.cli.main, name="rrm-analyze")
     assert reported.returncode == 0, reported.stderr
+
+
+def search_sections_of_files(folder: Path, storage: Path) -> dict[str, Any]:
+    (folder / "my_sampler.py").write_text(EXAMPLES["my_sampler.py"])
+    search = {
+        "sampler": {"kind": "halton", "scramble": True},
+        "space": {"model.rate": {"uniform": [0.1, 0.9]}},
+        "objectives": [{"metric": "val/nll", "goal": "minimize"}],
+        "num_trials": 4,
+    }
+    sections = sweep_sections(search=search, storage=str(storage), tracking={"models": 1})
+    del sections["measure"]
+    sections["plugins"].append("my_sampler.py")
+    sections["trial"] |= {"fit": {"batch_size": 16, "budget": {"unit": "steps", "amount": 600}}}
+    sections["trial"]["eval"] = sections["trial"]["eval"] | {"validations": 30}
+    return sections
+
+
+def kill_driver(spec: Path, store: Store) -> None:
+    """Run a sweep, and kill its driver after ten validations."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    driver = subprocess.Popen(command("run", str(spec)), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(store.rows()) < 10:
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert store.rows() and len(store.finished()) < 4
+    time.sleep(3)  # workers of a dead driver live on for a moment

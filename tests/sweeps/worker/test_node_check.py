@@ -20,7 +20,7 @@ from sweeps.cli.doctor import examine
 from sweeps.cli.submit import check_shared
 from sweeps.store.store import Store
 from sweeps.worker.node_check import check_address, check_ray_folder, describe_driver, describe_node, digest_code, find_misfit
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLES, ROOT
 from tests.sweeps.conftest import Head, assert_refused, command, measure_sections, run_command
 
 OURS = {"token": "abc", "torch": "2.13.0", "the code": "123"}
@@ -114,7 +114,11 @@ def test_a_sweep_runs_on_a_cluster_that_is_there(cluster: Head, write_spec: Call
 
 @pytest.mark.slow
 def test_a_sweep_runs_as_a_job_and_is_stopped_with_time_to_save(cluster: Head, write_spec: Callable, tmp_path: Path) -> None:
-    spec = str(write_spec(measure_sections() | {"storage": str(tmp_path / "shared")}))
+    """The model is a file beside the spec, which the job takes along."""
+    (tmp_path / "my_model.py").write_text(EXAMPLES["my_model.py"])
+    sections = measure_sections() | {"storage": str(tmp_path / "shared"), "plugins": ["my_model.py"]}
+    sections["trial"]["model"]["kind"] = "damped"
+    spec = str(write_spec(sections))
     followed = run_command("submit", spec, "--address", cluster.dashboard, cwd=tmp_path)
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert "runs tiny; stop it with: ray job stop" in followed.stdout and "best trial: width=" in followed.stdout
