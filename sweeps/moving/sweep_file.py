@@ -114,7 +114,7 @@ def write_file(path: Path, header: Header, parts: list[TrialPart], records: list
     Raises:
         UserError: the file cannot be written.
     """
-    text = header.model_dump_json().encode()
+    text = json.dumps(header.model_dump()).encode()  # pydantic's own JSON refuses the surrogates of a plug-in that is no UTF-8
     table = pa.Table.from_pylist(parts, schema=SCHEMA)
     for number, (name, column) in enumerate(_scalar_columns(records), start=1):
         table = table.add_column(number, name, column)

@@ -148,6 +148,18 @@ def test_files_of_plug_ins_go_with_the_sweep(open_ledger: Callable[..., Ledger],
     assert "logistic" in {fit.law for fit in fit_laws(tables)}
 
 
+def test_a_plug_in_in_another_encoding_keeps_its_bytes(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    source = f"# -*- coding: cp1252 -*-\r\n# Größe\r\n{EXAMPLES['my_law.py']}".encode("cp1252")
+    (tmp_path / "my_law.py").write_bytes(source)
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN, "plugins": ["my_law.py"]} | UNTRACKED)
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    (stored,) = (tmp_path / "elsewhere/tiny/plugins").glob("*/my_law.py")
+    assert stored.read_bytes() == source
+
+
 def test_another_scoring_of_an_imported_trial_is_refused_because_its_weights_are_absent(file: Path, tmp_path: Path) -> None:
     import_sweep(file, str(tmp_path / "elsewhere"), [])
     with pytest.raises(UserError, match=r"weights.pt: was not imported, so that the trial cannot be scored in another way"):
