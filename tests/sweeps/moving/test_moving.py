@@ -104,6 +104,22 @@ def test_the_columns_of_the_records_are_read_by_pandas(trained: Ledger, file: Pa
     assert table["test/nll"].iloc[0] == record["test/nll"] and table["model.hidden_size"].dtype.kind in "if"
 
 
+@pytest.mark.parametrize("flops", [(10**19, 10**18), (2**53 + 1, 0.5)])
+def test_a_number_of_any_size_is_exported(
+    open_ledger: Callable[..., Ledger], tmp_path: Path, flops: tuple[float, float]
+) -> None:
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN} | UNTRACKED)
+    for value in flops:
+        config = ledger.ask()
+        assert config is not None
+        ledger.end(config.fingerprint, ending(config, train_flops=value))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    assert Store(tmp_path / "elsewhere/tiny").results() == ledger.store.results()
+    table = pd.read_parquet(tmp_path / "tiny.parquet")
+    assert sorted(table["train_flops"]) == pytest.approx(sorted(flops))
+
+
 def test_a_name_that_is_taken_needs_another_one(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a sweep already: give the imported one another name: name=NEW"):
         import_sweep(file, str(tmp_path / "runs"), [])
