@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.moving.export_sweep import export_sweep
 from sweeps.moving.import_sweep import import_sweep
-from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, read_header, read_parts
+from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, read_header, read_parts
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
@@ -215,6 +215,20 @@ def test_what_an_interrupted_import_left_is_refused(file: Path, tmp_path: Path) 
     (tmp_path / "new/tiny/spec.yaml").unlink()
     with pytest.raises(UserError, match="holds trials without a spec, as an interrupted import leaves them: remove it"):
         import_sweep(file, str(tmp_path / "new"), [])
+
+
+def test_an_import_that_another_one_overtakes_is_refused_and_doubles_no_row(
+    trained: Ledger, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(path: Path, header: Header) -> Iterator[TrialPart]:
+        monkeypatch.undo()
+        import_sweep(file, str(tmp_path / "new"), [])
+        return read_parts(path, header)
+
+    monkeypatch.setattr("sweeps.moving.import_sweep.read_parts", overtaken)
+    with pytest.raises(UserError, match="is a sweep already"):
+        import_sweep(file, str(tmp_path / "new"), [])
+    assert Store(tmp_path / "new/tiny").rows() == trained.store.rows()
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
