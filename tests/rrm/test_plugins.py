@@ -14,10 +14,13 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.compute import count_parameters
 from rrm.config import Plugin
 from rrm.errors import UserError
+from rrm.models import model_class
+from rrm.models.trm import TRM
 from rrm.plugins import parse_plugins, read_plugins
 from rrm.registry import BUILT_IN, registry_of
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
+from rrm.tasks.sudoku import Sudoku
 from tests.conftest import EXAMPLES, ROOT, plugin_sections, tiny_trial
 
 Install = Callable[..., None]
@@ -199,6 +202,26 @@ def test_a_broken_package_refuses_a_trial_of_its_kind_and_no_other(install: Inst
     assert parse_trial(plain.resolved(), Path()).fingerprint == plain.fingerprint
     with pytest.raises(UserError, match=r"package my-puzzles 1.0: its entry point my_puzzles:Absent cannot be imported"):
         parse_trial(plugin_sections(plugins=[]), Path())
+
+
+@pytest.mark.parametrize(("group", "source", "line"), [
+    ("tasks", "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n", "because SudokuConfig builds Sudoku"),
+    (
+        "models",
+        "from rrm.models.trm import TRM, TRMConfig\n\nclass Reverse(TRM):\n    Config = TRMConfig\n",
+        "because TRMConfig builds TRM",
+    ),
+])  # fmt: skip
+def test_a_package_with_the_settings_of_a_built_in_kind_takes_not_its_place(
+    install: Install, tmp_path: Path, group: str, source: str, line: str
+) -> None:
+    install(**{group: "reverse = my_puzzles:Reverse"})
+    (tmp_path / "site-1.0/my_puzzles.py").write_text(source)
+    plain = tiny_trial()
+    assert type(build_task(plain.task)) is Sudoku and issubclass(model_class(type(plain.model)), TRM)
+    assert "Reverse" not in {type(build_task(plain.task)).__name__, model_class(type(plain.model)).__name__}
+    (problem,) = registry_of(()).broken.values()
+    assert line in str(problem)
 
 
 FAULT = "{}['absent']"
