@@ -32,7 +32,7 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
         pairs: classes of tasks or of models, each with its class of settings.
 
     Raises:
-        TypeError: a class lacks methods, its kind is no text, its settings are those of another class, or two classes have one kind.
+        TypeError: a class lacks methods or has the settings of another one, its kind is no text, or two classes have one kind.
     """
     configs: dict[str, type[ConfigT]] = {}
     for built, config in pairs:

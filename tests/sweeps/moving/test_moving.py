@@ -105,9 +105,7 @@ def test_the_columns_of_the_records_are_read_by_pandas(trained: Ledger, file: Pa
 
 
 @pytest.mark.parametrize("flops", [(10**19, 10**18), (2**53 + 1, 0.5)])
-def test_a_number_of_any_size_is_exported(
-    open_ledger: Callable[..., Ledger], tmp_path: Path, flops: tuple[float, float]
-) -> None:
+def test_a_number_of_any_size_is_exported(open_ledger: Callable[..., Ledger], tmp_path: Path, flops: tuple[float, float]) -> None:
     ledger = open_ledger(measure_sections() | {"measure": DESIGN} | UNTRACKED)
     for value in flops:
         config = ledger.ask()
