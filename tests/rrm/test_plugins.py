@@ -16,7 +16,7 @@ from rrm.config import Plugin
 from rrm.errors import UserError
 from rrm.models import model_class
 from rrm.models.trm import TRM
-from rrm.plugins import parse_plugins, read_plugins
+from rrm.plugins import import_plugin, parse_plugins, read_file, read_plugins
 from rrm.registry import BUILT_IN, registry_of
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
@@ -135,6 +135,37 @@ def test_data_is_made_anew_for_a_changed_file(parse: Callable[..., TrialConfig],
     (plugin_folder / "my_puzzle.py").write_text(PUZZLE.replace("- 1 - np.arange", "- 1 + 0 * np.arange"))
     after = load_data(build_task(parse().task))
     assert before.fingerprint != after.fingerprint
+
+
+MAPPED = """
+
+    def mapped_splits(self):
+        return {split: self.make(split, 9, 0) for split in self.counts}
+
+    def facts(self):
+        return {"first": 1}
+"""
+
+
+def test_data_that_lies_in_files_has_another_digest_and_other_facts_for_a_changed_file(
+    parse: Callable[..., TrialConfig], plugin_folder: Path
+) -> None:
+    mapped = PUZZLE + MAPPED
+    (plugin_folder / "my_puzzle.py").write_text(mapped)
+    before = load_data(build_task(parse().task))
+    (plugin_folder / "my_puzzle.py").write_text(mapped.replace('"first": 1', '"first": 2'))
+    after = load_data(build_task(parse().task))
+    assert before.facts == {"first": 1} and after.facts == {"first": 2} and before.fingerprint != after.fingerprint
+
+
+def test_an_import_that_was_interrupted_is_begun_anew(plugin_folder: Path) -> None:
+    first = "from pathlib import Path\nif not Path(__file__).with_suffix('.begun').exists():\n"
+    begin = "    Path(__file__).with_suffix('.begun').touch()\n    raise KeyboardInterrupt\n"
+    (plugin_folder / "slow.py").write_text(f"{first}{begin}DONE = True\n")
+    plugin = read_file(plugin_folder / "slow.py")
+    with pytest.raises(KeyboardInterrupt):
+        import_plugin(plugin)
+    assert import_plugin(plugin).DONE
 
 
 def test_a_file_is_imported_once(plugin_folder: Path) -> None:
