@@ -32,7 +32,7 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
         pairs: classes of tasks or of models, each with its class of settings.
 
     Raises:
-        TypeError: a class lacks methods, its kind is no text, or two classes have one kind.
+        TypeError: a class lacks methods or has the settings of another one, its kind is no text, or two classes have one kind.
     """
     configs: dict[str, type[ConfigT]] = {}
     for built, config in pairs:
@@ -43,6 +43,10 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
             if inspect.isabstract(part):
                 lacking = ", ".join(sorted(part.__abstractmethods__))  # type: ignore[attr-defined]
                 raise TypeError(f"{part.__name__} must define {lacking}")
+        owner = vars(config).get("built_class")  # not that of a base class
+        if owner not in (None, built) and kind not in configs:
+            rule = f"{built.__name__} must have settings of its own, because {config.__name__} builds {owner.__name__}"
+            raise TypeError(f"{rule}: derive a class from {config.__name__} with another kind")
         if kind in configs:
             others = f"{configs[kind].built_class.__name__} and {built.__name__}"
             raise TypeError(f"{others} have one kind, {kind!r}: give one of them another kind")

@@ -173,9 +173,11 @@ def import_plugin(plugin: Plugin) -> ModuleType:
         sys.modules[name] = module
         try:
             _Loader(_contents[digest]).exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             del sys.modules[name]
-            raise _import_error(_contents[digest].path, error) from None
+            if isinstance(error, Exception | SystemExit):
+                raise _import_error(_contents[digest].path, error) from None
+            raise  # Ctrl-C
         return module
 
 

@@ -51,7 +51,7 @@ def load_data(task: Task) -> Data:
     """
     mapped = task.mapped_splits()
     if mapped is not None:
-        identity = task.config.identity()
+        identity = task.config.identity() | _code_of_plugin(task.config)
         return Data(task, mapped, _digest_of(identity)[:16], keep_facts({"facts of": identity}, task.facts))
     folder = cache_folder() / _key(task.config)
     data = _read(task, folder)
@@ -183,10 +183,13 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _key(config: BaseTaskConfig) -> str:
     """A digest of all that the data depends on: the config with digests of files, the code of the task, numpy's version."""
-    identity: dict[str, Any] = {"config": config.identity(), "code": _code_digest(), "numpy": np.__version__}
-    if config.from_plugin is not None:
-        identity["plugin"] = config.from_plugin.code
-    return _digest_of(identity)
+    known = {"config": config.identity(), "code": _code_digest(), "numpy": np.__version__}
+    return _digest_of(known | _code_of_plugin(config))
+
+
+def _code_of_plugin(config: BaseTaskConfig) -> dict[str, str]:
+    """What identifies the code of a task that is not built in; empty for one that is."""
+    return {} if config.from_plugin is None else {"plugin": config.from_plugin.code}
 
 
 def _digest_of(key: Mapping[str, Any]) -> str:

@@ -11,8 +11,9 @@ from rrm.config import BaseModelConfig, LossConfig
 from rrm.export import NotExportable, export_program
 from rrm.measure import measure_model
 from rrm.models import build_model, find_models
+from rrm.models import model_class as class_of
 from rrm.tasks.task import PuzzleShape
-from rrm.testing.require import require
+from rrm.testing.require import require, require_kind
 from rrm.trial_model import Batch, TrialModel
 
 SHAPE = PuzzleShape(length=16, vocabulary=6, num_puzzles=3)
@@ -170,6 +171,19 @@ MODEL_CHECKS: tuple[Callable[[MadeModel], None], ...] = (
 )  # fmt: skip
 
 
+def require_settings(model_class: type[Any], config: BaseModelConfig) -> None:
+    """Raise where a sweep would build another class from these settings."""
+    name = type(config).__name__
+    require_kind(type(config))
+    try:
+        find_models([model_class])
+    except TypeError as error:
+        raise AssertionError(str(error)) from None
+    built = type(config).built_class and class_of(type(config))
+    rule = f"{model_class.__name__} must state its settings in its own class: Config = {name}"
+    require(built and issubclass(built, model_class), rule)
+
+
 def check_model(
     model_class: type[Any], config: BaseModelConfig, shape: PuzzleShape = SHAPE, skip: Collection[str] = ()
 ) -> str | None:
@@ -186,7 +200,7 @@ def check_model(
     Raises:
         AssertionError: the rule and the value.
     """
-    find_models([model_class])
+    require_settings(model_class, config)
     made = MadeModel(config, shape)
     reason = why_not_exportable(made)
     if reason is not None:

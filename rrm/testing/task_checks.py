@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task, bin_of, token_type
-from rrm.testing.require import require
+from rrm.testing.require import require, require_kind
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,16 @@ class MadeTask:
 def make_task(task: Task, count: int = 100) -> MadeTask:
     """A task with `count` puzzles of each split."""
     return MadeTask(task, {split: task.make(split, count, 0) for split in task.counts}, count)
+
+
+def require_settings(task_class: type[Task], config: BaseTaskConfig) -> None:
+    """Raise where a sweep would not find the settings of a task by its class."""
+    name, annotated = type(config).__name__, get_type_hints(task_class)["config"]
+    require(
+        annotated is type(config),
+        f"`config` of {task_class.__name__} must be annotated with {name}, got {annotated.__name__}: add the line config: {name}",
+    )
+    require_kind(type(config))
 
 
 def check_grid(made: MadeTask) -> None:
@@ -198,6 +208,7 @@ def check_task(task_class: type[Task], config: BaseTaskConfig, count: int = 100,
     Raises:
         AssertionError: the rule and the value.
     """
+    require_settings(task_class, config)
     made = make_task(task_class(config), count)  # type: ignore[call-arg]
     for check in TASK_CHECKS:
         if check.__name__ not in skip:

@@ -3,18 +3,19 @@
 from collections import Counter
 
 from lightning_modules.record import FitResult
-from lightning_modules.trial_folder import ATTEMPTS, ITEMS, THINKING, TRIAL, WEIGHTS
+from lightning_modules.trial_folder import ITEMS, THINKING, WEIGHTS
+from lightning_modules.yaml_file import write_yaml
 from sweeps.planning.reuse import find_reusable
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store, trial_file
 
-COPIED = (TRIAL, ATTEMPTS, WEIGHTS, ITEMS, THINKING)
+COPIED = (WEIGHTS, ITEMS, THINKING)
 
 
 def take_over(spec: SweepSpec, store: Store) -> list[str]:
     """Copy the completed trials of `measure.reuse` that this sweep lacks; a copy that was interrupted is made again.
 
-    The records of the copies have the name of this sweep.
+    The records of the copies have the name of this sweep, and their configs name data and plug-ins as this spec does.
 
     Returns:
         A line for each sweep that trials came from.
@@ -23,7 +24,10 @@ def take_over(spec: SweepSpec, store: Store) -> list[str]:
         UserError: as `find_reusable`.
     """
     counts: Counter[str] = Counter()
-    for fingerprint, reusable in find_reusable(spec, store.finished()).items():
+    found = find_reusable(spec, store.finished())
+    configs = {config.fingerprint: config for config in spec.design} if found else {}
+    for fingerprint, reusable in found.items():
+        store.write_trial(fingerprint, write_yaml(configs[fingerprint].resolved()))
         for name in COPIED:
             content = reusable.store.file(fingerprint, name)
             if content is not None:

@@ -35,18 +35,13 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     name = _name_of(header, overrides)
     store = Store(join_location(storage, name))
     spec = _spec_of(header, path, name, store)
-    if store.spec() is not None:
-        raise UserError(store.location, f"is a sweep already: give the imported one another name: {RENAME}NEW")
-    if store.backend.names("trials"):
-        raise UserError(
-            store.location,
-            f"holds trials without a spec, as an interrupted import leaves them: remove it, or give another name: {RENAME}NEW",
-        )
+    _refuse_taken(store)
     for part in read_parts(path, header):
         _check_part(path, part)
     store.create()
     try:
         with store.locked():
+            _refuse_taken(store)  # another import may have written it meanwhile
             _write_store(store, path, header, name, spec)
     except OSError as error:
         raise UserError(
@@ -54,6 +49,17 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
         ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
     return f"{done}; continue with rrm-sweep run {store.location}/{SPEC}"
+
+
+def _refuse_taken(store: Store) -> None:
+    """Refuse a place that has a sweep, or what an interrupted import has left."""
+    if store.spec() is not None:
+        raise UserError(store.location, f"is a sweep already: give the imported one another name: {RENAME}NEW")
+    if store.backend.names("trials"):
+        raise UserError(
+            store.location,
+            f"holds trials without a spec, as an interrupted import leaves them: remove it, or give another name: {RENAME}NEW",
+        )
 
 
 def _write_store(store: Store, path: Path, header: Header, name: str, spec: str) -> None:

@@ -27,6 +27,7 @@ FORMATS = {
 }  # versions that a header states, and the newest ones read here
 HEADER, HEADER_DIGEST = b"rrm_sweeps", b"rrm_sweeps_sha256"  # keys of the metadata
 MAX_ROWS_READ = 16  # trials in memory at a time
+INTEGER_BITS = 64  # of a column of whole numbers, sign included
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]  # also the name of a folder
@@ -114,7 +115,7 @@ def write_file(path: Path, header: Header, parts: list[TrialPart], records: list
     Raises:
         UserError: the file cannot be written.
     """
-    text = header.model_dump_json().encode()
+    text = json.dumps(header.model_dump()).encode()  # pydantic's own JSON refuses the surrogates of a plug-in that is no UTF-8
     table = pa.Table.from_pylist(parts, schema=SCHEMA)
     for number, (name, column) in enumerate(_scalar_columns(records), start=1):
         table = table.add_column(number, name, column)
@@ -205,7 +206,17 @@ def _scalar_columns(records: list[Record]) -> Iterable[tuple[str, pa.Array]]:
     for name in dict.fromkeys(name for record in records for name in record if name not in SCHEMA.names):
         values = [record.get(name) for record in records]
         kinds = {type(value) for value in values if value is not None}
-        if kinds <= {int, float} or kinds in ({str}, {bool}):
-            yield name, pa.array(values, pa.float64() if float in kinds else None)
+        if kinds in ({int}, {float}, {int, float}):
+            yield name, _numbers(values)
+        elif kinds <= {str} or kinds == {bool}:
+            yield name, pa.array(values)
         else:
             yield name, pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+
+
+def _numbers(values: list[int | float | None]) -> pa.Array:
+    """Whole numbers as such where 64 bits hold them, else floats: FLOPs of a long training need more than 64 bits."""
+    held = [value for value in values if value is not None]
+    if all(isinstance(value, int) and value.bit_length() < INTEGER_BITS for value in held):
+        return pa.array(values, pa.int64())
+    return pa.array([None if value is None else float(value) for value in values], pa.float64())

@@ -14,10 +14,13 @@ from lightning_modules.yaml_file import write_yaml
 from rrm.compute import count_parameters
 from rrm.config import Plugin
 from rrm.errors import UserError
-from rrm.plugins import parse_plugins, read_plugins
+from rrm.models import model_class
+from rrm.models.trm import TRM
+from rrm.plugins import import_plugin, parse_plugins, read_file, read_plugins
 from rrm.registry import BUILT_IN, registry_of
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
+from rrm.tasks.sudoku import Sudoku
 from tests.conftest import EXAMPLES, ROOT, plugin_sections, tiny_trial
 
 Install = Callable[..., None]
@@ -134,6 +137,37 @@ def test_data_is_made_anew_for_a_changed_file(parse: Callable[..., TrialConfig],
     assert before.fingerprint != after.fingerprint
 
 
+MAPPED = """
+
+    def mapped_splits(self):
+        return {split: self.make(split, 9, 0) for split in self.counts}
+
+    def facts(self):
+        return {"first": 1}
+"""
+
+
+def test_data_that_lies_in_files_has_another_digest_and_other_facts_for_a_changed_file(
+    parse: Callable[..., TrialConfig], plugin_folder: Path
+) -> None:
+    mapped = PUZZLE + MAPPED
+    (plugin_folder / "my_puzzle.py").write_text(mapped)
+    before = load_data(build_task(parse().task))
+    (plugin_folder / "my_puzzle.py").write_text(mapped.replace('"first": 1', '"first": 2'))
+    after = load_data(build_task(parse().task))
+    assert before.facts == {"first": 1} and after.facts == {"first": 2} and before.fingerprint != after.fingerprint
+
+
+def test_an_import_that_was_interrupted_is_begun_anew(plugin_folder: Path) -> None:
+    first = "from pathlib import Path\nif not Path(__file__).with_suffix('.begun').exists():\n"
+    begin = "    Path(__file__).with_suffix('.begun').touch()\n    raise KeyboardInterrupt\n"
+    (plugin_folder / "slow.py").write_text(f"{first}{begin}DONE = True\n")
+    plugin = read_file(plugin_folder / "slow.py")
+    with pytest.raises(KeyboardInterrupt):
+        import_plugin(plugin)
+    assert import_plugin(plugin).DONE
+
+
 def test_a_file_is_imported_once(plugin_folder: Path) -> None:
     (plugin_folder / "counted.py").write_text(f"import sys\nsys.counted = getattr(sys, 'counted', 0) + 1\n{MODEL}")
     for _ in range(2):
@@ -199,6 +233,26 @@ def test_a_broken_package_refuses_a_trial_of_its_kind_and_no_other(install: Inst
     assert parse_trial(plain.resolved(), Path()).fingerprint == plain.fingerprint
     with pytest.raises(UserError, match=r"package my-puzzles 1.0: its entry point my_puzzles:Absent cannot be imported"):
         parse_trial(plugin_sections(plugins=[]), Path())
+
+
+@pytest.mark.parametrize(("group", "source", "line"), [
+    ("tasks", "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n", "because SudokuConfig builds Sudoku"),
+    (
+        "models",
+        "from rrm.models.trm import TRM, TRMConfig\n\nclass Reverse(TRM):\n    Config = TRMConfig\n",
+        "because TRMConfig builds TRM",
+    ),
+])  # fmt: skip
+def test_a_package_with_the_settings_of_a_built_in_kind_takes_not_its_place(
+    install: Install, tmp_path: Path, group: str, source: str, line: str
+) -> None:
+    install(**{group: "reverse = my_puzzles:Reverse"})
+    (tmp_path / "site-1.0/my_puzzles.py").write_text(source)
+    plain = tiny_trial()
+    assert type(build_task(plain.task)) is Sudoku and issubclass(model_class(type(plain.model)), TRM)
+    assert "Reverse" not in {type(build_task(plain.task)).__name__, model_class(type(plain.model)).__name__}
+    (problem,) = registry_of(()).broken.values()
+    assert line in str(problem)
 
 
 FAULT = "{}['absent']"

@@ -1,5 +1,6 @@
 """The checks that a user runs on a task or a model of their own: built-in models pass them, and each finds its fault."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from rrm.config import BaseModelConfig
 from rrm.models import CONFIGS, find_models
+from rrm.models.trm import TRM
 from rrm.plugins import hold_file, import_plugin
 from rrm.tasks.permutations import Permutations, PermutationsConfig
 from rrm.tasks.task import Examples, PuzzleShape, Split
@@ -106,6 +108,24 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize(("old", "new", "message"), [
+    (' = "damped"', "", "the kind of DampedConfig must have a default"),
+    ("    Config = DampedConfig\n", "", "Damped must state its settings in its own class: Config = DampedConfig"),
+    ("(Reasoner)", "", "Damped must derive from Reasoner or TrialModel"),
+])  # fmt: skip
+def test_a_model_that_no_sweep_would_find_is_named(old: str, new: str, message: str) -> None:
+    module: Any = import_plugin(hold_file("my_model.py", EXAMPLES["my_model.py"].replace(old, new).encode()))
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        check_model(module.Damped, module.DampedConfig(kind="damped", hidden_size=16, head_size=8))
+
+
+def test_a_model_with_the_settings_of_another_one_is_not_taken_for_it() -> None:
+    class Faulty(TRM): ...
+
+    with pytest.raises(AssertionError, match="Faulty must state its settings in its own class: Config = TRMConfig"):
+        check_model(Faulty, model_config("trm"))
+
+
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_a_model_is_named(change: str, message: str) -> None:
     with pytest.raises(AssertionError) as failed:
@@ -167,6 +187,16 @@ class NarrowGrid(Permutations):
     @property
     def grid(self) -> tuple[int, int]:
         return 1, 3
+
+
+@pytest.mark.parametrize(("old", "message"), [
+    ("    config: ReverseConfig\n", "`config` of Reverse must be annotated with ReverseConfig, got SerialConfig"),
+    (' = "reverse"', "the kind of ReverseConfig must have a default"),
+])  # fmt: skip
+def test_a_task_that_no_sweep_would_find_is_named(old: str, message: str) -> None:
+    module: Any = import_plugin(hold_file("my_puzzle.py", EXAMPLES["my_puzzle.py"].replace(old, "").encode()))
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        check_task(module.Reverse, module.ReverseConfig(kind="reverse"))
 
 
 @pytest.mark.parametrize(("task", "message"), [

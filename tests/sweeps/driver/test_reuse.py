@@ -1,6 +1,8 @@
 """`measure.reuse`: completed trials of other sweeps are copied instead of run."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,16 @@ from rich.console import Console
 
 from analysis.data.tables import load_store
 from lightning_modules.outcome import Outcome
+from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
 from sweeps.planning.plan import print_plan
 from sweeps.spec.load_spec import load_spec
+from sweeps.store.attempts import note_losses
+from tests.conftest import ROOT
 from tests.sweeps.conftest import assert_refused, ending, measure_sections, run_here, search_sections
+from tests.sweeps.driver.test_plugins import end_all, sweep_sections
+from tests.sweeps.driver.test_plugins import open_ledger as open_plugins
 
 FIRST = {"vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1]}, "seeds": 1}
 WIDER = {"vary": {"model.hidden_size": [16, 24, 32], "model.l_cycles": [1]}, "seeds": 1}
@@ -79,6 +86,32 @@ def test_a_plan_counts_what_is_taken_over(first: Ledger, write_spec: Callable, t
     print_plan(load_spec(write_spec(given)), Console(file=printed))
     assert "2 trials of these come from the sweeps in measure.reuse" in printed.getvalue()
     assert "2 of 3 trials" in printed.getvalue()
+
+
+def test_a_trial_that_is_taken_over_names_files_of_plug_ins_as_its_new_sweep_does(plugin_folder: Path, tmp_path: Path) -> None:
+    def opened(name: str, model: str, **measure: Any) -> Ledger:
+        design = {"vary": {"model.kind": ["damped"]}, "seeds": 1} | measure
+        given = sweep_sections(name=name, storage=str(tmp_path / "runs"), plugins=["my_puzzle.py", model], measure=design)
+        (plugin_folder / "sweep.yaml").write_text(write_yaml(given))
+        return open_plugins(load_spec(plugin_folder / "sweep.yaml"))
+
+    end_all(opened("first", "my_model.py"))
+    (plugin_folder / "my_model.py").rename(plugin_folder / "renamed.py")
+    (fingerprint,) = opened("second", "renamed.py", reuse=["first"]).results
+    (plugin_folder / "renamed.py").unlink()
+    code = "import sys; from pathlib import Path; from lightning_modules.config import load_trial; load_trial(Path(sys.argv[1]))"
+    trial = tmp_path / f"runs/second/trials/{fingerprint}/trial.yaml"
+    ended = subprocess.run([sys.executable, "-c", code, trial], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_attempts_at_a_trial_that_is_taken_over_stay_where_they_were_made(
+    first: Ledger, open_ledger: Callable[..., Ledger]
+) -> None:
+    for name in first.results:
+        note_losses(first.store, name, losses=2)
+    second = open_ledger(sections("second", **FIRST, reuse=["first"]))
+    assert [second.store.attempts(name) for name in first.results] == [[], []]
 
 
 @pytest.mark.parametrize(("reuse", "line"), [

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.moving.export_sweep import export_sweep
 from sweeps.moving.import_sweep import import_sweep
-from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, read_header, read_parts
+from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, read_header, read_parts
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.tracking.recorder import EventRecorder
@@ -104,6 +104,20 @@ def test_the_columns_of_the_records_are_read_by_pandas(trained: Ledger, file: Pa
     assert table["test/nll"].iloc[0] == record["test/nll"] and table["model.hidden_size"].dtype.kind in "if"
 
 
+@pytest.mark.parametrize("flops", [(10**19, 10**18), (2**53 + 1, 0.5)])
+def test_a_number_of_any_size_is_exported(open_ledger: Callable[..., Ledger], tmp_path: Path, flops: tuple[float, float]) -> None:
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN} | UNTRACKED)
+    for value in flops:
+        config = ledger.ask()
+        assert config is not None
+        ledger.end(config.fingerprint, ending(config, train_flops=value))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    assert Store(tmp_path / "elsewhere/tiny").results() == ledger.store.results()
+    table = pd.read_parquet(tmp_path / "tiny.parquet")
+    assert sorted(table["train_flops"]) == pytest.approx(sorted(flops))
+
+
 def test_a_name_that_is_taken_needs_another_one(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a sweep already: give the imported one another name: name=NEW"):
         import_sweep(file, str(tmp_path / "runs"), [])
@@ -148,6 +162,18 @@ def test_files_of_plug_ins_go_with_the_sweep(open_ledger: Callable[..., Ledger],
     assert "logistic" in {fit.law for fit in fit_laws(tables)}
 
 
+def test_a_plug_in_in_another_encoding_keeps_its_bytes(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    source = f"# -*- coding: cp1252 -*-\r\n# Größe\r\n{EXAMPLES['my_law.py']}".encode("cp1252")
+    (tmp_path / "my_law.py").write_bytes(source)
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN, "plugins": ["my_law.py"]} | UNTRACKED)
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    (stored,) = (tmp_path / "elsewhere/tiny/plugins").glob("*/my_law.py")
+    assert stored.read_bytes() == source
+
+
 def test_another_scoring_of_an_imported_trial_is_refused_because_its_weights_are_absent(file: Path, tmp_path: Path) -> None:
     import_sweep(file, str(tmp_path / "elsewhere"), [])
     with pytest.raises(UserError, match=r"weights.pt: was not imported, so that the trial cannot be scored in another way"):
@@ -187,6 +213,20 @@ def test_what_an_interrupted_import_left_is_refused(file: Path, tmp_path: Path) 
     (tmp_path / "new/tiny/spec.yaml").unlink()
     with pytest.raises(UserError, match="holds trials without a spec, as an interrupted import leaves them: remove it"):
         import_sweep(file, str(tmp_path / "new"), [])
+
+
+def test_an_import_that_another_one_overtakes_is_refused_and_doubles_no_row(
+    trained: Ledger, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(path: Path, header: Header) -> Iterator[TrialPart]:
+        monkeypatch.undo()
+        import_sweep(file, str(tmp_path / "new"), [])
+        return read_parts(path, header)
+
+    monkeypatch.setattr("sweeps.moving.import_sweep.read_parts", overtaken)
+    with pytest.raises(UserError, match="is a sweep already"):
+        import_sweep(file, str(tmp_path / "new"), [])
+    assert Store(tmp_path / "new/tiny").rows() == trained.store.rows()
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
