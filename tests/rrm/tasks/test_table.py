@@ -496,7 +496,7 @@ def test_a_broken_table_is_one_line_and_nothing_is_written(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(problem, error), error
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(
