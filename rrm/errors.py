@@ -321,7 +321,9 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
     if kind == "value_error":
         return str(context["error"])
     if value is None:
-        return "null is not a value: leave the key out for its default"
+        field = fields_by_key(section).get(str(problem["loc"][-1]))
+        required = field is not None and field.is_required()
+        return "must have a value, got null" if required else "null is not a value: leave the key out for its default"
     return f"must {_rules(problems)}, got {_shortened(repr(value))}{_comma_hint(value)}"
 
 

@@ -70,17 +70,28 @@ def keep_facts(key: Mapping[str, Any], find: Callable[[], dict[str, Any]]) -> di
         key: all that the facts depend on beside the code of this package.
         find: finds facts that the cache does not have.
     """
-    path = cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):  # absent, or damaged
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["digest"] == _digest_of(kept["facts"]):
-            return dict(kept["facts"])
-    facts = find()
+    kept = read_facts(key)
+    if kept is not None:
+        return kept
+    facts, path = find(), _facts_path(key)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path) as draft:
             draft.write_text(json.dumps({"digest": _digest_of(facts), "facts": facts}), encoding="utf-8")
     return facts
+
+
+def read_facts(key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Facts that the cache keeps; None where they are absent or damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(_facts_path(key).read_text(encoding="utf-8"))
+        if kept["digest"] == _digest_of(kept["facts"]):
+            return dict(kept["facts"])
+    return None
+
+
+def _facts_path(key: Mapping[str, Any]) -> Path:
+    return cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
 
 
 def _read(task: Task, folder: Path) -> Data | None:
