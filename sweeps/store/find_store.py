@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning_modules.yaml_file import read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home, join_location
+from sweeps.store.backend import Backend
 from sweeps.store.open_backend import open_backend
 from sweeps.store.store import LOCAL_STORAGE, SPEC, Store
 
@@ -88,13 +89,20 @@ def _describe_sweeps(location: str, remedy: str = "") -> str:
 
 
 def list_sweeps(storage: str, count: int | None = None) -> list[str]:
-    """Names of the sweeps in a storage, at most `count` of them.
+    """Names of the sweeps in a storage, at most `count` of them; also of those whose spec cannot be read.
 
     Raises:
         UserError: the storage cannot be read.
     """
     backend = open_backend(storage)
-    return list(islice((name for name in backend.folders() if backend.read(f"{name}/{SPEC}") is not None), count))
+    return list(islice((name for name in backend.folders() if _holds_spec(backend, name)), count))
+
+
+def _holds_spec(backend: Backend, name: str) -> bool:
+    try:
+        return backend.read(f"{name}/{SPEC}") is not None
+    except UserError:  # its own commands have the reason
+        return True
 
 
 def _first_sweeps(storage: str) -> list[str]:

@@ -47,7 +47,12 @@ class Folder(Backend):
         return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
 
     def folders(self) -> list[str]:
-        return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir()) if self.path.is_dir() else []
+        try:
+            return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise UserError(self.location, f"cannot be read: {error.strerror}") from None
 
     def extent(self) -> Extent:
         size, modified = 0, 0.0
@@ -64,7 +69,10 @@ class Folder(Backend):
         append_line(path, value)
 
     def lines(self, name: str) -> Iterator[Any]:
-        return read_lines(self.path / name)
+        try:
+            yield from read_lines(self.path / name)
+        except OSError as error:
+            raise UserError(str(self.path / name), f"cannot be read: {error.strerror}") from None
 
     def flush(self) -> None:
         """Nothing to do: `append` hands each line to the operating system."""
@@ -87,6 +95,8 @@ class Folder(Backend):
             file = (self.path / LOCK).open("r", encoding="utf-8")
         except (FileNotFoundError, PermissionError):
             return None
+        except OSError as error:
+            raise UserError(str(self.path / LOCK), f"cannot be read: {error.strerror}") from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
