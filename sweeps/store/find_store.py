@@ -37,13 +37,25 @@ def find_store(target: str, storage: str | None = None) -> Store:
     path = Path(expand_home(target))
     if path.suffix in TABLES:
         raise UserError(target, "is a table of runs: rrm-analyze --csv FILE reads it")
-    if path.is_file():
+    if _is_file(path):
         return _store_of_spec(target, path, choose_storage(storage))
     if "/" not in target:
         return _store_of_name(target, choose_storage(storage) or str(LOCAL_STORAGE))
     if storage is not None:
         raise UserError("--storage", f"has no effect on the folder or URI {target!r}: leave it out, or give the sweep's name")
     return _opened(Store(target), target)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        UserError: its folder cannot be read, or no file can have this name.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def _store_of_spec(target: str, path: Path, storage: str | None) -> Store:

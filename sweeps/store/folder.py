@@ -1,6 +1,7 @@
 """A storage in a folder. The operating system frees the lock when a driver dies."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,8 @@ class Folder(Backend):
         (self.path / name).unlink()
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
+        walked = os.walk(self.path / prefix, onerror=self._refuse_unreadable)
+        return sorted(str(Path(folder, file).relative_to(self.path)) for folder, _, files in walked for file in files)
 
     def folders(self) -> list[str]:
         try:
@@ -56,12 +58,18 @@ class Folder(Backend):
 
     def extent(self) -> Extent:
         size, modified = 0, 0.0
-        for file in self.path.glob("**/*"):
-            with suppress(FileNotFoundError):  # a file that a driver has replaced or removed meanwhile
-                stat = file.stat()
-                size += stat.st_size if S_ISREG(stat.st_mode) else 0
-                modified = max(modified, stat.st_mtime)
+        for folder, _, files in os.walk(self.path):
+            for path in (Path(folder), *(Path(folder, file) for file in files)):
+                with suppress(FileNotFoundError):  # a file that a driver has replaced or removed meanwhile
+                    stat = path.stat()
+                    size += stat.st_size if S_ISREG(stat.st_mode) else 0
+                    modified = max(modified, stat.st_mtime)
         return Extent(size, modified)
+
+    def _refuse_unreadable(self, error: OSError) -> None:
+        """Raise what a walk over folders meets; a folder that is absent, or removed meanwhile, has no files."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UserError(str(error.filename), f"cannot be read: {error.strerror}") from None
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         path = self.path / name
