@@ -38,7 +38,7 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
     configs: dict[str, type[ConfigT]] = {}
     for built, config in pairs:
         kind = config.model_fields["kind"].default
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or not kind:
             raise TypeError(f'the kind of {config.__name__} must have a default: kind: Literal["NAME"] = "NAME"')
         for part in (built, config):
             if inspect.isabstract(part):
@@ -47,7 +47,7 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
         if kind in configs:
             others = f"{configs[kind].built_class.__name__} and {built.__name__}"
             raise TypeError(f"{others} have one kind, {kind!r}: give one of them another kind")
-        owner = vars(config).get("built_class", built)  # of the class itself: settings that derive from others inherit theirs
+        owner = vars(config).get("built_class", built)  # a class of settings inherits the attribute of its base
         if owner is not built:
             rule = f"{built.__name__} must have settings of its own, got {config.__name__}, those of {owner.__name__}"
             raise TypeError(f"{rule}: derive a class from them, with another kind")

@@ -174,10 +174,12 @@ def import_plugin(plugin: Plugin) -> ModuleType:
         sys.modules[name] = module
         try:
             _Loader(_contents[digest]).exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[name]
+        except BaseException as error:
+            sys.modules.pop(name, None)  # a half of a module would be taken for the whole one
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise _import_error(_contents[digest].path, error) from None
-        return module
+        return sys.modules.setdefault(name, module)
 
 
 def _import_error(path: str, error: BaseException) -> UserError:
@@ -203,7 +205,7 @@ def fault_of_plugin(error: BaseException) -> UserError | None:
 
 @contextmanager
 def faults_of(plugin: Plugin | None, what: str) -> Iterator[None]:
-    """Code that uses what a plug-in defines: what it raises is one line, also where the plug-in returned what this code cannot take.
+    """Code that uses what a plug-in defines: an exception of it is one line, also where no file of a plug-in raised.
 
     Args:
         plugin: where absent, all exceptions pass.
