@@ -179,7 +179,7 @@ def import_plugin(plugin: Plugin) -> ModuleType:
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise _import_error(_contents[digest].path, error) from None
-        return sys.modules.setdefault(name, module)
+        return module
 
 
 def _import_error(path: str, error: BaseException) -> UserError:
