@@ -68,10 +68,6 @@ class TableConfig(BaseTaskConfig):
     ood_sha256: str | None = None
     """SHA-256 of the file out of distribution. It is checked where it is given, and filled in when a spec is loaded."""
 
-    def __hash__(self) -> int:
-        """Of all settings, those of `difficulty` too: data is kept by config."""
-        return hash(self.model_dump_json())
-
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
         for name, edges in (self.difficulty or {}).items():
