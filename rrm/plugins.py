@@ -176,9 +176,9 @@ def import_plugin(plugin: Plugin) -> ModuleType:
             _Loader(_contents[digest]).exec_module(module)
         except BaseException as error:
             del sys.modules[name]  # a half of a module would be taken for the whole one
-            if isinstance(error, Exception | SystemExit):
-                raise _import_error(_contents[digest].path, error) from None
-            raise  # Ctrl-C
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise _import_error(_contents[digest].path, error) from None
         return module
 
 

@@ -77,12 +77,12 @@ class Examples:
             vocabulary: token values, PAD included; tokens are held in its type.
 
         Raises:
-            ValueError: a token does not lie in the vocabulary.
+            OverflowError: a token does not lie in the vocabulary.
         """
         for name, tokens in (("inputs", inputs), ("labels", labels)):
             if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
                 got = f"got {tokens.min()} to {tokens.max()}"
-                raise ValueError(f"{name} must be 0 or more and below vocabulary = {vocabulary}, {got}: give that of the shape")
+                raise OverflowError(f"{name} must be 0 or more and below vocabulary = {vocabulary}, {got}: give that of the shape")
         kept = token_type(vocabulary)
         return cls(
             inputs.astype(kept),

@@ -131,7 +131,7 @@ def test_tokens_of_a_serial_task_are_held_in_the_type_of_its_vocabulary(trial: T
     ("PuzzleShape(6, 300, 1)", "PuzzleShape(6, 200, 1)", "inputs of train must be 0 or more and below the vocabulary"),
     ("labels > 0,", "labels,", "task Shift: unknown of train must be [20, 6] of bool, got [20, 6] of int64"),
     ("inputs.sum(1)}", "inputs.sum(1)[:3]}", "task Shift: sum of train must have a whole number a row, [20], got [3] of int32"),
-    (", vocabulary=300", "", "own.py, line 59: make raised ValueError: inputs must be 0 or more and below vocabulary = 256"),
+    (", vocabulary=300", "", "own.py, line 59: make raised OverflowError: inputs must be 0 or more and below vocabulary = 256"),
     ("| {", "and {}.missing | {", "judge raised AttributeError: 'dict' object has no attribute 'missing'"),
     ("np.float32(0.5)", "'much'", "task Shift: judge must return numbers by name"),
 ])  # fmt: skip

@@ -264,14 +264,18 @@ def test_a_broken_package_refuses_a_trial_of_its_kind_and_no_other(install: Inst
 
 
 @pytest.mark.parametrize(("group", "source", "line"), [
-    ("tasks", "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n", "because SudokuConfig builds Sudoku"),
+    (
+        "tasks",
+        "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n",
+        "must have settings of its own, got SudokuConfig, those of Sudoku",
+    ),
     (
         "models",
         "from rrm.models.trm import TRM, TRMConfig\n\nclass Reverse(TRM):\n    Config = TRMConfig\n",
-        "because TRMConfig builds TRM",
+        "must have settings of its own, got TRMConfig, those of TRM",
     ),
 ])  # fmt: skip
-def test_a_package_with_the_settings_of_a_built_in_kind_takes_not_its_place(
+def test_a_package_with_the_settings_of_a_built_in_kind_does_not_take_its_place(
     install: Install, tmp_path: Path, group: str, source: str, line: str
 ) -> None:
     install(**{group: "reverse = my_puzzles:Reverse"})
