@@ -65,9 +65,9 @@ class Suggestions:
 
         return self._extend(trials, grow)
 
-    def longer(self, trials: pd.DataFrame) -> str | None:
-        """The sweep of these trials with twice the budget, under a new name; None where no spec has them."""
-        return self._extend(trials, lambda draft: _change_budget(draft, "longer", 2))
+    def longer(self, trials: pd.DataFrame, factor: int = 2) -> str | None:
+        """The sweep of these trials with a multiple of the budget, under a new name; None where no spec has them."""
+        return self._extend(trials, lambda draft: _change_budget(draft, "longer", factor))
 
     def _extend(self, trials: pd.DataFrame, change: Callable[[Draft], None]) -> str | None:
         parent = self._parent_of(trials)

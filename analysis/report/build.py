@@ -127,7 +127,8 @@ class Report:
     @cached_property
     def following(self) -> NextSweep | None:
         """What to run next; None for a table without the spec of its sweep."""
-        return plan_next_sweep(self.tables, self.fits, self.headlines, self.confirmed)
+        accuracies = self.cells["mean"].tolist() if len(self.cells) else []
+        return plan_next_sweep(self.tables, self.fits, self.headlines, self.confirmed, accuracies)
 
     @cached_property
     def _word_effects(self) -> list[Sentence]:

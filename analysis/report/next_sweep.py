@@ -15,7 +15,7 @@ from analysis.laws.groups import trials_with
 from analysis.laws.headline import Headline
 from analysis.laws.recurrence import Recurrence
 from analysis.laws.sentence import capitalize, name_place
-from analysis.laws.suggest_design import Suggestions
+from analysis.laws.suggest_design import LONGER, Suggestions
 from analysis.report.around_best import best_trial, measure_around
 from analysis.statistics.confirmation import Confirmed
 from analysis.statistics.interval import Interval
@@ -27,6 +27,7 @@ from sweeps.design.axes import AMOUNT, AXIS_SETTINGS, LAYERS, RECURSION
 from sweeps.design.axis_rates import RATE_AXES
 from sweeps.design.reasons import Reason
 from sweeps.design.short_names import axis_name, count_of
+from sweeps.design.thresholds import FLOOR
 from sweeps.spec.load_spec import parse_stored_spec
 
 UNIT = "fit.budget.unit"
@@ -43,19 +44,28 @@ class NextSweep:
 
 
 def plan_next_sweep(
-    tables: Tables, fits: Sequence[Fit], headlines: Sequence[Headline], confirmed: Sequence[Confirmed] = ()
+    tables: Tables,
+    fits: Sequence[Fit],
+    headlines: Sequence[Headline],
+    confirmed: Sequence[Confirmed] = (),
+    accuracies: Sequence[float] = (),
 ) -> NextSweep | None:
     """The most useful sweep after this one; None where no spec is known, or nothing can be added.
 
     After a fitted recurrence law come more seeds (its rate could still be 1, or size has no clear slope), then one more doubling
     of recursion (the last one still helped), then twice the budget. After a refused one comes the design that would identify it;
-    no design does where the law does not describe the trials. After a search comes the measure sweep around its best setting.
+    no design does where the law does not describe the trials. Where no cell has learned the task, longer training comes first.
+    After a search comes the measure sweep around its best setting.
 
     Args:
         confirmed: settings of the confirm stage of a search, the best first.
+        accuracies: exact accuracy of each cell on test; empty where it is not known.
     """
     if tables.kind == "search":
         return _after_search(tables, confirmed)
+    is_at_floor = len(accuracies) > 0 and max(accuracies) < FLOOR  # no effect can show
+    if is_at_floor and tables.specs and not any(headline.rates for headline in headlines):
+        return _after_the_floor(tables)
     with_fit = sorted((headline for headline in headlines if headline.fit is not None), key=lambda headline: not headline.rates)
     refused = [fit for fit in fits if isinstance(fit.fitted_by, Recurrence) and fit.suggestion and fit.reason != Reason.LACK_OF_FIT]
     if with_fit and tables.specs:
@@ -65,6 +75,15 @@ def plan_next_sweep(
     else:
         return None
     return NextSweep(reason, text, _cost(tables, text)) if text is not None else None
+
+
+def _after_the_floor(tables: Tables) -> NextSweep | None:
+    text = Suggestions(tables.specs, set(map(str, tables.trials["sweep"]))).longer(tables.completed, LONGER)
+    if text is None:
+        return None
+    reason = f"All cells lie below {100 * FLOOR:.0f} % exact accuracy"
+    question = f"{reason}: the same design at {LONGER} times the budget shows whether they learn."
+    return NextSweep(question, text, _cost(tables, text))
 
 
 def _after_search(tables: Tables, confirmed: Sequence[Confirmed]) -> NextSweep | None:

@@ -62,7 +62,7 @@ class _Design:
         self.freedoms = [columns.shape[1] for columns in dummies]
 
     def shares(self, y: np.ndarray) -> np.ndarray:
-        """Shares of each axis, of axes together and of seeds. They sum to 1 unless a negative share was set to 0."""
+        """Shares of each axis, of axes together and of seeds, which sum to 1; a negative estimate counts as 0."""
         total = float(((y - y.mean()) ** 2).sum())
         cells = (np.bincount(self.codes, y) / self.sizes)[self.codes]
         within = float(((y - cells) ** 2).sum())
@@ -74,7 +74,8 @@ class _Design:
         together = total - within - (main - mean_only) - interaction_freedom * noise
         # The sums of squares of the axes contain noise, which counts as an effect of seeds.
         seeds = within + (len(self.sizes) - 1) * noise
-        return np.asarray(np.maximum(0.0, np.array([*single, together, seeds])) / total)
+        parts = np.maximum(0.0, np.array([*single, together, seeds]))
+        return np.asarray(parts / parts.sum())
 
 
 def _basis(x: np.ndarray) -> np.ndarray:

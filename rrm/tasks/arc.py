@@ -133,9 +133,6 @@ class Arc(Task):
     def grid(self) -> tuple[int, int]:
         return SIDE, SIDE
 
-    def __init__(self, config: ArcConfig) -> None:
-        self.config = config
-
     @property
     def counts(self) -> dict[Split, int]:
         return {split: len(rows) for split, rows in self._rows.items()}

@@ -127,9 +127,6 @@ class Official(Task):
 
     config: OfficialConfig
 
-    def __init__(self, config: OfficialConfig) -> None:
-        self.config = config
-
     @property
     def grid(self) -> tuple[int, int]:
         """A square where the tokens fill one, as in Sudoku, mazes and ARC."""

@@ -177,9 +177,6 @@ class PuzzleFilesTask(Task):
 
     config: PuzzleFilesConfig
 
-    def __init__(self, config: PuzzleFilesConfig) -> None:
-        self.config = config
-
     @abstractmethod
     def read(self, path: Path) -> Puzzles:
         """The puzzles of a file, every row checked."""

@@ -63,9 +63,6 @@ class SerialTask(Task):
 
     config: SerialConfig
 
-    def __init__(self, config: SerialConfig) -> None:
-        self.config = config
-
     @property
     def counts(self) -> dict[Split, int]:
         return {split: getattr(self.config, f"{split}_examples") for split in SPLITS}

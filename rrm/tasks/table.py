@@ -179,9 +179,6 @@ class Table(Task):
 
     config: TableConfig
 
-    def __init__(self, config: TableConfig) -> None:
-        self.config = config
-
     @property
     def grid(self) -> tuple[int, int]:
         return self.config.grid or super().grid

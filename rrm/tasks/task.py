@@ -148,6 +148,9 @@ class Task(ABC):
 
     config: BaseTaskConfig
 
+    def __init__(self, config: BaseTaskConfig) -> None:
+        self.config = config
+
     @property
     def shape(self) -> PuzzleShape:
         return self.config.shape

@@ -21,7 +21,7 @@ class MadeTask:
 
     def again(self, **changes: Any) -> Task:
         """The task built anew, with changed settings."""
-        return type(self.task)(self.task.config.model_copy(update=changes))  # type: ignore[call-arg]
+        return type(self.task)(self.task.config.model_copy(update=changes))
 
 
 def make_task(task: Task, count: int = 100) -> MadeTask:
@@ -206,7 +206,7 @@ def check_task(task_class: type[Task], config: BaseTaskConfig, count: int = 100,
         AssertionError: the rule and the value.
     """
     require_settings(task_class, config)
-    made = make_task(task_class(config), count)  # type: ignore[call-arg]
+    made = make_task(task_class(config), count)
     for check in TASK_CHECKS:
         if check.__name__ not in skip:
             check(made)

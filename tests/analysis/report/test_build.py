@@ -244,7 +244,7 @@ def test_what_a_spec_says_is_not_taken_for_markup(tables: Tables, tmp_path: Path
 def write_store(folder: Path, asked: list[str]) -> None:
     for name in ("a", "b"):
         (folder / "trials" / name).mkdir(parents=True)
-        record = {"fingerprint": name, "sweep": "s", "outcome": "completed", "seed": 0, "curves": []}
+        record = {"fingerprint": name, "sweep": "s", "outcome": "completed", "seed": 0, "params": 1, "curves": []}
         (folder / "trials" / name / "result.json").write_text(json.dumps(record))
     (folder / "design.json").write_text(json.dumps(asked))
     (folder / "spec.yaml").write_text("measure: {}\n")

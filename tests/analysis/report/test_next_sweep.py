@@ -140,6 +140,21 @@ def test_a_refused_law_comes_with_the_design_that_would_identify_it(finished: Ta
     )
 
 
+def test_cells_that_have_not_learned_the_task_ask_for_longer_training_before_a_wider_design(finished: Tables) -> None:
+    refused = recurrence(reason=Reason.TOO_FEW_SCALES, suggestion=write_yaml(SPEC))
+    following = plan_next_sweep(finished, [refused], [], accuracies=[0.0, 0.01, 0.04])
+    assert following is not None and following.reason.startswith("All cells lie below 5 % exact accuracy: ")
+    spec = parse_yaml(following.spec, "next")
+    assert spec["name"] == "small_longer" and spec["trial"]["fit"]["budget"]["amount"] == 4 * 100
+    learned = plan_next_sweep(finished, [refused], [], accuracies=[0.0, 0.01, 0.06])
+    assert learned is not None and learned.spec == write_yaml(SPEC)
+
+
+def test_a_rate_that_is_known_although_no_cell_solves_a_puzzle_leads_on(finished: Tables) -> None:
+    following = plan_next_sweep(finished, [], [headline(1.5, 2.0, 2.5)], accuracies=[0.0, 0.01])
+    assert following is not None and following.reason.startswith("The largest recursion still helps")
+
+
 def test_a_law_that_does_not_describe_the_trials_has_no_design_that_would_identify_it(finished: Tables) -> None:
     assert plan_next_sweep(finished, [recurrence(reason=Reason.LACK_OF_FIT, suggestion=write_yaml(SPEC))], []) is None
 
