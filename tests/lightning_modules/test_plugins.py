@@ -67,6 +67,17 @@ def test_the_folder_of_a_trial_holds_its_files_and_is_enough(trial_file: Path, t
     assert shown.returncode == 0 and "already finished" in shown.stdout, shown.stderr
 
 
+def test_a_task_without_serial_steps_is_trained_and_scored_by_its_bins(plugin_folder: Path, tmp_path: Path) -> None:
+    (plugin_folder / "my_brackets.py").write_text(EXAMPLES["my_brackets.py"])
+    sections = plugin_sections(plugins=["my_brackets.py"], task={"kind": "brackets", "length": 8})
+    sections["model"]["kind"] = "trm"
+    (plugin_folder / "trial.yaml").write_text(write_yaml(sections))
+    assert main([str(plugin_folder / "trial.yaml"), "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    bins = {point["metric"] for point in result["curves"] if "nesting" in point["metric"]}
+    assert result["test/examples"] == 100 and len(bins) > 0
+
+
 ANSWERED = """
 import sys
 from pathlib import Path

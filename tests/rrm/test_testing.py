@@ -41,14 +41,16 @@ def test_a_built_in_model_passes_the_checks_that_a_user_runs_on_another(
 
 
 def classes_of_the_page() -> dict[str, Any]:
-    """What `my_puzzle.py` and `my_model.py` of docs/extending.md define."""
-    modules = [import_plugin(hold_file(name, EXAMPLES[name].encode())) for name in ("my_puzzle.py", "my_model.py")]
+    """What the tasks and the model of docs/extending.md define."""
+    names = ("my_puzzle.py", "my_brackets.py", "my_model.py")
+    modules = [import_plugin(hold_file(name, EXAMPLES[name].encode())) for name in names]
     return {name: value for module in modules for name, value in vars(module).items()}
 
 
-def test_the_task_and_the_model_of_the_page_pass() -> None:
+def test_the_tasks_and_the_model_of_the_page_pass() -> None:
     page = classes_of_the_page()
     check_task(page["Reverse"], page["ReverseConfig"](values=8))
+    check_task(page["Brackets"], page["BracketsConfig"](length=30))
     config = page["DampedConfig"](hidden_size=16, head_size=8, num_layers=1, l_cycles=1, h_cycles=1, supervision_steps=2)
     assert check_model(page["Damped"], config) is None
 

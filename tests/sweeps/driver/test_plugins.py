@@ -185,7 +185,7 @@ def test_a_field_of_a_model_of_a_file_is_varied_and_searched(load: Callable[...,
 def test_the_sweep_of_the_page_is_valid(plugin_folder: Path) -> None:
     (plugin_folder / "sweep.yaml").write_text(EXAMPLES["sweep.yaml"])
     spec = load_spec(plugin_folder / "sweep.yaml")
-    assert [trial.flat()["model.rate"] for trial in spec.cells] == [0.25, 0.5] and spec.total == 6
+    assert [trial.flat()["model.kind"] for trial in spec.cells] == ["trm", "damped"] * 2 and spec.total == 12
 
 
 def test_nested_training_sets_hold_for_a_task_of_a_file(load: Callable[..., SweepSpec]) -> None:
