@@ -33,7 +33,7 @@ BUILT = "name a folder that a dataset builder of HRM or TRM wrote"
 
 Version = tuple[str, int, int]  # path, bytes and time of change of a file
 
-_DIGESTS: dict[tuple[Version, ...], str] = {}  # of the folders that this process has used
+_DIGESTS: dict[tuple[Version, ...], str] = {}  # digests of folders by the versions of their files
 
 
 class Metadata(BaseModel):

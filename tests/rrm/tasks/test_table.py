@@ -336,6 +336,12 @@ BROKEN: dict[str, Broken] = {
         {},
         "row 12: input must have at least 1",
     ),
+    "null among lists of a fixed size": (
+        "a.parquet",
+        parquet_bytes(label=pa.array([*GOOD[:11], None], pa.list_(pa.int64(), 3))),
+        {},
+        "must have no null in a column of lists of a fixed size: fill it",
+    ),
     "null token": ("a.parquet", parquet_bytes(input=pa.array([[1, None, 3]] * 12, INTEGERS)), {}, "got no value .* at token 2"),
     "empty cell": ("a.csv", "input,label\n1 2,\n", {}, "label must have a value, got an empty cell"),
     "gap in a list": ("a.csv", 'input,label\n"1,,3",1 2 3\n', {}, "input must be a list of whole numbers, got '1,,3'"),
