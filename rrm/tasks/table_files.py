@@ -211,6 +211,9 @@ def _read_array(path: Path, name: str) -> np.ndarray:
                 raise
             rule = f"{name} must be an array of whole numbers [rows, tokens], got Python objects"
             raise UserError(str(path), f"{rule}: give all rows the same length, and a dtype such as uint16") from None
+        except MemoryError as error:
+            problem = f"{name} takes more memory than there is, or is damaged: save it again ({first_line(error)})"
+            raise UserError(str(path), problem) from None
     if array.ndim == 0:
         raise UserError(str(path), f"{name} must be an array with a value for each row, got a single value: save all rows")
     return array
