@@ -339,12 +339,18 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
         field = fields_by_key(section).get(str(problem["loc"][-1]))
         required = field is not None and field.is_required()
         return "must have a value, got null" if required else "null is not a value: leave the key out for its default"
-    return f"must {_rules(problems)}, got {_shortened(repr(value))}{_comma_hint(value)}"
+    return f"must {_rules(problems)}, got {_shortened(repr(value))}{_comma_hint(value)}{_quotes_hint(problems)}"
 
 
 def _comma_hint(value: object) -> str:
     """What to do about a number such as `0,005`."""
     return "; a number has a decimal point and no comma" if re.fullmatch(r"[-+]?\d+(,\d+)+([eE.]\S*)?", str(value)) else ""
+
+
+def _quotes_hint(problems: list[ErrorDetails]) -> str:
+    """What to do about a text such as `0123` or `yes`, which YAML reads as another type."""
+    is_text = all(problem["type"] == "string_type" and isinstance(problem["input"], int | float) for problem in problems)
+    return "; put it in quotes" if is_text else ""
 
 
 def _rules(problems: list[ErrorDetails]) -> str:

@@ -33,7 +33,7 @@ BUILT = "name a folder that a dataset builder of HRM or TRM wrote"
 
 Version = tuple[str, int, int]  # path, bytes and time of change of a file
 
-_DIGESTS: dict[tuple[Version, ...], str] = {}  # digests of the folders that this process has used
+_DIGESTS: dict[tuple[Version, ...], str] = {}  # digests of folders by the versions of their files
 
 
 class Metadata(BaseModel):
@@ -242,9 +242,10 @@ def _open_set(folder: Folder, half: Half, name: str) -> OfficialSet:
 
 
 def _open_array(path: Path, dimensions: int) -> np.ndarray:
-    """An array of whole numbers, mapped where it holds rows of tokens."""
+    """An array of whole numbers, mapped."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r") if dimensions == 2 else _read_array(path)
+        with np.errstate(over="ignore"):  # the number of values that a damaged header states
+            array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror or first_line(error)}") from None
     except MemoryError:
@@ -262,12 +263,6 @@ def _open_array(path: Path, dimensions: int) -> np.ndarray:
     if not array.size:
         raise UserError(str(path), f"must hold at least one value, got the shape {list(array.shape)}: leave the set out")
     return array.view(np.ndarray)  # a plain view of a memory map is faster than numpy's class `memmap`
-
-
-def _read_array(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        return array
 
 
 def _read_indices(path: Path, count: int, of: str) -> np.ndarray:

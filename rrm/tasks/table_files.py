@@ -28,6 +28,7 @@ OTHER_FORMATS = {
     b"{": "is JSON: save the rows as Parquet, .npz or CSV",
     b"[": "is JSON: save the rows as Parquet, .npz or CSV",
 }
+ABSENT_LIST = "Expected all lists to be of size"  # pyarrow's message on a null among lists of a fixed size
 DAMAGED = "cannot be read as {}, it is cut or damaged: save it again ({})"
 
 
@@ -110,6 +111,10 @@ def _reading(path: Path, format_name: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(str(path), f"cannot be read: {error.strerror}") from None
+        if ABSENT_LIST in str(error):
+            raise UserError(
+                str(path), "must have no null in a column of lists of a fixed size: fill it, or remove the row"
+            ) from None
         raise UserError(str(path), DAMAGED.format(format_name, first_line(error))) from None
 
 
@@ -206,6 +211,9 @@ def _read_array(path: Path, name: str) -> np.ndarray:
                 raise
             rule = f"{name} must be an array of whole numbers [rows, tokens], got Python objects"
             raise UserError(str(path), f"{rule}: give all rows the same length, and a dtype such as uint16") from None
+        except MemoryError as error:
+            problem = f"{name} takes more memory than there is, or is damaged: save it again ({first_line(error)})"
+            raise UserError(str(path), problem) from None
     if array.ndim == 0:
         raise UserError(str(path), f"{name} must be an array with a value for each row, got a single value: save all rows")
     return array

@@ -238,6 +238,17 @@ def remove_split(folder: Path) -> None:
     (folder / "test").rename(folder / "tests")
 
 
+def state_size(name: str, values: int) -> Damage:
+    """An array whose header states more values than the file has."""
+
+    def damage(folder: Path) -> None:
+        with (folder / name).open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (values,)})
+            file.write(bytes(800))
+
+    return damage
+
+
 INPUTS, JSON = "train/all__inputs.npy", "test/dataset.json"
 BROKEN: dict[str, tuple[Damage, str]] = {
     "no array": (remove(INPUTS), "all__inputs.npy: cannot be read: No such file"),
@@ -250,6 +261,11 @@ BROKEN: dict[str, tuple[Damage, str]] = {
         content("train/all__puzzle_indices.npy", lambda data: data[:150]),
         "cannot be read as .npy, it is cut or damaged",
     ),
+    "more indices than memory": (
+        state_size("train/all__group_indices.npy", 10**13),
+        "indices.npy: cannot be read as .npy, it is cut",
+    ),
+    "more rows than memory": (state_size(INPUTS, 10**18), "all__inputs.npy: cannot be read as .npy, it is cut or damaged"),
     "cut header": (content(INPUTS, lambda data: data[:20]), "cannot be read as .npy, it is cut or damaged"),
     "no npy": (content(INPUTS, lambda data: b"1,2,3"), "cannot be read as .npy, it is cut or damaged"),
     "empty file": (content(INPUTS, lambda data: b""), "all__inputs.npy: cannot be read as .npy, it is cut or damaged"),

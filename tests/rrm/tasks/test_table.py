@@ -293,6 +293,15 @@ def no_array_bytes(folder: Path) -> bytes:
     return (folder / "made.zip").read_bytes()
 
 
+def large_bytes(folder: Path) -> bytes:
+    """Arrays whose headers state more values than there are."""
+    with zipfile.ZipFile(folder / "made.zip", "w") as archive:
+        for name in TINY:
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(member, {"descr": "<i8", "fortran_order": False, "shape": (10**13, 81)})
+    return (folder / "made.zip").read_bytes()
+
+
 # Content of the file, settings of the task, and a part of the line.
 Broken = tuple[str, bytes | str | Callable[[Path], bytes], dict[str, Any], str]
 BROKEN: dict[str, Broken] = {
@@ -335,6 +344,12 @@ BROKEN: dict[str, Broken] = {
         parquet_bytes(input=pa.array([*GOOD[:11], None], INTEGERS)),
         {},
         "row 12: input must have at least 1",
+    ),
+    "null among lists of a fixed size": (
+        "a.parquet",
+        parquet_bytes(label=pa.array([*GOOD[:11], None], pa.list_(pa.int64(), 3))),
+        {},
+        "must have no null in a column of lists of a fixed size: fill it",
     ),
     "null token": ("a.parquet", parquet_bytes(input=pa.array([[1, None, 3]] * 12, INTEGERS)), {}, "got no value .* at token 2"),
     "empty cell": ("a.csv", "input,label\n1 2,\n", {}, "label must have a value, got an empty cell"),
@@ -382,6 +397,7 @@ BROKEN: dict[str, Broken] = {
         {},
         "cannot be read as .npz, it is cut or damaged",
     ),
+    "more rows than memory": ("a.npz", large_bytes, {}, "input takes more memory than there is, or is damaged: save it again"),
     "single array": ("a.npy", b"\x93NUMPY\x01\x00", {}, "is a single array"),
     "objects": ("a.npz", lambda at: npz_bytes(at, input=np.array([None] * 12)), {}, "input must be an array .* got Python objects"),
     "dimensions": (

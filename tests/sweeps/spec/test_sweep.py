@@ -428,7 +428,8 @@ BAD_TEXTS = {
     "too deep": ("name: " + "[" * 3000, "sweep.yaml: nests too deeply"),
     "too long a number": ("name: " + "9" * 5000, "sweep.yaml: holds a value that cannot be read"),
     "null": ("name: ~\n", "name: is empty; null is not a value: leave the key out for its default"),
-    "yes for a name": ("name: yes\ntrial: {}\nmeasure: {vary: {model.l_cycles: 1}}\n", "name: must be a valid string, got True"),
+    "yes for a name": ("name: yes\ntrial: {}\nmeasure: {vary: {model.l_cycles: 1}}\n",
+                       "name: must be a valid string, got True; put it in quotes"),
 }  # fmt: skip
 
 
