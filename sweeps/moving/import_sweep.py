@@ -6,13 +6,15 @@ from pathlib import Path
 
 from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import parse_yaml, write_yaml
-from rrm.errors import UserError, first_line
+from rrm.errors import UserError, first_line, require_content
 from rrm.files import expand_home, join_location
 from rrm.plugins import FOLDER
 from sweeps.moving.export_sweep import SMALL_FILES
 from sweeps.moving.sweep_file import Header, TrialPart, damaged, read_header, read_parts
 from sweeps.spec.load_spec import parse_stored_spec
-from sweeps.store.store import SPEC, Imported, Store, trial_file
+from sweeps.store.contents import AttemptPart, RowLine
+from sweeps.store.json_lines import parse_json
+from sweeps.store.store import SPEC, Imported, Store, parse_result, trial_file
 
 RENAME = "name="  # the one override of an import
 
@@ -97,12 +99,23 @@ def _spec_of(header: Header, path: Path, name: str, store: Store) -> str:
 
 
 def _check_part(path: Path, part: TrialPart) -> None:
-    """Refuse a trial whose record has a later format, or that names files which no export has."""
+    """Refuse a trial whose parts no store holds, or that names files which no export has.
+
+    Raises:
+        UserError: the trial is damaged.
+    """
+    where = f"{path}: trial {part['fingerprint']}"
     others = {file["name"] for file in part["files"]} - set(SMALL_FILES)
     if others:
         raise damaged(path, f"trial {part['fingerprint']} has the file {min(others)!r}")
-    if json.loads(part["record"]).get("fingerprint") != part["fingerprint"]:
+    if parse_result(part["record"], where)["fingerprint"] != part["fingerprint"]:
         raise damaged(path, f"the record of trial {part['fingerprint']} is of another trial")
+    if not isinstance(parse_json(part["trial"], where), dict):
+        raise damaged(path, f"trial {part['fingerprint']} has no settings")
+    for row in part["rows"]:
+        require_content({"fingerprint": part["fingerprint"], "row": parse_json(row["row"], where)}, RowLine, where)
+    for line in part["attempts"]:
+        require_content(parse_json(line, where), AttemptPart, where)
 
 
 def _write_part(store: Store, part: TrialPart, name: str) -> None:

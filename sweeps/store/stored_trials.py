@@ -30,7 +30,12 @@ def recall_plugins(store: Store, entries: Any) -> None:
             continue
         where, content = f"{store.location}/{stored_name(plugin)}", store.backend.read(stored_name(plugin))
         if content is not None and hold_file(where, content).sha256 != plugin.sha256:
-            raise UserError(where, "is damaged: its content does not have the digest of its folder; put the file there again")
+            raise damaged_plugin(where)
+
+
+def damaged_plugin(where: str) -> UserError:
+    """The error for a file of a plug-in in a store whose content has changed."""
+    return UserError(where, "is damaged: its content does not have the digest of its folder; put the file there again")
 
 
 def read_config(store: Store, fingerprint: str) -> TrialConfig:
