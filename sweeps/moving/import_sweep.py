@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import parse_yaml, write_yaml
@@ -17,6 +18,7 @@ from sweeps.store.json_lines import parse_json
 from sweeps.store.store import SPEC, Imported, Store, parse_result, trial_file
 
 RENAME = "name="  # the one override of an import
+OTHER_SWEEPS = {"measure": "reuse", "search": "warm_start"}  # fields with sweeps of the storage that the file comes from
 
 
 def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
@@ -37,7 +39,7 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     header = read_header(path)
     name = _name_of(header, overrides)
     store = Store(join_location(storage, name))
-    spec = _spec_of(header, path, name, store)
+    sections, left_out = _sections_of(header, path, name, store)
     if store.spec() is not None:
         raise UserError(store.location, f"is a sweep already: give the imported one another name: {RENAME}NEW")
     if store.backend.names("trials"):
@@ -50,12 +52,13 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     store.create()
     try:
         with store.locked():
-            _write_store(store, path, header, name, spec)
+            _write_store(store, path, header, name, write_yaml(sections))
     except OSError as error:
         raise UserError(
             store.location, f"cannot be written: {first_line(error)}; free space, remove it, then import again"
         ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
+    done += f", without {left_out}, which is in another storage" if left_out else ""
     return f"{done}; continue with rrm-sweep run {shlex.quote(f'{store.location}/{SPEC}')}"
 
 
@@ -84,8 +87,8 @@ def _name_of(header: Header, overrides: list[str]) -> str:
     return overrides[-1].removeprefix(RENAME) if overrides else header.sweep
 
 
-def _spec_of(header: Header, path: Path, name: str, store: Store) -> str:
-    """The spec of the new store.
+def _sections_of(header: Header, path: Path, name: str, store: Store) -> tuple[dict[str, Any], str]:
+    """The spec of the new store, and the field with other sweeps that is left out, because their storage is another one.
 
     Raises:
         UserError: the name is not valid, or the spec in the file is damaged.
@@ -93,9 +96,13 @@ def _spec_of(header: Header, path: Path, name: str, store: Store) -> str:
     sections = parse_yaml(header.spec, f"{path}: {SPEC}")
     if not isinstance(sections, dict):
         raise damaged(path, f"{SPEC} has no sections")
-    text = write_yaml(sections | {"name": name, "storage": store.location.rpartition("/")[0]})
-    parse_stored_spec(text, str(path), {}, imports_plugins=False)
-    return text
+    sections |= {"name": name, "storage": store.location.rpartition("/")[0]}
+    parse_stored_spec(write_yaml(sections), str(path), {}, imports_plugins=False)
+    for section, field in OTHER_SWEEPS.items():
+        if sections.get(section, {}).get(field):
+            del sections[section][field]
+            return sections, f"{section}.{field}"
+    return sections, ""
 
 
 def _check_part(path: Path, part: TrialPart) -> None:

@@ -154,6 +154,31 @@ def test_files_of_plug_ins_go_with_the_sweep(open_ledger: Callable[..., Ledger],
     assert "logistic" in {fit.law for fit in fit_laws(tables)}
 
 
+def test_a_sweep_that_took_trials_over_is_continued_without_the_sweeps_that_they_came_from(
+    trained: Ledger, open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    second = open_ledger(measure_sections() | {"name": "second", "measure": DESIGN | {"reuse": ["tiny"]}} | UNTRACKED)
+    export_sweep(second.store, tmp_path / "second.parquet")
+    line = import_sweep(tmp_path / "second.parquet", str(tmp_path / "elsewhere"), [])
+    assert "2 finished trials of second, without measure.reuse, which is in another storage; continue" in line
+    imported = continued(Store(tmp_path / "elsewhere/second"), "measure.seeds=2")
+    assert imported.results.keys() == trained.results.keys() and len(imported.spec.design) == 4
+
+
+def test_a_search_that_started_from_another_sweep_is_continued_without_it(
+    trained: Ledger, open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    search = search_sections() | {"name": "searched"} | UNTRACKED
+    search["search"] |= {"warm_start": ["tiny"]}
+    ledger = open_ledger(search)
+    config = ledger.ask()
+    assert config is not None
+    ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "searched.parquet")
+    assert "without search.warm_start" in import_sweep(tmp_path / "searched.parquet", str(tmp_path / "elsewhere"), [])
+    assert continued(Store(tmp_path / "elsewhere/searched")).results.keys() == ledger.results.keys()
+
+
 def test_a_plug_in_may_have_any_name_and_other_files_beside_it_stay_behind(
     open_ledger: Callable[..., Ledger], tmp_path: Path
 ) -> None:
