@@ -203,10 +203,15 @@ def require_content(value: object, shape: type[BaseModel], where: str) -> None:
     try:
         shape.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = join_keys(*first["loc"])
-        problem = "must be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
-        raise UserError(where, f"is damaged ({path + ': ' if path else ''}{problem}): restore or remove it") from None
+        raise UserError(where, f"is damaged ({first_problem(error)}): restore or remove it") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first part of a file that is absent or of another type: `curves.0.at: Field required`."""
+    first = error.errors()[0]
+    path = join_keys(*first["loc"])
+    problem = "must be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    return f"{path}: {problem}" if path else problem
 
 
 def _name_others(paths: list[str]) -> str:

@@ -4,7 +4,6 @@ from functools import partial
 
 from lightning_modules.config import TrialConfig
 from lightning_modules.record import Record
-from lightning_modules.trial_folder import TRIAL
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger, stored_sections
@@ -18,7 +17,7 @@ from sweeps.planning.warm_start import warm_results
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.attempts import may_be_retried, note_losses
 from sweeps.store.store import STUDY, Store
-from sweeps.store.stored_trials import read_config, store_plugins
+from sweeps.store.stored_trials import read_intact_config, store_plugins
 from sweeps.tracking.recorder import EventRecorder
 
 
@@ -65,12 +64,9 @@ def read_stored_trial(store: Store, files: dict[str, str], fingerprint: str) -> 
         files: path of every data file of the sweep by digest.
 
     Raises:
-        UserError: the file was edited, so that its trial has another fingerprint.
+        UserError: the file is absent, or was edited, so that its trial has another fingerprint.
     """
-    config = read_config(store, fingerprint)
-    if config.fingerprint != fingerprint:
-        where = f"{store.where(fingerprint)}/{TRIAL}"
-        raise UserError(where, f"was edited: it is the trial {config.fingerprint} now; restore it or remove its folder")
+    config = read_intact_config(store, fingerprint)
     moved = config.relocated(files)
     if moved.resolved() != config.resolved():
         store.write_trial(fingerprint, write_yaml(moved.resolved()))

@@ -71,8 +71,8 @@ def run_sweep(spec: SweepSpec, console: Console, continue_command: str, address:
     else:
         check_address(address)
     warm_results(spec)  # refuses a wrong `search.warm_start` before anything is written
-    find_reusable(spec)  # and a wrong `measure.reuse`
     store = Store(spec.location)
+    find_reusable(spec, store.finished())  # and a wrong `measure.reuse`
     with suppress(OSError):  # a storage that cannot be read has its own line
         find_tracker(spec).check(spec, store)
     store.create()

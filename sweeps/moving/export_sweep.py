@@ -1,6 +1,8 @@
 """`rrm-sweep export --to parquet`: the store of a sweep as one file, without weights, checkpoints and data."""
 
+import hashlib
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,7 +24,9 @@ from sweeps.moving.sweep_file import (
 )
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.store.store import SPEC, Store
+from sweeps.store.stored_trials import damaged_plugin
 
+STORED_PLUGIN = re.compile(rf"{FOLDER}/(?P<digest>[0-9a-f]{{64}})/(?P<name>[^/]+)")
 SMALL_FILES = (ITEMS, THINKING, ERROR, KILLED)  # files of a trial that go with it
 
 
@@ -108,10 +112,19 @@ def _without_curves(result: Record) -> Record:
 
 
 def _plugins(store: Store) -> list[PluginFile]:
-    """The files of plug-ins, also those of earlier runs, whose trials are in the store."""
+    """The files of plug-ins, also those of earlier runs, whose trials are in the store. Other files in their folder are left out.
+
+    Raises:
+        UserError: a file does not have the digest of its folder.
+    """
     plugins = []
     for stored in store.backend.names(FOLDER):
-        _, digest, name = stored.split("/")
-        text = (store.backend.read(stored) or b"").decode(errors="surrogateescape")
-        plugins.append(PluginFile(name=name, sha256=digest, text=text))
+        found = STORED_PLUGIN.fullmatch(stored)
+        if found is None:
+            continue
+        content = store.backend.read(stored) or b""
+        if hashlib.sha256(content).hexdigest() != found["digest"]:
+            raise damaged_plugin(f"{store.location}/{stored}")
+        text = content.decode(errors="surrogateescape")
+        plugins.append(PluginFile(name=found["name"], sha256=found["digest"], text=text))
     return plugins

@@ -7,15 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import RootModel, ValidationError
+
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, Record
-from rrm.errors import UserError, first_line
+from rrm.errors import UserError, first_line, first_problem, require_content
 from sweeps.spec.load_spec import parse_stored_spec
+from sweeps.store.json_lines import parse_json
 from sweeps.store.store import SPEC, Store
 
 SENT = "wandb.json"  # in the driver's folder: fingerprints by destination
 NEEDS_PACKAGE = "needs the package wandb: pip install 'rrm-sweeps[wandb]'"
+
+
+class SentFile(RootModel[dict[str, list[str]]]):
+    """wandb.json."""
 
 
 def export_to_wandb(store: Store) -> str:
@@ -27,7 +34,7 @@ def export_to_wandb(store: Store) -> str:
         A line on what was made.
 
     Raises:
-        UserError: wandb is not installed or refuses a run, or the sweep has no finished trials.
+        UserError: wandb is not installed, is turned off or refuses a run, or the sweep has no finished trials.
     """
     try:
         import wandb
@@ -39,7 +46,7 @@ def export_to_wandb(store: Store) -> str:
     if not results:
         raise UserError(store.location, "has no finished trials: there is nothing to export")
     path = store.driver_folder / SENT
-    sent: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    sent = _read_sent(path)
     destination = _destination(project)
     missing = [name for name in results if name not in sent.get(destination, [])]
     for fingerprint in missing:
@@ -47,9 +54,24 @@ def export_to_wandb(store: Store) -> str:
             _send(wandb, results[fingerprint], project, sweep, store.driver_folder)
         except wandb.Error as error:
             raise UserError("--to wandb", f"{first_line(error)}; wandb login, or set WANDB_MODE=offline") from None
+        except ValidationError as error:
+            raise UserError("--to wandb", f"a setting of wandb is not valid: {first_problem(error)}") from None
         sent.setdefault(destination, []).append(fingerprint)
         write_atomically(path, json.dumps(sent))
     return f"{project} in wandb: {len(missing)} finished trials of {sweep} added, {len(results) - len(missing)} were there"
+
+
+def _read_sent(path: Path) -> dict[str, list[str]]:
+    """Fingerprints by destination; none where nothing was sent.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    sent: dict[str, list[str]] = parse_json(path.read_bytes(), str(path))
+    require_content(sent, SentFile, str(path))
+    return sent
 
 
 def _destination(project: str) -> str:
@@ -71,6 +93,8 @@ def _send(wandb: Any, result: Record, project: str, sweep: str, folder: Path) ->
         dir=str(folder),
         settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False, x_disable_stats=True),
     )
+    if run.disabled:
+        raise UserError("--to wandb", "wandb is turned off: wandb online, or set WANDB_MODE=online or offline")
     for metric, axis in dict.fromkeys((point["metric"], point["axis"]) for point in result["curves"]):
         run.define_metric(metric, step_metric=axis)
     for (axis, at), values in _by_place(result["curves"]).items():

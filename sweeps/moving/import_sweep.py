@@ -3,18 +3,22 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import parse_yaml, write_yaml
-from rrm.errors import UserError, first_line
+from rrm.errors import UserError, first_line, require_content
 from rrm.files import expand_home, join_location
 from rrm.plugins import FOLDER
 from sweeps.moving.export_sweep import SMALL_FILES
 from sweeps.moving.sweep_file import Header, TrialPart, damaged, read_header, read_parts
 from sweeps.spec.load_spec import parse_stored_spec
-from sweeps.store.store import SPEC, Imported, Store, trial_file
+from sweeps.store.contents import AttemptPart, RowLine
+from sweeps.store.json_lines import parse_json
+from sweeps.store.store import SPEC, Imported, Store, parse_result, trial_file
 
 RENAME = "name="  # the one override of an import
+OTHER_SWEEPS = {"measure": "reuse", "search": "warm_start"}  # fields with sweeps of the storage that the file comes from
 
 
 def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
@@ -35,7 +39,7 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     header = read_header(path)
     name = _name_of(header, overrides)
     store = Store(join_location(storage, name))
-    spec = _spec_of(header, path, name, store)
+    sections, left_out = _sections_of(header, path, name, store)
     _refuse_taken(store)
     for part in read_parts(path, header):
         _check_part(path, part)
@@ -43,12 +47,13 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
     try:
         with store.locked():
             _refuse_taken(store)  # another import may have written it meanwhile
-            _write_store(store, path, header, name, spec)
+            _write_store(store, path, header, name, write_yaml(sections))
     except OSError as error:
         raise UserError(
             store.location, f"cannot be written: {first_line(error)}; free space, remove it, then import again"
         ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
+    done += f", without {left_out}, which is in another storage" if left_out else ""
     return f"{done}; continue with rrm-sweep run {shlex.quote(f'{store.location}/{SPEC}')}"
 
 
@@ -88,8 +93,8 @@ def _name_of(header: Header, overrides: list[str]) -> str:
     return overrides[-1].removeprefix(RENAME) if overrides else header.sweep
 
 
-def _spec_of(header: Header, path: Path, name: str, store: Store) -> str:
-    """The spec of the new store.
+def _sections_of(header: Header, path: Path, name: str, store: Store) -> tuple[dict[str, Any], str]:
+    """The spec of the new store, and the field with other sweeps that is left out, because their storage is another one.
 
     Raises:
         UserError: the name is not valid, or the spec in the file is damaged.
@@ -97,18 +102,33 @@ def _spec_of(header: Header, path: Path, name: str, store: Store) -> str:
     sections = parse_yaml(header.spec, f"{path}: {SPEC}")
     if not isinstance(sections, dict):
         raise damaged(path, f"{SPEC} has no sections")
-    text = write_yaml(sections | {"name": name, "storage": store.location.rpartition("/")[0]})
-    parse_stored_spec(text, str(path), {}, imports_plugins=False)
-    return text
+    sections |= {"name": name, "storage": store.location.rpartition("/")[0]}
+    parse_stored_spec(write_yaml(sections), str(path), {}, imports_plugins=False)
+    for section, field in OTHER_SWEEPS.items():
+        if sections.get(section, {}).get(field):
+            del sections[section][field]
+            return sections, f"{section}.{field}"
+    return sections, ""
 
 
 def _check_part(path: Path, part: TrialPart) -> None:
-    """Refuse a trial whose record has a later format, or that names files which no export has."""
+    """Refuse a trial whose parts no store holds, or that names files which no export has.
+
+    Raises:
+        UserError: the trial is damaged.
+    """
+    where = f"{path}: trial {part['fingerprint']}"
     others = {file["name"] for file in part["files"]} - set(SMALL_FILES)
     if others:
         raise damaged(path, f"trial {part['fingerprint']} has the file {min(others)!r}")
-    if json.loads(part["record"]).get("fingerprint") != part["fingerprint"]:
+    if parse_result(part["record"], where)["fingerprint"] != part["fingerprint"]:
         raise damaged(path, f"the record of trial {part['fingerprint']} is of another trial")
+    if not isinstance(parse_json(part["trial"], where), dict):
+        raise damaged(path, f"trial {part['fingerprint']} has no settings")
+    for row in part["rows"]:
+        require_content({"fingerprint": part["fingerprint"], "row": parse_json(row["row"], where)}, RowLine, where)
+    for line in part["attempts"]:
+        require_content(parse_json(line, where), AttemptPart, where)
 
 
 def _write_part(store: Store, part: TrialPart, name: str) -> None:

@@ -8,15 +8,15 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from lightning_modules.record import RESULT_FORMAT, CurvePoint, Record
-from rrm.errors import UserError, first_line
-from rrm.files import PLAIN_NAME, draft_of
+from rrm.errors import UserError, first_line, first_problem
+from rrm.files import draft_of
 from rrm.format_version import STORE_FORMAT, check_format
 
 FILE_FORMAT = 1  # version of the file, which its header states
@@ -74,10 +74,17 @@ SCHEMA = pa.schema(
 )
 
 
+def _require_file_name(name: str) -> str:
+    """A name that stays in its folder."""
+    if name != Path(name).name or name == "..":
+        raise ValueError(f"must be the name of a file, got {name!r}")
+    return name
+
+
 class PluginFile(BaseModel):
     """A file of the user's own code."""
 
-    name: Annotated[str, StringConstraints(pattern=rf"^{PLAIN_NAME.pattern}$")]
+    name: Annotated[str, AfterValidator(_require_file_name)]
     sha256: Digest
     text: str  # bytes that are no UTF-8 are surrogates
 
@@ -137,20 +144,31 @@ def read_header(path: Path) -> Header:
         metadata = file.schema_arrow.metadata or {}
     text = metadata.get(HEADER)
     if text is None:
-        raise UserError(str(path), "is no exported sweep: rrm-sweep export SWEEP --to parquet writes one")
+        made_anew = "is no exported sweep, or another program wrote it anew"
+        raise UserError(str(path), f"{made_anew}: import what rrm-sweep export SWEEP --to parquet wrote")
     if hashlib.sha256(text).hexdigest().encode() != metadata.get(HEADER_DIGEST):
         raise damaged(path, "its header has another digest than it states")
-    fields = json.loads(text)
+    fields = _header_fields(path, text)
     for name, newest in FORMATS.items():  # before fields that a later version may have changed
         check_format(fields.get(name), newest, str(path))
     try:
         header = Header.model_validate(fields)
     except ValidationError as error:
-        raise damaged(path, first_line(error)) from None
+        raise damaged(path, f"header: {first_problem(error)}") from None
     for plugin in header.plugins:
         if hashlib.sha256(plugin.content).hexdigest() != plugin.sha256:
             raise damaged(path, f"the plug-in {plugin.name} has another digest than it states")
     return header
+
+
+def _header_fields(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:  # no JSON, or no text in UTF-8
+        raise damaged(path, f"header: {first_line(error)}") from None
+    if not isinstance(fields, dict):
+        raise damaged(path, "header: must be an object")
+    return fields
 
 
 def read_parts(path: Path, header: Header) -> Iterator[TrialPart]:
@@ -162,6 +180,8 @@ def read_parts(path: Path, header: Header) -> Iterator[TrialPart]:
     missing = dict(header.trials)
     with _open(path) as file:
         for part in _iterate(path, file):
+            if not _is_whole(part):
+                raise damaged(path, f"trial {part['fingerprint']} has an empty cell")
             if missing.pop(part["fingerprint"], None) != digest_of(part):
                 raise damaged(path, f"trial {part['fingerprint']} has another digest than the header states")
             yield part
@@ -176,6 +196,13 @@ def digest_of(part: TrialPart) -> str:
         (p["metric"], p["axis"], p["at"], float(p["value"]), p["time"]) for p in part["curves"]
     ]  # a file holds no whole values
     return hashlib.sha256(json.dumps({**part, "files": files, "curves": curves}, sort_keys=True).encode()).hexdigest()
+
+
+def _is_whole(value: object) -> bool:
+    """Whether no part of a value is null."""
+    if isinstance(value, dict | list):
+        return all(map(_is_whole, value.values() if isinstance(value, dict) else value))
+    return value is not None
 
 
 def damaged(path: Path, problem: str) -> UserError:

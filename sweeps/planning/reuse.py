@@ -9,6 +9,7 @@ from rrm.errors import UserError
 from rrm.files import expand_home
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
+from sweeps.store.stored_trials import read_intact_config
 
 
 class Reusable(NamedTuple):
@@ -25,17 +26,19 @@ def find_reusable(spec: SweepSpec, finished: Collection[str] = ()) -> dict[str, 
         finished: fingerprints of trials that this sweep has already.
 
     Raises:
-        UserError: a sweep is absent, is this one, or is a search, whose pruned trials have no counterpart in a design.
+        UserError: a sweep is absent, is this one, or is a search, whose pruned trials have no counterpart in a design; or the
+            file of a trial was edited. No sweep is looked at where nothing is missing.
     """
-    if spec.measure is None or not spec.measure.reuse:
-        return {}
     asked = {trial.fingerprint for trial in spec.design} - set(finished)
+    if spec.measure is None or not asked:
+        return {}
     found: dict[str, Reusable] = {}
     for number, name in enumerate(spec.measure.reuse):
         store = _open(name, spec, f"measure.reuse.{number}")
         for fingerprint, record in store.results().items():
-            if fingerprint in asked and record["outcome"] == Outcome.COMPLETED:
-                found.setdefault(fingerprint, Reusable(store, record))
+            if fingerprint in asked and fingerprint not in found and record["outcome"] == Outcome.COMPLETED:
+                read_intact_config(store, fingerprint)
+                found[fingerprint] = Reusable(store, record)
     return found
 
 

@@ -33,7 +33,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         file.flush()
 
 
-def parse_json(text: bytes, where: str) -> Any:
+def parse_json(text: bytes | str, where: str) -> Any:
     """The value of a JSON text.
 
     Raises:

@@ -187,7 +187,7 @@ class Store:
         names = [trial_file(fingerprint, RESULT) for fingerprint in sorted(self.finished())]
         texts = self.backend.read_many(names)
         return {
-            name.split("/")[1]: _plain_result(text, f"{self.location}/{name}")
+            name.split("/")[1]: parse_result(text, f"{self.location}/{name}")
             for name, text in zip(names, texts, strict=True)
             if text is not None
         }
@@ -302,7 +302,7 @@ def trial_file(fingerprint: str, name: str) -> str:
     return f"trials/{fingerprint}/{name}"
 
 
-def _plain_result(text: bytes, where: str) -> Record:
+def parse_result(text: bytes | str, where: str) -> Record:
     """The record of a `result.json`, with `curves`; metrics have today's names.
 
     Raises:

@@ -30,7 +30,12 @@ def recall_plugins(store: Store, entries: Any) -> None:
             continue
         where, content = f"{store.location}/{stored_name(plugin)}", store.backend.read(stored_name(plugin))
         if content is not None and hold_file(where, content).sha256 != plugin.sha256:
-            raise UserError(where, "is damaged: its content does not have the digest of its folder; put the file there again")
+            raise damaged_plugin(where)
+
+
+def damaged_plugin(where: str) -> UserError:
+    """The error for a file of a plug-in in a store whose content has changed."""
+    return UserError(where, "is damaged: its content does not have the digest of its folder; put the file there again")
 
 
 def read_config(store: Store, fingerprint: str) -> TrialConfig:
@@ -43,3 +48,18 @@ def read_config(store: Store, fingerprint: str) -> TrialConfig:
     if isinstance(sections, dict):
         recall_plugins(store, sections.get("plugins"))
     return validate_trial(sections)
+
+
+def read_intact_config(store: Store, fingerprint: str) -> TrialConfig:
+    """`read_config` of a file that must be there and be the trial of its folder.
+
+    Raises:
+        UserError: it is absent or was edited, so that it has another fingerprint.
+    """
+    where, remedy = f"{store.where(fingerprint)}/{TRIAL}", "restore it or remove its folder"
+    if store.trial(fingerprint) is None:
+        raise UserError(where, f"is absent: {remedy}")
+    config = read_config(store, fingerprint)
+    if config.fingerprint != fingerprint:
+        raise UserError(where, f"was edited: it is the trial {config.fingerprint} now; {remedy}")
+    return config

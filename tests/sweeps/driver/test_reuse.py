@@ -1,6 +1,7 @@
 """`measure.reuse`: completed trials of other sweeps are copied instead of run."""
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.yaml_file import write_yaml
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
+from sweeps.driver.run import run_sweep
 from sweeps.planning.plan import print_plan
 from sweeps.spec.load_spec import load_spec
 from sweeps.store.attempts import note_losses
@@ -129,3 +131,26 @@ def test_a_wrong_sweep_is_one_line(first: Ledger, open_ledger: Callable[..., Led
 def test_a_run_with_a_wrong_sweep_writes_nothing(typed: Callable[..., Any], write_spec: Callable, tmp_path: Path) -> None:
     write_spec(sections("second", **WIDER, reuse=["absent"]))
     assert_refused(typed("run", "sweep.yaml"), "measure.reuse.0: must name a sweep that was run, got 'absent'", tmp_path)
+
+
+def test_a_finished_sweep_does_not_need_the_sweeps_that_it_took_trials_from(
+    first: Ledger, open_ledger: Callable[..., Ledger], write_spec: Callable, tmp_path: Path
+) -> None:
+    open_ledger(sections("second", **FIRST, reuse=["first"]))
+    shutil.rmtree(first.store.location)
+    assert open_ledger(sections("second", **FIRST, reuse=["first"])).finished
+    spec = load_spec(write_spec(sections("second", **FIRST, reuse=["first"]) | {"storage": str(tmp_path / "runs")}))
+    printed = Console(file=io.StringIO())
+    assert run_sweep(spec, printed, "again") == 0
+
+
+@pytest.mark.parametrize("text", [None, "seed: 5\n"])
+def test_a_trial_whose_file_is_absent_or_was_edited_is_not_taken_over(
+    first: Ledger, open_ledger: Callable[..., Ledger], text: str | None, tmp_path: Path
+) -> None:
+    name = min(first.results)
+    path = Path(first.store.location) / "trials" / name / "trial.yaml"
+    path.unlink() if text is None else path.write_text(path.read_text().replace("seed: 0\n", text))
+    with pytest.raises(UserError, match=rf"first/trials/{name}/trial.yaml: (is absent|was edited)"):
+        open_ledger(sections("second", **WIDER, reuse=["first"]))
+    assert not (tmp_path / "runs/second/trials").exists()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sweeps.driver.ledger import Ledger
 from sweeps.driver.reconcile import reconcile
 from sweeps.moving.export_sweep import export_sweep
 from sweeps.moving.import_sweep import import_sweep
-from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, read_header, read_parts
+from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, digest_of, read_header, read_parts, write_file
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.store.stored_spec import local_spec
@@ -179,6 +180,50 @@ def test_a_plug_in_in_another_encoding_keeps_its_bytes(open_ledger: Callable[...
     assert stored.read_bytes() == source
 
 
+def test_a_sweep_that_took_trials_over_is_continued_without_the_sweeps_that_they_came_from(
+    trained: Ledger, open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    second = open_ledger(measure_sections() | {"name": "second", "measure": DESIGN | {"reuse": ["tiny"]}} | UNTRACKED)
+    export_sweep(second.store, tmp_path / "second.parquet")
+    line = import_sweep(tmp_path / "second.parquet", str(tmp_path / "elsewhere"), [])
+    assert "2 finished trials of second, without measure.reuse, which is in another storage; continue" in line
+    imported = continued(Store(tmp_path / "elsewhere/second"), "measure.seeds=2")
+    assert imported.results.keys() == trained.results.keys() and len(imported.spec.design) == 4
+
+
+def test_a_search_that_started_from_another_sweep_is_continued_without_it(
+    trained: Ledger, open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    search = search_sections() | {"name": "searched"} | UNTRACKED
+    search["search"] |= {"warm_start": ["tiny"]}
+    ledger = open_ledger(search)
+    config = ledger.ask()
+    assert config is not None
+    ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "searched.parquet")
+    assert "without search.warm_start" in import_sweep(tmp_path / "searched.parquet", str(tmp_path / "elsewhere"), [])
+    assert continued(Store(tmp_path / "elsewhere/searched")).results.keys() == ledger.results.keys()
+
+
+def test_a_plug_in_may_have_any_name_and_other_files_beside_it_stay_behind(
+    open_ledger: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    (tmp_path / "mein Gesetz #1 é.py").write_text(EXAMPLES["my_law.py"])
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN, "plugins": ["mein Gesetz #1 é.py"]} | UNTRACKED)
+    config = ledger.ask()
+    assert config is not None
+    ledger.end(config.fingerprint, ending(config))
+    stored = ledger.store.backend.names("plugins")
+    for name in ("plugins/.DS_Store", "plugins/__pycache__/a/b.pyc", f"{stored[0]}c/x"):
+        ledger.store.backend.write(name, b"")
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    assert Store(tmp_path / "elsewhere/tiny").backend.names("plugins") == stored
+    ledger.store.backend.write(stored[0], b"edited")
+    with pytest.raises(UserError, match="does not have the digest of its folder"):
+        export_sweep(ledger.store, tmp_path / "tiny.parquet")
+
+
 def test_a_sweep_behind_a_uri_is_continued_from_its_spec_there(
     open_ledger: Callable[..., Ledger], s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +335,28 @@ def with_another_record(file: Path) -> None:
     pq.write_table(table.set_column(place, "record", pa.array(records)), file)
 
 
+def with_nulls(file: Path, column: str) -> None:
+    table = pq.read_table(file)
+    place = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.nulls(len(table), table.schema.field(place).type)), file)
+
+
+def with_raw_header(file: Path, text: bytes) -> None:
+    metadata = {HEADER: text, HEADER_DIGEST: hashlib.sha256(text).hexdigest()}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(metadata), file)
+
+
+def with_signed_parts(file: Path, **changes: Any) -> None:
+    """Change every trial, and its digest in the header with it."""
+    parts: list[Any] = [{**part, **changes} for part in read_parts(file, read_header(file))]
+    header = read_header(file).model_copy(update={"trials": {part["fingerprint"]: digest_of(part) for part in parts}})
+    write_file(file, header, parts, [{} for _ in parts])
+
+
+def written_by_pandas(file: Path) -> None:
+    pd.read_parquet(file).to_parquet(file)
+
+
 def of_pandas(file: Path) -> None:
     pd.DataFrame({"x": np.arange(3)}).to_parquet(file)
 
@@ -302,7 +369,23 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut": (cut, "is no Parquet file, or a damaged one"),
     "a row is absent": (without_a_row, "is damaged (trial "),
     "a record was edited": (with_another_record, "has another digest than the header states): export the sweep again"),
-    "another table": (of_pandas, "is no exported sweep: rrm-sweep export SWEEP --to parquet writes one"),
+    "another table": (
+        of_pandas,
+        "is no exported sweep, or another program wrote it anew: import what rrm-sweep export SWEEP --to parquet wrote",
+    ),
+    "pandas wrote it anew": (written_by_pandas, "another program wrote it anew: import what rrm-sweep export SWEEP"),
+    **{f"{name} are null": (partial(with_nulls, column=name), "has an empty cell)") for name in ("record", "curves", "files")},
+    "a header that is a list": (partial(with_raw_header, text=b"[]"), "is damaged (header: must be an object)"),
+    "a header that is no JSON": (partial(with_raw_header, text=b"\xff"), "is damaged (header: "),
+    "a header without a design": (partial(with_header, design=None), "is damaged (header: design: Input should be a valid list)"),
+    "a record of another shape": (partial(with_signed_parts, record="[]"), "is damaged (must be an object)"),
+    "a record that is no JSON": (partial(with_signed_parts, record="x"), "is damaged (Expecting value"),
+    "a trial of another shape": (partial(with_signed_parts, trial="[]"), "has no settings"),
+    "an attempt of another shape": (partial(with_signed_parts, attempts=["{}"]), "is damaged (session: Field required)"),
+    "a row of another shape": (
+        partial(with_signed_parts, rows=[{"number": 0, "row": "{}"}]),
+        "is damaged (row.step: Field required)",
+    ),
     "text": (of_text, "is no Parquet file"),
     "absent": (Path.unlink, "cannot be read"),
     "a later format": (lambda file: with_header(file, format=2), "newer"),
@@ -313,17 +396,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("damage", "line"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
-    file: Path, tmp_path: Path, damage: Callable[[Path], None], line: str
-) -> None:
-    damage(file)
-    with pytest.raises(UserError) as refused:
-        import_sweep(file, str(tmp_path / "elsewhere"), [])
-    assert line in str(refused.value) and "\n" not in str(refused.value)
-    assert not (tmp_path / "elsewhere").exists()
-
-
 @pytest.fixture(scope="module")
 def old_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The export of a store of an earlier version."""
@@ -331,6 +403,19 @@ def old_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     shutil.copytree(FIXTURES / "measure", folder / "measure")
     export_sweep(Store(folder / "measure"), folder / "old.parquet")
     return (folder / "old.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(("damage", "line"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
+    old_file: bytes, tmp_path: Path, damage: Callable[[Path], None], line: str
+) -> None:
+    file = tmp_path / "old.parquet"
+    file.write_bytes(old_file)
+    damage(file)
+    with pytest.raises(UserError) as refused:
+        import_sweep(file, str(tmp_path / "elsewhere"), [])
+    assert line in str(refused.value) and "\n" not in str(refused.value)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))

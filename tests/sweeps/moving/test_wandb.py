@@ -1,6 +1,7 @@
 """`rrm-sweep export --to wandb`, in its offline mode."""
 
 import json
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from rrm.errors import UserError
 from sweeps.driver.ledger import Ledger
-from sweeps.moving.export_wandb import NEEDS_PACKAGE, export_to_wandb
+from sweeps.moving.export_wandb import NEEDS_PACKAGE, SENT, export_to_wandb
 from tests.sweeps.conftest import ending, measure_sections, run_here
 
 BLOCK, FULL, LAST = 32768, 1, 4  # bytes of a block, and kinds of parts that end a record
@@ -87,6 +88,30 @@ def test_a_failed_trial_is_a_failed_run(open_ledger: Callable[..., Ledger], monk
     export_to_wandb(ledger.store)
     (path,) = runs_of(ledger).values()
     assert {record.exit.exit_code for record in records_of(path) if record.HasField("exit")} == {1}
+
+
+@pytest.mark.parametrize(("mode", "line"), [
+    ("disabled", "--to wandb: wandb is turned off: wandb online, or set WANDB_MODE=online or offline"),
+    ("nonsense", "--to wandb: a setting of wandb is not valid: mode: Input should be 'online', 'offline'"),
+])  # fmt: skip
+def test_a_mode_that_sends_nothing_is_refused_and_counts_as_nothing_sent(
+    trained: Ledger, monkeypatch: pytest.MonkeyPatch, mode: str, line: str
+) -> None:
+    import wandb
+
+    wandb.teardown()  # a process reads the environment once
+    monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(UserError, match=re.escape(line)):
+        export_to_wandb(trained.store)
+    assert not (trained.store.driver_folder / SENT).exists()
+    wandb.teardown()
+
+
+@pytest.mark.parametrize("text", ["x", "[]", '{"a": 1}'])
+def test_a_damaged_list_of_what_was_sent_is_one_line(trained: Ledger, text: str) -> None:
+    (trained.store.driver_folder / SENT).write_text(text)
+    with pytest.raises(UserError, match=r"wandb.json: is damaged \(.*\): restore or remove it$"):
+        export_to_wandb(trained.store)
 
 
 def test_without_wandb_one_line_has_the_command(open_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
