@@ -49,9 +49,16 @@ def _new_law(kind: type[Extension], source: str, holders: dict[str, str]) -> Law
     """A law whose name no law before it has; `holders` has the names that are taken, and by what."""
     assert issubclass(kind, Law)
     if kind.name in holders:
-        raise UserError(source, f"defines the law {kind.name!r}, which {holders[kind.name]}: choose another name")
-    holders[kind.name] = f"{source} defines too"
+        remedy = "choose another name"
+        if holders[kind.name] == _defined_in(source):  # the sweeps of a report have two versions of a file
+            remedy = f"name the version to use with --laws {source}"
+        raise UserError(source, f"defines the law {kind.name!r}, which {holders[kind.name]}: {remedy}")
+    holders[kind.name] = _defined_in(source)
     try:
         return kind()
     except Exception as error:
         raise UserError(source, f"cannot be used: {kind.__name__}(): {type(error).__name__}: {first_line(error)}") from error
+
+
+def _defined_in(source: str) -> str:
+    return f"{source} defines too"

@@ -278,6 +278,24 @@ def test_an_edited_law_refuses_no_run_and_is_taken_into_the_store(folder: Path, 
     assert fit["status"] == "fitted"
 
 
+def test_an_edited_law_on_the_command_line_takes_the_place_of_the_stored_one(folder: Path, tmp_path: Path) -> None:
+    store = measured(folder, plugins=["my_law.py"])
+    (folder / "my_law.py").write_text(LAW.replace("< 3:", "< 2:"))
+    (fit,) = fits_of([store.location, "--laws", str(folder / "my_law.py")], tmp_path / "out")
+    assert fit["status"] == "fitted"
+
+
+def test_two_sweeps_with_two_versions_of_a_law_need_the_one_to_use(folder: Path, tmp_path: Path) -> None:
+    stores = []
+    for name, least in (("first", 3), ("second", 2)):
+        (folder / "my_law.py").write_text(LAW.replace("< 3:", f"< {least}:"))
+        stores.append(measured(folder, plugins=["my_law.py"], name=name).location)
+    with pytest.raises(UserError, match=r"which my_law.py defines too: name the version to use with --laws my_law.py"):
+        fits_of(stores, tmp_path / "out")
+    fits = fits_of([*stores, "--laws", str(folder / "my_law.py")], tmp_path / "out")
+    assert {fit["status"] for fit in fits} == {"fitted"}
+
+
 @pytest.mark.parametrize(("source", "line"), [
     ("import torch\n" + LAW, "my_law.py: must not import torch"),
     (LAW.replace('"logistic"', '"recurrence"'), "my_law.py: defines the law 'recurrence', which is built in"),
