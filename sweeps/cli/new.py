@@ -113,7 +113,9 @@ def _task_section(task: str, train: str | None, test: str | None, alphabet: str 
     if task not in CONFIGS:
         raise UserError("--task", f"must be a kind of task, got {task!r}; {suggest(task, CONFIGS)}")
     given = {"--train": train, "--test": test, "--alphabet": alphabet}
-    ineffective = next((option for option, value in given.items() if value is not None and option not in OPTIONS.get(task, ())), None)
+    ineffective = next(
+        (option for option, value in given.items() if value is not None and option not in OPTIONS.get(task, ())), None
+    )
     if ineffective is not None:
         known = " and ".join(kind for kind, options in OPTIONS.items() if ineffective in options)
         raise UserError(ineffective, f"has an effect on --task {known} alone, got the task {task}: leave it out")
