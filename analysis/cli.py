@@ -100,17 +100,19 @@ def write_results(request: Request) -> None:
     request.check_costs(tables)
     laws = laws_of(tables)
     fits = fit_laws(tables, request.budgets, laws)
+    notes = _notes(tables, fits, laws, request)
+    report = None if request.fits_only else _build(tables, fits)
     folder = request.folder
     _make(folder)
     write_fits(folder / "fits.json", fits)
     if request.verbose or request.fits_only:
         _print_fits(fits)
-    for note in _notes(tables, fits, laws, request):
+    for note in notes:
         _say(note)
-    if request.fits_only:
+    if report is None:
         _say(f"fits: {folder / 'fits.json'}")
         return
-    _report(tables, fits, folder, is_default_folder=request.out is None, verbose=request.verbose)
+    _write(report, folder, is_default_folder=request.out is None, verbose=request.verbose)
     if request.tracking_uri:
         put_into_mlflow([Place(request.tracking_uri, name) for name in dict.fromkeys(request.sweeps)], folder)
     elif request.csv is None:
@@ -147,13 +149,20 @@ def _without_watch() -> list[str]:
     return arguments[:at] + arguments[at + 2 :]
 
 
-def _report(tables: "Tables", fits: "list[Fit]", folder: Path, *, is_default_folder: bool, verbose: bool) -> None:
-    """Write the report into a folder and print its answer and cells."""
+def _build(tables: "Tables", fits: "list[Fit]") -> "Report":
+    """The report, with its sentences and figures, so that a law that cannot be used is refused before a folder is made."""
     from analysis.report.build import build_report
-    from analysis.report.page import write_report  # plots take seconds to import
 
     report = build_report(tables, fits)
-    titles = " and ".join(sorted(map(str, tables.trials["sweep"].unique())))
+    _ = report.findings
+    return report
+
+
+def _write(report: "Report", folder: Path, *, is_default_folder: bool, verbose: bool) -> None:
+    """Write the report into a folder and print its answer and cells."""
+    from analysis.report.page import write_report  # plots take seconds to import
+
+    titles = " and ".join(sorted(map(str, report.tables.trials["sweep"].unique())))
     command = shlex.join(["rrm-analyze", *sys.argv[1:], *(["--out", str(folder)] if is_default_folder else [])])
     _print(report, write_report(report, folder, titles, [command]), verbose=verbose)
 

@@ -91,14 +91,15 @@ class Request:
         return self.with_laws(tables)
 
     def with_laws(self, tables: "Tables") -> "Tables":
-        """The tables with the files of `--laws`, which take the place of files of the same names in the stores.
+        """The tables with the files of `--laws`, each in the place of a sweep's file of that name.
 
         Raises:
             UserError: a file cannot be read.
         """
         files = [read_file(Path(expand_home(path))) for path in self.laws]
-        stored = [file for file in tables.law_files if file.name not in {given.name for given in files}]
-        return replace(tables, law_files=tuple(dict.fromkeys([*stored, *files])))
+        named = {file.name for file in files}
+        others = [file for file in tables.law_files if file.name not in named]
+        return replace(tables, law_files=tuple(dict.fromkeys([*others, *files])))
 
     def _read_table(self) -> "Tables":
         from analysis.data.csv_import import load_csv

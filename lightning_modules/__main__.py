@@ -11,7 +11,7 @@ import torch
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.config import TrialConfig, load_trial, read_trial, write_trial
 from lightning_modules.outcome import Outcome
-from lightning_modules.record import Record, Row, read_result
+from lightning_modules.record import Record, Row, describe, read_result
 from lightning_modules.trial_folder import RESULT, TRIAL
 from rrm.defaults import FIRST_DEFAULTS, NEWEST_DEFAULTS, describe_defaults
 from rrm.errors import UserError, usage_error
@@ -99,7 +99,7 @@ def _run(config: TrialConfig, folder: Path, threads: int | None) -> Record:
         print(f"already finished: {result_file}")
     else:
         load_splits(config.task)  # a bad row, or a fault of a plug-in, is found before any file is written
-        _ = config.task.shape
+        describe(config)
         result = fit(config, _prepare(folder, config), _print_row)
         write_atomically(result_file, result.to_json())
         record = result.record

@@ -34,7 +34,7 @@ from rrm.models import TaggedModelConfig, tagged_union
 from rrm.models.trm import TRMConfig
 from rrm.plugins import files_of, parse_plugins, read_plugins
 from rrm.registry import BUILT_IN, Registry, registry_of
-from rrm.tasks import DEFAULT_KIND, TaskConfig
+from rrm.tasks import DEFAULT_KIND, PuzzleShape, TaskConfig
 from rrm.tasks.sudoku import SudokuConfig
 
 BudgetUnit = Literal["steps", "fresh_examples", "train_flops", "seconds"]
@@ -208,8 +208,15 @@ class TrialConfig(StrictConfig):
         return flatten(sections)
 
     def located(self, folder: Path) -> Self:
-        """The same trial with data paths made absolute, relative ones starting at `folder`."""
+        """The same trial with data paths made absolute, relative ones starting at `folder`.
+
+        Raises:
+            UserError: a data file cannot be read, or a task of a plug-in has no shape.
+        """
         located = self.model_copy(update={"task": self.task.located(folder)})
+        shape: object = located.task.shape
+        if not isinstance(shape, PuzzleShape):
+            raise UserError(f"task {self.task.kind}", f"shape must be a PuzzleShape, got {shape!r}")  # type: ignore[attr-defined]
         if self.fit.start_from is None:
             return located
         path = locate(folder, self.fit.start_from)

@@ -25,8 +25,10 @@ from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, DepthCurve, FitResult, Record, bin_points, depth_points, describe, step_points
 from lightning_modules.thinking import write_thinking
 from lightning_modules.trial_folder import BEST, CHECKPOINT, ITEMS, THINKING, WEIGHTS
+from rrm.errors import UserError
 from rrm.models import build_model
-from rrm.tasks import Split
+from rrm.tasks import Examples, Split
+from rrm.tasks.made_rows import find_judge_fault
 from rrm.trial_model import TrialModel
 from rrm.weights import load_weights, read_weights
 
@@ -127,10 +129,23 @@ def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, n
 def _split_result(split: Split, prefix: str, scores: Scores, data: TaskData, now: int) -> FitResult:
     """The part of a split: scores at the trained depth, the task's own measures, curves by depth and by bin of difficulty."""
     examples, curve = data.splits[split], scores.curve()
-    judged = data.task.judge(examples, scores.answers, scores.confidence)
+    judged = _judge(data, examples, scores)
     columns = {f"{split}/{name}": value for name, value in (curve.at(scores.trained_depth) | judged).items()}
     bins = bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
     return FitResult(columns | {f"{split}/examples": len(examples)}, depth_points(curve, prefix, now) + bins)
+
+
+def _judge(data: TaskData, examples: Examples, scores: Scores) -> dict[str, float]:
+    """The task's own measures.
+
+    Raises:
+        UserError: the task of a plug-in returns something else.
+    """
+    judged = data.task.judge(examples, scores.answers, scores.confidence)
+    fault = find_judge_fault(judged)
+    if fault is not None:
+        raise UserError(f"task {type(data.task).__name__}", fault)
+    return {name: float(value) for name, value in judged.items()}
 
 
 def _result(config: TrialConfig, module: RecursiveModule, ending: Record, points: Sequence[CurvePoint] = ()) -> FitResult:

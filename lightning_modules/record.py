@@ -1,16 +1,18 @@
 """Records: the columns that are known of a trial before it runs, and the points of its curves (names: docs/formats.md)."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
+from pydantic import BaseModel, ConfigDict, model_validator
+
 from lightning_modules.columns import BUDGET_COLUMNS, RECORD_METRICS, column_of, current_name, curve_of
 from lightning_modules.config import TrialConfig
+from lightning_modules.outcome import Outcome
 from rrm.compute import count_layers, count_parameters, count_recursion, inference_flops, train_step_flops
 from rrm.config import Cycles
-from rrm.errors import UserError, first_line
+from rrm.errors import UserError, first_line, require_content
 from rrm.format_version import check_format
 
 Record = dict[str, Any]  # column -> value, a row of trials.csv
@@ -76,6 +78,34 @@ def scores_of(row: Row) -> dict[str, float]:
     return {column: value for column, value in named.items() if column is not None}
 
 
+class _CurvePart(BaseModel):
+    """What readers use of a point of a curve."""
+
+    metric: str
+    axis: str
+    at: int
+    value: float
+
+
+class _ResultPart(BaseModel):
+    """Types of what readers use of a result.json of any version."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any]
+
+    fingerprint: str = ""
+    outcome: Outcome = Outcome.COMPLETED
+    params: int = 0
+    curves: list[_CurvePart] = []
+
+    @model_validator(mode="after")
+    def _refuse_scores_that_are_no_numbers(self) -> Self:
+        for name, value in self.__pydantic_extra__.items():
+            if "/" in name and not isinstance(value, int | float | None):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+        return self
+
+
 @dataclass(frozen=True)
 class FitResult:
     """The record of a trial that has ended, and its curves."""
@@ -87,16 +117,18 @@ class FitResult:
         return json.dumps(self.record | {"format": RESULT_FORMAT, "curves": self.curves}, indent=1)
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], where: str) -> Self:
+    def from_fields(cls, fields: Any, where: str) -> Self:
         """The result in the fields of a result.json, with today's names of metrics.
 
         Args:
             where: the file, for errors.
 
         Raises:
-            UserError: a later version wrote the file.
+            UserError: a later version wrote the file, or it is damaged.
         """
-        check_format(fields.get("format"), RESULT_FORMAT, where)
+        if isinstance(fields, dict):
+            check_format(fields.get("format"), RESULT_FORMAT, where)
+        require_content(fields, _ResultPart, where)
         record = {name: value for name, value in fields.items() if name not in {"format", "curves"}}
         curves: list[CurvePoint] = [point | {"metric": current_name(point["metric"])} for point in fields.get("curves", [])]
         return cls(record, curves)
@@ -111,7 +143,7 @@ def read_result(path: Path) -> FitResult:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         return FitResult.from_fields(fields, str(path))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(str(path), f"is not the result of a trial: {first_line(error)}") from None
 
 

@@ -159,6 +159,10 @@ class KindConfig(StrictConfig):
     from_plugin: ClassVar[Plugin | None] = None
     """The plug-in that defines the kind; None for a built-in one."""
 
+    def __hash__(self) -> int:
+        """Of any settings, lists too: data and counts are kept by config."""
+        return hash((type(self), self.model_dump_json()))
+
 
 class Cycles(NamedTuple):
     """The T and n of a recursive model, which a curriculum changes during training."""
@@ -172,10 +176,6 @@ class BaseModelConfig(KindConfig):
 
     The properties are those of a model that answers in one pass. They hold for the model too (`rrm.trial_model.TrialModel`).
     """
-
-    def __hash__(self) -> int:
-        """Of any settings, lists too: counts are kept by config."""
-        return hash((type(self), self.model_dump_json()))
 
     closed_forms: ClassVar[bool] = False
     """Whether the forms of rrm/compute.py hold for the model. A class that does not state it has its model counted."""

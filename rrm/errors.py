@@ -194,6 +194,21 @@ def from_validation(error: ValidationError, root: type, prefix: str = "", known:
     return UserError(path, f"{_sentence(same, section)}{example}{others}", fields)
 
 
+def require_content(value: object, shape: type[BaseModel], where: str) -> None:
+    """Refuse the content of a file that a program wrote and that lacks what its readers use.
+
+    Raises:
+        UserError: with the first part that is absent or of another type; `where` names the file.
+    """
+    try:
+        shape.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = join_keys(*first["loc"])
+        problem = "must be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+        raise UserError(where, f"is damaged ({path + ': ' if path else ''}{problem}): restore or remove it") from None
+
+
 def _name_others(paths: list[str]) -> str:
     """The fields that have problems too, by name where they are few."""
     named = list(dict.fromkeys(paths))
@@ -321,7 +336,9 @@ def _sentence(problems: list[ErrorDetails], section: type) -> str:
     if kind == "value_error":
         return str(context["error"])
     if value is None:
-        return "null is not a value: leave the key out for its default"
+        field = fields_by_key(section).get(str(problem["loc"][-1]))
+        required = field is not None and field.is_required()
+        return "must have a value, got null" if required else "null is not a value: leave the key out for its default"
     return f"must {_rules(problems)}, got {_shortened(repr(value))}{_comma_hint(value)}"
 
 

@@ -15,8 +15,9 @@ ConfigT = TypeVar("ConfigT", bound=KindConfig)
 
 
 def classes_of(module: ModuleType) -> list[type]:
-    """The classes that a module defines; those that it imports are not among them."""
-    return [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    """The classes that a module defines, each once; those that it imports are not among them."""
+    defined = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    return list(dict.fromkeys(defined))  # a class may have two names
 
 
 def classes_in(package: str) -> list[type]:
@@ -32,24 +33,24 @@ def configs_by_kind(pairs: Iterable[tuple[type, type[ConfigT]]]) -> dict[str, ty
         pairs: classes of tasks or of models, each with its class of settings.
 
     Raises:
-        TypeError: a class lacks methods or has the settings of another one, its kind is no text, or two classes have one kind.
+        TypeError: a class lacks methods, its kind is no text, two classes have one kind, or settings are those of another class.
     """
     configs: dict[str, type[ConfigT]] = {}
     for built, config in pairs:
         kind = config.model_fields["kind"].default
-        if not isinstance(kind, str):
+        if not isinstance(kind, str) or not kind:
             raise TypeError(f'the kind of {config.__name__} must have a default: kind: Literal["NAME"] = "NAME"')
         for part in (built, config):
             if inspect.isabstract(part):
                 lacking = ", ".join(sorted(part.__abstractmethods__))  # type: ignore[attr-defined]
                 raise TypeError(f"{part.__name__} must define {lacking}")
-        owner = vars(config).get("built_class")  # not that of a base class
-        if owner not in (None, built) and kind not in configs:
-            rule = f"{built.__name__} must have settings of its own, because {config.__name__} builds {owner.__name__}"
-            raise TypeError(f"{rule}: derive a class from {config.__name__} with another kind")
         if kind in configs:
             others = f"{configs[kind].built_class.__name__} and {built.__name__}"
             raise TypeError(f"{others} have one kind, {kind!r}: give one of them another kind")
+        owner = vars(config).get("built_class", built)  # a class of settings inherits the attribute of its base
+        if owner is not built:
+            rule = f"{built.__name__} must have settings of its own, got {config.__name__}, those of {owner.__name__}"
+            raise TypeError(f"{rule}: derive a class from them, with another kind")
         configs[kind] = config
         config.built_class = built
     return configs

@@ -14,8 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rrm.config import BaseModelConfig, Cycles, LossConfig
+from rrm.errors import UserError
 from rrm.models import build_model
 from rrm.optim import PUZZLE_EMBEDDING
+from rrm.plugins import faults_of
 from rrm.tasks.task import PuzzleShape
 from rrm.trial_model import Batch, TrialModel
 
@@ -41,6 +43,9 @@ def measure_model(config: BaseModelConfig, shape: PuzzleShape, cycles: Cycles | 
 
     Args:
         cycles: T and n in a training step, where a curriculum sets them; the model's own where absent.
+
+    Raises:
+        UserError: the model of a plug-in does not keep to the interface.
     """
 
     def measure(device: torch.device) -> Measured:
@@ -49,7 +54,7 @@ def measure_model(config: BaseModelConfig, shape: PuzzleShape, cycles: Cycles | 
         sizes = {network: sum(weight.numel() for weight in network.parameters()) for network in networks}
         applied: Counter[nn.Module] = Counter()
         hooks = [network.register_forward_hook(lambda called, *_: applied.update([called])) for network in networks]
-        answer_flops = _count_flops(lambda: _answer(model.eval(), rows))
+        answer_flops = _count_flops(lambda: _answer(model.eval(), rows, shape))
         for hook in hooks:
             hook.remove()
         train_flops = _count_flops(lambda: torch.autograd.backward(_train(model.train(), rows, LossConfig(), cycles)))
@@ -67,7 +72,7 @@ def measure_model(config: BaseModelConfig, shape: PuzzleShape, cycles: Cycles | 
             train_flops=train_flops,
         )
 
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), faults_of(config.from_plugin, f"model {config.kind}"):
         return _without_values(measure)
 
 
@@ -103,8 +108,15 @@ def _blank_rows(count: int, shape: PuzzleShape, device: torch.device) -> Batch:
 
 
 @torch.no_grad()
-def _answer(model: TrialModel[Any], rows: Batch) -> None:
-    next(model.answer_depths(rows, 1))
+def _answer(model: TrialModel[Any], rows: Batch, shape: PuzzleShape) -> None:
+    """Answer blank rows.
+
+    Raises:
+        UserError: the logits have another shape than [B, L, V].
+    """
+    given, wanted = tuple(next(model.answer_depths(rows, 1)).logits.shape), (len(rows["inputs"]), shape.length, shape.vocabulary)
+    if given != wanted:
+        raise UserError(f"model {model.config.kind}", f"the logits of one puzzle must be [B, L, V] = {wanted}, got {given}")
 
 
 def _train(model: TrialModel[Any], rows: Batch, loss: LossConfig, cycles: Cycles | None = None) -> Tensor:

@@ -9,7 +9,8 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.abc import SourceLoader
 from importlib.machinery import ModuleSpec
@@ -174,10 +175,10 @@ def import_plugin(plugin: Plugin) -> ModuleType:
         try:
             _Loader(_contents[digest]).exec_module(module)
         except BaseException as error:
-            del sys.modules[name]
-            if isinstance(error, Exception | SystemExit):
-                raise _import_error(_contents[digest].path, error) from None
-            raise  # Ctrl-C
+            del sys.modules[name]  # a half of a module would be taken for the whole one
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise _import_error(_contents[digest].path, error) from None
         return module
 
 
@@ -200,6 +201,28 @@ def fault_of_plugin(error: BaseException) -> UserError | None:
         return None
     where = f"{frames[-1].filename}, line {frames[-1].lineno}"
     return UserError(where, f"{frames[-1].name} raised {type(error).__name__}: {first_line(error)}")
+
+
+@contextmanager
+def faults_of(plugin: Plugin | None, what: str) -> Iterator[None]:
+    """Code that uses what a plug-in defines: an exception of it is one line, also where no file of a plug-in raised.
+
+    Args:
+        plugin: where absent, all exceptions pass.
+        what: the kind, for the message.
+
+    Raises:
+        UserError: the code raised, and no file of a plug-in took part, for which `fault_of_plugin` has the place.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if plugin is None or fault_of_plugin(error) is not None:
+            raise
+        problem = f"does not keep to the interface: {type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{what} of {plugin.name}", problem) from error
 
 
 # -- installed packages -----------------------------------------------------------------------------------------------

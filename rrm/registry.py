@@ -119,6 +119,7 @@ class _Draft:
         self.sources: dict[tuple[str, str], Plugin] = {}
         self.extensions: dict[ExtensionKey, type[Extension]] = {}
         self.broken: dict[str, UserError] = {}
+        self.files: dict[str | None, str] = {}  # names by digest
 
     def finish(self) -> Registry:
         if not self.sources and not self.broken:
@@ -139,6 +140,9 @@ class _Draft:
             raise UserError(where, f"must define a task or a model by its entry point, got {named.__name__}")
 
     def add_file(self, plugin: Plugin, where: str) -> None:
+        if plugin.sha256 in self.files:
+            raise UserError(where, f"has the content of {self.files[plugin.sha256]}, which is named too: leave one of them out")
+        self.files[plugin.sha256] = plugin.name
         classes = classes_of(import_plugin(plugin))
         has_kinds = self._add_kinds(plugin, where, classes) > 0
         self._add_extensions(plugin, where, classes, has_kinds=has_kinds)

@@ -29,7 +29,7 @@ from analysis.laws.cells import (
     law_misfit,
     read_recursion,
 )
-from analysis.laws.costs import COSTS, MIN_EXPONENT, cost_exponents
+from analysis.laws.costs import COSTS, Cost, read_cost
 from analysis.laws.drawing import LOSS_LABEL, R_LABEL, interval_columns
 from analysis.laws.fit import Fit, Quality, only_bounded
 from analysis.laws.groups import Budgets, Group
@@ -43,27 +43,6 @@ CURVE_POINTS = 40
 SHOWN_BUDGETS = (0.25, 1.0, 4.0)  # factors of the budget whose lines a figure has
 EDGE, NO_PREFERENCE, EXTRAPOLATION = "edge", "no_preference", "extrapolation"
 CURVATURE = 3  # place of q in the coefficients of the surface
-
-
-@dataclass(frozen=True)
-class Cost:
-    """log C = k_0 + k_1 log N + k_2 log R, not centred."""
-
-    name: str
-    constant: float
-    size: float
-    recursion: float
-
-    @property
-    def kappa(self) -> float:
-        return self.recursion / self.size
-
-    def log_size(self, budget: float, log_recursion: float) -> float:
-        """log N that a budget in FLOPs leaves at this log R."""
-        return float((np.log(budget) - self.constant - self.recursion * log_recursion) / self.size)
-
-    def flops(self, log_size: float, log_recursion: float) -> float:
-        return float(np.exp(self.constant + self.size * log_size + self.recursion * log_recursion))
 
 
 @dataclass(frozen=True)
@@ -113,7 +92,7 @@ class ComputeOptimal(Law):
         cells = read_recursion(known)
         if find_reason(known, cells) is not None:
             return []
-        costs = [cost for name in COSTS if (cost := _read_cost(known, cells, name)) is not None]
+        costs = [cost for name in COSTS if (cost := read_cost(known, cells, name)) is not None]
         if not costs:
             return []
         law = fit_law(cells)
@@ -193,15 +172,6 @@ def _state_edge(choice: Choice, smallest: float) -> str:
     beyond = "" if choice.recursion <= 1 else "; what lies beyond that edge is not known"
     run = f"R {choice.recursion:g}, the {edge} of the design, with {choice.params_recursed:,.0f} recursed parameters"
     return f"spend on {better}, not on {worse} ({pays}): {run}{beyond}"
-
-
-def _read_cost(group: Group, cells: Cells, name: str) -> Cost | None:
-    """How a cost grows with N and R; None where it is no function of these."""
-    columns = np.column_stack([np.ones(len(cells.names)), -np.log(cells.recursed), -cells.log_recursion])
-    exponents = cost_exponents(group, name, columns)
-    if exponents is None or -exponents[2] < MIN_EXPONENT:
-        return None
-    return Cost(name, float(exponents[0]), -float(exponents[1]), -float(exponents[2]))
 
 
 @dataclass(frozen=True)
@@ -288,7 +258,7 @@ def _recommend(fit: BudgetFit, surface: Surface, cost: Cost, budget: float) -> B
         estimates=only_bounded(estimates),
         flags=(*fit.flags, *(flag for flag, is_set in flags.items() if is_set)),
         fitted_range=_range(surface, cost, log_best),
-        choice=Choice(float(np.exp(log_best)), float(np.exp(log_size)), float(2**cost.kappa)),
+        choice=Choice(float(np.exp(log_best)), float(np.exp(log_size)), cost.break_even_rate),
         slices=_slices(surface, cost, budget),
     )
 

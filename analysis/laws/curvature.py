@@ -40,6 +40,7 @@ class CurvatureFit(Fit):
     """The form with a curvature term, which has an exchange rate for every R."""
 
     local_rates: pd.DataFrame | None = None  # columns kind (law, model_free), recursion, estimate, low, high
+    break_even_rate: float | None = None  # the rate above which recursion pays at equal FLOPs of an answer
 
     def further_json(self) -> dict[str, Any]:
         return {"local_exchange_rates": [] if self.local_rates is None else self.local_rates.to_dict("records")}
@@ -141,7 +142,9 @@ def draw_local_rates(fit: CurvatureFit) -> FigureData | None:
         series.append(Series("without a law, between two R", *columns, color=1, style="points"))
     ends = [float(rates["recursion"].min()), float(rates["recursion"].max())]
     series.append(Series("worth nothing", ends, [1.0, 1.0], color=BLACK, dash=2, style="curve"))
-    series.append(Series("break-even where FLOPs grow as parameters x R", ends, [2.0, 2.0], color=BLACK, dash=1, style="curve"))
+    if fit.break_even_rate is not None:
+        level = [fit.break_even_rate] * 2
+        series.append(Series("break-even at equal FLOPs of an answer", ends, level, color=BLACK, dash=1, style="curve"))
     return FigureData(
         f"exchange_rate{fit.suffix}", "What one doubling of recursion is worth",
         "Factor in recursed parameters; band and bars: 95 % CI. Below 1, more recursion harms. "

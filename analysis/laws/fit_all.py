@@ -14,7 +14,10 @@ from analysis.laws.groups import Budgets, Group, groups_of, trials_with
 from analysis.laws.law import Law, require_list
 from analysis.laws.own_laws import own_laws
 from analysis.laws.suggest_design import Suggestions
+from analysis.statistics.interval import Interval
 from lightning_modules.outcome import Outcome
+from rrm.errors import UserError
+from sweeps.design.reasons import Reason
 
 
 def find_laws() -> list[Law]:
@@ -70,7 +73,22 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law]
 def _fit_group(group: Group, laws: Sequence[Law]) -> Iterator[Fit]:
     for law in laws:
         if group.has(law.needs):
-            yield from require_list(law, "fit", law.fit(group), Fit)
+            yield from map(_require_parts, require_list(law, "fit", law.fit(group), Fit))
+
+
+def _require_parts(fit: Fit) -> Fit:
+    """A fit, refused where a report could not state its reason or its estimates.
+
+    Raises:
+        UserError: the law gave it something else.
+    """
+    where, reason = f"law {fit.law}", fit.reason
+    if reason is not None and not isinstance(reason, Reason):
+        raise UserError(where, f"the reason of a fit must be one of analysis.Reason, got {reason!r}")
+    for name, estimate in fit.estimates.items():
+        if not isinstance(estimate, Interval):
+            raise UserError(where, f"the estimate {name} of a fit must be an analysis.Interval, got {estimate!r}")
+    return fit
 
 
 def any_failed(trials: pd.DataFrame, group: Group) -> bool:

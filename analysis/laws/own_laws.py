@@ -49,16 +49,32 @@ def _new_law(kind: type[Extension], source: str, holders: dict[str, str]) -> Law
     """A law whose name no law before it has; `holders` has the names that are taken, and by what."""
     assert issubclass(kind, Law)
     if kind.name in holders:
-        remedy = "choose another name"
-        if holders[kind.name] == _defined_in(source):  # the sweeps of a report have two versions of a file
-            remedy = f"name the version to use with --laws {source}"
+        is_version = holders[kind.name] == f"{source} defines too"
+        remedy = f"name the version to use: --laws {source}" if is_version else "choose another name"
         raise UserError(source, f"defines the law {kind.name!r}, which {holders[kind.name]}: {remedy}")
-    holders[kind.name] = _defined_in(source)
+    _check_facts(kind, source)
+    holders[kind.name] = f"{source} defines too"
     try:
         return kind()
     except Exception as error:
         raise UserError(source, f"cannot be used: {kind.__name__}(): {type(error).__name__}: {first_line(error)}") from error
 
 
-def _defined_in(source: str) -> str:
-    return f"{source} defines too"
+def _check_facts(kind: type[Law], source: str) -> None:
+    """Refuse attributes of the class that are of another form than those of `Law`.
+
+    Raises:
+        UserError: with the form.
+    """
+    forms = {
+        "needs": ('(("test/exact_accuracy",), ("recursion",))', all(_are_words(columns) for columns in kind.needs)),
+        "spans": ('("model.state_reset",)', isinstance(kind.spans, tuple) and _are_words(kind.spans)),
+        "grows": ('("recursion",)', _are_words(kind.grows) and {"size", "recursion"}.issuperset(kind.grows)),
+    }
+    for name, (example, holds) in forms.items():
+        if not holds:
+            raise UserError(source, f"{kind.__name__}.{name} must be such as {example}, got {getattr(kind, name)!r}")
+
+
+def _are_words(values: object) -> bool:
+    return isinstance(values, tuple | list) and all(isinstance(value, str) for value in values)

@@ -8,8 +8,9 @@ from analysis.laws.drawing import draw_fits
 from analysis.laws.fit import Fit
 from analysis.laws.groups import Budgets
 from analysis.laws.headline import Headline
-from analysis.laws.law import Law
+from analysis.laws.law import Law, require_list
 from analysis.laws.sentence import Sentence, capitalize
+from rrm.errors import UserError
 
 
 def describe_fits(fits: Sequence[Fit], headlines: Sequence[Headline] = ()) -> list[Sentence]:
@@ -23,9 +24,15 @@ def state_first(fits: Sequence[Fit], headlines: Sequence[Headline]) -> list[Sent
     A law that spans what separates several headlines comes before them: it is about all trials.
     """
     rated = [one for one in headlines if one.reason is None]
-    sentences = [sentence for law, part in _by_law(fits) if _leads(law, rated) for sentence in law.sentences(part)]
+    sentences = [
+        sentence
+        for law, part in _by_law(fits)
+        if _leads(law, rated)
+        for sentence in require_list(law, "sentences", law.sentences(part), Sentence)
+    ]
     sentences += [sentence for one in rated for sentence in one.sentences]
-    sentences += [sentence for fit in fits if fit.is_asked and fit.is_fitted for sentence in fit.fitted_by.sentence(fit)]
+    asked = [fit for fit in fits if fit.is_asked and fit.is_fitted]
+    sentences += [one for fit in asked for one in require_list(fit.fitted_by, "sentence", fit.fitted_by.sentence(fit), Sentence)]
     return _capitalized(sentences)
 
 
@@ -34,9 +41,9 @@ def state_further(fits: Sequence[Fit], headlines: Sequence[Headline]) -> list[Se
     rated = [one for one in headlines if one.reason is None]
     parts = sorted(_by_law(fits), key=lambda part: not part[0].is_leading)
     others = [(law, [fit for fit in part if not fit.is_asked]) for law, part in parts if not _leads(law, rated)]
-    sentences = [sentence for law, part in others for sentence in law.sentences(part)]
+    sentences = [sentence for law, part in others for sentence in require_list(law, "sentences", law.sentences(part), Sentence)]
     sentences += [sentence for one in headlines if one.reason is not None for sentence in one.sentences]
-    sentences += [sentence for law, part in parts for sentence in law.refusals(part)]
+    sentences += [sentence for law, part in parts for sentence in require_list(law, "refusals", law.refusals(part), Sentence)]
     return _capitalized(sentences)
 
 
@@ -54,7 +61,7 @@ def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:
     Returns:
         Those of single fits and of leading laws; and the lines of the other laws.
     """
-    single = [figure for law, part in _by_law(fits) for fit in part if (figure := law.figure(fit)) is not None]
+    single = [figure for law, part in _by_law(fits) for fit in part if (figure := _figure(law, fit)) is not None]
     leading, other = list[FigureData](), list[FigureData]()
     for law, part in _by_law(fits):
         for form in dict.fromkeys(fit.form for fit in part):
@@ -64,9 +71,22 @@ def draw_laws(fits: Sequence[Fit]) -> tuple[list[FigureData], list[FigureData]]:
     return [*single, *leading], other
 
 
+def _figure(law: Law, fit: Fit) -> FigureData | None:
+    """The figure of a fit.
+
+    Raises:
+        UserError: the law returns something else.
+    """
+    figure: object = law.figure(fit)
+    if figure is not None and not isinstance(figure, FigureData):
+        raise UserError(f"law {law.name}", f"figure must return a FigureData or None, got {type(figure).__name__}")
+    return figure
+
+
 def note_unanswered(fits: Sequence[Fit], budgets: Budgets, laws: Sequence[Law]) -> list[str]:
     """A note for each budget that no law answers."""
-    return [note for law in laws for note in law.unanswered([fit for fit in fits if fit.law == law.name], budgets)]
+    own = {law: [fit for fit in fits if fit.law == law.name] for law in laws}
+    return [note for law in laws for note in require_list(law, "unanswered", law.unanswered(own[law], budgets), str)]
 
 
 def _by_law(fits: Sequence[Fit]) -> Iterator[tuple[Law, list[Fit]]]:

@@ -35,6 +35,7 @@ from analysis.laws.cells import (
     read_recursion,
 )
 from analysis.laws.corners import add_corners
+from analysis.laws.costs import ANSWER_COST, read_cost
 from analysis.laws.curvature import (
     CurvatureFit,
     draw_local_rates,
@@ -98,7 +99,9 @@ class Recurrence(Law):
         flags = flags_of_curvature(cells)
         one = _estimate(one, cells)
         one = replace(one, estimates=one.estimates | only_bounded({"exchange_rate_model_free": rate}), flags=(*one.flags, *flags))
-        curved = estimate_curvature(replace(curved, flags=flags), cells, between, middle_of_r(group))
+        cost = read_cost(group, cells, ANSWER_COST)
+        curved = replace(curved, flags=flags, break_even_rate=cost.break_even_rate if cost else None)
+        curved = estimate_curvature(curved, cells, between, middle_of_r(group))
         return _keep_without_the_law(one), _keep_without_the_law(curved)
 
     def figure(self, fit: Fit) -> FigureData | None:

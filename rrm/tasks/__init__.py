@@ -1,7 +1,8 @@
 """Tasks: puzzles with a known answer, a file each: settings with a `kind`, and the subclass of `Task` whose `config` they are."""
 
+import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rrm.kinds import classes_in, configs_by_kind, default_first, union_by_kind
 from rrm.tasks.task import SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task
@@ -15,8 +16,15 @@ def find_tasks(classes: Iterable[type]) -> dict[str, type[BaseTaskConfig]]:
     Raises:
         TypeError: a task is not complete, or two tasks have one kind.
     """
-    tasks = [(family, get_type_hints(family)["config"]) for family in classes if issubclass(family, Task)]
+    tasks = [(family, _config_of(family)) for family in classes if issubclass(family, Task)]
     return configs_by_kind((family, config) for family, config in tasks if "kind" in config.model_fields)
+
+
+def _config_of(family: type[Task]) -> Any:
+    """The class that annotates `config`. Other annotations are not read: they may have names that type checkers alone import."""
+    owner = next(part for part in family.__mro__ if "config" in inspect.get_annotations(part))
+    alone = {"__module__": owner.__module__, "__annotations__": {"config": inspect.get_annotations(owner)["config"]}}
+    return get_type_hints(type(owner.__name__, (), alone))["config"]
 
 
 CONFIGS = default_first(find_tasks(classes_in(__name__)), DEFAULT_KIND)

@@ -75,14 +75,20 @@ def count_votes(
 
 
 def rank(votes: Sequence[tuple[np.ndarray, float]]) -> list[np.ndarray]:
-    """Distinct answers, best first: by the number of votes, then by the mean halting probability."""
-    confidences: dict[Key, list[float]] = defaultdict(list)
+    """Distinct answers, best first: by the number of votes, then by the mean halting probability.
+
+    Probabilities are added in the order of the votes, as in the official code: another order rounds differently, and means that are
+    equal but for rounding decide between answers.
+    """
+    counts: dict[Key, int] = defaultdict(int)
+    totals: dict[Key, float] = defaultdict(float)
     grids: dict[Key, np.ndarray] = {}
     for grid, confidence in votes:
         key = key_of(grid)
-        confidences[key].append(confidence)
+        counts[key] += 1
+        totals[key] += confidence
         grids[key] = grid
-    order = sorted(grids, key=lambda key: (len(confidences[key]), np.mean(confidences[key])), reverse=True)
+    order = sorted(grids, key=lambda key: (counts[key], totals[key] / counts[key]), reverse=True)
     return [grids[key] for key in order]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from rrm.errors import UserError
 from rrm.files import draft_of, expand_home
+from rrm.tasks.made_rows import find_fault, find_task_fault
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task
 
 META = "meta.json"  # written last
@@ -47,7 +48,7 @@ def load_data(task: Task) -> Data:
     """The splits of a task, built where this machine does not have them; those that lie in files are used from there.
 
     Raises:
-        UserError: a data file has a bad row, or the cache cannot be read or written.
+        UserError: a data file has a bad row, the task makes rows that cannot be used, or the cache cannot be read or written.
     """
     mapped = task.mapped_splits()
     if mapped is not None:
@@ -70,17 +71,28 @@ def keep_facts(key: Mapping[str, Any], find: Callable[[], dict[str, Any]]) -> di
         key: all that the facts depend on beside the code of this package.
         find: finds facts that the cache does not have.
     """
-    path = cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError):  # absent, or damaged
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["digest"] == _digest_of(kept["facts"]):
-            return dict(kept["facts"])
-    facts = find()
+    kept = read_facts(key)
+    if kept is not None:
+        return kept
+    facts, path = find(), _facts_path(key)
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path) as draft:
             draft.write_text(json.dumps({"digest": _digest_of(facts), "facts": facts}), encoding="utf-8")
     return facts
+
+
+def read_facts(key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Facts that the cache keeps; None where they are absent or damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(_facts_path(key).read_text(encoding="utf-8"))
+        if kept["digest"] == _digest_of(kept["facts"]):
+            return dict(kept["facts"])
+    return None
+
+
+def _facts_path(key: Mapping[str, Any]) -> Path:
+    return cache_folder() / f"facts-{_digest_of({**key, 'code': _code_digest()})}.json"
 
 
 def _read(task: Task, folder: Path) -> Data | None:
@@ -122,14 +134,16 @@ def _build(task: Task, folder: Path) -> Data:
             shutil.rmtree(leftover)
         draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}.draft-", dir=folder.parent))
         try:
+            _refuse(task, find_task_fault(task))
             digest, names = hashlib.sha256(), {}
             for split, count in task.counts.items():
-                parts = task.make(split, count, task.config.seed).arrays()
+                parts = _make(task, split, count).arrays()
                 _digest_split(digest, split, parts)
                 names[split] = list(parts)
                 for name, array in parts.items():
                     _write(draft / f"{split}.{name}.npy", array)
-            meta = {"fingerprint": _fingerprint(digest), "facts": task.facts(), "splits": names}
+            facts = {name: int(value) for name, value in task.facts().items()}  # numpy's numbers are no JSON
+            meta = {"fingerprint": _fingerprint(digest), "facts": facts, "splits": names}
             (draft / META).write_text(json.dumps(meta), encoding="utf-8")
             _remove(folder)
             draft.rename(folder)
@@ -139,6 +153,23 @@ def _build(task: Task, folder: Path) -> Data:
     if data is None:
         raise UserError(str(folder), "is damaged again after it was built: RRM_DATA_CACHE names another folder")
     return data
+
+
+def _make(task: Task, split: Split, count: int) -> Examples:
+    """The rows of a split.
+
+    Raises:
+        UserError: they cannot be trained on and scored.
+    """
+    made = task.make(split, count, task.config.seed)
+    _refuse(task, find_fault(task, split, made))
+    return made
+
+
+def _refuse(task: Task, fault: str | None) -> None:
+    """Refuse a task, which may be that of a plug-in, where it has a fault."""
+    if fault is not None:
+        raise UserError(f"task {type(task).__name__}", fault)
 
 
 def _remove(folder: Path) -> None:

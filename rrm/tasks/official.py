@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
+from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import FilePath, locate
 from rrm.tasks.arc_grids import decode
@@ -48,6 +49,12 @@ class OfficialConfig(BaseTaskConfig):
     sha256: str | None = None
     """SHA-256 over the files of the folder. It is checked where it is given, and filled in when a spec is loaded."""
 
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        if self.sets is not None and len(set(self.sets)) < len(self.sets):
+            raise RuleError(f"sets must have each name once, got {list(self.sets)}: remove one", "sets")
+        return self
+
     @property
     def shape(self) -> PuzzleShape:
         """Settings alone once the folder is located; before that the folder is read."""
@@ -76,13 +83,16 @@ class OfficialConfig(BaseTaskConfig):
         read_splits(located)
         return located
 
+    def split(self, folder: Folder) -> OfficialSplits:
+        return split_folder(folder, validation=self.validation, test_groups=self.test_groups, seed=self.seed)
+
     def compared_digest(self, folder: Folder) -> str:
         """The digest of the folder.
 
         Raises:
-            UserError: it is not the one that the config has, or a file cannot be read.
+            UserError: it is not the one that the config has, or a file is absent, damaged or breaks a rule.
         """
-        digest = folder.digest()
+        digest = folder.digest(lambda: self.split(folder))
         if self.sha256 not in (None, digest):
             problem = f"is not the folder of this trial: its sha256 is {digest}, expected {self.sha256}"
             raise UserError(str(folder.path), f"{problem}: name the folder that it was, or leave sha256 out")
@@ -108,13 +118,8 @@ def read_splits(config: OfficialConfig) -> OfficialSplits:
         UserError: a file is absent, damaged or breaks a rule, or the folder has changed.
     """
     folder = open_folder(config.path, config.sets)
-    return split_folder(
-        folder,
-        config.compared_digest(folder),
-        validation=config.validation,
-        test_groups=config.test_groups,
-        seed=config.seed,
-    )
+    config.compared_digest(folder)
+    return config.split(folder)
 
 
 class Official(Task):

@@ -7,12 +7,11 @@ puzzle) and `group_indices` [groups + 1] (first puzzle of each group).
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from stat import S_ISDIR
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,6 +33,8 @@ BUILT = "name a folder that a dataset builder of HRM or TRM wrote"
 
 Version = tuple[str, int, int]  # path, bytes and time of change of a file
 
+_DIGESTS: dict[tuple[Version, ...], str] = {}  # digests of the folders that this process has used
+
 
 class Metadata(BaseModel):
     """What a `dataset.json` states; its other keys are statistics."""
@@ -46,7 +47,7 @@ class Metadata(BaseModel):
     ignore_label_id: int | None
     blank_identifier_id: int = Field(ge=0)
     num_puzzle_identifiers: int = Field(ge=1, lt=2**31)
-    sets: list[Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$")]] = Field(min_length=1)
+    sets: list[str] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -55,6 +56,10 @@ class Metadata(BaseModel):
         if self.blank_identifier_id >= self.num_puzzle_identifiers:
             rule = f"blank_identifier_id must be below num_puzzle_identifiers ({self.num_puzzle_identifiers})"
             raise RuleError(f"{rule}, got {self.blank_identifier_id}: correct one of them")
+        unusable = next((name for name in self.sets if not PLAIN_NAME.fullmatch(name)), None)
+        if unusable is not None:
+            rule = "sets must have names of letters, digits, dots, dashes and underscores, a letter or digit first"
+            raise RuleError(f"{rule}, got {unusable!r}: rename the set and its files")
         if len(set(self.sets)) < len(self.sets):
             raise RuleError(f"sets must have each name once, got {self.sets}: remove one")
         return self
@@ -90,13 +95,25 @@ class Folder:
         ]
         return [self.path / IDENTIFIERS, *(self.path / half / METADATA for half in HALVES), *arrays]
 
-    def digest(self) -> str:
-        """SHA-256 over all files, read once for each size and time of change that they have had on this machine.
+    def digest(self, check: Callable[[], object]) -> str:
+        """SHA-256 over all files, which are read and checked once for each size and time of change that they had on this machine.
+
+        Args:
+            check: what else may refuse the folder; nothing is kept of a folder that is refused.
 
         Raises:
-            UserError: a file cannot be read.
+            UserError: a file cannot be read, is damaged or breaks a rule.
         """
-        return _digest(self.path, tuple(_version(path) for path in self.files))
+        versions = tuple(_version(path) for path in self.files)
+        if versions not in _DIGESTS:
+            _DIGESTS[versions] = str(keep_facts({"official files": versions}, lambda: self._checked_digest(check))["sha256"])
+        return _DIGESTS[versions]
+
+    def _checked_digest(self, check: Callable[[], object]) -> dict[str, str]:
+        check()
+        sha256 = _hash_files(self.path, self.files)
+        check_content(self, sha256)
+        return {"sha256": sha256}
 
     def identifiers(self) -> list[str]:
         """The name of each puzzle identifier.
@@ -177,12 +194,6 @@ def _version(path: Path) -> Version:
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}") from None
     return str(path), facts.st_size, facts.st_mtime_ns
-
-
-@lru_cache(maxsize=64)
-def _digest(folder: Path, files: tuple[Version, ...]) -> str:
-    kept = keep_facts({"official files": files}, lambda: {"sha256": _hash_files(folder, [Path(path) for path, _, _ in files])})
-    return str(kept["sha256"])
 
 
 def _hash_files(folder: Path, files: list[Path]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.tasks.official_files import Folder, check_content, open_sets
+from rrm.tasks.official_files import Folder, open_sets
 from rrm.tasks.official_rows import MappedExamples, Rows, TokenMap, first_of, join_sets
 from rrm.tasks.task import PAD, Examples, Split
 
@@ -32,11 +32,10 @@ def is_arc(folder: Folder) -> bool:
     return is_canvas and known.num_puzzle_identifiers > 1
 
 
-def split_folder(folder: Folder, sha256: str, *, validation: float, test_groups: int | None, seed: int) -> OfficialSplits:
-    """Check a folder, and draw the rows of each split.
+def split_folder(folder: Folder, *, validation: float, test_groups: int | None, seed: int) -> OfficialSplits:
+    """Draw the rows of each split; tokens are not looked at.
 
     Args:
-        sha256: digest of the folder.
         validation: share of the training groups that is held out.
         test_groups: largest number of test groups.
 
@@ -44,11 +43,10 @@ def split_folder(folder: Folder, sha256: str, *, validation: float, test_groups:
         UserError: a file is damaged or breaks a rule, or nothing is left for training.
     """
     train, test = (join_sets(open_sets(folder, half), tokens_of(folder), scores_all=is_arc(folder)) for half in ("train", "test"))
-    check_content(folder, sha256)
     held = _draw_held_out(train, np.unique(test.puzzle_identifiers), validation, np.random.default_rng([seed, 0]))
     if held.whole.all():
-        problem = f"must have training groups beside those held out for validation, got {len(train.groups)}: add groups"
-        raise UserError(str(folder.path / "train"), problem)
+        rule = f"must have training groups beside those held out for validation, got {len(train.groups)}"
+        raise UserError(str(folder.path / "train"), f"{rule}: add groups, or give a smaller task.validation")
     tested = np.arange(len(test.groups))
     if test_groups is not None:
         tested = np.sort(np.random.default_rng([seed, 1]).permutation(tested)[:test_groups])

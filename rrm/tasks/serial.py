@@ -113,7 +113,7 @@ class SerialTask(Task):
         unasked = np.zeros((number, self.config.digits), dtype=np.uint8)
         inputs = np.concatenate((self._write_steps(k), tokens), axis=1)
         labels = np.concatenate((unasked, self.solve(k, tokens)), axis=1)
-        return Examples.single(inputs, labels, labels > 0, {"k": k})
+        return Examples.single(inputs, labels, labels > 0, {"k": k}, self.shape.vocabulary)
 
     def _write_steps(self, k: np.ndarray) -> np.ndarray:
         """Binary tokens of k [N], most significant first, [N, digits]."""

@@ -17,7 +17,7 @@ from rrm.config import RuleError
 from rrm.errors import UserError
 from rrm.files import FilePath, checked_sha256, locate
 from rrm.tasks.table_rules import MAX_INTEGER, MAX_TOKEN, OPTIONAL, REQUIRED, Rows, TableFormat
-from rrm.tasks.table_scan import Source, TableFacts, count_groups, read_source, scan_table, split_groups
+from rrm.tasks.table_scan import Source, TableFacts, count_groups, keep_scan, read_source, scan_table, split_groups
 from rrm.tasks.task import PAD, SPLITS, BaseTaskConfig, Examples, PuzzleShape, Split, Task, token_type
 
 MEASURE = re.compile(r"[a-z_]*[a-z]")  # its bins are named `steps4`
@@ -67,10 +67,6 @@ class TableConfig(BaseTaskConfig):
     """SHA-256 of the validation file. It is checked where it is given, and filled in when a spec is loaded."""
     ood_sha256: str | None = None
     """SHA-256 of the file out of distribution. It is checked where it is given, and filled in when a spec is loaded."""
-
-    def __hash__(self) -> int:
-        """Of all settings, those of `difficulty` too: data is kept by config."""
-        return hash(self.model_dump_json())
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
@@ -142,6 +138,7 @@ class TableConfig(BaseTaskConfig):
         sources = self.model_copy(update=paths).sources
         facts = scan_table(sources, self.format)
         self._compare(facts, paths)
+        keep_scan(sources, self.format, facts)
         vocabulary = self.vocabulary or (1 + len(self.alphabet) if self.alphabet else max(2, 1 + facts.largest))
         found = {"length": facts.length, "vocabulary": vocabulary, "puzzles": facts.puzzles}
         return self.model_copy(update=paths | {f"{source.split}_sha256": source.sha256 for source in sources} | found)

@@ -16,7 +16,7 @@ from rrm.errors import UserError, first_line
 
 CHUNK_ROWS = 4096
 MAX_FIELD = 2**24  # characters of a field of a CSV file
-PARQUET, ZIP = b"PAR1", b"PK\x03\x04"  # first bytes of files; `.npz` is a zip archive
+PARQUET, ZIP = b"PAR1", (b"PK\x03\x04", b"PK\x05\x06")  # first bytes of files; `.npz` is a zip archive, which may hold no file
 OTHER_FORMATS = {
     b"\xd0\xcf\x11\xe0": "is an Excel workbook: save its sheet as CSV",
     b"\x93NUMPY": "is a single array (.npy): save all columns in one file with numpy.savez(FILE, input=..., label=...)",
@@ -144,6 +144,8 @@ def _arrow_cells(array: Any) -> Cells:
         return [""] * len(array)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return [text or "" for text in array.to_pylist()]
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return _arrow_cells(array.cast(pa.large_list(kind.value_type)))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = _arrow_numbers(pc.list_flatten(array))
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rrm.errors import UserError
-from rrm.tasks.cache import keep_facts
+from rrm.tasks.cache import keep_facts, read_facts
 from rrm.tasks.table_rules import OPTIONAL, Rows, TableFormat, read_rows
 from rrm.tasks.task import Split
 
@@ -56,9 +56,17 @@ def scan_table(sources: tuple[Source, ...], given: TableFormat) -> TableFacts:
     Raises:
         UserError: a file is no table, a row breaks a rule, or files do not fit each other.
     """
-    key = {"files": {source.split: source.sha256 for source in sources}, "format": given}
-    kept: dict[str, Any] = keep_facts(key, lambda: _compare([_scan_file(source, given) for source in sources])._asdict())
-    return TableFacts(**kept)
+    kept = read_facts(_key(sources, given))
+    return _compare([_scan_file(source, given) for source in sources]) if kept is None else TableFacts(**kept)
+
+
+def keep_scan(sources: tuple[Source, ...], given: TableFormat, facts: TableFacts) -> None:
+    """Keep the facts of files that nothing refuses in the data cache."""
+    keep_facts(_key(sources, given), facts._asdict)
+
+
+def _key(sources: tuple[Source, ...], given: TableFormat) -> dict[str, Any]:
+    return {"files": {source.split: source.sha256 for source in sources}, "format": given}
 
 
 def read_source(source: Source, given: TableFormat) -> Rows:

@@ -63,11 +63,30 @@ class Examples:
         return cls(**{name: values for name, values in arrays.items() if "." not in name}, difficulty=difficulty)
 
     @classmethod
-    def single(cls, inputs: np.ndarray, labels: np.ndarray, unknown: np.ndarray, difficulty: dict[str, np.ndarray]) -> "Examples":
-        """Rows that are one item each, all with puzzle identifier 0 (as Sudoku and mazes in the official data)."""
+    def single(
+        cls,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        unknown: np.ndarray,
+        difficulty: dict[str, np.ndarray],
+        vocabulary: int = 256,
+    ) -> "Examples":
+        """Rows that are one item each, all with puzzle identifier 0 (as Sudoku and mazes in the official data).
+
+        Args:
+            vocabulary: token values, PAD included; tokens are held in its type.
+
+        Raises:
+            OverflowError: a token does not lie in the vocabulary.
+        """
+        for name, tokens in (("inputs", inputs), ("labels", labels)):
+            if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
+                got = f"got {tokens.min()} to {tokens.max()}"
+                raise OverflowError(f"{name} must be 0 or more and below vocabulary = {vocabulary}, {got}: give that of the shape")
+        kept = token_type(vocabulary)
         return cls(
-            inputs.astype(np.uint8),
-            labels.astype(np.uint8),
+            inputs.astype(kept),
+            labels.astype(kept),
             unknown,
             puzzle_identifiers=np.zeros(len(inputs), dtype=np.int32),
             items=np.arange(len(inputs), dtype=np.int32),

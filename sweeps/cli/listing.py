@@ -31,7 +31,8 @@ class Entry:
 
     def cells(self) -> tuple[str, ...]:
         """The entry as a row of the table."""
-        changed = datetime.fromtimestamp(self.extent.modified).strftime("%Y-%m-%d %H:%M")
+        modified = self.extent.modified
+        changed = datetime.fromtimestamp(modified).strftime("%Y-%m-%d %H:%M") if modified else "-"
         return self.name, self.state, self.trials, self.best, describe_size(self.extent.size), changed
 
 

@@ -29,7 +29,8 @@ app = typer.Typer(
     help="Sweeps over recursive reasoning models: one YAML file, run by Ray, searched by Optuna, tracked by MLflow.",
 )
 
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The sweep's YAML file, such as sweeps/specs/demo.yaml.")]
+SPEC_HELP = "The sweep's YAML file, such as sweeps/specs/demo.yaml, or the URI of spec.yaml in a sweep that was run or imported."
+SpecPath = Annotated[str, typer.Argument(metavar="SPEC", help=SPEC_HELP)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PATH=VALUE]...", help="Any field of the spec, such as trial.optim.lr=3e-4 or measure.seeds=5."),
@@ -192,15 +193,17 @@ def doctor(storage: Storage = None) -> None:
     raise typer.Exit(any(finding.state == "bad" for finding in findings))
 
 
-def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_storage: bool = True) -> "SweepSpec":
+def _load(target: str, overrides: list[str] | None, storage: str | None, sees_storage: bool = True) -> "SweepSpec":
     """The spec with its overrides, every trial and every data file checked.
 
     Args:
+        target: the file, or the URI of the spec in a store.
         sees_storage: whether this machine can read the storage, and so find a sweep that was begun.
     """
     from sweeps.planning.load_sweep import load_sweep
     from sweeps.spec.data import check_data  # torch takes seconds to import
     from sweeps.spec.load_spec import load_spec
+    from sweeps.store.stored_spec import local_spec
     from sweeps.tracking.trackers import find_tracker
 
     is_typed = any(override.startswith("storage=") for override in overrides or [])
@@ -208,7 +211,8 @@ def _load(path: Path, overrides: list[str] | None, storage: str | None, sees_sto
         raise UserError("--storage", f"and an override of storage are both given, got {storage!r}: leave one of them out")
     chosen = None if is_typed else choose_storage(storage)
     stored = [f"storage={json.dumps(chosen)}"] if chosen else []
-    spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
+    with local_spec(target) as path:
+        spec = (load_sweep if sees_storage else load_spec)(path, [*(overrides or []), *stored])
     check_data(spec)
     find_tracker(spec)
     if spec.kept_defaults:

@@ -1,6 +1,7 @@
 """`rrm-sweep import`: a store from an exported sweep, which `run` continues and extends."""
 
 import json
+import shlex
 from pathlib import Path
 
 from lightning_modules.record import FitResult
@@ -48,7 +49,7 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
             store.location, f"cannot be written: {first_line(error)}; free space, remove it, then import again"
         ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
-    return f"{done}; continue with rrm-sweep run {store.location}/{SPEC}"
+    return f"{done}; continue with rrm-sweep run {shlex.quote(f'{store.location}/{SPEC}')}"
 
 
 def _refuse_taken(store: Store) -> None:

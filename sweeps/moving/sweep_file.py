@@ -27,7 +27,7 @@ FORMATS = {
 }  # versions that a header states, and the newest ones read here
 HEADER, HEADER_DIGEST = b"rrm_sweeps", b"rrm_sweeps_sha256"  # keys of the metadata
 MAX_ROWS_READ = 16  # trials in memory at a time
-INTEGER_BITS = 64  # of a column of whole numbers, sign included
+INTEGER_BITS = 64  # a column of whole numbers holds no more, sign included
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]  # also the name of a folder

@@ -15,7 +15,7 @@ class Extent(NamedTuple):
     """How much a store holds, and when it changed last."""
 
     size: int  # bytes of all files
-    modified: float  # seconds since 1970; 0 where it is empty
+    modified: float  # seconds since 1970; 0 where it is empty or cannot be read
 
 
 class Backend(ABC):

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning_modules.yaml_file import read_yaml
 from rrm.errors import UserError
 from rrm.files import expand_home, join_location
+from sweeps.store.backend import Backend
 from sweeps.store.open_backend import open_backend
 from sweeps.store.store import LOCAL_STORAGE, SPEC, Store
 
@@ -36,13 +37,25 @@ def find_store(target: str, storage: str | None = None) -> Store:
     path = Path(expand_home(target))
     if path.suffix in TABLES:
         raise UserError(target, "is a table of runs: rrm-analyze --csv FILE reads it")
-    if path.is_file():
+    if _is_file(path):
         return _store_of_spec(target, path, choose_storage(storage))
     if "/" not in target:
         return _store_of_name(target, choose_storage(storage) or str(LOCAL_STORAGE))
     if storage is not None:
         raise UserError("--storage", f"has no effect on the folder or URI {target!r}: leave it out, or give the sweep's name")
     return _opened(Store(target), target)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        UserError: its folder cannot be read, or no file can have this name.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def _store_of_spec(target: str, path: Path, storage: str | None) -> Store:
@@ -88,13 +101,20 @@ def _describe_sweeps(location: str, remedy: str = "") -> str:
 
 
 def list_sweeps(storage: str, count: int | None = None) -> list[str]:
-    """Names of the sweeps in a storage, at most `count` of them.
+    """Names of the sweeps in a storage, at most `count` of them; also of those whose spec cannot be read.
 
     Raises:
         UserError: the storage cannot be read.
     """
     backend = open_backend(storage)
-    return list(islice((name for name in backend.folders() if backend.read(f"{name}/{SPEC}") is not None), count))
+    return list(islice((name for name in backend.folders() if _holds_spec(backend, name)), count))
+
+
+def _holds_spec(backend: Backend, name: str) -> bool:
+    try:
+        return backend.read(f"{name}/{SPEC}") is not None
+    except UserError:  # its own commands have the reason
+        return True
 
 
 def _first_sweeps(storage: str) -> list[str]:

@@ -1,6 +1,7 @@
 """A storage in a folder. The operating system frees the lock when a driver dies."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,19 +45,31 @@ class Folder(Backend):
         (self.path / name).unlink()
 
     def names(self, prefix: str) -> list[str]:
-        return sorted(str(file.relative_to(self.path)) for file in (self.path / prefix).glob("**/*") if file.is_file())
+        walked = os.walk(self.path / prefix, onerror=self._refuse_unreadable)
+        return sorted(str(Path(folder, file).relative_to(self.path)) for folder, _, files in walked for file in files)
 
     def folders(self) -> list[str]:
-        return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir()) if self.path.is_dir() else []
+        try:
+            return sorted(entry.name for entry in self.path.iterdir() if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise UserError(self.location, f"cannot be read: {error.strerror}") from None
 
     def extent(self) -> Extent:
         size, modified = 0, 0.0
-        for file in self.path.glob("**/*"):
-            with suppress(FileNotFoundError):  # a file that a driver has replaced or removed meanwhile
-                stat = file.stat()
-                size += stat.st_size if S_ISREG(stat.st_mode) else 0
-                modified = max(modified, stat.st_mtime)
+        for folder, _, files in os.walk(self.path):
+            for path in (Path(folder), *(Path(folder, file) for file in files)):
+                with suppress(FileNotFoundError):  # a file that a driver has replaced or removed meanwhile
+                    stat = path.stat()
+                    size += stat.st_size if S_ISREG(stat.st_mode) else 0
+                    modified = max(modified, stat.st_mtime)
         return Extent(size, modified)
+
+    def _refuse_unreadable(self, error: OSError) -> None:
+        """Raise what a walk over folders meets; a folder that is absent, or removed meanwhile, has no files."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UserError(str(error.filename), f"cannot be read: {error.strerror}") from None
 
     def append(self, name: str, value: dict[str, Any]) -> None:
         path = self.path / name
@@ -64,7 +77,10 @@ class Folder(Backend):
         append_line(path, value)
 
     def lines(self, name: str) -> Iterator[Any]:
-        return read_lines(self.path / name)
+        try:
+            yield from read_lines(self.path / name)
+        except OSError as error:
+            raise UserError(str(self.path / name), f"cannot be read: {error.strerror}") from None
 
     def flush(self) -> None:
         """Nothing to do: `append` hands each line to the operating system."""
@@ -87,6 +103,8 @@ class Folder(Backend):
             file = (self.path / LOCK).open("r", encoding="utf-8")
         except (FileNotFoundError, PermissionError):
             return None
+        except OSError as error:
+            raise UserError(str(self.path / LOCK), f"cannot be read: {error.strerror}") from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -24,23 +24,28 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
+
+from pydantic import BaseModel
 
 from lightning_modules.atomic_write import write_atomically
 from lightning_modules.record import FitResult, Record, Row
 from lightning_modules.trial_folder import ATTEMPTS, KILLED, RESULT, TRIAL
-from rrm.errors import UserError
+from rrm.errors import UserError, require_content
 from rrm.files import expand_home
 from rrm.format_version import STORE_FORMAT, check_format
 from sweeps.store.backend import Backend
+from sweeps.store.contents import AttemptPart, DesignFile, IdentityFile, ImportedFile, KilledFile, RowLine
 from sweeps.store.folder import Folder
 from sweeps.store.json_lines import parse_json
 from sweeps.store.open_backend import open_backend
 
 IDENTITY, SPEC, DESIGN, ROWS, IMPORTED = "identity.json", "spec.yaml", "design.json", "rows.jsonl", "imported.json"
 FORMAT_LINE = re.compile(r"^format:[ ]*(.*)\n?", re.MULTILINE)  # of spec.yaml; keys of its sections are indented
+REQUIRED = ("fingerprint", "outcome", "params")  # columns that every record has
 IDENTITY_DIGITS = 12
 STUDY = "study.db"  # in the driver's folder
 SQLITE = "sqlite:///"  # what the URI of a SQLite file begins with
@@ -116,7 +121,7 @@ class Store:
     def identity(self) -> str | None:
         """Random hexadecimal digits that stay with the sweep when its folder is moved; None before its first driver."""
         text = self.backend.read(IDENTITY)
-        return None if text is None else str(parse_json(text, f"{self.location}/{IDENTITY}")["identity"])
+        return None if text is None else str(self._content(IDENTITY, text, IdentityFile)["identity"])
 
     def identify(self) -> str:
         """The identity; a store without one gets a new one. Needs the lock."""
@@ -151,7 +156,7 @@ class Store:
     def design(self) -> list[str]:
         """Fingerprints that a measure spec asks for; empty for a search."""
         text = self.backend.read(DESIGN)
-        return [] if text is None else parse_json(text, f"{self.location}/{DESIGN}")
+        return [] if text is None else self._content(DESIGN, text, DesignFile)
 
     def write_design(self, fingerprints: list[str]) -> None:
         self.backend.write(DESIGN, json.dumps(fingerprints).encode())
@@ -159,14 +164,14 @@ class Store:
     def imported(self) -> set[str]:
         """Fingerprints of the trials that were imported, without weights."""
         text = self.backend.read(IMPORTED)
-        return set() if text is None else set(parse_json(text, f"{self.location}/{IMPORTED}")["trials"])
+        return set() if text is None else set(self._content(IMPORTED, text, ImportedFile)["trials"])
 
     def write_imported(self, origin: Imported) -> None:
         self.backend.write(IMPORTED, json.dumps(origin).encode())
 
     def rows(self) -> list[StoredRow]:
         """Every reported row in the order in which it was judged. For a trial that was run anew, the rows of its last run."""
-        lines = list(self.backend.lines(ROWS))
+        lines = list(self._lines(ROWS, RowLine))
         starts = {line["fingerprint"]: number for number, line in enumerate(lines) if line["row"] is None}
         return [line for number, line in enumerate(lines) if number > starts.get(line["fingerprint"], -1)]
 
@@ -197,7 +202,8 @@ class Store:
 
     def holders(self, file: str) -> set[str]:
         """Fingerprints of the trials that have a file of this name."""
-        return {name.split("/")[1] for name in self.backend.names("trials") if name.endswith(f"/{file}")}
+        parts = (name.split("/") for name in self.backend.names("trials"))
+        return {part[1] for part in parts if len(part) == 3 and part[2] == file}
 
     # -- of a trial -----------------------------------------------------------------------------------------------
 
@@ -223,7 +229,7 @@ class Store:
 
     def attempts(self, fingerprint: str) -> list[AttemptLine]:
         """The lines of `attempts.jsonl`: one for each time that a worker began the trial."""
-        return list(self.backend.lines(trial_file(fingerprint, ATTEMPTS)))
+        return list(self._lines(trial_file(fingerprint, ATTEMPTS), AttemptPart))
 
     def append_attempt(self, fingerprint: str, attempt: AttemptLine) -> None:
         self.backend.append(trial_file(fingerprint, ATTEMPTS), dict(attempt))
@@ -245,7 +251,7 @@ class Store:
         """Why a watchdog ended the process of a trial; None where none did."""
         name = trial_file(fingerprint, KILLED)
         text = self.backend.read(name)
-        return None if text is None else parse_json(text, f"{self.location}/{name}")["reason"]
+        return None if text is None else self._content(name, text, KilledFile)["reason"]
 
     def file(self, fingerprint: str, name: str) -> bytes | None:
         """A file of a trial; None where it does not exist."""
@@ -261,6 +267,26 @@ class Store:
     def keep(self, fingerprint: str, file: Path) -> None:
         """Copy a file of a trial into the store, in one step."""
         self.backend.write(trial_file(fingerprint, file.name), file.read_bytes())
+
+    def _content(self, name: str, text: bytes, shape: type[BaseModel]) -> Any:
+        """The value of a JSON file.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        value = parse_json(text, f"{self.location}/{name}")
+        require_content(value, shape, f"{self.location}/{name}")
+        return value
+
+    def _lines(self, name: str, shape: type[BaseModel]) -> Iterator[Any]:
+        """The lines of a JSON-lines file.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        for line in self.backend.lines(name):
+            require_content(line, shape, f"{self.location}/{name}")
+            yield line
 
     def is_copy_of(self, location: str) -> bool:
         """Whether the store at another location is the original of this one: the same identity in another folder."""
@@ -280,9 +306,12 @@ def _plain_result(text: bytes, where: str) -> Record:
     """The record of a `result.json`, with `curves`; metrics have today's names.
 
     Raises:
-        UserError: a later version wrote the file.
+        UserError: a later version wrote the file, or it is damaged.
     """
     result = FitResult.from_fields(parse_json(text, where), where)
+    absent = next((name for name in REQUIRED if name not in result.record), None)
+    if absent is not None:
+        raise UserError(where, f"is damaged ({absent} is absent): restore or remove it")
     return result.record | {"curves": result.curves}
 
 

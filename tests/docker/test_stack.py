@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TAG = "test"
 IMAGE, DATABASE = f"localhost/rrm-sweeps:cpu-{TAG}", f"localhost/rrm-postgres:{TAG}"
-TRIALS, STEPS, VALIDATIONS = 6, 2400, 12
+TRIALS, STEPS, VALIDATIONS = 6, 4000, 20
 CUT_SECONDS = 60.0
 MAX_BYTES = 2.5e9
 WORKERS_OWN = ("RAY_AUTH_TOKEN",)  # secrets that a worker has

@@ -94,6 +94,8 @@ def test_a_mistake_in_a_trial_is_one_line(parse: Callable[..., TrialConfig], cha
     ("x = 1\n", "plugins.2: bad.py: must define a task"),
     (MODEL.replace('"damped"', '"trm"'), "bad.py: defines the model kind 'trm', which is built in: choose another kind"),
     (MODEL + "\n", "bad.py: defines the model kind 'damped', which my_model.py defines too: choose another kind"),
+    ("class Own(BaseException):\n    pass\nraise Own('no')\n", "bad.py, line 3: cannot be imported: Own: no"),
+    (MODEL.replace('"damped"', '""'), "the kind of DampedConfig must have a default"),
     (MODEL.replace(' = "damped"', ""), "the kind of DampedConfig must have a default"),
     (MODEL.replace("def calls", "def call"), "bad.py: has a model that cannot be used: Damped must define calls"),
     (MODEL.replace("(Reasoner)", ""), "Damped must derive from Reasoner or TrialModel"),
@@ -106,6 +108,32 @@ def test_a_file_that_cannot_be_used_is_one_line(
 ) -> None:
     (plugin_folder / "bad.py").write_text(code)
     assert line in refusal(parse, plugins=["my_puzzle.py", "my_model.py", "bad.py"])
+
+
+@pytest.mark.parametrize("second", ["my_model.py", "./my_model.py", "copy.py"])
+def test_a_file_that_is_named_twice_is_refused(parse: Callable[..., TrialConfig], plugin_folder: Path, second: str) -> None:
+    (plugin_folder / "copy.py").write_text(MODEL)
+    line = refusal(parse, plugins=["my_model.py", second])
+    assert line == f"plugins.1: {Path(second).name}: has the content of my_model.py, which is named too: leave one of them out"
+
+
+NAMES = ["my-model.py", "2024.py", "json.py", "numpy.py", "rrm.py", "__init__.py", ".hidden.py", "mein é'\".py", "model.txt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_may_have_any_name(parse: Callable[..., TrialConfig], plugin_folder: Path, name: str) -> None:
+    whole = parse()
+    (plugin_folder / "my_model.py").rename(plugin_folder / name)
+    assert parse(plugins=["my_puzzle.py", name]).fingerprint == whole.fingerprint
+
+
+def test_an_interrupted_import_leaves_no_half_of_a_module(plugin_folder: Path) -> None:
+    first_time = "import sys\nif not hasattr(sys, 'was_interrupted'):\n    sys.was_interrupted = 1\n    raise KeyboardInterrupt\n"
+    (plugin_folder / "interrupted.py").write_text(first_time + MODEL)
+    files = read_plugins(["interrupted.py"], plugin_folder)
+    with pytest.raises(KeyboardInterrupt):
+        registry_of(files)
+    assert "damped" in registry_of(files).models
 
 
 def test_a_digest_is_part_of_the_fingerprint_of_the_trials_that_use_the_file_alone(
@@ -236,14 +264,18 @@ def test_a_broken_package_refuses_a_trial_of_its_kind_and_no_other(install: Inst
 
 
 @pytest.mark.parametrize(("group", "source", "line"), [
-    ("tasks", "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n", "because SudokuConfig builds Sudoku"),
+    (
+        "tasks",
+        "from rrm.tasks.sudoku import Sudoku\n\nclass Reverse(Sudoku): ...\n",
+        "must have settings of its own, got SudokuConfig, those of Sudoku",
+    ),
     (
         "models",
         "from rrm.models.trm import TRM, TRMConfig\n\nclass Reverse(TRM):\n    Config = TRMConfig\n",
-        "because TRMConfig builds TRM",
+        "must have settings of its own, got TRMConfig, those of TRM",
     ),
 ])  # fmt: skip
-def test_a_package_with_the_settings_of_a_built_in_kind_takes_not_its_place(
+def test_a_package_with_the_settings_of_a_built_in_kind_does_not_take_its_place(
     install: Install, tmp_path: Path, group: str, source: str, line: str
 ) -> None:
     install(**{group: "reverse = my_puzzles:Reverse"})

@@ -12,7 +12,7 @@ from rrm.models import CONFIGS, find_models
 from rrm.models.trm import TRM
 from rrm.plugins import hold_file, import_plugin
 from rrm.tasks.permutations import Permutations, PermutationsConfig
-from rrm.tasks.task import Examples, PuzzleShape, Split
+from rrm.tasks.task import Examples, Split
 from rrm.testing import check_model, check_task
 from rrm.testing.model_checks import MODEL_CHECKS, SHAPE, MadeModel
 from tests.conftest import EXAMPLES, EXTENDING
@@ -177,10 +177,10 @@ class WrongType(Permutations):
         return Examples.from_arrays(arrays | {"inputs": arrays["inputs"].astype(np.int64)})
 
 
-class SmallVocabulary(Permutations):
-    @property
-    def shape(self) -> PuzzleShape:
-        return super().shape._replace(vocabulary=4)
+class LargeTokens(Permutations):
+    def make(self, split: Split, count: int, seed: int) -> Examples:
+        arrays = super().make(split, count, seed).arrays()
+        return Examples.from_arrays(arrays | {"inputs": arrays["inputs"] + np.uint8(100)})
 
 
 class NarrowGrid(Permutations):
@@ -204,7 +204,7 @@ def test_a_task_that_no_sweep_would_find_is_named(old: str, message: str) -> Non
     (TakesAll, "score must refuse an answer with one changed token, takes 100 of 100"),
     (Leaking, "splits must share no question, train and test share 100"),
     (WrongType, "inputs of train must be of uint8"),
-    (SmallVocabulary, "inputs of train must be below the vocabulary, 4"),
+    (LargeTokens, "inputs of train must be 0 or more and below the vocabulary, shape.vocabulary = "),
     (NarrowGrid, "grid must have "),
 ])  # fmt: skip
 def test_a_fault_of_a_task_is_named(task: type[Permutations], message: str) -> None:

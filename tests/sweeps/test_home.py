@@ -125,7 +125,7 @@ def test_a_sweep_is_found_by_its_folder_or_spec_in_the_home_folder(home: Path) -
 def test_a_warm_start_lies_in_the_home_folder(home: Path, write_spec: Callable) -> None:
     sections = search_sections()
     Store("~/sweeps/other").create()
-    Store("~/sweeps/other").write_result("a", '{"outcome": "completed"}')
+    Store("~/sweeps/other").write_result("a", '{"fingerprint": "a", "outcome": "completed", "params": 1}')
     sections["search"]["warm_start"] = ["~/sweeps/other"]
     assert list(warm_results(load_spec(write_spec(sections)))) == ["a"]
 

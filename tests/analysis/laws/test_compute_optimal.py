@@ -6,7 +6,7 @@ import pytest
 
 from analysis.data.tables import Tables
 from analysis.laws.compute_optimal import BudgetFit, ComputeOptimal
-from analysis.laws.curvature import CurvatureFit
+from analysis.laws.curvature import CurvatureFit, draw_local_rates
 from analysis.laws.exchange_rate import model_free_rate
 from analysis.laws.fit_all import fit_laws
 from analysis.laws.presentation import describe_fits
@@ -78,6 +78,21 @@ def test_the_local_exchange_rate_falls_along_a_curved_law_and_its_band_holds_the
     inside = (law["low"] < truth) & (truth < law["high"])
     assert inside.all() and law["estimate"].is_monotonic_decreasing and len(law) > 10
     assert [row["recursion"] for row in fit.to_json()["local_exchange_rates"][:2]] == law["recursion"].tolist()[:2]
+
+
+def test_the_figure_of_the_local_rates_has_the_break_even_of_the_costs_and_none_where_these_are_unknown() -> None:
+    tables = curved()
+    noise = np.exp(np.random.default_rng(0).standard_normal(len(tables.trials)))
+    free = Tables(tables.trials.assign(inference_flops=1e6 * noise), tables.curves)
+    lines = {}
+    for name, table in (("known", tables), ("unknown", free)):
+        (fit,) = [fit for fit in fit_laws(table, laws=[Recurrence()]) if isinstance(fit, CurvatureFit)]
+        figure = draw_local_rates(fit)
+        assert figure is not None
+        lines[name] = [series.y for series in figure.series if series.label.startswith("break-even")]
+    recommended = recommend(tables)[0]
+    assert recommended.choice is not None
+    assert lines == {"known": [[recommended.choice.pays_above_exchange_rate] * 2], "unknown": []}
 
 
 def test_the_rate_without_a_law_is_exact_where_there_is_no_noise() -> None:

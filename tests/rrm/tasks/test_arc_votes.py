@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rrm.tasks.arc_grids import Augmentations, encode
-from rrm.tasks.arc_votes import View, count_votes, read_view
+from rrm.tasks.arc_votes import View, count_votes, rank, read_view
 from rrm.tasks.task import Examples
 
 RED, BLUE, GREEN = ([[colour]] for colour in (2, 1, 3))
@@ -55,6 +55,26 @@ def test_votes_count_first_and_confidence_second() -> None:
     assert vote(split) == {"pass_at_1": 0.75, "pass_at_2": 1, "pass_at_3": 1}
     assert vote([(BLUE, 0.1), (RED, 0.7), (BLUE, 0.1), (GREEN, 0.6)])["pass_at_1"] == 1
     assert vote([(RED, 0.9), (GREEN, 0.1), (RED, 0.9), (GREEN, 0.2)]) == {"pass_at_1": 0.5, "pass_at_2": 0.5, "pass_at_3": 0.5}
+
+
+def test_means_are_compared_as_they_are_rounded_when_probabilities_are_added_one_by_one() -> None:
+    """Two answers with the same probabilities in another order, as the official evaluator ranks them."""
+    grids = [np.array(grid, dtype=np.uint8) for grid in (BLUE, RED)]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        given = rng.random(20)
+        order = [(0, value) for value in given] + [(1, value) for value in rng.permutation(given)]
+        means = [sum_in_order([value for grid, value in order if grid == number]) / len(given) for number in (0, 1)]
+        best = rank([(grids[grid], value) for grid, value in order])[0]
+        assert np.array_equal(best, grids[int(means[1] > means[0])])
+
+
+def sum_in_order(values: list[float]) -> float:
+    """The sum, rounded after each value; `sum` of Python 3.12 rounds once."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def test_the_same_question_under_two_puzzles_has_votes_of_its_own() -> None:

@@ -311,12 +311,16 @@ BROKEN: dict[str, tuple[Damage, str]] = {
     "no ignored token": (facts(ignore_label_id=...), "train/dataset.json: ignore_label_id is required, and absent"),
     "text for a number": (facts(seq_len="16"), "train/dataset.json: seq_len must be a valid integer, got '16'"),
     "true for a number": (facts(vocab_size=True), "train/dataset.json: vocab_size must be a valid integer, got True"),
+    "null": (facts(pad_id=None), "train/dataset.json: pad_id must have a value, got null"),
     "negative padding": (facts(pad_id=-1), "pad_id must be greater than or equal to 0, got -1"),
     "padding": (facts(pad_id=6), r"pad_id must be below vocab_size \(6\), got 6"),
     "blank": (facts(blank_identifier_id=1), r"blank_identifier_id must be below num_puzzle_identifiers \(1\), got 1"),
     "no set": (facts(sets=[]), "train/dataset.json: sets must have at least 1"),
     "a set twice": (facts(sets=["all", "all"]), "sets must have each name once"),
-    "name of a set": (facts(sets=["../all"]), r"train/dataset.json: sets.0 must match .* got '../all'"),
+    "name of a set": (
+        facts(sets=["../all"]),
+        r"train/dataset.json: sets must have names of letters, digits, .* got '../all': rename",
+    ),
     "another set": (facts(sets=["every"]), "every__inputs.npy: cannot be read: No such file"),
     "large vocabulary": (facts(vocab_size=100_000), "vocab_size must be less than or equal to 65535, got 100000"),
     "no JSON": (content(JSON, lambda data: data[:-5]), "test/dataset.json: is not JSON in UTF-8"),
@@ -358,6 +362,7 @@ def test_a_broken_folder_is_one_line_and_nothing_is_written(
         ({"path": "f", "validation": 0.995}, "train: must have training groups beside those held out for validation, got 60"),
         ({"path": "f", "validation": 1.0}, "task.validation: must be less than 1, got 1.0"),
         ({"path": "f", "sets": []}, "task.sets: must have at least 1"),
+        ({"path": "f", "sets": ["all", "all"]}, "task: sets must have each name once, .*: remove one"),
         ({"path": "f", "sha256": "0"}, "f: is not the folder of this trial"),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
@@ -370,10 +375,10 @@ def test_a_setting_that_does_not_fit_the_folder_is_one_line(
 
 
 def refused(folder: Path, settings: dict[str, Any], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """`rrm-trial` ends with the problem in one line, and writes nothing."""
+    """`rrm-trial` ends with the problem in one line, and writes nothing; the digest of a sound folder is kept."""
     (folder / "trial.yaml").write_text(write_yaml(tiny_sections(task={"kind": "official"} | settings)))
     assert rrm_trial([str(folder / "trial.yaml"), "--out", str(folder / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(problem, error), error
-    assert not (folder / "out").exists()
+    assert not (folder / "out").exists() and ("sha256" in settings or not (folder / "cache").exists())

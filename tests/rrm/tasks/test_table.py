@@ -103,6 +103,15 @@ def test_text_is_read_by_its_alphabet_and_other_ways_to_write_a_list_are_the_sam
     assert texts[0].task.shape == (3, 4, 1)
 
 
+def test_every_type_of_list_in_parquet_is_a_list(tmp_path: Path) -> None:
+    types = [pa.list_(pa.int8()), pa.large_list(pa.uint64()), pa.list_(pa.int16(), 3), pa.list_view(pa.int32()),
+             pa.large_list_view(pa.uint8()), pa.list_(pa.float16())]  # fmt: skip
+    for number, kind in enumerate(types):
+        rows = pa.array([np.array(row, kind.value_type.to_pandas_dtype()) for row in GOOD], kind)
+        pq.write_table(pa.table({"input": rows, "label": rows}), tmp_path / f"{number}.parquet", row_group_size=5)
+    assert len({load(tmp_path, train=f"{number}.parquet").fingerprint for number in range(len(types))}) == 1
+
+
 def table_trial(folder: Path, largest: int = 60_000, **task: Any) -> dict[str, Any]:
     """Sections of a tiny trial on a table with large tokens."""
     write_parquet(folder / "rows.parquet", made_columns(largest))
@@ -405,6 +414,7 @@ BROKEN: dict[str, Broken] = {
         "must have 2 fields as the header, got 4: put a list with commas in quotes",
     ),
     "workbook": ("a.xlsx", workbook_bytes, {}, "is an Excel workbook: save its sheet as CSV"),
+    "empty archive": ("a.npz", b"PK\x05\x06" + bytes(18), {}, "is a zip archive without arrays"),
     "old workbook": ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", {}, "is an Excel workbook: save its sheet as CSV"),
     "nothing scored": ("a.parquet", parquet_bytes(label=[[0, 0, 0]] * 12), {}, "row 1: label must have a token above 0"),
     "share": ("a.parquet", parquet_bytes(), {"test": 0.99}, "must leave puzzles for training .* got 12 and the shares test 0.99"),
@@ -486,7 +496,7 @@ def test_a_broken_table_is_one_line_and_nothing_is_written(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(problem, error), error
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize(

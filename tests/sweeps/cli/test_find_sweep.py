@@ -15,9 +15,11 @@ import sweeps.planning.plan
 from analysis.data.tables import load
 from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import write_yaml
+from rrm.errors import UserError
 from sweeps.cli.main import _load
 from sweeps.driver.ledger import stored_sections
 from sweeps.spec.load_spec import load_spec
+from sweeps.store.find_store import find_store
 from sweeps.store.store import Store
 from tests.sweeps.conftest import assert_refused, measure_sections, record_of
 
@@ -81,7 +83,7 @@ def test_a_command_that_reads_a_spec_takes_its_storage_from_the_same_places(
 ) -> None:
     arguments, environment, storage = WAYS[way]
     monkeypatch.setenv("RRM_STORAGE", environment)
-    spec = _load(here / "tiny.yaml", None, arguments[2] if "--storage" in arguments else None, command != "submit")
+    spec = _load(str(here / "tiny.yaml"), None, arguments[2] if "--storage" in arguments else None, command != "submit")
     assert Path(spec.location) == Path(storage, "tiny")
 
 
@@ -146,3 +148,8 @@ def test_a_typed_override_of_the_storage_counts_before_the_environment(
     assert "4 of 4 trials are finished" in typed("plan", "tiny.yaml", "storage=elsewhere").stdout
     refused = typed("plan", "tiny.yaml", "storage=elsewhere", "--storage", "runs")
     assert refused.returncode == 2 and refused.stderr.startswith("--storage: ") and refused.stderr.count("\n") == 1
+
+
+def test_a_path_that_no_file_can_have_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"^x+: cannot be read: File name too long$"):
+        find_store("x" * 300)

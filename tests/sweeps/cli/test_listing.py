@@ -56,6 +56,35 @@ def test_a_damaged_sweep_has_a_row_and_the_others_are_listed(tmp_path: Path) -> 
     assert bad.state == "damaged" and "design.json" in bad.best and good.name == "good"
 
 
+RESULT = "trials/a/result.json"
+DAMAGE = {
+    "design.json": b"3",
+    "rows.jsonl": b"[]\n",
+    RESULT: b"[]",
+    f"{RESULT} without its outcome": b'{"fingerprint": "a"}',
+    f"{RESULT} with a score of text": json.dumps(SCORES | {"fingerprint": "a", "val/nll": "low"}).encode(),
+    f"{RESULT} with another curve": json.dumps(SCORES | {"fingerprint": "a", "curves": [1]}).encode(),
+    "trials/b/attempts.jsonl": b'{"x": 1}\n',
+    "lock": None,
+    "spec.yaml": None,
+    "rows.jsonl that is a folder": None,
+}
+
+
+@pytest.mark.parametrize("named", DAMAGE)
+def test_valid_json_that_is_no_part_of_a_store_and_a_folder_for_a_file_hide_no_other_sweep(tmp_path: Path, named: str) -> None:
+    write_store(tmp_path, "good", 1e9)
+    store, name, content = write_store(tmp_path, "bad", 1e9), named.split()[0], DAMAGE[named]
+    store.write_trial("b", "")
+    if content is None:
+        (tmp_path / "bad" / name).unlink(missing_ok=True)
+        (tmp_path / "bad" / name).mkdir()
+    else:
+        store.backend.write(name, content)
+    bad, good = list_entries(str(tmp_path))
+    assert bad.state == "damaged" and name in bad.best and "\n" not in bad.best and good.state == "stopped"
+
+
 def test_the_status_names_the_best_trial(tmp_path: Path) -> None:
     lines = read_status(write_store(tmp_path, "tiny", 1e9)).lines()
     assert lines[1] == "  best: a, val exact accuracy 0.250, params 1,000"

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
         ("b", {"outcome": "failed", "reason": "is nan"}),
         ("old", {"outcome": "completed"}),
     ):
-        made.write_result(name, json.dumps(record | {"curves": []}))
+        made.write_result(name, json.dumps({"fingerprint": name, "params": 1, **record, "curves": []}))
     made.write_trial("c", "")
     made.append_attempt("c", {"session": "s", "losses": 0, "host": "box"})
     made.write_trial("d", "")

@@ -281,22 +281,46 @@ def test_an_edited_law_refuses_no_run_and_is_taken_into_the_store(folder: Path, 
     assert fit["status"] == "fitted"
 
 
-def test_an_edited_law_on_the_command_line_takes_the_place_of_the_stored_one(folder: Path, tmp_path: Path) -> None:
-    store = measured(folder, plugins=["my_law.py"])
+def test_a_law_on_the_command_line_takes_the_place_of_the_sweeps_files_of_its_name(folder: Path, tmp_path: Path) -> None:
+    one = measured(folder, plugins=["my_law.py"])
+    (folder / "my_law.py").write_text(f"{LAW}\n# another version\n")
+    two = measured(folder, plugins=["my_law.py"], name="other")
+    both = [one.location, two.location]
+    with pytest.raises(UserError, match=r"which my_law.py defines too: name the version to use: --laws my_law.py"):
+        fits_of(both, tmp_path / "refused")
     (folder / "my_law.py").write_text(LAW.replace("< 3:", "< 2:"))
-    (fit,) = fits_of([store.location, "--laws", str(folder / "my_law.py")], tmp_path / "out")
+    (fit,) = fits_of([*both, "--laws", str(folder / "my_law.py")], tmp_path / "out")
     assert fit["status"] == "fitted"
 
 
-def test_two_sweeps_with_two_versions_of_a_law_need_the_one_to_use(folder: Path, tmp_path: Path) -> None:
-    stores = []
-    for name, least in (("first", 3), ("second", 2)):
-        (folder / "my_law.py").write_text(LAW.replace("< 3:", f"< {least}:"))
-        stores.append(measured(folder, plugins=["my_law.py"], name=name).location)
-    with pytest.raises(UserError, match=r"which my_law.py defines too: name the version to use with --laws my_law.py"):
-        fits_of(stores, tmp_path / "out")
-    fits = fits_of([*stores, "--laws", str(folder / "my_law.py")], tmp_path / "out")
-    assert {fit["status"] for fit in fits} == {"fitted"}
+IN_REPORT = LAW + "\n    def METHOD:\n        return 3\n"
+
+
+@pytest.mark.parametrize(("source", "line"), [
+    (IN_REPORT.replace("METHOD", "figure(self, fit)"), "law logistic: figure must return a FigureData or None, got int"),
+    (IN_REPORT.replace("METHOD", "refusals(self, fits)"), "law logistic: refusals must return a list of Sentence, got int"),
+    (IN_REPORT.replace("METHOD", "sentences(self, fits)"), "law logistic: sentences must return a list of Sentence, got int"),
+    (IN_REPORT.replace("METHOD", "unanswered(self, fits, budgets)"), "law logistic: unanswered must return a list of str, got int"),
+    (LAW.replace('(("test/exact_accuracy",), ("recursion",))', '("test/exact_accuracy", "recursion")'),
+     "my_law.py: Logistic.needs must be such as"),
+    (LAW.replace("grows =", 'spans = ["model.state_reset"]\n    grows ='), "my_law.py: Logistic.spans must be such as"),
+    (LAW.replace('grows = ("recursion",)', 'grows = ("sizes",)'), "my_law.py: Logistic.grows must be such as"),
+    (LAW.replace("Reason.TOO_FEW_SCALES", "'because'"), "law logistic: the reason of a fit must be one of analysis.Reason"),
+    (LAW.replace("< 3", "< 1").replace("line.interval(np.array([0.0, 1.0]))", "0.5"), "law logistic: the estimate b of a fit"),
+    (LAW.replace("< 3", "< 1").replace("return [S", "1 / 0\n        return [S"), "sentence raised ZeroDivisionError"),
+])  # fmt: skip
+def test_a_law_that_a_report_cannot_use_is_refused_before_anything_is_written(
+    folder: Path, tmp_path: Path, source: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = measured(folder)
+    (folder / "my_law.py").write_text(source)
+    command = ["rrm-analyze", store.location, "--out", str(tmp_path / "out"), "--laws", str(folder / "my_law.py")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        analysis.cli.main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and line in error and len(error.splitlines()) == 1, error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("source", "line"), [

@@ -27,6 +27,7 @@ from sweeps.moving.import_sweep import import_sweep
 from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, read_header, read_parts
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
+from sweeps.store.stored_spec import local_spec
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
 from tests.conftest import EXAMPLES, ROOT
@@ -126,6 +127,10 @@ def test_a_name_that_is_taken_needs_another_one(file: Path, tmp_path: Path) -> N
     assert set(tables.trials["sweep"]) == {"other"} and len(continued(Store(tmp_path / "runs/other")).results) == 2
 
 
+def test_the_printed_command_can_be_copied_where_the_storage_has_a_space(file: Path, tmp_path: Path) -> None:
+    assert import_sweep(file, str(tmp_path / "my runs"), []).endswith(f" rrm-sweep run '{tmp_path}/my runs/tiny/spec.yaml'")
+
+
 def test_the_same_export_replaces_itself_and_no_other_file(trained: Ledger, file: Path, tmp_path: Path) -> None:
     export_sweep(trained.store, file)
     other = tmp_path / "notes.parquet"
@@ -172,6 +177,35 @@ def test_a_plug_in_in_another_encoding_keeps_its_bytes(open_ledger: Callable[...
     import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
     (stored,) = (tmp_path / "elsewhere/tiny/plugins").glob("*/my_law.py")
     assert stored.read_bytes() == source
+
+
+def test_a_sweep_behind_a_uri_is_continued_from_its_spec_there(
+    open_ledger: Callable[..., Ledger], s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_law.py").write_text(EXAMPLES["my_law.py"])
+    ledger = open_ledger(measure_sections() | {"measure": DESIGN, "plugins": ["my_law.py"]} | UNTRACKED)
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    printed = import_sweep(tmp_path / "tiny.parquet", f"{s3}/sweeps", [])
+    assert printed.endswith(f"continue with rrm-sweep run {s3}/sweeps/tiny/spec.yaml")
+    (tmp_path / "my_law.py").unlink()
+    monkeypatch.setattr("rrm.plugins._contents", {})  # as in another process, which holds no file
+    with local_spec(f"{s3}/sweeps/tiny/spec.yaml") as path:
+        spec = load_sweep(path, ["measure.seeds=2"])
+    store = Store(spec.location)
+    assert store.location == f"{s3}/sweeps/tiny"
+    imported = reconcile(spec, store, EventRecorder(spec, Spool(tmp_path / "spool"), store))
+    assert imported.results.keys() == ledger.results.keys() and len(imported.spec.design) == 4
+
+
+@pytest.mark.parametrize("name", ["tiny/spec.yml", "tiny", "absent/spec.yaml"])
+def test_a_uri_that_is_no_spec_is_one_line(s3: str, name: str) -> None:
+    with (
+        pytest.raises(UserError, match=f"{name}: is not the spec of a sweep: name the file spec.yaml in the sweep"),
+        local_spec(f"{s3}/{name}"),
+    ):
+        pass
 
 
 def test_another_scoring_of_an_imported_trial_is_refused_because_its_weights_are_absent(file: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""`rrm-sweep export --to wandb`, in its offline mode; skipped where wandb is not installed."""
+"""`rrm-sweep export --to wandb`, in its offline mode."""
 
 import json
 import struct
+import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tests.sweeps.conftest import ending, measure_sections, run_here
 
 BLOCK, FULL, LAST = 32768, 1, 4  # bytes of a block, and kinds of parts that end a record
 DESIGN = {"vary": {"model.hidden_size": [16, 24], "model.l_cycles": [1]}, "seeds": 1}
-needs_wandb = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed: pip install 'rrm-sweeps[wandb]'")
 
 
 @pytest.fixture
@@ -53,7 +52,6 @@ def records_of(path: Path) -> list[Any]:
     return records
 
 
-@needs_wandb
 def test_each_trial_is_a_run_with_its_settings_curves_and_scores(trained: Ledger) -> None:
     assert export_to_wandb(trained.store) == "tiny in wandb: 2 finished trials of tiny added, 0 were there"
     runs = runs_of(trained)
@@ -74,14 +72,12 @@ def test_each_trial_is_a_run_with_its_settings_curves_and_scores(trained: Ledger
         assert depths == curve and len(curve) == 4
 
 
-@needs_wandb
 def test_the_same_command_adds_nothing_and_a_new_trial_is_added(trained: Ledger) -> None:
     export_to_wandb(trained.store)
     assert export_to_wandb(trained.store) == "tiny in wandb: 0 finished trials of tiny added, 2 were there"
     assert len(runs_of(trained)) == 2
 
 
-@needs_wandb
 def test_a_failed_trial_is_a_failed_run(open_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     ledger = open_ledger(measure_sections() | {"measure": DESIGN, "tracking": {"kind": "memory"}})
@@ -93,8 +89,8 @@ def test_a_failed_trial_is_a_failed_run(open_ledger: Callable[..., Ledger], monk
     assert {record.exit.exit_code for record in records_of(path) if record.HasField("exit")} == {1}
 
 
-@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
-def test_without_wandb_one_line_has_the_command(open_ledger: Callable[..., Ledger]) -> None:
+def test_without_wandb_one_line_has_the_command(open_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
     ledger = open_ledger(measure_sections() | {"tracking": {"kind": "memory"}})
     with pytest.raises(UserError, match="--to wandb: needs the package wandb"):
         export_to_wandb(ledger.store)

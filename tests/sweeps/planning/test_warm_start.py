@@ -25,7 +25,7 @@ def test_a_search_does_not_start_from_itself_by_any_path(
 
 def test_a_search_does_not_start_from_itself_through_a_link(typed: Callable, write_spec: Callable, tmp_path: Path) -> None:
     Store(tmp_path / "runs/tiny").create()
-    Store(tmp_path / "runs/tiny").write_result("a", '{"outcome": "completed"}')
+    Store(tmp_path / "runs/tiny").write_result("a", '{"fingerprint": "a", "outcome": "completed", "params": 1}')
     (tmp_path / "link").symlink_to(tmp_path / "runs/tiny")
     ended = typed("run", str(write_spec(starting_from("./link"))))
     assert ended.returncode == 2 and "search.warm_start.0: must name other sweeps, got './link', this one" in ended.stderr

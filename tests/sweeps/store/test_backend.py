@@ -48,6 +48,15 @@ class TestBackendContract:
         assert backend.names("trials") == ["trials/a/x", "trials/b/x"]
         assert backend.names("other") == []
 
+    def test_the_extent_is_the_size_of_all_files_and_the_time_of_the_last_change(
+        self, backend: Backend, open_again: Callable[[], Backend]
+    ) -> None:
+        backend.write("spec.yaml", b"12345")
+        backend.write("trials/a/result.json", b"678")
+        size, modified = open_again().extent()
+        assert size == 8 and abs(modified - time.time()) < 60
+        assert open_backend(f"{backend.location}/absent").extent() == (0, 0.0)
+
     def test_many_are_read_in_order(self, backend: Backend) -> None:
         names = [f"n{number}" for number in range(50)]
         for name in names:
@@ -75,6 +84,14 @@ class TestBackendContract:
         assert other.holder() is None
         with other.locked():
             pass
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.names("trials") == []
+    (tmp_path / "trials").symlink_to("trials")  # a circle; a missing permission has no effect on root
+    with pytest.raises(UserError, match=r"trials: cannot be read: Too many levels of symbolic links$"):
+        folder.names("trials")
 
 
 class TestLease:

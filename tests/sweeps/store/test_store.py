@@ -30,8 +30,11 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 def test_results_are_read_by_fingerprint(tmp_path: Path) -> None:
     store = Store(tmp_path / "sweep")
     assert store.results() == {}
-    store.write_result("abc", json.dumps({"outcome": "completed", "curves": []}))
-    assert store.results() == {"abc": {"outcome": "completed", "curves": []}}
+    result = {"fingerprint": "abc", "outcome": "completed", "params": 1, "curves": []}
+    store.write_result("abc", json.dumps(result))
+    (tmp_path / "sweep/trials/def/copy").mkdir(parents=True)
+    (tmp_path / "sweep/trials/def/copy/result.json").write_text("{}")  # its folder is no trial's
+    assert store.results() == {"abc": result} and store.finished() == {"abc"}
 
 
 def test_a_driver_s_own_files_lie_where_they_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
