@@ -1,6 +1,5 @@
 """`rrm-sweep new`: a commented spec for a task, with presets of width, recursion and budget."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -82,7 +81,7 @@ def make_spec(
         The file and the sweep in it.
 
     Raises:
-        UserError: the file exists, an option has no effect on this task, or the sweep is not valid.
+        UserError: the file exists or cannot be written, an option has no effect on this task, or the sweep is not valid.
     """
     if not PLAIN_NAME.fullmatch(name):
         raise UserError("NAME", f"must be letters, digits, dots, dashes and underscores, a letter or digit first, got {name!r}")
@@ -93,14 +92,20 @@ def make_spec(
     draft = Path(f".{name}.draft.yaml")
     text = _fill(name, task, section, size)
     try:
-        write_atomically(draft, text)
+        _write(draft, text)
         spec = load_sweep(draft)
         check_data(spec)
     finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
-    write_atomically(path, text)
+        draft.unlink(missing_ok=True)
+    _write(path, text)
     return path, spec
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(str(path.absolute().parent), f"cannot be written: {error.strerror}; go to another folder") from None
 
 
 def _task_section(task: str, train: str | None, test: str | None, alphabet: str | None) -> dict[str, Any]:
@@ -108,7 +113,9 @@ def _task_section(task: str, train: str | None, test: str | None, alphabet: str 
     if task not in CONFIGS:
         raise UserError("--task", f"must be a kind of task, got {task!r}; {suggest(task, CONFIGS)}")
     given = {"--train": train, "--test": test, "--alphabet": alphabet}
-    ineffective = next((option for option, value in given.items() if value and option not in OPTIONS.get(task, ())), None)
+    ineffective = next(
+        (option for option, value in given.items() if value is not None and option not in OPTIONS.get(task, ())), None
+    )
     if ineffective is not None:
         known = " and ".join(kind for kind, options in OPTIONS.items() if ineffective in options)
         raise UserError(ineffective, f"has an effect on --task {known} alone, got the task {task}: leave it out")
@@ -119,7 +126,7 @@ def _task_section(task: str, train: str | None, test: str | None, alphabet: str 
         raise UserError("--train", f"is required for --task {task}: {what}")
     if task == "official":
         return {"kind": task, "path": train}
-    return {"kind": task, "train": train, "test": _as_share(test)} | ({"alphabet": alphabet} if alphabet else {})
+    return {"kind": task, "train": train, "test": _as_share(test)} | ({} if alphabet is None else {"alphabet": alphabet})
 
 
 def _as_share(test: str | None) -> float | str:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import Record
 from rrm.errors import UserError
-from rrm.files import expand_home
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
 from sweeps.store.stored_trials import read_intact_config
@@ -44,7 +43,7 @@ def find_reusable(spec: SweepSpec, finished: Collection[str] = ()) -> dict[str, 
 
 def _open(name: str, spec: SweepSpec, where: str) -> Store:
     """The store of a sweep that was run."""
-    store = Store(expand_home(name) if "/" in name else f"{spec.storage}/{name}")
+    store = Store(spec.location_of(name))
     if store.location == Store(spec.location).location:
         raise UserError(where, f"must name other sweeps, got {name!r}, this one")
     if store.spec() is None:

@@ -17,7 +17,7 @@ def warm_results(spec: SweepSpec) -> dict[str, dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     this_location = Store(spec.location).location
     for number, name in enumerate(spec.search.warm_start if spec.search else []):
-        store, where = Store(name if "/" in name else f"{spec.storage}/{name}"), f"search.warm_start.{number}"
+        store, where = Store(spec.location_of(name)), f"search.warm_start.{number}"
         if store.location == this_location:
             raise UserError(where, f"must name other sweeps, got {name!r}, this one")
         asked = set(store.design())  # empty for a search; a sweep that was scored anew has earlier scorings beside it

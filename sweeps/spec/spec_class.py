@@ -21,7 +21,7 @@ def samplers_of(registry: Registry, kinds: list[str]) -> tuple[type[Sampler], ..
     """The samplers of the plug-in files, and those of installed packages that have one of some kinds.
 
     Raises:
-        UserError: a package cannot be imported, or a kind is built in.
+        UserError: a package cannot be imported, a kind is built in, or options do not derive from `Sampler.Options`.
     """
     named = dict.fromkeys([*kinds_of_family(registry.extensions, "sampler"), *kinds])
     samplers = []
@@ -29,11 +29,14 @@ def samplers_of(registry: Registry, kinds: list[str]) -> tuple[type[Sampler], ..
         sampler = registry.find_extension("sampler", kind)
         if sampler is None:
             continue
+        source = registry.plugins.get(("sampler", kind))
+        where = f"plugins: {source.name if source else f'entry point {kind}'}"
         if kind in BUILT_IN_KINDS:
-            source = registry.plugins.get(("sampler", kind))
-            where = source.name if source else f"entry point {kind}"
-            raise UserError(f"plugins: {where}", f"defines the sampler {kind!r}, which is built in: choose another kind")
+            raise UserError(where, f"defines the sampler {kind!r}, which is built in: choose another kind")
         assert issubclass(sampler, Sampler)
+        if not (isinstance(sampler.Options, type) and issubclass(sampler.Options, SamplerOptions)):
+            rule = f"Options of {sampler.__name__} must be a class that derives from Sampler.Options"
+            raise UserError(where, f"{rule}, got {sampler.Options!r}: derive it")
         samplers.append(sampler)
     return tuple(samplers)
 

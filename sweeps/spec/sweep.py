@@ -110,6 +110,10 @@ class SweepSpec(StrictConfig):
         """Where this sweep's store lies: a folder or a URI."""
         return join_location(self.storage, self.name)
 
+    def location_of(self, sweep: str) -> str:
+        """Where the store of another sweep lies, which is named by its name in this storage, its folder or its URI."""
+        return sweep if "/" in sweep else join_location(self.storage, sweep)
+
     @property
     def section(self) -> str:
         """The section that states what differs between trials."""

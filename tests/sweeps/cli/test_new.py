@@ -14,6 +14,7 @@ import analysis.cli
 from sweeps.cli.new import PRESETS
 from sweeps.spec.load_spec import load_spec
 from tests.conftest import ROOT
+from tests.sweeps.conftest import run_command
 
 ROWS, LENGTH = 1000, 6
 
@@ -80,6 +81,8 @@ def test_an_official_folder_needs_its_path_alone(typed: Callable[..., Any], tmp_
     (["mine", "--task", "official"], "--train: is required for --task official: a folder of the official builders"),
     (["mine", "--task", "official", "--train", "absent"], "absent"),
     (["mine", "--task", "official", "--train", "absent", "--alphabet", "01"], "--alphabet: has an effect on --task table alone"),
+    (["mine", "--train", "rows.parquet", "--alphabet", ""], "trial.task.alphabet: "),
+    (["mine", "--task", "sudoku", "--alphabet", ""], "--alphabet: has an effect on --task table alone"),
     (["a/b", "--task", "sudoku"], "NAME: must be letters, digits, dots"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_and_writes_nothing(
@@ -89,6 +92,11 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     ended = typed("new", *arguments)
     assert ended.returncode == 2 and message in ended.stderr and len(ended.stderr.splitlines()) == 1, ended.stderr
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_one_line() -> None:
+    ended = run_command("new", "mine", "--task", "sudoku", cwd=Path("/proc"))
+    assert (ended.returncode, ended.stderr) == (2, "/proc: cannot be written: No such file or directory; go to another folder\n")
 
 
 def test_a_file_that_exists_is_kept(typed: Callable[..., Any], tmp_path: Path) -> None:

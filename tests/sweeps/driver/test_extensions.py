@@ -133,6 +133,9 @@ def test_a_mistake_in_the_options_of_a_sampler_is_one_line(folder: Path, sampler
     (SAMPLER.replace("    def build", "    def builds"), "plugins.0: my_sampler.py: cannot be used: Halton must define build"),
     (SAMPLER.replace("class Halton(Sampler)", "class Halton"), "plugins.0: my_sampler.py: must define a task"),
     (f"{SAMPLER}\n{LAW}", "plugins.0: my_sampler.py: must hold laws alone, because rrm-analyze"),
+    (SAMPLER.replace("Options = HaltonOptions", "Options = dict"), "my_sampler.py: Options of Halton must be a class that"),
+    (SAMPLER.replace("Options = HaltonOptions", "Options = 3"), "derives from Sampler.Options, got 3: derive it"),
+    (SAMPLER.replace("(Sampler.Options)", ""), "must be a class that derives from Sampler.Options, got <class"),
 ])  # fmt: skip
 def test_a_sampler_that_cannot_be_used_is_refused_with_its_file(folder: Path, changed: str, line: str) -> None:
     (folder / "my_sampler.py").write_text(changed)

@@ -735,3 +735,15 @@ def test_a_spec_has_its_folder_and_its_moved_files_when_it_is_made(tmp_path: Pat
     assert moved.base.files_by_digest == {digest: "/elsewhere/data.csv"}
     with pytest.raises(UserError, match=f"^{tmp_path}/train.csv: cannot be read"):
         _ = SweepSpec.model_validate_json(text, context=Origin(tmp_path)).base
+
+
+@pytest.mark.parametrize(("storage", "sweep", "location"), [
+    ("runs", "other", "runs/other"),
+    ("s3://bucket/runs/", "other", "s3://bucket/runs/other"),
+    ("s3://bucket/runs/", "./runs/other", "./runs/other"),
+    ("runs", "gs://bucket/other", "gs://bucket/other"),
+])  # fmt: skip
+def test_another_sweep_is_named_by_its_name_in_the_storage_its_folder_or_its_uri(
+    write_spec: Callable, storage: str, sweep: str, location: str
+) -> None:
+    assert load_spec(write_spec(MEASURE | {"storage": storage})).location_of(sweep) == location
