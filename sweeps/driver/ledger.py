@@ -169,11 +169,17 @@ class Ledger:
         """The driver ends: unfinished trials wait for the next one, and tracking gets the state of the sweep."""
         for trial in self.live.values():
             self.tracker.wait(trial.config)
-        self.tracker.conclude(self.finished, [record["fingerprint"] for record in self.best(self.spec.tracking.num_models)])
+        self.tracker.conclude(self.finished, self._best_with_weights())
 
     def best(self, count: int) -> list[Record]:
         """The best completed trials on validation, the best first."""
         return best_trials(self.spec, list(self.results.values()), count)
+
+    def _best_with_weights(self) -> list[str]:
+        """The trials whose models are logged, the best first; imported ones came without weights."""
+        imported = self.store.imported()
+        records = [record for name, record in self.results.items() if name not in imported]
+        return [record["fingerprint"] for record in best_trials(self.spec, records, self.spec.tracking.num_models)]
 
     @property
     def running(self) -> int:

@@ -5,11 +5,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.config import flatten
 from lightning_modules.record import FitResult
 from lightning_modules.yaml_file import parse_yaml, write_yaml
 from rrm.errors import UserError, first_line, require_content
 from rrm.files import expand_home, join_location
 from rrm.plugins import FOLDER
+from sweeps.design.groups import FILE_PATHS
 from sweeps.moving.export_sweep import SMALL_FILES
 from sweeps.moving.sweep_file import Header, TrialPart, damaged, read_header, read_parts
 from sweeps.spec.load_spec import parse_stored_spec
@@ -54,7 +56,16 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
         ) from None
     done = f"{store.location}: {len(header.trials)} finished trials of {header.sweep}"
     done += f", without {left_out}, which is in another storage" if left_out else ""
-    return f"{done}; continue with rrm-sweep run {shlex.quote(f'{store.location}/{SPEC}')}"
+    command = f"{done}; continue with rrm-sweep run {shlex.quote(f'{store.location}/{SPEC}')}"
+    absent = _absent_files(sections["trial"])
+    return f"{command} {' '.join(f'{field}=PATH' for field in absent)}, because the data is not here" if absent else command
+
+
+def _absent_files(trial: dict[str, Any]) -> list[str]:
+    """The fields of the files of data that this machine has not at their place."""
+    values = flatten(trial)
+    files = {name: values[name] for name in sorted(FILE_PATHS) if isinstance(values.get(name), str)}
+    return [f"trial.{name}" for name, path in files.items() if not Path(expand_home(path)).exists()]
 
 
 def _refuse_taken(store: Store) -> None:

@@ -29,6 +29,7 @@ from sweeps.moving.sweep_file import HEADER, HEADER_DIGEST, Header, TrialPart, d
 from sweeps.planning.load_sweep import load_sweep
 from sweeps.store.store import Store
 from sweeps.store.stored_spec import local_spec
+from sweeps.tracking.events import BestChosen
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.spool import Spool
 from tests.conftest import EXAMPLES, ROOT
@@ -259,6 +260,31 @@ def test_another_scoring_of_an_imported_trial_is_refused_because_its_weights_are
         continued(Store(tmp_path / "elsewhere/tiny"), "trial.eval.max_depth=8")
 
 
+def test_an_import_without_its_data_names_the_field_and_so_does_a_run(open_ledger: Callable[..., Ledger], tmp_path: Path) -> None:
+    rows = "\n".join(["input,label", *(f"{number:04b},{15 - number:04b}" for number in range(16))])
+    (tmp_path / "rows.csv").write_text(rows)
+    task = {"kind": "table", "train": str(tmp_path / "rows.csv"), "test": 0.25, "alphabet": "01"}
+    sections = measure_sections()
+    sections["trial"] |= {"task": task, "fit": sections["trial"]["fit"] | {"batch_size": 4}}
+    ledger = open_ledger(sections | {"measure": DESIGN, "tracking": {"kind": "mlflow", "models": 2}})
+    while (config := ledger.ask()) is not None:
+        ledger.end(config.fingerprint, ending(config))
+    export_sweep(ledger.store, tmp_path / "tiny.parquet")
+    (tmp_path / "rows.csv").rename(tmp_path / "moved.csv")
+    line = import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
+    assert line.endswith("/spec.yaml trial.task.train=PATH, because the data is not here")
+    store = Store(tmp_path / "elsewhere/tiny")
+    with pytest.raises(UserError, match=r"rows.csv: cannot be read: .* name its place here, such as task.train=PATH"):
+        continued(store, "measure.seeds=2")
+    imported = continued(store, "measure.seeds=2", f"trial.task.train={tmp_path / 'moved.csv'}")
+    assert imported.results.keys() == ledger.results.keys() and len(imported.spec.design) == 4
+    while (config := imported.ask()) is not None:
+        imported.end(config.fingerprint, ending(config))
+    imported.close()
+    (best,) = [event for event in imported.tracker.spool.events() if isinstance(event, BestChosen)]
+    assert set(best.fingerprints) == imported.results.keys() - ledger.results.keys()
+
+
 def test_new_trials_on_other_data_are_refused(file: Path, tmp_path: Path) -> None:
     import_sweep(file, str(tmp_path / "elsewhere"), [])
     store = Store(tmp_path / "elsewhere/tiny")
@@ -397,20 +423,20 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.fixture(scope="module")
-def old_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def old_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The export of a store of an earlier version."""
     folder = tmp_path_factory.mktemp("old")
     shutil.copytree(FIXTURES / "measure", folder / "measure")
     export_sweep(Store(folder / "measure"), folder / "old.parquet")
-    return (folder / "old.parquet").read_bytes()
+    return folder / "old.parquet"
 
 
 @pytest.mark.parametrize(("damage", "line"), DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
-    old_file: bytes, tmp_path: Path, damage: Callable[[Path], None], line: str
+    old_file: Path, tmp_path: Path, damage: Callable[[Path], None], line: str
 ) -> None:
     file = tmp_path / "old.parquet"
-    file.write_bytes(old_file)
+    shutil.copy(old_file, file)
     damage(file)
     with pytest.raises(UserError) as refused:
         import_sweep(file, str(tmp_path / "elsewhere"), [])
@@ -421,14 +447,13 @@ def test_a_damaged_or_foreign_file_is_one_line_and_writes_nothing(
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(max_examples=60, deadline=None)
 def test_a_changed_bit_is_refused_or_changes_nothing(
-    old_file: bytes, tmp_path_factory: pytest.TempPathFactory, share: float, bit: int
+    old_file: Path, tmp_path_factory: pytest.TempPathFactory, share: float, bit: int
 ) -> None:
     folder = tmp_path_factory.mktemp("bit")
-    (folder / "whole.parquet").write_bytes(old_file)
-    data = bytearray(old_file)
+    data = bytearray(old_file.read_bytes())
     data[int(share * len(data))] ^= 1 << bit
     (folder / "bad.parquet").write_bytes(data)
-    whole = list(read_parts(folder / "whole.parquet", read_header(folder / "whole.parquet")))
+    whole = list(read_parts(old_file, read_header(old_file)))
     try:
         assert list(read_parts(folder / "bad.parquet", read_header(folder / "bad.parquet"))) == whole
     except UserError as error:
