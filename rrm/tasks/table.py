@@ -47,6 +47,8 @@ class TableConfig(BaseTaskConfig):
     """File of rows out of distribution. Default: that split is absent."""
     alphabet: str | None = Field(None, min_length=1, max_length=MAX_TOKEN)
     """Characters of `input` and `label` where these are text; character i, from 0, is token i + 1. Default: they are lists."""
+    pad: str | None = Field(None, min_length=1, max_length=1)
+    """Character of text that is token 0: padding, which is not scored in `label`. Default: text has no token 0."""
     difficulty: dict[str, Bins] | None = Field(None, min_length=1)
     """Columns of measures of difficulty, each with the smallest values of its bins; the first grows with the steps needed."""
     grid: Grid | None = None
@@ -79,6 +81,9 @@ class TableConfig(BaseTaskConfig):
                 raise RuleError(f"{rule}, got {list(edges)}", "difficulty")
         if self.alphabet is not None:
             self._check_alphabet(self.alphabet)
+        if self.pad is not None and (self.alphabet is None or self.pad in self.alphabet):
+            rule = "pad must be a character of text that alphabet does not have"
+            raise RuleError(f"{rule}, got {self.pad!r} and the alphabet {self.alphabet!r}: change one of them", "pad", "alphabet")
         return self
 
     def _check_alphabet(self, alphabet: str) -> None:
@@ -119,7 +124,7 @@ class TableConfig(BaseTaskConfig):
 
     @property
     def format(self) -> TableFormat:
-        return TableFormat(self.alphabet, tuple(self.difficulty or ()))
+        return TableFormat(self.alphabet, self.pad, tuple(self.difficulty or ()))
 
     @property
     def shape(self) -> PuzzleShape:

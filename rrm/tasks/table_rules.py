@@ -18,7 +18,8 @@ MAX_PUZZLE = 2**63 - 1
 MAX_NAME = 200  # characters of the name of a puzzle
 MAX_SHOWN_TEXT = 40  # characters of a cell that an error shows
 REQUIRED, OPTIONAL = ("input", "label"), ("unknown", "puzzle", "item")  # columns that have a meaning by their name
-PADDING = "give all rows one length, with the token 0 behind shorter ones"
+PADDING = "give all rows one length, with the token 0 behind shorter ones (in text the character of task.pad; rrm-sweep new: --pad)"
+NAME_THEM = "where characters are tokens, name them in task.alphabet (rrm-sweep new: --alphabet)"
 NUMBERS = r"[+-]?\d+(?:\.\d*)?(?:(?:\s*,\s*|\s+)[+-]?\d+(?:\.\d*)?)*"
 LIST = re.compile(rf"\s*(?:{NUMBERS}|\[\s*{NUMBERS}\s*\])\s*", re.ASCII)
 SEPARATORS = str.maketrans("[],", "   ")
@@ -30,6 +31,7 @@ class TableFormat(NamedTuple):
     """Settings on which the content of the columns depends."""
 
     alphabet: str | None
+    pad: str | None  # character that is token 0
     difficulty: tuple[str, ...]  # columns of measures of difficulty
 
 
@@ -104,7 +106,7 @@ def _check(chunk: Chunk, given: TableFormat, length: int | None) -> Rows:
     Args:
         length: tokens of the rows before it; None for the first chunk.
     """
-    inputs, labels = (_tokens(chunk, name, given.alphabet) for name in REQUIRED)
+    inputs, labels = (_tokens(chunk, name, given) for name in REQUIRED)
     length = int(inputs.lengths[0]) if length is None else length
     rule = f"input must have {length} tokens as row 1"
     _refuse(chunk, inputs.lengths != length, lambda row: f"{rule}, got {inputs.lengths[row]}: {PADDING}")
@@ -141,9 +143,9 @@ def _refuse_other_length(chunk: Chunk, name: str, cells: Tokens, length: int) ->
     _refuse(chunk, cells.lengths != length, lambda row: f"{rule}, got {cells.lengths[row]}: {PADDING}")
 
 
-def _tokens(chunk: Chunk, name: str, alphabet: str | None) -> Tokens:
+def _tokens(chunk: Chunk, name: str, given: TableFormat) -> Tokens:
     """The tokens of a column: lists of whole numbers, or with an alphabet characters."""
-    cells = chunk.cells[name]
+    cells, alphabet = chunk.cells[name], given.alphabet
     needed = "lists of whole numbers" if alphabet is None else "text, because alphabet is given"
     if isinstance(cells, str | np.ndarray) or (isinstance(cells, Lists) and alphabet is not None):
         advice = "save a list of tokens in each row" if alphabet is None else "leave alphabet out, or save text"
@@ -152,7 +154,7 @@ def _tokens(chunk: Chunk, name: str, alphabet: str | None) -> Tokens:
         absent = np.array([not text for text in cells])
         _refuse(chunk, absent, lambda row: f"{name} must have a value, got an empty cell: fill it, or remove the row")
         if alphabet is not None:
-            return _spell(chunk, name, cells, alphabet)
+            return _spell(chunk, name, cells, alphabet, given.pad)
         cells = _parse_lists(chunk, name, cells)
     rule = f"{name} must have at least 1 token, got an empty or absent list: fill it, or remove the row"
     _refuse(chunk, cells.lengths == 0, lambda row: rule)
@@ -165,26 +167,29 @@ def _name_type(cells: Cells) -> str:
     return cells if isinstance(cells, str) else "text" if isinstance(cells, list) else f"one {cells.dtype} a row"
 
 
-def _spell(chunk: Chunk, name: str, texts: list[str], alphabet: str) -> Tokens:
-    """Texts as tokens: character i of the alphabet, from 0, is token i + 1."""
+def _spell(chunk: Chunk, name: str, texts: list[str], alphabet: str, pad: str | None) -> Tokens:
+    """Texts as tokens: character i of the alphabet, from 0, is token i + 1, and `pad` is token 0."""
+    characters, first = (alphabet, 1) if pad is None else (pad + alphabet, 0)
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    known = np.frombuffer(alphabet.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    known = np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     order = np.argsort(known)
     places = np.minimum(np.searchsorted(known[order], codes), len(known) - 1)
-    tokens = Tokens((order[places] + 1).astype(np.uint16), np.array([len(text) for text in texts]))
+    tokens = Tokens((order[places] + first).astype(np.uint16), np.array([len(text) for text in texts]))
     wrong = known[order][places] != codes
     if wrong.any():
         row, place = tokens.cell(int(wrong.argmax()))
         rule = f"{name} must hold characters of the alphabet {_shorten(alphabet)!r}"
         got = f"got {texts[row][place - 1]!r} at character {place}"
-        raise UserError(chunk.place(row), f"{rule}, {got}: correct the row, or add the character to task.alphabet")
+        padding = "" if pad else "; if it is padding, name it in task.pad (rrm-sweep new: --pad)"
+        advice = f"correct the row, or add the character to task.alphabet{padding}"
+        raise UserError(chunk.place(row), f"{rule}, {got}: {advice}")
     return tokens
 
 
 def _parse_lists(chunk: Chunk, name: str, texts: list[str]) -> Lists:
     """Texts such as `1 2 3` and `[1, 2, 3]` as lists of numbers."""
     wrong = np.array([LIST.fullmatch(text) is None for text in texts])
-    advice = "separate tokens by blanks; where characters are tokens, give task.alphabet"
+    advice = f"separate tokens by blanks; {NAME_THEM}"
     _refuse(chunk, wrong, lambda row: f"{name} must be a list of whole numbers, got {_shorten(texts[row])!r}: {advice}")
     plain = [text.translate(SEPARATORS) for text in texts]
     return Lists(np.fromstring(" ".join(plain), sep=" "), np.array([len(text.split()) for text in plain], dtype=np.int64))
@@ -204,7 +209,7 @@ def _whole_numbers(chunk: Chunk, name: str, cells: Lists, most: int = MAX_TOKEN)
         index = int(wrong.argmax())
         row, place = Tokens(values, cells.lengths).cell(index)
         rule = f"{name} must hold whole numbers from 0 to {most:,}, got {_show(values[index])} at token {place}"
-        advice = "where characters are tokens, give task.alphabet" if values[index] > most > 1 else "correct the row, or remove it"
+        advice = NAME_THEM if values[index] > most > 1 else "correct the row, or remove it"
         raise UserError(chunk.place(row), f"{rule}: {advice}")
     return Tokens(values.astype(np.uint16), cells.lengths)
 

@@ -50,13 +50,15 @@ def new(
     train: Annotated[str | None, typer.Option(metavar="FILE", help="Rows of a table; with --task official a folder.")] = None,
     test: Annotated[str | None, typer.Option(metavar="FILE|SHARE", help="Test rows of a table; default: a share of 0.2.")] = None,
     alphabet: Annotated[str | None, typer.Option(metavar="TEXT", help="Characters of a table whose cells are text.")] = None,
+    pad: Annotated[str | None, typer.Option(metavar="CHARACTER", help="Character of such a table that is padding.")] = None,
     size: Annotated[Size, typer.Option(help="Preset of width, recursion and budget.")] = "small",
 ) -> None:
     """Write a commented spec with presets, and print its plan."""
     from sweeps.cli.new import make_spec
     from sweeps.planning.plan import print_plan
 
-    path, spec = make_spec(name, task, train, test, alphabet, size)
+    options = {"--train": train, "--test": test, "--alphabet": alphabet, "--pad": pad}
+    path, spec = make_spec(name, task, options, size)
     typer.echo(f"wrote {path}; the next commands are rrm-sweep run {path}, then rrm-analyze {name}")
     print_plan(spec, Console())
 

@@ -1,5 +1,7 @@
 """`rrm-sweep new`: a commented spec for a task, with presets of width, recursion and budget."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +17,7 @@ from sweeps.spec.sweep import SweepSpec
 
 Size = Literal["small", "medium", "large"]
 DEFAULT_TEST = 0.2  # share of the rows of a table
-OPTIONS = {"table": ("--train", "--test", "--alphabet"), "official": ("--train",)}  # by kind of task
+OPTIONS = {"table": ("--train", "--test", "--alphabet", "--pad"), "official": ("--train",)}  # by kind of task
 MAX_DEPTH_FACTOR = 4  # answers are scored up to this many times the supervision steps of training
 
 
@@ -49,7 +51,7 @@ description: {description}
 defaults: {defaults}  # the version of the defaults of absent fields
 
 trial:
-  task:  {section}
+  task:  {section}{task_comment}
   model: {model}
   optim: {{lr: {learning_rate}}}
   fit:   {{batch_size: {batch_size}, budget: {{unit: steps, amount: {steps}}}}}  # too few steps show nothing of recursion
@@ -67,15 +69,15 @@ storage: runs
 """
 
 
-def make_spec(
-    name: str, task: str, train: str | None, test: str | None, alphabet: str | None, size: Size
-) -> tuple[Path, SweepSpec]:
+TABLE_COMMENT = """
+         # add difficulty: {COLUMN: [1, 4, 8]} for accuracy by a column of whole numbers, in bins from 1, from 4 and from 8"""
+
+
+def make_spec(name: str, task: str, options: Mapping[str, str | None], size: Size) -> tuple[Path, SweepSpec]:
     """Write `NAME.yaml` into the current folder, unless the task's data or a trial is not valid.
 
     Args:
-        train: file with the rows of a table, or folder of an official builder.
-        test: a further file, or a share of `train`.
-        alphabet: the characters of the text in a table.
+        options: those of the task by name, such as `--train`; None for one that is not given.
 
     Returns:
         The file and the sweep in it.
@@ -88,7 +90,7 @@ def make_spec(
     path = Path(f"{name}.yaml")
     if path.exists():
         raise UserError(str(path), "exists: choose another name, or remove the file")
-    section = _task_section(task, train, test, alphabet)
+    section = _task_section(task, options)
     draft = Path(f".{name}.draft.yaml")
     text = _fill(name, task, section, size)
     try:
@@ -108,35 +110,31 @@ def _write(path: Path, text: str) -> None:
         raise UserError(str(path.absolute().parent), f"cannot be written: {error.strerror}; go to another folder") from None
 
 
-def _task_section(task: str, train: str | None, test: str | None, alphabet: str | None) -> dict[str, Any]:
+def _task_section(task: str, options: Mapping[str, str | None]) -> dict[str, Any]:
     """The section of the task, with the files of a table."""
+    given = {option: value for option, value in options.items() if value is not None}
     if task not in CONFIGS:
         raise UserError("--task", f"must be a kind of task, got {task!r}; {suggest(task, CONFIGS)}")
-    given = {"--train": train, "--test": test, "--alphabet": alphabet}
-    ineffective = next(
-        (option for option, value in given.items() if value is not None and option not in OPTIONS.get(task, ())), None
-    )
+    ineffective = next((option for option in given if option not in OPTIONS.get(task, ())), None)
     if ineffective is not None:
         known = " and ".join(kind for kind, options in OPTIONS.items() if ineffective in options)
         raise UserError(ineffective, f"has an effect on --task {known} alone, got the task {task}: leave it out")
     if task not in OPTIONS:
         return {"kind": task}
-    if train is None:
+    if "--train" not in given:
         what = "a folder of the official builders" if task == "official" else "a Parquet, .npz or CSV file with input and label"
         raise UserError("--train", f"is required for --task {task}: {what}")
     if task == "official":
-        return {"kind": task, "path": train}
-    return {"kind": task, "train": train, "test": _as_share(test)} | ({} if alphabet is None else {"alphabet": alphabet})
+        return {"kind": task, "path": given["--train"]}
+    section = {option.removeprefix("--"): given[option] for option in OPTIONS[task] if option in given}
+    return {"kind": task, "train": given["--train"], "test": DEFAULT_TEST} | section | _share_of(section)
 
 
-def _as_share(test: str | None) -> float | str:
-    """The share of the rows that `--test` gives, else a file."""
-    if test is None:
-        return DEFAULT_TEST
-    try:
-        return float(test)
-    except ValueError:
-        return test
+def _share_of(section: Mapping[str, str]) -> dict[str, float]:
+    """`test` as a number, where it is a share of the rows and no file."""
+    with suppress(KeyError, ValueError):
+        return {"test": float(section["test"])}
+    return {}
 
 
 def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
@@ -152,6 +150,7 @@ def _fill(name: str, task: str, section: dict[str, Any], size: Size) -> str:
         takes=preset.takes,
         defaults=NEWEST_DEFAULTS,
         section=_flow(section),
+        task_comment=TABLE_COMMENT if task == "table" else "",
         model=_flow(model),
         learning_rate=preset.learning_rate,
         batch_size=preset.batch_size,

@@ -103,6 +103,15 @@ def test_text_is_read_by_its_alphabet_and_other_ways_to_write_a_list_are_the_sam
     assert texts[0].task.shape == (3, 4, 1)
 
 
+def test_the_padding_of_text_is_token_0(tmp_path: Path) -> None:
+    words = {"input": ["ab.", "b..", "ba."] * 4, "label": ["abb", "b..", "ab."] * 4}
+    lists = {name: np.array([[".ab".index(letter) for letter in word] for word in texts]) for name, texts in words.items()}
+    write_csv(tmp_path / "words.csv", words)
+    write_parquet(tmp_path / "lists.parquet", lists)
+    text = load(tmp_path, train="words.csv", alphabet="ab", pad=".")
+    assert text.fingerprint == load(tmp_path, train="lists.parquet").fingerprint and text.task.shape == (3, 3, 1)
+
+
 def test_every_type_of_list_in_parquet_is_a_list(tmp_path: Path) -> None:
     types = [pa.list_(pa.int8()), pa.large_list(pa.uint64()), pa.list_(pa.int16(), 3), pa.list_view(pa.int32()),
              pa.large_list_view(pa.uint8()), pa.list_(pa.float16())]  # fmt: skip
@@ -374,13 +383,19 @@ BROKEN: dict[str, Broken] = {
         "a.csv",
         "input,label\nab,ax\n",
         {"alphabet": "ab"},
-        "label .* alphabet 'ab', got 'x' at character 2",
+        "label .* alphabet 'ab', got 'x' at character 2: .* if it is padding, name it in task.pad",
+    ),
+    "rows of text of two lengths": (
+        "a.csv",
+        "input,label\nab,ab\nabb,abb\n",
+        {"alphabet": "ab"},
+        r"input must have 2 tokens as row 1, got 3: .*in text the character of task.pad; rrm-sweep new: --pad",
     ),
     "text without an alphabet": (
         "a.csv",
         "input,label\nab,ab\n",
         {},
-        "must be a list of whole numbers, got 'ab': .*give task.alphabet",
+        "must be a list of whole numbers, got 'ab': .*name them in task.alphabet",
     ),
     "alphabet on lists": (
         "a.parquet",
@@ -491,6 +506,8 @@ BROKEN: dict[str, Broken] = {
     ),
     "length": ("a.parquet", parquet_bytes(), {"length": 4}, "length: must be 3 as in .* got 4: leave it out"),
     "alphabet": ("a.csv", "input,label\na,a\n", {"alphabet": "aba"}, "alphabet must hold each character once, got 'a' twice"),
+    "padding of the alphabet": ("a.csv", "input,label\na,a\n", {"alphabet": "ab", "pad": "b"}, "pad must be a character"),
+    "padding of lists": ("a.parquet", parquet_bytes(), {"pad": "."}, "pad must be a character of text that alphabet does not have"),
     "digest without a file": (
         "a.parquet",
         parquet_bytes(),

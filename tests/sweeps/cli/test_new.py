@@ -1,5 +1,6 @@
 """`rrm-sweep new`: from a table of puzzles to a report with three commands."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,15 @@ def test_every_size_is_a_valid_spec_with_a_plan(
     spec = load_spec(tmp_path / "mine.yaml")
     assert len(spec.cells) == 9 and spec.base.flat()["task.kind"] == "table"
     assert sorted(path.name for path in tmp_path.glob("*mine*")) == ["mine.yaml"]
+
+
+def test_text_has_an_alphabet_and_a_character_for_padding(typed: Callable[..., Any], tmp_path: Path) -> None:
+    words = ["".join(letters) for letters in itertools.product("abc.", repeat=3) if letters[0] != "."]
+    (tmp_path / "words.csv").write_text("\n".join(["input,label", *(f"{word},{word}" for word in words)]))
+    ended = typed("new", "mine", "--train", "words.csv", "--alphabet", "abc", "--pad", ".")
+    assert ended.returncode == 0, ended.stderr
+    task = load_spec(tmp_path / "mine.yaml").base.task
+    assert task.shape == (3, 4, 1)
 
 
 def test_a_puzzle_of_a_built_in_kind_needs_no_file(typed: Callable[..., Any], tmp_path: Path) -> None:
