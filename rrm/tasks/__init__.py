@@ -16,11 +16,11 @@ def find_tasks(classes: Iterable[type]) -> dict[str, type[BaseTaskConfig]]:
     Raises:
         TypeError: a task is not complete, or two tasks have one kind.
     """
-    tasks = [(family, _config_of(family)) for family in classes if issubclass(family, Task)]
+    tasks = [(family, config_of(family)) for family in classes if issubclass(family, Task)]
     return configs_by_kind((family, config) for family, config in tasks if "kind" in config.model_fields)
 
 
-def _config_of(family: type[Task]) -> Any:
+def config_of(family: type[Task]) -> Any:
     """The class that annotates `config`. Other annotations are not read: they may have names that type checkers alone import."""
     owner = next(part for part in family.__mro__ if "config" in inspect.get_annotations(part))
     alone = {"__module__": owner.__module__, "__annotations__": {"config": inspect.get_annotations(owner)["config"]}}
@@ -55,5 +55,6 @@ __all__ = [
     "Task",
     "TaskConfig",
     "build_task",
+    "config_of",
     "find_tasks",
 ]

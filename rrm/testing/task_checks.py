@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
+from rrm.tasks import config_of
 from rrm.tasks.made_rows import find_fault
 from rrm.tasks.task import BaseTaskConfig, Examples, Split, Task, bin_of, token_type
 from rrm.testing.require import require, require_kind
@@ -31,7 +32,7 @@ def make_task(task: Task, count: int = 100) -> MadeTask:
 
 def require_settings(task_class: type[Task], config: BaseTaskConfig) -> None:
     """Raise where a sweep would not find the settings of a task by its class."""
-    name, annotated = type(config).__name__, get_type_hints(task_class)["config"]
+    name, annotated = type(config).__name__, config_of(task_class)
     require(
         annotated is type(config),
         f"`config` of {task_class.__name__} must be annotated with {name}, got {annotated.__name__}: add the line config: {name}",

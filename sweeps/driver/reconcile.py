@@ -32,7 +32,7 @@ def reconcile(spec: SweepSpec, store: Store, tracker: EventRecorder) -> Ledger:
     """
     results = store.results()
     refuse_changed_meaning(spec, store, results)
-    taken = take_over(spec, store)
+    taken = take_over(spec, store, results)
     if taken:
         results = store.results()
     refuse_missing_parts(spec, store, results)

@@ -28,7 +28,7 @@ from sweeps.planning.space_size import count_missing_trials, describe_shortfall
 from sweeps.planning.warm_start import warm_results
 from sweeps.spec.resources import GIGABYTE
 from sweeps.spec.sweep import SweepSpec
-from sweeps.store.attempts import may_be_retried
+from sweeps.store.attempts import settled
 from sweeps.store.store import Store
 
 MAX_CORNERS = 64
@@ -45,7 +45,7 @@ def print_plan(spec: SweepSpec, console: Console) -> None:
     trials = list(spec.design) or corners(spec)
     store = Store(spec.location)
     results = store.results()
-    reusable = find_reusable(spec, results)
+    reusable = find_reusable(spec, settled(results, spec.resources.max_retries))
     refusals = [
         _find_refusal(lambda: refuse_changed_meaning(spec, store, results)),
         _find_refusal(lambda: refuse_missing_parts(spec, store, results)),
@@ -117,7 +117,7 @@ def _headline(spec: SweepSpec) -> str:
 
 def _done_of(spec: SweepSpec, results: Records) -> set[str]:
     """Fingerprints of the sweep's trials that have ended, and that a run does not retry."""
-    ended = {name for name, record in results.items() if not may_be_retried(record, spec.resources.max_retries)}
+    ended = settled(results, spec.resources.max_retries)
     return {trial.fingerprint for trial in spec.design} & ended if spec.measure else ended
 
 

@@ -62,3 +62,8 @@ def count_losses(store: Store, fingerprint: str) -> int:
 def may_be_retried(record: Mapping[str, Any], max_retries: int) -> bool:
     """Whether a trial failed because its process was lost, and not more often than a spec allows."""
     return bool(record.get("retryable")) and record["losses"] <= max_retries
+
+
+def settled(results: Mapping[str, Mapping[str, Any]], max_retries: int) -> set[str]:
+    """Fingerprints of the finished trials that no run tries again."""
+    return {fingerprint for fingerprint, record in results.items() if not may_be_retried(record, max_retries)}

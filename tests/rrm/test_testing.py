@@ -191,6 +191,15 @@ class NarrowGrid(Permutations):
         return 1, 3
 
 
+def test_a_task_may_have_names_that_type_checkers_alone_import() -> None:
+    imports = (
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from array import array\n"
+    )
+    source = EXAMPLES["my_puzzle.py"].replace("    config: ReverseConfig\n", "    config: ReverseConfig\n    kept: array\n")
+    module: Any = import_plugin(hold_file("my_puzzle.py", f"{imports}{source}".encode()))
+    check_task(module.Reverse, module.ReverseConfig(values=8))
+
+
 @pytest.mark.parametrize(("old", "message"), [
     ("    config: ReverseConfig\n", "`config` of Reverse must be annotated with ReverseConfig, got SerialConfig"),
     (' = "reverse"', "the kind of ReverseConfig must have a default"),

@@ -20,6 +20,7 @@ from sweeps.driver.run import run_sweep
 from sweeps.planning.plan import print_plan
 from sweeps.spec.load_spec import load_spec
 from sweeps.store.attempts import note_losses
+from sweeps.worker.messages import Lost
 from tests.conftest import ROOT
 from tests.sweeps.conftest import assert_refused, ending, measure_sections, run_here, search_sections
 from tests.sweeps.driver.test_plugins import end_all, sweep_sections
@@ -70,6 +71,15 @@ def test_a_failed_trial_is_not_taken_over(open_ledger: Callable[..., Ledger]) ->
     ledger.end(failed.fingerprint, ending(failed, outcome=Outcome.FAILED, reason="diverged"))
     ledger.end(completed.fingerprint, ending(completed))
     assert open_ledger(sections("second", **WIDER, reuse=["first"])).results.keys() == {completed.fingerprint}
+
+
+def test_a_lost_trial_that_a_run_would_try_again_is_taken_over(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
+    second = open_ledger(sections("second", **FIRST))
+    lost = second.ask()
+    assert lost is not None
+    second.end(lost.fingerprint, Lost("its process died", losses=1))
+    again = open_ledger(sections("second", **FIRST, reuse=["first"]))
+    assert {record["outcome"] for record in again.results.values()} == {Outcome.COMPLETED} and again.ask() is None
 
 
 def test_reuse_is_no_part_of_a_trial_and_may_be_added_later(first: Ledger, open_ledger: Callable[..., Ledger]) -> None:
