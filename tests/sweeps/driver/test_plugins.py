@@ -99,12 +99,19 @@ from sweeps.cli.status import read_status
 from sweeps.spec.load_spec import load_spec, parse_stored_spec
 from sweeps.store.store import Store
 from sweeps.store.stored_trials import read_config
+from sweeps.tracking.trial_facts import facts_of, stored_facts
 
 store = Store(sys.argv[1])
 assert "2 of 2 trials have ended" in read_status(store).lines()[0]
-assert not [name for name in sys.modules if name.startswith("rrm_plugin_")], "status imports no plug-in"
+shown = {fingerprint: stored_facts(store, fingerprint, record) for fingerprint, record in store.results().items()}
+assert not [name for name in sys.modules if name.startswith("rrm_plugin_")], "status and ui import no plug-in"
 for fingerprint in store.finished():
-    assert read_config(store, fingerprint).fingerprint == fingerprint
+    config = read_config(store, fingerprint)
+    assert config.fingerprint == fingerprint
+    known = facts_of(config)
+    assert [known.params, known.matching, known.training_fingerprint, known.text] == [
+        shown[fingerprint].params, shown[fingerprint].matching, shown[fingerprint].training_fingerprint, shown[fingerprint].text
+    ]
 for path in Path(sys.argv[1]).glob("trials/*/trial.yaml"):
     assert load_trial(path).fingerprint == path.parent.name
 assert {trial.fingerprint for trial in load_spec(Path(sys.argv[1]) / "spec.yaml").design} == store.finished()
