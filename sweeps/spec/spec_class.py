@@ -46,10 +46,11 @@ def spec_class_for(sections: dict[str, Any], registry: Registry) -> type[SweepSp
     """
     search = sections.get("search")
     kind = kind_of(search.get("sampler"), DEFAULT_KIND) if isinstance(search, dict) else DEFAULT_KIND
+    samplers = samplers_of(registry, [kind] if isinstance(kind, str) else [])
     known = {*BUILT_IN_KINDS, *registry.extension_kinds("sampler")}
     if isinstance(kind, str) and kind not in known:
         raise UserError("search.sampler.kind", f"got {kind!r}; {suggest(kind, known)}")
-    return spec_class(samplers_of(registry, [kind] if isinstance(kind, str) else []))
+    return spec_class(samplers)
 
 
 @lru_cache(maxsize=64)
