@@ -6,11 +6,12 @@ file. A file is imported once a process, on first use.
 
 import hashlib
 import inspect
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.abc import SourceLoader
 from importlib.machinery import ModuleSpec
@@ -173,7 +174,8 @@ def import_plugin(plugin: Plugin) -> ModuleType:
         module.__file__ = _contents[digest].path  # pydantic reads the docstrings of fields from there
         sys.modules[name] = module
         try:
-            _Loader(_contents[digest]).exec_module(module)
+            with redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's output
+                _Loader(_contents[digest]).exec_module(module)
         except BaseException as error:
             del sys.modules[name]  # a half of a module would be taken for the whole one
             if isinstance(error, KeyboardInterrupt):
@@ -191,28 +193,37 @@ def _import_error(path: str, error: BaseException) -> UserError:
 
 
 def fault_of_plugin(error: BaseException) -> UserError | None:
-    """One line for an exception that code of a plug-in file raised, with the last line of the file that was reached.
+    """One line for an exception that code of a plug-in raised, with its last line that was reached.
 
-    None where no file of a plug-in took part.
+    None where neither a file nor an installed package with plug-ins took part.
     """
-    files = {content.path for content in _contents.values()}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    files, places = {content.path for content in _contents.values()}, _package_places()
+    reached = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in reached if frame.filename in files or frame.filename.startswith(places)]
     if not frames:
         return None
     where = f"{frames[-1].filename}, line {frames[-1].lineno}"
     return UserError(where, f"{frames[-1].name} raised {type(error).__name__}: {first_line(error)}")
 
 
+def _package_places() -> tuple[str, ...]:
+    """The folders and files of the modules that entry points of installed plug-ins name, so far as they are imported."""
+    points = [*installed_points(), *(point for family in EXTENSION_GROUPS for point in extension_points(family))]
+    roots = [sys.modules.get(point.module.partition(".")[0]) for point in points]
+    folders = [f"{folder}{os.sep}" for root in roots for folder in getattr(root, "__path__", [])]
+    return (*folders, *(str(root.__file__) for root in roots if root is not None and not hasattr(root, "__path__")))
+
+
 @contextmanager
 def faults_of(plugin: Plugin | None, what: str) -> Iterator[None]:
-    """Code that uses what a plug-in defines: an exception of it is one line, also where no file of a plug-in raised.
+    """Code that uses what a plug-in defines: an exception of it is one line, also where no code of a plug-in raised.
 
     Args:
         plugin: where absent, all exceptions pass.
         what: the kind, for the message.
 
     Raises:
-        UserError: the code raised, and no file of a plug-in took part, for which `fault_of_plugin` has the place.
+        UserError: the code raised, and no code of a plug-in took part, for which `fault_of_plugin` has the place.
     """
     try:
         yield
@@ -278,7 +289,8 @@ def load_point(point: EntryPoint) -> type:
     package = package_of(point)
     where, remedy = f"package {package.code}", "repair or uninstall the package"
     try:
-        named = point.load()
+        with redirect_stdout(sys.stderr):
+            named = point.load()
     except (Exception, SystemExit) as error:
         problem = f"{type(error).__name__}: {first_line(error)}"
         raise UserError(where, f"its entry point {point.value} cannot be imported: {problem}; {remedy}") from None

@@ -11,11 +11,12 @@ import pandas as pd
 
 from analysis.data.items import summarise_items
 from analysis.data.objective import BY_ACCURACY, Objective, read_objective
+from analysis.data.plugin_versions import CODE, with_versions
 from analysis.data.progress import Unfinished, find_unfinished
 from lightning_modules.columns import CONFIRM
 from lightning_modules.config import CURVE_SETTINGS
 from lightning_modules.outcome import Outcome
-from lightning_modules.trial_folder import ITEMS
+from lightning_modules.trial_folder import ITEMS, TRIAL
 from lightning_modules.yaml_file import parse_yaml
 from rrm.config import Plugin
 from rrm.errors import UserError
@@ -208,14 +209,17 @@ def merge(tables: list[Tables]) -> Tables:
     outside = records.groupby("fingerprint")["outside_spec"].all()
     chosen = chosen.assign(outside_spec=chosen["fingerprint"].map(outside) & ~chosen["fingerprint"].isin(asked))
     curves = [table.curves[table.curves["fingerprint"].map(owners) == number] for number, table in enumerate(ordered)]
+    specs = tuple(spec for table in ordered for spec in table.specs)
+    versioned = with_versions(chosen, specs, lambda: _files_of(ordered, owners, TRIAL, None))
+    settings = frozenset[str]().union(*(table.settings for table in ordered))
     return Tables(
-        chosen.sort_values(["sweep", "fingerprint"]).drop(columns=[OUTCOME_RANK, END_RANK, SOURCE]).reset_index(drop=True),
+        versioned.sort_values(["sweep", "fingerprint"]).drop(columns=[OUTCOME_RANK, END_RANK, SOURCE]).reset_index(drop=True),
         pd.concat(curves, ignore_index=True).drop_duplicates(["fingerprint", "metric", "axis", "at", "binned_by", "difficulty"]),
         kinds.pop(),
         lambda name, trials: _files_of(ordered, owners, name, trials),
-        settings=frozenset[str]().union(*(table.settings for table in ordered)),
+        settings=settings | ({CODE} & set(versioned.columns)),
         asked=asked,
-        specs=tuple(spec for table in ordered for spec in table.specs),
+        specs=specs,
         shared=_members_of(ordered),
         unfinished=tuple(one for table in ordered for one in table.unfinished),
         objective=ordered[0].objective if len({table.objective for table in ordered}) == 1 else None,

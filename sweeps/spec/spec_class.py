@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, create_model
 
-from rrm.errors import UserError
+from rrm.errors import UserError, suggest
 from rrm.extensions import kinds_of_family
 from rrm.kinds import kind_of, union_by_kind
 from rrm.registry import Registry
@@ -42,10 +42,18 @@ def samplers_of(registry: Registry, kinds: list[str]) -> tuple[type[Sampler], ..
 
 
 def spec_class_for(sections: dict[str, Any], registry: Registry) -> type[SweepSpec]:
-    """The class of a spec that a user wrote."""
+    """The class of a spec that a user wrote.
+
+    Raises:
+        UserError: no sampler has the kind that it chooses, whose options are not known then; or a package cannot be imported.
+    """
     search = sections.get("search")
-    kind = kind_of(search.get("sampler"), "") if isinstance(search, dict) else ""
-    return spec_class(samplers_of(registry, [kind] if isinstance(kind, str) else []))
+    kind = kind_of(search.get("sampler"), DEFAULT_KIND) if isinstance(search, dict) else DEFAULT_KIND
+    samplers = samplers_of(registry, [kind] if isinstance(kind, str) else [])
+    known = {*BUILT_IN_KINDS, *registry.extension_kinds("sampler")}
+    if isinstance(kind, str) and kind not in known:
+        raise UserError("search.sampler.kind", f"got {kind!r}; {suggest(kind, known)}")
+    return spec_class(samplers)
 
 
 @lru_cache(maxsize=64)

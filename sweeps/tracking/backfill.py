@@ -18,7 +18,7 @@ from rrm.errors import UserError
 from sweeps.spec.load_spec import parse_stored_spec
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import SPEC, SQLITE, Store
-from sweeps.store.stored_trials import read_config, recall_plugins
+from sweeps.store.stored_trials import recall_plugins
 from sweeps.tracking.delivery import Delivery
 from sweeps.tracking.mlflow.address import ARTIFACTS, DATABASE, local_root
 from sweeps.tracking.mlflow.destination import Destination, find_destination
@@ -26,6 +26,7 @@ from sweeps.tracking.mlflow.tracker import MlflowTracker
 from sweeps.tracking.recorder import EventRecorder
 from sweeps.tracking.secrets import blank_secrets
 from sweeps.tracking.spool import SPOOL, Spool, is_spool_of
+from sweeps.tracking.trial_facts import stored_facts
 
 PrintLine = Callable[[str], None]
 
@@ -82,9 +83,8 @@ def _restore(recorder: EventRecorder, spec: SweepSpec, store: Store, members: se
     absent = {fingerprint for fingerprint in members if not recorder.spool.holds_end(fingerprint)}
     for fingerprint, record in store.results().items() if absent else ():
         if fingerprint in absent:
-            config = read_config(store, fingerprint)
             result = FitResult({name: value for name, value in record.items() if name != "curves"}, record["curves"])
-            recorder.restore(config, result, _began(store, fingerprint, record))
+            recorder.restore(stored_facts(store, fingerprint, record), result, _began(store, fingerprint, record))
 
 
 def _began(store: Store, fingerprint: str, record: dict[str, Any]) -> int:

@@ -65,12 +65,12 @@ class Delivery:
                     return
                 if not was_full:
                     self._closing.wait(GATHERING_SECONDS)
-            except Exception as error:  # no failure of a server or of a network may reach the sweep
+            except (Exception, SystemExit) as error:  # no failure of a server, a network or a plug-in may reach the sweep
                 self._note(error)
                 self._given_up.wait(wait)
                 wait = min(2 * wait, MAX_WAIT_SECONDS)
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         """Remember why a try failed, and connect again: the server may be another one by then."""
         self._failing_since = self._failing_since if self.problem else time.monotonic()
         problem = self.tracker.describe_error(error)

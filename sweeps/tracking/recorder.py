@@ -13,8 +13,7 @@ from lightning_modules.config import TrialConfig
 from lightning_modules.outcome import Outcome
 from lightning_modules.record import CurvePoint, FitResult, Record, describe
 from lightning_modules.trial_folder import ITEMS, THINKING
-from lightning_modules.yaml_file import write_yaml
-from rrm.errors import UserError
+from rrm.plugins import faults_of
 from sweeps.design.short_names import short_name
 from sweeps.spec.sweep import SweepSpec
 from sweeps.store.store import Store
@@ -24,7 +23,6 @@ from sweeps.tracking.events import (
     BestChosen,
     CellChanged,
     CurvesReady,
-    DataFacts,
     Objective,
     Point,
     State,
@@ -37,6 +35,7 @@ from sweeps.tracking.provenance import provenance_tags, read_diff
 from sweeps.tracking.spool import Spool
 from sweeps.tracking.tracker import Tracker
 from sweeps.tracking.trackers import find_tracker
+from sweeps.tracking.trial_facts import TrialFacts, facts_of
 
 MAX_TAG_CHARACTERS = 5000
 
@@ -58,7 +57,7 @@ class EventRecorder:
         self._diff = "" if tracker else read_diff()
         if tracker is None:
             settle_owner(spool, store)
-        self.delivery = Delivery(tracker or find_tracker(spec)(spec, store, spool), spool)
+        self.delivery = Delivery(tracker, spool) if tracker else _deliver_to_chosen(spec, store, spool)
 
     def sweep(self, spec: SweepSpec, text: str) -> None:
         """The sweep is being run; `text` is the spec as the store holds it."""
@@ -104,27 +103,26 @@ class EventRecorder:
         if self.spool.holds_start(config.fingerprint) and not anew:
             self._set_state(State.RUNNING, config.fingerprint)
             return
-        self._add_start(config, describe(config), _now())
+        self._add_start(facts_of(config), describe(config), _now())
 
-    def _add_start(self, config: TrialConfig, described: Record, began: int) -> None:
-        params = {**config.flat(), "seed": config.seed}
+    def _add_start(self, trial: TrialFacts, described: Record, began: int) -> None:
         self.spool.add_start(
             TrialBegun(
-                fingerprint=config.fingerprint,
-                name=self.name(config),
+                fingerprint=trial.fingerprint,
+                name=self.name_of_record(trial.params),
                 time=began,
-                params=params,
-                metrics={key: value for key, value in described.items() if key not in params and key not in TEXTS},
+                params=trial.params,
+                metrics={key: value for key, value in described.items() if key not in trial.params and key not in TEXTS},
                 tags={
                     **self._tags,
                     "sweep": self.name_of_sweep,
                     "kind": self.kind,
-                    "cell": self._cell_of(params),
-                    "matching": config.fit.budget.unit,
-                    "training_fingerprint": config.training_fingerprint,
+                    "cell": self._cell_of(trial.params),
+                    "matching": trial.matching,
+                    "training_fingerprint": trial.training_fingerprint,
                     "outcome": "running",
                 },
-                trial=write_yaml(config.resolved()),
+                trial=trial.text,
             )
         )
 
@@ -136,23 +134,22 @@ class EventRecorder:
         """A trial is over; points that were not spooled before are spooled now."""
         if not self.spool.holds_start(config.fingerprint):
             self.start(config)
-        self._add_end(config, FitResult(record, curves), describe(config), _now())
+        self._add_end(facts_of(config), FitResult(record, curves), describe(config), _now())
 
-    def restore(self, config: TrialConfig, result: FitResult, began: int) -> None:
+    def restore(self, trial: TrialFacts, result: FitResult, began: int) -> None:
         """Spool a finished trial, whose end the spool lacks, from its record; reads no data file.
 
         Args:
             began: milliseconds since 1970; the last point of its curves gives its end.
         """
-        flat = config.flat()
-        described = {name: value for name, value in result.record.items() if name in DESCRIBED or name in flat}
-        if not self.spool.holds_start(config.fingerprint):
-            self._add_start(config, described, began)
-        self._add_end(config, result, described, max([began, *(point["time"] for point in result.curves)]))
+        described = {name: value for name, value in result.record.items() if name in DESCRIBED or name in trial.params}
+        if not self.spool.holds_start(trial.fingerprint):
+            self._add_start(trial, described, began)
+        self._add_end(trial, result, described, max([began, *(point["time"] for point in result.curves)]))
 
-    def _add_end(self, config: TrialConfig, result: FitResult, described: Record, ended: int) -> None:
+    def _add_end(self, trial: TrialFacts, result: FitResult, described: Record, ended: int) -> None:
         record, curves = result.record, result.curves
-        self.points(config, [point for point in curves if point["axis"] == "step"])
+        self.spool.add_points(trial.fingerprint, [point for point in curves if point["axis"] == "step"])
         at = int(record.get("steps", 0))
         scores: list[Point] = [
             Point(metric=name, value=float(value), at=at, time=ended)
@@ -162,11 +159,11 @@ class EventRecorder:
         outcome = Outcome(record["outcome"])
         self.spool.add_once(
             TrialEnded(
-                fingerprint=config.fingerprint,
+                fingerprint=trial.fingerprint,
                 time=ended,
                 outcome=outcome,
                 tags={name: str(record[name])[:MAX_TAG_CHARACTERS] for name in ENDING_TAGS if name in record},
-                dataset=describe_data(config, record),
+                dataset=trial.describe_data(record),
                 files=[ITEMS, THINKING] if outcome == Outcome.COMPLETED else [],
                 points=[*scores, *(point for point in curves if point["axis"] == "depth")],
             )
@@ -217,27 +214,19 @@ def settle_owner(spool: Spool, store: Store) -> None:
     spool.belong_to(store.identify())
 
 
-def describe_data(config: TrialConfig, record: Record) -> DataFacts | None:
-    """The data of a trial; None where the trial failed before it read any, or its files are gone."""
-    if "data_fingerprint" not in record:
-        return None
-    try:
-        shape = config.task.shape
-    except UserError:  # the number of puzzles in sets of ARC comes from their files
-        return None
-    task = config.task.identity()
-    size = str(task.get("size", ""))
-    counts = {name: value for name, value in task.items() if name.endswith("_examples")}
-    return DataFacts(
-        name=f"{task['kind']}{size}",
-        digest=record["data_fingerprint"],
-        source=task,
-        profile=counts | {"tokens": shape.length, "vocabulary": shape.vocabulary},
-    )
-
-
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _deliver_to_chosen(spec: SweepSpec, store: Store, spool: Spool) -> Delivery:
+    """The delivery to the tracker that a spec chooses.
+
+    Raises:
+        UserError: the tracker of a plug-in cannot be made.
+    """
+    kind = spec.tracking.kind
+    with faults_of(spec.registry.plugins.get(("tracker", kind)), f"tracker {kind}"):
+        return Delivery(find_tracker(spec)(spec, store, spool), spool)
 
 
 def _now() -> int:

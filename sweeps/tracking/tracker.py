@@ -82,7 +82,7 @@ class Tracker(Extension):
             Exception: it must be tried again.
         """
 
-    def describe_error(self, error: Exception) -> str:
+    def describe_error(self, error: BaseException) -> str:
         """An error in one line without secrets."""
         return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error, blank_secrets)}"
 

@@ -16,7 +16,7 @@ from rrm.config import Plugin
 from rrm.errors import UserError
 from rrm.models import model_class
 from rrm.models.trm import TRM
-from rrm.plugins import import_plugin, parse_plugins, read_file, read_plugins
+from rrm.plugins import fault_of_plugin, import_plugin, parse_plugins, read_file, read_plugins
 from rrm.registry import BUILT_IN, registry_of
 from rrm.tasks import build_task
 from rrm.tasks.cache import load_data
@@ -125,6 +125,15 @@ def test_a_file_may_have_any_name(parse: Callable[..., TrialConfig], plugin_fold
     whole = parse()
     (plugin_folder / "my_model.py").rename(plugin_folder / name)
     assert parse(plugins=["my_puzzle.py", name]).fingerprint == whole.fingerprint
+
+
+def test_what_a_file_prints_while_it_is_imported_is_no_part_of_the_output_of_a_command(
+    plugin_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (plugin_folder / "printing.py").write_text(f"print('hello')\n{MODEL}")
+    registry_of(read_plugins(["printing.py"], plugin_folder))
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
 
 
 def test_an_interrupted_import_leaves_no_half_of_a_module(plugin_folder: Path) -> None:
@@ -312,3 +321,13 @@ def test_an_exception_in_a_file_is_one_line_with_its_place(plugin_folder: Path, 
     place = code[: code.index(FAULT)].count("\n") + 1
     assert f"my_puzzle.py, line {place}: " in ended.stderr and "raised KeyError: 'absent'" in ended.stderr
     assert not (plugin_folder / "runs").exists()
+
+
+def test_an_exception_in_an_installed_package_is_one_line_with_its_place(install: Install, tmp_path: Path) -> None:
+    install()
+    (tmp_path / "site-1.0/my_puzzles.py").write_text(RAISING["the puzzles"])
+    task = parse_trial(plugin_sections(plugins=[], model={"kind": "trm"}, eval={"max_depth": 16}), Path()).task
+    with pytest.raises(KeyError) as raised:
+        load_data(build_task(task))
+    place = RAISING["the puzzles"][: RAISING["the puzzles"].index(FAULT)].count("\n") + 1
+    assert f"my_puzzles.py, line {place}: solve raised KeyError: 'absent'" in str(fault_of_plugin(raised.value))

@@ -47,7 +47,7 @@ class MlflowTracker(Tracker):
     def check(cls, spec: SweepSpec, store: Store) -> None:
         check_destination(find_destination(spec, store))
 
-    def describe_error(self, error: Exception) -> str:
+    def describe_error(self, error: BaseException) -> str:
         from sweeps.tracking.mlflow.refusals import describe_error
 
         return str(error) if isinstance(error, UserError) else describe_error(error)

@@ -128,6 +128,12 @@ def test_a_mistake_in_the_options_of_a_sampler_is_one_line(folder: Path, sampler
     assert line in str(refused.value)
 
 
+def test_a_sampler_whose_plug_in_is_not_named_is_refused_by_its_kind_and_not_by_its_options(folder: Path) -> None:
+    known = r"search.sampler.kind: got 'halton'; choose from: cmaes, gp, nsga2, nsga3, qmc, random, tpe"
+    with pytest.raises(UserError, match=known):
+        load_from(folder, search_of_own(scramble=True) | {"plugins": ["my_model.py"]})
+
+
 @pytest.mark.parametrize(("changed", "line"), [
     (SAMPLER.replace('"halton"', '"tpe"'), "plugins: my_sampler.py: defines the sampler 'tpe', which is built in"),
     (SAMPLER.replace("    def build", "    def builds"), "plugins.0: my_sampler.py: cannot be used: Halton must define build"),

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 import analysis.cli
-from analysis.data.tables import load_store
+from analysis.data.tables import load_store, merge
 from lightning_modules.outcome import Outcome
 from lightning_modules.yaml_file import read_yaml, write_yaml
 from rrm.errors import UserError
@@ -93,18 +93,25 @@ def test_the_store_holds_the_files_and_every_trial_names_those_that_it_uses(load
 READ = """
 import sys
 from pathlib import Path
-from analysis.data.tables import load_store
+from analysis.data.tables import load_store, merge
 from lightning_modules.config import load_trial
 from sweeps.cli.status import read_status
 from sweeps.spec.load_spec import load_spec, parse_stored_spec
 from sweeps.store.store import Store
 from sweeps.store.stored_trials import read_config
+from sweeps.tracking.trial_facts import facts_of, stored_facts
 
 store = Store(sys.argv[1])
 assert "2 of 2 trials have ended" in read_status(store).lines()[0]
-assert not [name for name in sys.modules if name.startswith("rrm_plugin_")], "status imports no plug-in"
+shown = {fingerprint: stored_facts(store, fingerprint, record) for fingerprint, record in store.results().items()}
+assert not [name for name in sys.modules if name.startswith("rrm_plugin_")], "status and ui import no plug-in"
 for fingerprint in store.finished():
-    assert read_config(store, fingerprint).fingerprint == fingerprint
+    config = read_config(store, fingerprint)
+    assert config.fingerprint == fingerprint
+    known = facts_of(config)
+    assert [known.params, known.matching, known.training_fingerprint, known.text] == [
+        shown[fingerprint].params, shown[fingerprint].matching, shown[fingerprint].training_fingerprint, shown[fingerprint].text
+    ]
 for path in Path(sys.argv[1]).glob("trials/*/trial.yaml"):
     assert load_trial(path).fingerprint == path.parent.name
 assert {trial.fingerprint for trial in load_spec(Path(sys.argv[1]) / "spec.yaml").design} == store.finished()
@@ -132,6 +139,22 @@ def test_a_changed_file_under_finished_trials_is_refused(load: Callable[..., Swe
     print_plan(load(), Console(file=printed))
     assert re.search(f"warning: rrm-sweep run refuses this sweep: .*{changed}\n", printed.getvalue())
     assert len(open_ledger(load("name=other")).spec.design) == 2
+
+
+def test_trials_of_two_versions_of_a_file_share_no_cell(load: Callable[..., SweepSpec], plugin_folder: Path) -> None:
+    stores = []
+    for name, source in (("one", MODEL), ("two", CHANGED), ("three", CHANGED)):
+        (plugin_folder / "my_model.py").write_text(source)
+        ledger = open_ledger(load(name=name, measure={"vary": {"model.kind": ["damped", "trm"]}, "seeds": 2}))
+        end_all(ledger)
+        stores.append(load_store(ledger.store))
+    one, two, three = stores
+    both = merge([one, two])
+    assert both.varied == ["code", "model.kind"] and both.settings == {"code"}
+    codes = both.completed.groupby("model.kind")["code"].agg(set)
+    assert codes["trm"] == {""} and len(codes["damped"]) == 2 and all(code.startswith("my_model.py ") for code in codes["damped"])
+    same = merge([two, three])
+    assert "code" not in same.trials and len(same.trials) == 4
 
 
 def test_a_changed_file_that_no_finished_trial_uses_is_taken(load: Callable[..., SweepSpec], plugin_folder: Path) -> None:
@@ -242,7 +265,7 @@ def test_a_damaged_file_in_a_store_is_one_line(load: Callable[..., SweepSpec], p
     end_all(ledger)
     next((Path(ledger.store.location) / "plugins").glob("*/my_model.py")).write_text("damaged")
     code = (
-        "import sys; from sweeps.store.store import Store; from analysis.data.tables import load_store;"
+        "import sys; from sweeps.store.store import Store; from analysis.data.tables import load_store, merge;"
         "load_store(Store(sys.argv[1]))"
     )
     ended = subprocess.run([sys.executable, "-c", code, ledger.store.location], cwd=ROOT, capture_output=True, text=True)

@@ -145,7 +145,10 @@ BAD: dict[str, tuple[Sections, str]] = {
         | {"search": SEARCH["search"] | {"scheduler": {"kind": "asha"}, "objectives": [{"metric": "params", "goal": "minimize"}]}},
         "scheduler asha requires a first objective that is measured during training, got 'params'",
     ),
-    "unknown sampler": (changed(SEARCH, "search/sampler", {"kind": "bayes"}), "search.sampler.kind: must be 'tpe', 'gp'"),
+    "unknown sampler": (
+        changed(SEARCH, "search/sampler", {"kind": "bayes"}),
+        "search.sampler.kind: got 'bayes'; choose from: cmaes, gp",
+    ),
     "no trials": (changed(SEARCH, "search/num_trials", 0), "search.num_trials: must be greater than or equal to 1"),
     "no cpus": (MEASURE | {"resources": {"cpus": 0}}, "resources.cpus: must be greater than 0"),
     "empty section": (MEASURE | {"resources": None}, "resources: is empty; null is not a value"),

@@ -1,6 +1,7 @@
 """A tracker is one class: chosen by its kind, without MLflow, and with each point once."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ def test_a_tracker_that_always_fails_is_named_with_its_reason_and_costs_no_trial
     (tmp_path / "failing.py").write_text(FAILING.replace("failures = 3", "failures = 10**6"))
     monkeypatch.setattr(delivery, "UNREACHABLE_SECONDS", 0.1)
     with pytest.raises(AssertionError, match="ConnectionError: no route to it"):
+        run_trials(open_ledger, "failing", "failing.py")
+
+
+@pytest.mark.parametrize(("body", "line"), [
+    ("def __init__(self):\n        pass", "tracker failing of failing.py: does not keep to the interface: TypeError"),
+    ("def connect(self):\n        raise SystemExit('gone')", "SystemExit: gone"),
+])  # fmt: skip
+def test_a_tracker_that_cannot_be_made_or_ends_its_thread_is_named(
+    open_ledger: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, line: str
+) -> None:
+    (tmp_path / "failing.py").write_text(f"{FAILING}\n    {body}\n")
+    monkeypatch.setattr(delivery, "UNREACHABLE_SECONDS", 0.1)
+    with pytest.raises((UserError, AssertionError), match=re.escape(line)):
         run_trials(open_ledger, "failing", "failing.py")
 
 
