@@ -56,55 +56,55 @@ class Recipe:
         lacks = describe_missing(tables, [*((name,) for name in self.columns), *axes])
         if tables.is_foreign and self.curve and self.curve not in set(tables.curves["metric"]):
             lacks = " and ".join(filter(None, (lacks, f"a table of curves with the metric {self.curve} (--curves FILE)")))
-        return f"Left out: {self.subject}; it needs {lacks or f'a sweep: {self.sweep}'}."
+        return f"Left out: {self.subject}; it needs {lacks or self.sweep}."
 
 
 RECIPES = [
     Recipe(
         accuracy_by_parameters,
         (ACCURACY, "params"),
-        "one that varies model.hidden_size or model.num_layers",
+        "a sweep that varies model.hidden_size or model.num_layers",
         axes=CAPACITY_AXES,
     ),
     Recipe(
         accuracy_by_depth,
         (ACCURACY, "layers_executed"),
-        "one that varies model.l_cycles, h_cycles or supervision_steps",
+        "a sweep that varies model.l_cycles, h_cycles or supervision_steps",
         axes=DEPTH_AXES,
     ),
     Recipe(
         width_depth_map,
         (ACCURACY, "params", "layers_executed"),
-        "one that varies model.hidden_size and an axis of recursion",
+        "a sweep that varies model.hidden_size and an axis of recursion",
         axes=CAPACITY_AXES,
     ),
     Recipe(
         accuracy_by_data,
         (ACCURACY,),
-        "one that varies task.train_examples or task.augmentations",
+        "a sweep that varies task.train_examples or task.augmentations",
         axes=(TRAIN_EXAMPLES, AUGMENTATIONS),
     ),
-    Recipe(inference_depth, (), "one with depth curves (eval.max_depth above 1)", curve=DEPTH_CURVES),
+    Recipe(inference_depth, (), "a sweep with depth curves (eval.max_depth above 1)", curve=DEPTH_CURVES),
     Recipe(
         train_inference_matrix,
         (),
-        "one that varies model.supervision_steps, with depth curves",
+        "a sweep that varies model.supervision_steps, with depth curves",
         axes=(SUPERVISION_STEPS,),
         curve=DEPTH_CURVES,
     ),
     Recipe(
         recursion_split,
         (ACCURACY,),
-        "one with several pairs of model.h_cycles and l_cycles at equal T(n+1), such as (1, 5) and (2, 2)",
+        "a sweep with several pairs of model.h_cycles and l_cycles at equal T(n+1), such as (1, 5) and (2, 2)",
         axes=(CYCLES,),
     ),
-    Recipe(state_reset, (ACCURACY,), "one that varies model.state_reset, state_init, state_noise or medium", axes=STATE_AXES),
-    Recipe(accuracy_by_difficulty, (), "one with depth curves on a task with bins of difficulty", curve=DEPTH_CURVES),
-    Recipe(required_depth, (), "one in which half of the items are solved at two difficulties or more", curve=DEPTH_CURVES),
-    Recipe(inference_frontier, ("inference_flops",), "one with depth curves", curve=DEPTH_CURVES),
-    Recipe(breadth_depth, ("inference_flops",), "one with eval.rollouts above 1 and noise in evaluation or a random initial state"),
-    Recipe(halting_calibration, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
-    Recipe(state_change_correctness, (), "one of this project, read from its store or MLflow, which hold items.parquet"),
+    Recipe(state_reset, (ACCURACY,), "a sweep that varies model.state_reset, state_init, state_noise or medium", axes=STATE_AXES),
+    Recipe(accuracy_by_difficulty, (), "a sweep with depth curves on a task with bins of difficulty", curve=DEPTH_CURVES),
+    Recipe(required_depth, (), "a sweep in which half of the items are solved at two difficulties or more", curve=DEPTH_CURVES),
+    Recipe(inference_frontier, ("inference_flops",), "a sweep with depth curves", curve=DEPTH_CURVES),
+    Recipe(breadth_depth, ("inference_flops",), "a sweep with eval.rollouts above 1 and noise in evaluation or a random state"),
+    Recipe(halting_calibration, (), "a sweep of this project, read from its store or MLflow, which hold items.parquet"),
+    Recipe(state_change_correctness, (), "a sweep of this project, read from its store or MLflow, which hold items.parquet"),
     Recipe(accuracy_by_training_flops, (ACCURACY, "train_flops"), "any with two cells"),
     Recipe(training_curves, (), "any whose trials are validated during training (eval.validations)", curve=VALIDATION_CURVES),
     Recipe(seed_strips, (ACCURACY,), "any with two cells"),

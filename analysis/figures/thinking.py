@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from analysis.data.tables import Tables
-from analysis.figures.data import BLACK, FigureData, Series, chosen_cell
+from analysis.figures.data import FigureData, Series, chosen_cell
 from lightning_modules.thinking import read_thinking
 from lightning_modules.trial_folder import THINKING
 
@@ -116,7 +116,6 @@ def draw_steps(thought: Thought) -> FigureData:
     series = [
         Series("fixed", depths, thought.fixed.tolist(), color=2),
         Series("broken", depths, thought.broken.tolist(), color=1, dash=1),
-        Series("none", [depths[0], depths[-1]], [0.0, 0.0], color=BLACK, dash=2, style="curve"),
     ]
     return FigureData(
         "thinking_steps", "What each step fixes and breaks",

@@ -144,7 +144,8 @@ def _effect_tables(report: Report) -> list[ReportTable]:
     return _filled(
         ReportTable(
             "Effects of single settings", readable_effects(report),
-            "Each cell is compared with the cell that differs in this axis alone, within each common seed. "
+            "Each cell is compared with the cell that differs in this axis alone: within each common seed (paired), "
+            "or by the means of both cells where too few seeds are common or differ (independent). "
             "p (Holm) is adjusted for all comparisons over the same cells; an effect is called clear if it is below 0.05.",
         ),
         ReportTable(

@@ -58,5 +58,5 @@ def test_many_depths_are_thinned_out_evenly_and_the_last_one_stays(tables: Table
 def test_what_each_step_fixes_and_breaks_is_drawn(tables: Tables) -> None:
     thought = find_thought(of(tables, thinking_file()))
     assert thought is not None
-    fixed, broken, _ = draw_steps(thought).series
+    fixed, broken = draw_steps(thought).series
     assert (fixed.y, broken.y) == ([2, 2, 2], [0, 0, 0])

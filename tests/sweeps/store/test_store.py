@@ -33,7 +33,7 @@ def test_results_are_read_by_fingerprint(tmp_path: Path) -> None:
     result = {"fingerprint": "abc", "outcome": "completed", "params": 1, "curves": []}
     store.write_result("abc", json.dumps(result))
     (tmp_path / "sweep/trials/def/copy").mkdir(parents=True)
-    (tmp_path / "sweep/trials/def/copy/result.json").write_text("{}")  # its folder is no trial's
+    (tmp_path / "sweep/trials/def/copy/result.json").write_text("{}")  # a file below the folder of a trial
     assert store.results() == {"abc": result} and store.finished() == {"abc"}
 
 
