@@ -69,7 +69,9 @@ def test_a_trial_without_curves_ended_after_its_last_attempt_began(make_store: C
     make_store("a", [{"fingerprint": "f", "outcome": "failed", "reason": "late"}])
     make_store("b", [{"fingerprint": "f", "outcome": "failed", "reason": "early"}])
     for name, seconds in (("a", 20.0), ("b", 10.0)):
-        (tmp_path / name / "trials/f/attempts.jsonl").write_text(json.dumps({"time": seconds}) + "\n", encoding="utf-8")
+        (tmp_path / name / "trials/f/attempts.jsonl").write_text(
+            json.dumps({"time": seconds, "session": "", "losses": 0}) + "\n", encoding="utf-8"
+        )
     for merged in both_orders(load(tmp_path / "a"), load(tmp_path / "b")):
         assert merged.trials["reason"].tolist() == ["late"]
 
