@@ -214,9 +214,8 @@ class TrialConfig(StrictConfig):
             UserError: a data file cannot be read, or a task of a plug-in has no shape.
         """
         located = self.model_copy(update={"task": self.task.located(folder)})
-        shape: object = located.task.shape
-        if not isinstance(shape, PuzzleShape):
-            raise UserError(f"task {self.task.kind}", f"shape must be a PuzzleShape, got {shape!r}")  # type: ignore[attr-defined]
+        if self.task.from_plugin is not None and not isinstance(shape := located.task.shape, PuzzleShape):
+            raise UserError(f"task {self.task.kind}", f"shape must be a PuzzleShape, got {shape!r}")
         if self.fit.start_from is None:
             return located
         path = locate(folder, self.fit.start_from)
