@@ -20,6 +20,8 @@ BUDGET_COLUMNS = {unit: unit for unit in ("steps", "fresh_examples", "train_flop
 DESCRIBED = ("fingerprint", "training_fingerprint", "seed", "params", "params_once", "params_recursed", "layers_per_step",
              "layers_executed", "inference_flops", "recursion", "matching")  # fmt: skip
 
+OWN_COLUMNS = frozenset((*TEXTS, *SCORES, *COSTS, *TRAINING, *DESCRIBED))  # which a fact of a task must not replace
+
 # Curves: the first part of a metric's name, and the axis of the curve.
 TRAIN_CURVE, VALIDATION_CURVE, SYSTEM = "train_curve", "val_curve", "system"
 DEPTH, VALIDATION_DEPTH, OOD_DEPTH = "depth", "val_depth", "ood_depth"

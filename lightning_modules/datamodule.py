@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_modules.columns import OWN_COLUMNS
 from lightning_modules.config import TrialConfig
+from rrm.errors import UserError
 from rrm.tasks import Examples, Task, TaskConfig, build_task
 from rrm.tasks.cache import Data, load_data
 from rrm.tasks.task import IGNORED, PAD
@@ -18,8 +20,17 @@ from rrm.trial_model import Batch
 
 @lru_cache(maxsize=4)  # trials that share a warm process share their data
 def load_splits(config: TaskConfig) -> Data:
-    """The task and its splits; `task.seed` alone determines them."""
-    return load_data(build_task(config))
+    """The task and its splits; `task.seed` alone determines them.
+
+    Raises:
+        UserError: as `load_data`, or a fact of the task has the name of a column that every record has.
+    """
+    data = load_data(build_task(config))
+    clash = min(OWN_COLUMNS & data.facts.keys(), default=None)
+    if clash is not None:
+        problem = f"facts must not have {clash!r}, a column of every record: choose another name"
+        raise UserError(f"task {type(data.task).__name__}", problem)
+    return data
 
 
 def data_columns(config: TaskConfig) -> dict[str, Any]:

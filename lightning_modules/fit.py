@@ -142,7 +142,7 @@ def _judge(data: TaskData, examples: Examples, scores: Scores) -> dict[str, floa
         UserError: the task of a plug-in returns something else.
     """
     judged = data.task.judge(examples, scores.answers, scores.confidence)
-    fault = find_judge_fault(judged)
+    fault = find_judge_fault(judged, {*scores.curve().at(scores.trained_depth), "examples"})
     if fault is not None:
         raise UserError(f"task {type(data.task).__name__}", fault)
     return {name: float(value) for name, value in judged.items()}

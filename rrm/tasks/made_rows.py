@@ -24,11 +24,12 @@ def find_task_fault(task: Task) -> str | None:
     return None
 
 
-def find_judge_fault(scores: object) -> str | None:
-    """Why the scores that `judge` returned cannot be columns of a record; None where they can."""
+def find_judge_fault(scores: object, taken: set[str]) -> str | None:
+    """Why the scores that `judge` returned cannot be columns of a record, beside those of every task; None where they can."""
     if not isinstance(scores, Mapping) or not all(isinstance(value, Real) for value in scores.values()):
         return f"judge must return numbers by name, got {_shown(scores)}"
-    return None
+    clash = min(taken & scores.keys(), default=None)
+    return None if clash is None else f"judge must not return {clash!r}, a score of every task: choose another name"
 
 
 def _shown(value: object) -> str:

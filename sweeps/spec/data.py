@@ -1,8 +1,7 @@
 """The data and weights that a sweep needs. This module imports torch for the weights; the other modules of a spec do not."""
 
+from lightning_modules.datamodule import load_splits
 from rrm.errors import UserError
-from rrm.tasks import build_task
-from rrm.tasks.cache import load_data
 from rrm.weights import read_weights
 from sweeps.design.axes import TRAIN_EXAMPLES
 from sweeps.spec.sweep import SweepSpec
@@ -16,7 +15,7 @@ def check_data(spec: SweepSpec) -> None:
     """
     trials = spec.design or (spec.base,)
     for task in {trial.task for trial in trials}:
-        rows = len(load_data(build_task(task)).splits["train"])
+        rows = len(load_splits(task).splits["train"])
         _check_rows(spec, getattr(task, "train_examples", None), rows)
     for path in {trial.fit.start_from for trial in trials if trial.fit.start_from is not None}:
         read_weights(path)

@@ -126,6 +126,8 @@ def test_tokens_of_a_serial_task_are_held_in_the_type_of_its_vocabulary(trial: T
     ('{"sum": (0, 900)}', '["sum"]', "task Shift: bins must have a tuple of smallest values by measure, got list"),
     ('{"sum": (0, 900)}', '{"size": (0,)}', "task Shift: difficulty of train must have the measures of `bins`, lacks size"),
     ("np.int64(7)", "'seven'", "task Shift: facts must have whole numbers by name, got {'own_fact': 'seven'}"),
+    ("own_fact", "params", "task Shift: facts must not have 'params', a column of every record: choose another name"),
+    ("own_score", "exact_accuracy", "task Shift: judge must not return 'exact_accuracy', a score of every task"),
     ("return Examples.single(", "return tuple((", "task Shift: make('train', ...) must return Examples, got tuple"),
     ("(count, 6))", "(count, 7))", "task Shift: inputs of train must be [N, shape.length] = [20, 6], got [20, 7] of uint16"),
     ("PuzzleShape(6, 300, 1)", "PuzzleShape(6, 200, 1)", "inputs of train must be 0 or more and below the vocabulary"),
