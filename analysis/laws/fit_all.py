@@ -73,7 +73,8 @@ def fit_laws(tables: Tables, budgets: Budgets | None = None, laws: Sequence[Law]
 def _fit_group(group: Group, laws: Sequence[Law]) -> Iterator[Fit]:
     for law in laws:
         if group.has(law.needs):
-            yield from map(_require_parts, require_list(law, "fit", law.fit(group), Fit))
+            own = replace(group, trials=group.trials.copy())  # a law may change its table
+            yield from map(_require_parts, require_list(law, "fit", law.fit(own), Fit))
 
 
 def _require_parts(fit: Fit) -> Fit:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.data.published import COLUMNS as PUBLISHED
@@ -19,6 +20,7 @@ from analysis.statistics.records import BUDGET, SWEEPS, task_settings
 from sweeps.design.axes import TASK
 from sweeps.design.short_names import axis_name
 
+VOTES = {"pass@1": "test/pass_at_1", "pass@2": "test/pass_at_2"}  # shares of ARC tasks that the first answers by votes solve
 RUN_COLUMNS = [
     "fingerprint", "outcome", "reason", "seed", "params", "layers_executed", "train_flops", "inference_flops",
     "fresh_examples", VALIDATION, ACCURACY, "test/token_accuracy", "test/nll", "chosen_depth", "train_seconds",
@@ -40,6 +42,10 @@ def readable_cells(report: Report, *, brief: bool = False) -> pd.DataFrame:
     shown["seeds"] = cells["seeds"]
     shown["accuracy"] = cells["mean"].map("{:.3f}".format)
     shown["95 % CI"] = _intervals(report)
+    for name, column in VOTES.items():
+        means = _means_by_cell(report, column)
+        if means is not None:
+            shown[name] = [f"{mean:.3f}" for mean in means]
     if not brief and not report.outcomes.empty and len(report.outcomes) == len(cells):
         counts = cells[report.tables.varied].merge(report.outcomes, on=report.tables.varied, how="left")
         shares = zip(counts["successes"], counts["seeds"], counts["success_low"], counts["success_high"], strict=True)
@@ -52,17 +58,23 @@ def readable_cells(report: Report, *, brief: bool = False) -> pd.DataFrame:
 
 def _intervals(report: Report) -> list[str]:
     """The 95 % CI of each cell over seeds; with one seed, Wilson's over the items of that model, which is marked."""
-    cells, completed = report.cells, report.tables.completed
+    cells = report.cells
     if not cells["low"].isna().any():
         return [f"{low:.3f} .. {high:.3f}" for low, high in zip(cells["low"], cells["high"], strict=True)]
-    if "test/examples" not in completed:
-        return ["one seed"] * len(cells)
-    names = report.tables.varied
-    items = completed.groupby(names or ["sweep"], sort=True)["test/examples"].mean().to_numpy()
-    if len(items) != len(cells):
+    items = _means_by_cell(report, "test/examples")
+    if items is None:
         return ["one seed"] * len(cells)
     ends = [wilson(mean * count, count) for mean, count in zip(cells["mean"], items, strict=True)]
     return [f"{low:.3f} .. {high:.3f} (items, one model)" for low, high in ends]
+
+
+def _means_by_cell(report: Report, column: str) -> np.ndarray | None:
+    """The mean over the trials of each cell, [cells]; None where the trials lack the column, or it does not have all cells."""
+    completed = report.tables.completed
+    if column not in completed:
+        return None
+    means = completed.groupby(report.tables.varied or ["sweep"], sort=True)[column].mean().to_numpy()
+    return means if len(means) == len(report.cells) else None
 
 
 def readable_records(report: Report) -> pd.DataFrame:

@@ -235,10 +235,17 @@ def _scalar_columns(records: list[Record]) -> Iterable[tuple[str, pa.Array]]:
         kinds = {type(value) for value in values if value is not None}
         if kinds in ({int}, {float}, {int, float}):
             yield name, _numbers(values)
-        elif kinds <= {str} or kinds == {bool}:
+        elif kinds == {bool}:
             yield name, pa.array(values)
+        elif kinds <= {str}:
+            yield name, pa.array([None if value is None else _as_utf8(value) for value in values], pa.string())
         else:
             yield name, pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+
+
+def _as_utf8(text: str) -> str:
+    """The text, with escapes for what UTF-8 cannot hold, such as a part of the name of a file in a reason."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _numbers(values: list[int | float | None]) -> pa.Array:

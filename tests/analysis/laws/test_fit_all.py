@@ -14,6 +14,7 @@ import analysis
 from analysis.data.tables import Tables, split_bins
 from analysis.laws.fit import Fit, write_fits
 from analysis.laws.fit_all import find_laws, fit_laws
+from analysis.laws.groups import Group
 from analysis.laws.recurrence import Recurrence
 from benchmarks.coverage import LAWS, iso_flop, judge
 from sweeps.spec.load_spec import load_spec
@@ -77,6 +78,19 @@ def table(widths: list[int], depths: list[int], seeds: int = 3, **columns: Any) 
 def one_exponent(tables: Tables) -> Fit:
     (fit,) = [fit for fit in fit_laws(tables, laws=[Recurrence()]) if fit.form == "one_exponent"]
     return fit
+
+
+def test_a_law_that_changes_its_table_changes_no_other_law() -> None:
+    class Spoiler(Recurrence):
+        name = "spoiler"
+
+        def fit(self, group: Group) -> list[Fit]:
+            group.trials["test/nll"] = 1.0
+            return []
+
+    tables = table([16, 32, 64], [1, 2, 4])
+    spoiled = [fit for fit in fit_laws(tables, laws=[Spoiler(), Recurrence()]) if fit.form == "one_exponent"]
+    assert [fit.estimates for fit in spoiled] == [one_exponent(tables).estimates]
 
 
 def confounded() -> Tables:

@@ -215,6 +215,14 @@ def test_cells_count_seeds_that_succeeded_failed_and_diverged(tables: Tables) ->
     assert "2 of 26 trials failed: all statements above are about completed trials." in said(report)
 
 
+def test_cells_of_arc_have_the_shares_that_the_first_votes_solve(tables: Tables) -> None:
+    accuracy = tables.trials["test/exact_accuracy"]
+    votes = tables.trials.assign(**{"test/pass_at_1": accuracy / 2, "test/pass_at_2": accuracy})
+    shown = readable_cells(build_report(Tables(votes, tables.curves)), brief=True)
+    assert shown["pass@2"].tolist() == shown["accuracy"].tolist() and "pass@1" in shown
+    assert "pass@2" not in readable_cells(build_report(tables))
+
+
 def test_published_numbers_stand_beside_the_same_benchmark_only(tables: Tables) -> None:
     assert build_report(tables).published.empty  # generated 4x4 Sudoku is no benchmark
     official = Tables(tables.trials.assign(**{"task.hub": "sudoku-extreme", "test/examples": 1000}), tables.curves)
