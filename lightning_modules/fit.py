@@ -129,20 +129,24 @@ def _validation_result(curve: DepthCurve, data: TaskData, config: TrialConfig, n
 def _split_result(split: Split, prefix: str, scores: Scores, data: TaskData, now: int) -> FitResult:
     """The part of a split: scores at the trained depth, the task's own measures, curves by depth and by bin of difficulty."""
     examples, curve = data.splits[split], scores.curve()
-    judged = _judge(data, examples, scores)
-    columns = {f"{split}/{name}": value for name, value in (curve.at(scores.trained_depth) | judged).items()}
+    measured = curve.at(scores.trained_depth)
+    judged = _judge(data, examples, scores, {*measured, "examples"})
+    columns = {f"{split}/{name}": value for name, value in (measured | judged).items()}
     bins = bin_points(scores.by_bin(examples.difficulty, data.task.bins), prefix, now)
     return FitResult(columns | {f"{split}/examples": len(examples)}, depth_points(curve, prefix, now) + bins)
 
 
-def _judge(data: TaskData, examples: Examples, scores: Scores) -> dict[str, float]:
+def _judge(data: TaskData, examples: Examples, scores: Scores, taken: set[str]) -> dict[str, float]:
     """The task's own measures.
+
+    Args:
+        taken: names of scores that every task has.
 
     Raises:
         UserError: the task of a plug-in returns something else.
     """
     judged = data.task.judge(examples, scores.answers, scores.confidence)
-    fault = find_judge_fault(judged, {*scores.curve().at(scores.trained_depth), "examples"})
+    fault = find_judge_fault(judged, taken)
     if fault is not None:
         raise UserError(f"task {type(data.task).__name__}", fault)
     return {name: float(value) for name, value in judged.items()}

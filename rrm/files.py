@@ -71,9 +71,8 @@ def checked_sha256(path: Path, expected: str | None) -> str:
     except IsADirectoryError:
         raise UserError(str(path), "must be a file, got a folder: name a file in it") from None
     except OSError as error:
-        remedy = (
-            f": it must be the file with the sha256 {expected}; name its place here, such as task.train=PATH" if expected else ""
-        )
+        place = "put it there, or change the field that names it, such as trial.task.train=PATH"
+        remedy = f": the file with the sha256 {expected} is needed; {place}" if expected else ""
         raise UserError(str(path), f"cannot be read: {error.strerror}{remedy}") from None
     if expected not in (None, digest):
         raise UserError(str(path), f"is not the file of this trial: its sha256 is {digest}, expected {expected}")

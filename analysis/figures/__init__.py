@@ -105,9 +105,9 @@ RECIPES = [
     Recipe(breadth_depth, ("inference_flops",), "a sweep with eval.rollouts above 1 and noise in evaluation or a random state"),
     Recipe(halting_calibration, (), "a sweep of this project, read from its store or MLflow, which hold items.parquet"),
     Recipe(state_change_correctness, (), "a sweep of this project, read from its store or MLflow, which hold items.parquet"),
-    Recipe(accuracy_by_training_flops, (ACCURACY, "train_flops"), "any with two cells"),
-    Recipe(training_curves, (), "any whose trials are validated during training (eval.validations)", curve=VALIDATION_CURVES),
-    Recipe(seed_strips, (ACCURACY,), "any with two cells"),
+    Recipe(accuracy_by_training_flops, (ACCURACY, "train_flops"), "a sweep with two cells"),
+    Recipe(training_curves, (), "a sweep whose trials are validated during training (eval.validations)", curve=VALIDATION_CURVES),
+    Recipe(seed_strips, (ACCURACY,), "a sweep with two cells"),
 ]
 
 # Figures that compare cells in which all else is equal; the trials of a search are no such cells.

@@ -62,7 +62,7 @@ def import_sweep(path: Path, storage: str, overrides: list[str]) -> str:
 
 
 def _absent_files(trial: dict[str, Any]) -> list[str]:
-    """The fields of the files of data that this machine has not at their place."""
+    """The fields whose files or folders do not exist on this machine."""
     values = flatten(trial)
     files = {name: values[name] for name in sorted(FILE_PATHS) if isinstance(values.get(name), str)}
     return [f"trial.{name}" for name, path in files.items() if not Path(expand_home(path)).exists()]

@@ -138,6 +138,11 @@ def test_every_figure_is_drawn_by_both_renderers(rich: Tables, tmp_path: Path, r
     check_drawn(figure, tmp_path)
 
 
+def test_a_figure_that_is_left_out_names_a_sweep_that_has_it(tables: Tables) -> None:
+    lines = [recipe.explain_absence(tables) for recipe in RECIPES]
+    assert all("; it needs a sweep " in line or "; it needs a table with " in line for line in lines), lines
+
+
 def over_puzzles(tables: Tables) -> Tables:
     """The same trials after 500 and after 1,000 puzzles."""
     return Tables(pd.concat([tables.trials.assign(**{TRAIN_EXAMPLES: puzzles}) for puzzles in (500, 1000)]), tables.curves)

@@ -282,7 +282,10 @@ def test_an_import_without_its_data_names_the_field_and_so_does_a_run(open_ledge
     line = import_sweep(tmp_path / "tiny.parquet", str(tmp_path / "elsewhere"), [])
     assert line.endswith("/spec.yaml trial.task.train=PATH, because the data is not here")
     store = Store(tmp_path / "elsewhere/tiny")
-    with pytest.raises(UserError, match=r"rows.csv: cannot be read: .* name its place here, such as task.train=PATH"):
+    with pytest.raises(
+        UserError,
+        match=r"rows.csv: cannot be read: .* is needed; put it there, or change the field",
+    ):
         continued(store, "measure.seeds=2")
     imported = continued(store, "measure.seeds=2", f"trial.task.train={tmp_path / 'moved.csv'}")
     assert imported.results.keys() == ledger.results.keys() and len(imported.spec.design) == 4
